@@ -1,0 +1,33 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+# One stamp a set of extras: a second call installs nothing until pyproject.toml or constraints.txt change.
+RUN_STAMP := .venv/.installed
+TEST_STAMP := .venv/.installed-test
+
+.PHONY: demo demo-baseline setup test
+
+setup: $(RUN_STAMP)
+
+$(RUN_STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(TEST_STAMP): $(RUN_STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: setup
+	$(BIN)/vid3d train --config=configs/demo.py --workdir=runs/demo
+	$(BIN)/vid3d evaluate --workdir=runs/demo
+	$(BIN)/python experiments/demo.py runs/demo
+
+demo-baseline: setup
+	$(BIN)/vid3d train --config=configs/demo.py:baseline --workdir=runs/demo-baseline
+	$(BIN)/vid3d evaluate --workdir=runs/demo-baseline
+
+test: $(TEST_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest

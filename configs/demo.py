@@ -1,0 +1,42 @@
+"""The embedded data set: five motions of coloured shapes that no single frame tells apart.
+
+make demo                                                                 # this file
+make demo-baseline                                                        # :baseline, the frames-only twin
+vid3d train --config=configs/demo.py:smoke --workdir=runs/smoke           # the whole path in about a minute
+"""
+
+from vid3d.config import default
+
+
+def get_config(arg: str = ""):
+    c = default()
+    c.data.source = "synthetic"
+    c.data.num_frames = 10
+    c.data.size = 64
+    c.data.sampling = "first"
+    c.model.features = (16, 32, 32)
+    c.model.norm = "batch"
+    c.model.head = "average"
+    c.model.hidden = 0
+    c.model.feature_dropout = 0.0
+    c.model.dropout = 0.2
+    c.optim.learning_rate = 2e-3
+    c.optim.schedule = "cosine"
+    c.train.batch_size = 16
+    c.train.epochs = 12
+
+    if arg == "baseline":
+        c.model.kernel = (1, 3, 3)
+        c.model.pool = (1, 3, 3)
+    elif arg == "smoke":
+        c.data.synthetic.groups = 8
+        c.data.synthetic.videos_per_group = 2
+        c.data.size = 32
+        c.model.features = (8, 16)
+        c.augment.brightness = 0.1
+        c.augment.contrast = 0.1
+        c.train.batch_size = 8
+        c.train.epochs = 4
+    elif arg:
+        raise ValueError(f"configs/demo.py has no preset {arg!r}: there is smoke and baseline")
+    return c

@@ -1,0 +1,40 @@
+"""Your own videos: a folder with one sub-folder a class, or a folder with manifest.csv (path,label,group,split or fold).
+
+vid3d doctor   --config=configs/videos.py --config.data.root=DIR                       # look first
+vid3d train    --config=configs/videos.py --config.data.root=DIR --workdir=runs/mine
+vid3d evaluate --workdir=runs/mine
+"""
+
+from vid3d.config import default
+
+
+def get_config(arg: str = ""):
+    c = default()
+    c.data.source = "auto"
+    c.data.num_frames = 16
+    c.data.size = 64
+    c.data.sampling = "uniform"
+    c.augment.flip = True
+    c.model.features = (16, 32, 64, 64)
+    c.model.pool = (2, 2, 2)
+    c.model.input = "difference"
+    c.model.norm = "batch"
+    c.model.head = "average"
+    c.model.hidden = 0
+    c.model.feature_dropout = 0.0
+    c.model.dropout = 0.3
+    c.optim.name = "adamw"
+    c.optim.learning_rate = 2e-3
+    c.optim.weight_decay = 1e-2
+    c.optim.schedule = "cosine"
+    c.train.epochs = 20
+
+    if arg == "tutorial":  # the tutorial's network and recipe, at 112x112 for a CPU
+        c = default()
+        c.data.source = "auto"
+        c.data.size = 112
+        c.data.stored_frames = 10
+        c.train.epochs = 30
+    elif arg:
+        raise ValueError(f"configs/videos.py has no preset {arg!r}: there is tutorial")
+    return c

@@ -1,0 +1,68 @@
+"""Holds vid3d to anyone's weights: python experiments/parity.py FOLDER
+
+FOLDER has for each architecture ARCH.pth (or .pyth, .safetensors), the weights, and ARCH.npz with `x`, clips of
+(N, C, T, H, W) float32 as the reference takes them, and `y`, its logits. Prints the largest difference of each file and
+exits non-zero where one is above 1e-3, or where there is nothing to compare.
+
+A reference that ends in a softmax (pytorchvideo's X3D) is told by its rows, which sum to one, and compared after one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from vid3d import config, models
+from vid3d.models import published, tensor_file
+
+LIMIT = 1e-3
+SUFFIXES = (".pth", ".pyth", ".safetensors")
+
+
+def difference(weights: Path, arrays: Path) -> float:
+    """The largest difference between our logits and the reference's."""
+    with np.load(arrays) as file:
+        clips_NCTHW, expected = file["x"], file["y"]
+    clips_BTHWC = np.ascontiguousarray(clips_NCTHW.transpose(0, 2, 3, 4, 1), np.float32)
+    name = published.architecture(weights.stem, tensor_file.read(weights))
+    model = config.default().model
+    model.name = name
+    module = models.build(model, expected.shape[-1])
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), clips_BTHWC, train=False))
+    variables, notes = published.load(weights, name=name, variables=variables)
+    if notes:
+        raise config.UserError(f"{notes[0]}, but {arrays.name} has {expected.shape[-1]} logits")
+    apply = jax.jit(lambda variables, clips: module.apply(variables, clips, train=False))
+    logits = np.concatenate(
+        [np.asarray(apply(variables, clips_BTHWC[n : n + 1])) for n in range(len(clips_BTHWC))]
+    )
+    probabilities = expected.min() >= 0 and np.allclose(expected.sum(-1), 1, atol=1e-4)
+    return float(np.abs((jax.nn.softmax(logits) if probabilities else logits) - expected).max())
+
+
+def main(folder: str) -> int:
+    files = sorted(path for path in Path(folder).glob("*") if path.suffix in SUFFIXES)
+    worst = 0.0
+    for weights in files:
+        arrays = weights.with_suffix(".npz")
+        try:
+            if not arrays.is_file():
+                raise config.UserError(f"{arrays} is not there")
+            largest = difference(weights, arrays)
+            print(f"{weights.name:24} {largest:.2e} {'ok' if largest <= LIMIT else 'TOO LARGE'}")
+        except config.UserError as error:
+            largest = np.inf
+            print(f"{weights.name:24} error: {error}")
+        worst = max(worst, largest) if np.isfinite(largest) else np.inf
+    if not files:
+        print(f"{folder}: no {', '.join(SUFFIXES)} files")
+    return 0 if files and worst <= LIMIT else 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,72 @@
+"""The numbers that go into a paper equal those of scikit-learn and of the textbook."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import stats
+from sklearn import metrics as sk
+
+from vid3d.evaluation import metrics, plots
+
+
+def probabilities(rng: np.random.Generator, n: int, k: int) -> np.ndarray:
+    return rng.dirichlet(np.ones(k), n)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(1, 60), k=st.integers(2, 12), seed=st.integers(0, 10_000))
+def test_every_figure_equals_scikit_learns(n, k, seed):
+    rng = np.random.default_rng(seed)
+    p_NK, labels_N = probabilities(rng, n, k), rng.integers(0, k, n)
+    classes = [f"class{i}" for i in range(k)]
+    found = metrics.summarise(p_NK, -np.log(p_NK[np.arange(n), labels_N]), labels_N, classes)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(labels_N, p_NK.argmax(1)))
+    assert found["loss"] == pytest.approx(sk.log_loss(labels_N, p_NK, labels=range(k)), rel=1e-4)
+    if k > 5:
+        expected = sk.top_k_accuracy_score(labels_N, p_NK, k=5, labels=range(k))
+        assert found["top5_accuracy"] == pytest.approx(expected)
+    else:
+        assert found["top5_accuracy"] is None
+    matrix = metrics.confusion_matrix(labels_N, p_NK.argmax(1), k)
+    np.testing.assert_array_equal(
+        matrix, sk.confusion_matrix(labels_N, p_NK.argmax(1), labels=range(k))
+    )
+    recall = sk.recall_score(
+        labels_N, p_NK.argmax(1), labels=range(k), average=None, zero_division=0
+    )
+    assert [row["recall"] for row in found["per_class"].values()] == pytest.approx(list(recall))
+    assert sum(row["count"] for row in found["per_class"].values()) == n == found["num_videos"]
+
+
+@given(total=st.integers(1, 500), data=st.data())
+def test_wilson_interval_equals_scipys(total, data):
+    correct = data.draw(st.integers(0, total))
+    expected = stats.binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    assert metrics.wilson_interval(correct, total) == pytest.approx(tuple(expected), abs=1e-9)
+
+
+def test_ties_count_for_the_class_that_is_reported():
+    p_NK = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
+    assert metrics.top_k_correct(p_NK, np.array([0, 1]), 1) == 1
+
+
+@pytest.mark.parametrize("k", [2, 5, 101])
+def test_a_confusion_matrix_is_readable_at_any_number_of_classes(k, tmp_path):
+    rng = np.random.default_rng(0)
+    matrix = rng.integers(0, 5, (k, k)) + np.diag(rng.integers(10, 40, k))
+    classes = [f"SomeAction{i}" for i in range(k)]
+    figure = plots.confusion_figure(matrix, classes, title="accuracy")
+    path = tmp_path / "matrix.png"
+    plots.save_figure(figure, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    pixels = plots.figure_to_array(figure)
+    assert pixels.dtype == np.uint8
+    labels = [text for text in figure.axes[0].get_yticklabels() if text.get_text()]
+    boxes = [text.get_window_extent() for text in labels]
+    assert len(boxes) == k
+    overlaps = sum(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+    assert overlaps == 0

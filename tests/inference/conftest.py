@@ -1,0 +1,172 @@
+"""A network that was really trained, in a few seconds, to tell the colour of noisy videos; and such videos."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+
+from vid3d import config as configs, models
+from vid3d.checkpoint import Checkpoints
+from vid3d.data.augment import normalise
+from vid3d.inference.classifier import Classifier
+
+COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
+NUM_FRAMES, SIZE, FPS = 4, 16, 25.0
+WINDOW_SECONDS = 0.48  # 12 frames
+
+
+def noisy(colour: str, num_frames: int, *, size: tuple[int, int] = (48, 64), seed: int = 0):
+    """uint8 RGB [num_frames, H, W, 3] around one colour."""
+    rng = np.random.default_rng([seed, *map(ord, colour)])
+    noise = rng.integers(-40, 40, (num_frames, *size, 3))
+    return np.clip(noise + np.array(COLOURS[colour]), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session", name="noisy")
+def noisy_fixture() -> Callable[..., np.ndarray]:
+    """`noisy("red", 12)`: see above."""
+    return noisy
+
+
+@pytest.fixture(scope="session", name="write_video")
+def write_video_fixture() -> Callable[..., Path]:
+    """`write_video(path, frames_THWC)`: see below."""
+    return write_video
+
+
+def write_video(path: Path, frames_THWC: np.ndarray, *, fps: float = FPS) -> Path:
+    """Encodes frames as XVID in AVI or as MPEG-4 in MP4."""
+    code = {".avi": "XVID", ".mp4": "mp4v"}[path.suffix]
+    height, width = frames_THWC.shape[1:3]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), fps, (width, height))
+    for frame in frames_THWC:
+        writer.write(frame[:, :, ::-1])
+    writer.release()
+    return path
+
+
+def colour_config() -> ConfigDict:
+    config = configs.default()
+    config.data.num_frames = NUM_FRAMES
+    config.data.size = SIZE
+    config.model.features = (8,)
+    config.model.head = "average"
+    config.model.hidden = 0
+    return config
+
+
+@pytest.fixture(scope="session")
+def colour_weights() -> dict:
+    """Weights of the small network after 40 steps of Adam on clips of each colour."""
+    config = colour_config()
+    module = models.build(config.model, len(COLOURS))
+    clips = np.stack(
+        [
+            noisy(colour, NUM_FRAMES, size=(SIZE, SIZE), seed=seed)
+            for seed in range(4)
+            for colour in COLOURS
+        ]
+    )
+    labels = np.tile(np.arange(len(COLOURS)), 4)
+    clips_BTHWC = normalise(clips, config.data)
+    optimizer = optax.adam(0.1)
+
+    @jax.jit
+    def step(params, opt_state):
+        def loss(params):
+            logits = module.apply({"params": params}, clips_BTHWC, train=False)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        value, gradients = jax.value_and_grad(loss)(params)
+        updates, opt_state = optimizer.update(gradients, opt_state)
+        return optax.apply_updates(params, updates), opt_state, value
+
+    params = jax.jit(module.init, static_argnames="train")(
+        jax.random.key(0), clips_BTHWC, train=False
+    )["params"]
+    opt_state = optimizer.init(params)
+    for _ in range(40):
+        params, opt_state, value = step(params, opt_state)
+    assert value < 0.05
+    return {"params": params, "batch_stats": {}}
+
+
+@pytest.fixture(scope="session")
+def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
+    """Saves the trained network with a config, `make_workdir({"data.sampling": "uniform"})`, as training would."""
+
+    @functools.cache
+    def make(changes: tuple[tuple[str, object], ...]) -> Path:
+        workdir = tmp_path_factory.mktemp("workdir")
+        config = colour_config()
+        for key, value in changes:
+            group, name = key.split(".")
+            config[group][name] = value
+        checkpoints = Checkpoints(workdir)
+        checkpoints.save(
+            40,
+            colour_weights,
+            {"step": np.int32(40)},
+            meta={
+                "config": config.to_dict(),
+                "classes": list(COLOURS),
+                "protocol": "grouped",
+                "training_videos": {},
+                "window_seconds": WINDOW_SECONDS,
+            },
+            metrics={"accuracy": 1.0, "loss": 0.01},
+        )
+        checkpoints.close()
+        return workdir
+
+    return lambda changes=None: make(tuple((changes or {}).items()))
+
+
+@pytest.fixture(scope="session")
+def workdir(make_workdir) -> Path:
+    """A workdir whose model looks at the first four frames."""
+    return make_workdir()
+
+
+@pytest.fixture(scope="session")
+def load(make_workdir) -> Callable[..., Classifier]:
+    """`load({"data.sampling": "uniform"})`: a classifier with this config, compiled once for all tests."""
+    loaded = functools.cache(Classifier.load)
+    return lambda changes=None: loaded(make_workdir(changes))
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory) -> dict[str, Path]:
+    """Real files: one of each colour (12 frames, as long as the training videos), and one that turns red, blue, green."""
+    folder = tmp_path_factory.mktemp("videos")
+    files = {colour: write_video(folder / f"{colour}.avi", noisy(colour, 12)) for colour in COLOURS}
+    turning = np.concatenate([noisy("red", 40), noisy("blue", 40), noisy("green", 22)])
+    files["turning"] = write_video(folder / "turning.mp4", turning)
+    return files
+
+
+@pytest.fixture(scope="session")
+def display() -> Iterator[str]:
+    """The name of an X display that nobody sees."""
+    if not (shutil.which("Xvfb") and shutil.which("xdotool")):
+        pytest.skip("Xvfb and xdotool are not installed")
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", "1", "-noreset", "-screen", "0", "1024x768x24"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    yield f":{server.stdout.readline().strip()}"
+    server.terminate()
+    server.wait()
+    server.stdout.close()

@@ -1,0 +1,248 @@
+"""A loaded classifier: the same answer as evaluation, a time line for long videos, and a sliding window."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import weakref
+
+import jax
+import numpy as np
+import pytest
+
+import vid3d
+from vid3d import models
+from vid3d.config import UserError
+from vid3d.data import clips, frames
+from vid3d.data.augment import normalise
+from vid3d.inference.classifier import Classifier, Prediction
+from vid3d.inference.windows import gather, window_of
+
+CLASSES = ["red", "green", "blue"]
+SAMPLINGS = {
+    "first": {},
+    "every second frame": {"data.frame_step": 2, "data.sampling": "random", "eval.views": 3},
+    "by time": {"data.fps": 12.5, "data.sampling": "center", "data.resize": "short_side"},
+    "uniform": {"data.sampling": "uniform", "data.stored_size": (20, 24), "eval.views": 2},
+    "few stored": {"data.sampling": "uniform", "data.stored_frames": 30},
+}
+
+
+@pytest.fixture(scope="module")
+def classifier(load) -> Classifier:
+    return load()
+
+
+def test_a_workdir_loads_and_labels_files_and_frames(workdir, videos, noisy):
+    classifier = vid3d.load(workdir)
+    assert classifier.classes == tuple(CLASSES) and classifier.step == 40
+    for colour in CLASSES:
+        answer = classifier.predict(videos[colour])
+        assert answer.label == colour and answer.probability > 0.8
+        assert list(answer.probabilities) == CLASSES
+        assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-6)
+        assert answer.num_frames == 12 and answer.seconds == pytest.approx(0.48)
+        assert answer.segments == ((0.0, answer.seconds, colour, answer.probability),)
+        assert classifier.predict(noisy(colour, 12)).label == colour
+        assert classifier.predict(list(noisy(colour, 12, size=(90, 31)))).label == colour
+    assert classifier.predict(noisy("red", 1)).label == "red"  # shorter than a clip
+
+
+@pytest.mark.parametrize("name", SAMPLINGS)
+def test_the_answer_is_that_of_evaluation(load, colour_weights, videos, name):
+    """Computed again from the parts that evaluation uses: decode and fit, clips, normalise, softmax, mean over views."""
+    classifier = load(SAMPLINGS[name])
+    config = classifier.config
+    video = frames.read_video(videos["turning"], config.data)
+    module = models.build(config.model, 3)
+    rows = []
+    network = jax.jit(lambda clip: jax.nn.softmax(module.apply(colour_weights, clip, train=False)))
+    for position in clips.view_positions(config.eval.views):
+        sampling = clips.evaluation_sampling(config.data, config.eval.views)
+        indices = clips.clip_indices(
+            video.times_T, config.data, sampling=sampling, position=position
+        )
+        clip = normalise(video.frames_THWC[indices], config.data)[None]
+        rows.append(network(clip)[0])
+    answer = classifier.predict(videos["turning"])
+    np.testing.assert_allclose(
+        list(answer.probabilities.values()), np.mean(rows, axis=0), rtol=0, atol=1e-5
+    )
+    assert answer.num_frames == 102  # all of them, however few are stored
+
+
+@pytest.mark.parametrize("name", ["first", "every second frame", "by time", "uniform"])
+def test_a_long_video_gets_a_time_line(load, videos, name):
+    answer = load(SAMPLINGS[name]).predict(videos["turning"])
+    assert [s.label for s in answer.segments if s.end - s.start > 0.5] == ["red", "blue", "green"]
+    assert answer.segments[0].start == 0 and answer.segments[-1].end == answer.seconds
+    for before, after in itertools.pairwise(answer.segments):
+        assert before.end == after.start and before.label != after.label
+    assert answer.segments[0].end == pytest.approx(1.6, abs=0.25)
+    assert answer.segments[-1].start == pytest.approx(3.2, abs=0.25)
+    assert all(0 < s.probability <= 1 for s in answer.segments)
+
+
+def test_a_video_that_is_not_held_in_memory_gives_the_same_answer(classifier, videos, monkeypatch):
+    held = classifier.predict(videos["turning"])
+    monkeypatch.setattr("vid3d.inference.classifier.HELD_BYTES", 20_000)
+    assert classifier.predict(videos["turning"]) == held
+
+
+def test_many_files_come_in_order_and_a_bad_one_stops_nothing(classifier, videos, tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video")
+    paths = [
+        videos["green"], tmp_path / "empty.mp4", videos["turning"], tmp_path / "missing.avi",
+        tmp_path / "text.mp4", videos["red"], tmp_path,
+    ]  # fmt: skip
+    for batch_size, workers in ((8, 2), (3, 1), (1, 4)):
+        answers = list(classifier.predict_many(paths, batch_size=batch_size, workers=workers))
+        assert [path for path, _ in answers] == [str(path) for path in paths]
+        kinds = [type(answer) for _, answer in answers]
+        assert kinds == [Prediction, UserError] * 2 + [UserError, Prediction, UserError]
+        for path, answer in answers:
+            if isinstance(answer, UserError):
+                assert path in str(answer) and "\n" not in str(answer)
+                with pytest.raises(UserError, match="^" + path):
+                    classifier.predict(path)
+            else:
+                alone = classifier.predict(path)
+                assert answer.label == alone.label and len(answer.segments) == len(alone.segments)
+                assert answer.probability == pytest.approx(alone.probability, abs=1e-6)
+    first = classifier.predict_many(paths)
+    assert next(first)[1].label == "green"
+    first.close()  # the rest is not waited for
+
+
+def test_a_batch_of_any_size_gives_the_same_probabilities(classifier, noisy):
+    many = np.stack([noisy("green", 4, size=(16, 16), seed=seed) for seed in range(9)])
+    together = classifier.probabilities(many)
+    assert together.shape == (9, 3)
+    for size in (1, 3, 5):
+        np.testing.assert_allclose(
+            classifier.probabilities(many[:size]), together[:size], atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("name", ["first", "every second frame", "uniform"])
+def test_stream_labels_the_windows_of_a_file(load, videos, name):
+    """Each push labels exactly the window that ends with the frame, as if it were cut out of the file."""
+    classifier = load(SAMPLINGS[name] | {"eval.views": 1})
+    whole = list(frames.read_frames(videos["turning"]))
+    length = {"first": 4, "every second frame": 7, "uniform": 12}[name]
+    stream = classifier.stream()
+    for number, (frame, seconds) in enumerate(whole[:60]):
+        answer = stream.push(frame, seconds)
+        if number + 1 < length:
+            assert answer is None
+            continue
+        assert answer.num_frames == length
+        assert answer.segments[0].end == seconds
+        cut = [frame for frame, _ in whole[number + 1 - length : number + 1]]
+        alone = classifier.predict(cut, fps=25)
+        assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+        assert len(stream._ring) <= length + 1
+
+
+def test_stream_by_time_spans_a_time_at_any_rate(load, noisy):
+    """Four frames at 12.5 a second span 0.24 s, whether the camera gives 10, 25 or 60 a second, or stumbles."""
+    classifier = load(SAMPLINGS["by time"])
+    rng = np.random.default_rng(0)
+    for fps in (10, 25, 60):
+        stream = classifier.stream()
+        times = np.sort(np.arange(3 * fps) / fps + rng.uniform(0, 0.3 / fps, 3 * fps))
+        for number, (frame, seconds) in enumerate(zip(noisy("red", 3 * fps), times, strict=True)):
+            answer = stream.push(frame, seconds)
+            assert (answer is None) == (answer is None and seconds < 0.24 + 1.5 / fps)
+            if answer and number > fps:
+                assert answer.label == "red"
+                assert answer.seconds == pytest.approx(0.24, abs=1.5 / fps)
+                assert len(stream._ring) < 0.24 * fps + 4
+
+
+def test_stream_smooths_and_says_unknown(load, noisy):
+    smooth = load({"live.smoothing": 0.8, "live.threshold": 0.6}).stream()
+    plain = load().stream()
+    for frame in noisy("red", 8):
+        before = smooth.push(frame)
+        plain.push(frame)
+    labels = []
+    for frame in noisy("blue", 30):
+        answer, now = smooth.push(frame), plain.push(frame)
+        for name in CLASSES:
+            kept = 0.8 * before.probabilities[name] + 0.2 * now.probabilities[name]
+            assert answer.probabilities[name] == pytest.approx(kept, abs=1e-6)
+        assert (answer.label == "unknown") == (answer.probability < 0.6)
+        labels.append(answer.label)
+        before = answer
+    assert [label for label, _ in itertools.groupby(labels)] == ["red", "unknown", "blue"]
+    smooth.clear()
+    assert smooth.push(noisy("red", 1)[0]) is None
+
+
+def test_frames_of_another_kind_are_refused(classifier, noisy):
+    red = noisy("red", 4)
+    for wrong, reason in (
+        (red.astype(np.float32), "float32"),
+        (red[..., :1], r"\[48, 64, 1\]"),
+        (red[0], "uint8"),
+        ([], "no frames"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            classifier.predict(wrong)
+    with pytest.raises(UserError, match="uint8 RGB"):
+        classifier.stream().push(red)
+
+
+def test_no_such_workdir_or_checkpoint(workdir, tmp_path):
+    for path, checkpoint, reason in (
+        (tmp_path / "none", "best", "none"),
+        (tmp_path, "best", "no checkpoint"),
+        (workdir, "41", "40"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            vid3d.load(path, checkpoint)
+
+
+def test_tensorflow_is_not_imported(workdir, videos):
+    code = (
+        "import sys, vid3d, vid3d.inference.predict, vid3d.inference.live\n"
+        f"print(vid3d.load({str(workdir)!r}).predict({str(videos['red'])!r}).label)\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('tensorflow', 'tensorflow_datasets')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["red", "[]"]
+
+
+def test_gather_holds_only_what_is_needed():
+    requests = [np.array([0, 1, 2]), np.array([8, 9, 9]), np.array([0, 4, 9]), np.array([5])]
+    alive = []
+
+    def flow():
+        for number in range(20):
+            frame = np.full((1, 1, 1), number, np.uint8)
+            alive.append(number)
+            weakref.finalize(frame, alive.remove, number)
+            yield frame
+            assert len(alive) <= 5
+
+    clips_of = dict(gather(flow(), requests))
+    assert list(clips_of) == [0, 3, 1, 2]
+    for number, clip in clips_of.items():
+        assert clip.ravel().tolist() == requests[number].tolist()
+
+
+def test_tiles_cover_every_frame(classifier):
+    data = classifier.config.data.copy_and_resolve_references()
+    for sampling, fps in itertools.product(("first", "uniform"), (0.0, 10.0)):
+        with data.unlocked():
+            data.sampling, data.fps = sampling, fps
+        window = window_of(data, 0.4)
+        for total in (1, 2, 4, 5, 9, 10, 11, 39, 40, 41):
+            times = np.arange(total) / 25
+            tiles = window.tiles(times)
+            assert tiles[0][0] == 0 and tiles[-1][1] == total
+            for (start, stop), (following, _) in itertools.pairwise(tiles):
+                assert start < following <= stop

@@ -1,0 +1,261 @@
+"""Live labels: in a real window, in a video, as JSON; from files, and from a camera that comes and goes.
+
+The camera is ffmpeg serving a video in real time over HTTP, as network cameras do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from vid3d.config import UserError
+from vid3d.data import frames
+from vid3d.inference.live import live
+
+HERE = Path(__file__).parent
+PATIENCE = 120  # seconds that a process may take on a busy machine
+
+
+def lines_of(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@contextlib.contextmanager
+def process(*arguments: object, **env: str) -> Iterator[subprocess.Popen]:
+    """`vid3d live` in a process of its own, which is stopped at the end if it still runs."""
+    command = [sys.executable, "-m", "vid3d.cli", "live", *map(str, arguments)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"XLA_FLAGS": ""} | env,
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextlib.contextmanager
+def camera(video: Path, port: int, *, real_time: bool = True) -> Iterator[str]:
+    """The URL of a camera that shows a video again and again."""
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not installed")
+    url = f"http://127.0.0.1:{port}/camera"
+    pace = ["-re"] if real_time else []
+    command = ["ffmpeg", "-v", "error", *pace, "-stream_loop", "-1", "-i", video]
+    command += ["-c:v", "mjpeg", "-q:v", "2", "-f", "mpjpeg", "-listen", "1", url]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            wait_for_listener(server)
+            yield url
+        finally:
+            server.kill()
+
+
+def wait_for_listener(server: subprocess.Popen) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if any(
+            c.status == psutil.CONN_LISTEN for c in psutil.Process(server.pid).net_connections()
+        ):
+            return
+        time.sleep(0.05)
+    raise AssertionError("ffmpeg does not listen")
+
+
+def test_a_file_is_labelled_window_by_window_and_always_the_same(workdir, videos, load, capsys):
+    runs = []
+    for _ in range(2):
+        assert live(workdir, videos["turning"], as_json=True) == 0
+        runs.append(lines_of(capsys.readouterr().out))
+        for line in runs[-1]:
+            assert list(line) == ["seconds", "label", "probability", "probabilities", "latency_ms"]
+            assert line.pop("latency_ms") > 0
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 99  # 102 frames, windows of 4
+    labels = [label for label, _ in itertools.groupby(line["label"] for line in runs[0])]
+    assert [labels[0], labels[-1]] == ["red", "green"] and "blue" in labels
+    stream = load().stream()
+    answers = [stream.push(*item) for item in frames.read_frames(videos["turning"])]
+    assert [a.probabilities for a in answers if a] == [line["probabilities"] for line in runs[0]]
+
+
+def test_hop_smoothing_and_threshold_come_from_the_config(workdir, videos, capsys):
+    overrides = [("live.every", "10"), ("live.smoothing", "0.7"), ("live.threshold", "0.9")]
+    live(workdir, videos["turning"], as_json=True, overrides=overrides)
+    lines = lines_of(capsys.readouterr().out)
+    assert [round(25 * line["seconds"]) for line in lines] == list(range(3, 102, 10))
+    assert "unknown" in {line["label"] for line in lines}
+    with pytest.raises(UserError, match="fixed by the checkpoint"):
+        live(workdir, videos["red"], as_json=True, overrides=[("data.size", "8")])
+    with pytest.raises(UserError, match=r"live\.every"):
+        live(workdir, videos["red"], as_json=True, overrides=[("live.evry", "8")])
+
+
+def test_a_file_shorter_than_the_window_gets_one_label(make_workdir, videos, capsys):
+    workdir = make_workdir({"data.sampling": "uniform", "live.window": 5.0})
+    live(workdir, videos["green"], as_json=True)
+    lines = lines_of(capsys.readouterr().out)
+    assert [line["label"] for line in lines] == ["green"]
+
+
+def test_an_annotated_video_has_every_frame_with_its_label(workdir, videos, tmp_path, capsys):
+    output = tmp_path / "annotated.mp4"
+    assert live(workdir, videos["turning"], output=output) == 0
+    assert capsys.readouterr().out == f"wrote {output}: 102 frames, 99 labels\n"
+    original = [frame for frame, _ in frames.read_frames(videos["turning"])]
+    annotated = list(frames.read_frames(output))
+    assert len(annotated) == 102
+    assert annotated[-1][1] == pytest.approx(101 / 25, abs=0.01)
+    for before, (after, _) in zip(original, annotated, strict=True):
+        assert after.shape == (240, 320, 3)  # five times enlarged, to be legible
+        above, below = after[:200].mean(axis=(0, 1)), after[-26:].mean(axis=(0, 1))
+        assert np.abs(above - before.mean(axis=(0, 1))).max() < 12
+        assert below.max() < 0.6 * above.max()
+    assert (annotated[50][0][-26:, :160] > 180).all(axis=2).sum() > 20  # white letters
+
+
+def test_labels_and_video_at_once(workdir, videos, tmp_path, capsys):
+    live(workdir, videos["red"], output=tmp_path / "red.mp4", as_json=True)
+    assert {line["label"] for line in lines_of(capsys.readouterr().out)} == {"red"}
+    assert len(list(frames.read_frames(tmp_path / "red.mp4"))) == 12
+
+
+def test_what_cannot_be_opened_is_one_line(workdir, videos, tmp_path, port):
+    (tmp_path / "empty.mp4").touch()
+    for source, reason in (
+        (tmp_path / "none.mp4", "no such file"),
+        (tmp_path / "empty.mp4", "empty"),
+        (tmp_path, "not a file"),
+        ("71", "camera"),
+        (f"http://127.0.0.1:{port}/camera", "cannot be opened"),
+    ):
+        with pytest.raises(UserError, match=reason) as error:
+            live(workdir, source, output=tmp_path / "out.mp4")
+        assert str(source) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(UserError, match="none"):
+        live(tmp_path / "none", videos["red"], as_json=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["empty.mp4"]
+
+
+def test_without_a_display_there_is_one_line(workdir, videos):
+    for name in ("", ":987"):
+        with process(f"--workdir={workdir}", f"--source={videos['red']}", DISPLAY=name) as child:
+            out, err = child.communicate(timeout=PATIENCE)
+        assert child.returncode == 1 and out == ""
+        assert "no display" in err and "--output" in err and err.count("\n") == 1
+
+
+def find_window(display: str, child: subprocess.Popen) -> str:
+    """The number of the window, once it shows its frames."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and child.poll() is None:
+        command = ["xdotool", "search", "--onlyvisible", "--name", "^vid3d$"]
+        found = subprocess.run(
+            command, env=os.environ | {"DISPLAY": display}, capture_output=True, text=True
+        ).stdout.split()
+        if found:
+            time.sleep(1)
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(f"no window; {child.poll()}")
+
+
+@pytest.mark.parametrize("way", ["escape", "close"])
+def test_a_window_shows_the_label_and_is_ended_by_its_user(
+    workdir, noisy, write_video, tmp_path, display, way
+):
+    video = write_video(tmp_path / "long.avi", np.tile(noisy("green", 50), (100, 1, 1, 1)))
+    env = os.environ | {"DISPLAY": display}
+    with process(f"--workdir={workdir}", f"--source={video}", DISPLAY=display) as child:
+        window = find_window(display, child)
+        if shutil.which("import"):
+            shot = tmp_path / "window.png"
+            subprocess.run(["import", "-window", window, shot], env=env, check=True)
+            import cv2
+
+            seen = cv2.imread(str(shot))[:, :, ::-1]
+            assert seen.shape == (240, 320, 3)
+            assert np.abs(seen[:200].mean(axis=(0, 1)) - (40, 200, 40)).max() < 20
+            assert (seen[-26:, :160] > 180).all(axis=2).sum() > 20
+        if way == "escape":
+            subprocess.run(["xdotool", "key", "--window", window, "a"], env=env, check=True)
+            assert child.poll() is None
+            subprocess.run(["xdotool", "key", "--window", window, "Escape"], env=env, check=True)
+        else:
+            command = [sys.executable, HERE / "close_window.py", window]
+            subprocess.run(command, env=env, check=True)
+        out, err = child.communicate(timeout=PATIENCE)
+    assert (child.returncode, out, err) == (0, "", "")
+
+
+def test_a_camera_that_is_lost_is_opened_again(workdir, videos, tmp_path, port):
+    output = tmp_path / "out.mp4"
+    with contextlib.ExitStack() as stack:
+        with camera(videos["red"], port) as url:
+            child = stack.enter_context(
+                process(f"--workdir={workdir}", f"--source={url}", "--json", f"--output={output}")
+            )
+            first = [json.loads(child.stdout.readline()) for _ in range(5)]
+        assert {line["label"] for line in first} == {"red"}
+        while "no signal" not in child.stderr.readline():
+            assert child.poll() is None
+        time.sleep(1)
+        with camera(videos["blue"], port):
+            deadline = time.monotonic() + PATIENCE
+            while (line := json.loads(child.stdout.readline()))["label"] != "blue":
+                assert time.monotonic() < deadline
+            later = [json.loads(child.stdout.readline()) for _ in range(5)]
+            assert {line["label"] for line in later} == {"blue"}
+            assert later[0]["seconds"] > line["seconds"] > first[-1]["seconds"] + 1
+            child.send_signal(signal.SIGTERM)
+            child.communicate(timeout=PATIENCE)
+    assert child.returncode == 0
+    shown = [frame[:200].mean(axis=(0, 1)).argmax() for frame, _ in frames.read_frames(output)]
+    assert shown[0] == 0 and shown[-1] == 2
+
+
+def test_memory_stays_flat_over_thousands_of_frames(workdir, videos, port):
+    with (
+        camera(videos["turning"], port, real_time=False) as url,
+        process(f"--workdir={workdir}", f"--source={url}", "--json") as child,
+    ):
+        memory = []
+        for number in range(3001):
+            json.loads(child.stdout.readline())
+            if number % 1000 == 0:
+                memory.append(psutil.Process(child.pid).memory_info().rss / 2**20)
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=PATIENCE)
+    assert child.returncode == 0
+    assert memory[-1] - memory[1] < 16, memory
+
+
+def test_a_recording_of_a_camera_keeps_its_time(workdir, videos, tmp_path, port, capsys):
+    with camera(videos["green"], port) as url:
+        live(workdir, url, output=tmp_path / "out.mp4", seconds=2.0)
+    written = list(frames.read_frames(tmp_path / "out.mp4"))
+    assert written[-1][1] == pytest.approx(2.0, abs=0.5)

@@ -1,0 +1,130 @@
+"""`vid3d predict`: tables, JSON and CSV for files and folders, and annotated copies."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from vid3d.config import UserError
+from vid3d.data import frames
+from vid3d.inference.predict import predict
+
+
+@pytest.fixture
+def folder(videos, tmp_path):
+    """A folder as people have it: videos at several depths, other files, a broken one, a hidden one."""
+    root = tmp_path / "videos"
+    (root / "deep" / "er").mkdir(parents=True)
+    shutil.copy(videos["red"], root / "-dash.avi")
+    shutil.copy(videos["blue"], root / "deep" / "er" / "Ünï çode [1].AVI")
+    shutil.copy(videos["turning"], root / "turning.mp4")
+    shutil.copy(videos["green"], root / ".hidden.avi")
+    (root / "notes.txt").write_text("no video")
+    return root
+
+
+def test_json_is_one_object_and_nothing_else(workdir, folder, load, capsys):
+    assert predict(workdir, [folder], as_json=True) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["errors"] == []
+    by_path = {p["path"]: p for p in printed["predictions"]}
+    names = ["-dash.avi", "deep/er/Ünï çode [1].AVI", "turning.mp4"]
+    assert list(by_path) == [str(folder / name) for name in names]
+    assert [p["label"] for p in by_path.values()] == ["red", "blue", "red"]
+    turning = by_path[str(folder / "turning.mp4")]
+    assert list(turning) == [
+        "path", "label", "probability", "probabilities", "segments", "num_frames", "seconds",
+    ]  # fmt: skip
+    answer = load().predict(folder / "turning.mp4")
+    assert turning["probabilities"] == pytest.approx(answer.probabilities, abs=1e-6)
+    assert [s["label"] for s in turning["segments"]] == [s.label for s in answer.segments]
+    assert list(turning["segments"][0]) == ["start", "end", "label", "probability"]
+
+
+def test_a_file_that_cannot_be_read_is_a_line_and_the_exit_code(workdir, folder, capsys):
+    (folder / "broken.mp4").write_text("no video")
+    assert predict(workdir, [folder, "missing.mp4"], as_json=True) == 1
+    out, err = capsys.readouterr()
+    printed = json.loads(out)
+    assert len(printed["predictions"]) == 3
+    assert [e["path"] for e in printed["errors"]] == [str(folder / "broken.mp4"), "missing.mp4"]
+    assert err.splitlines() == [f"vid3d predict: {e['error']}" for e in printed["errors"]]
+
+
+def test_csv_has_a_row_a_video_and_a_column_a_class(workdir, folder, capsys):
+    assert predict(workdir, [folder], as_csv=True) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["label"] for row in rows] == ["red", "blue", "red"]
+    for row in rows:
+        assert float(row["probability"]) == max(float(row[c]) for c in ("red", "green", "blue"))
+    assert rows[2]["segments"].startswith("0.00-1.6") and rows[2]["segments"].endswith("green")
+
+
+def test_table_names_every_video_and_the_time_line(workdir, folder, capsys):
+    assert predict(workdir, [folder]) == 0
+    out = capsys.readouterr().out
+    assert "-dash.avi" in out.replace("\n", "") and "0:04.1" in out
+    assert out.count("red") >= 3 and "green" in out
+
+
+def test_annotated_copies_show_the_label_that_holds(workdir, folder, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert predict(workdir, [folder, folder / "-dash.avi"], output=output) == 0
+    copies = sorted(p.relative_to(output).as_posix() for p in output.rglob("*") if p.is_file())
+    assert copies == ["-dash.mp4", "deep/er/Ünï çode [1].mp4", "turning.mp4"]
+    original = list(frames.read_frames(folder / "turning.mp4"))
+    copy = list(frames.read_frames(output / "turning.mp4"))
+    assert len(copy) == len(original) == 102
+    bars = [frame[-26:] for frame, _ in copy]
+    red, blue, green = bars[10], bars[60], bars[95]
+    assert (
+        np.abs(red.astype(int) - blue).max() > 100 and np.abs(green.astype(int) - blue).max() > 100
+    )
+    assert np.abs(bars[10].astype(int) - bars[12]).mean() < 12
+    assert str(output) in capsys.readouterr().out
+
+
+def test_equal_names_are_numbered_and_originals_kept(workdir, videos, tmp_path):
+    for name, colour in (("a", "red"), ("b", "blue")):
+        (tmp_path / name).mkdir()
+        shutil.copy(videos[colour], tmp_path / name / "clip.avi")
+    output = tmp_path / "out"
+    predict(workdir, [tmp_path / "a" / "clip.avi", tmp_path / "b"], output=output)
+    assert sorted(p.name for p in output.iterdir()) == ["clip-2.mp4", "clip.mp4"]
+    first, second = (next(frames.read_frames(output / n))[0] for n in ("clip.mp4", "clip-2.mp4"))
+    assert first[0].mean(axis=0).argmax() == 0 and second[0].mean(axis=0).argmax() == 2
+    before = (output / "clip.mp4").read_bytes()
+    with pytest.raises(UserError, match="overwrite"):
+        predict(workdir, [output], output=output)
+    assert (output / "clip.mp4").read_bytes() == before
+
+
+def test_bad_arguments_are_one_line(workdir, videos, tmp_path):
+    (tmp_path / "file").touch()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for arguments, options, reason in (
+        ([workdir, [empty]], {}, "no videos"),
+        ([tmp_path / "none", [videos["red"]]], {}, "none"),
+        ([workdir, [videos["red"]]], {"output": tmp_path / "file"}, "is a file"),
+        ([workdir, [videos["red"]]], {"output": "/proc/x"}, "cannot write"),
+    ):
+        with pytest.raises(UserError, match=reason) as error:
+            predict(*arguments, **options)
+        assert "\n" not in str(error.value)
+
+
+def test_real_videos_are_labelled_or_named(workdir, shared, capsys):
+    assert predict(workdir, [shared / "odd_videos"], as_json=True) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["predictions"]) + len(printed["errors"]) == 17
+    assert len(printed["predictions"]) >= 10
+    assert all(p["num_frames"] > 0 and p["seconds"] > 0 for p in printed["predictions"])
+    assert predict(workdir, [shared / "ucf101_sample"], as_json=True) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["predictions"]) == 5

@@ -1,0 +1,282 @@
+"""The plain 3D-CNN equals the same network in Keras, and its options do what they say."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vid3d import config, models
+
+CLASSES = 5
+
+
+def network(num_classes: int = CLASSES, **changes):
+    model = config.default().model
+    model.update(changes)
+    return models.build(model, num_classes)
+
+
+def clips(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(size=shape).astype(np.float32)
+
+
+def initialised(module, x, seed: int = 0):
+    return jax.jit(lambda k, x: module.init(k, x, train=False))(jax.random.key(seed), x)
+
+
+SMALL = dict(features=(8, 16), hidden=12)
+
+
+def keras_network(features: tuple[int, ...], shape: tuple[int, ...]):
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    keras = pytest.importorskip("keras")
+    layers = [keras.Input(shape)]
+    for width in features:
+        layers.append(keras.layers.Conv3D(width, 3, padding="same", activation="relu"))
+        layers.append(keras.layers.MaxPooling3D(3, padding="same"))
+    layers += [
+        keras.layers.Flatten(),
+        keras.layers.Dropout(0.25),
+        keras.layers.Dense(1024, activation="relu"),
+        keras.layers.Dropout(0.5),
+        keras.layers.Dense(CLASSES, activation="softmax"),
+    ]
+    return keras.Sequential(layers)
+
+
+def keras_parameters(keras_module) -> dict:
+    """The variables of the Keras network, in the layout of ours: both keep THWIO kernels."""
+    dense = ["hidden", "classes"]
+    parameters: dict = {}
+    for layer in keras_module.layers:
+        if not layer.weights:
+            continue
+        kernel, bias = (jnp.array(w) for w in layer.get_weights())
+        if kernel.ndim == 5:
+            parameters[f"layer{len(parameters) + 1}"] = {"conv": {"kernel": kernel, "bias": bias}}
+        else:
+            parameters[dense.pop(0)] = {"kernel": kernel, "bias": bias}
+    return parameters
+
+
+def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
+    features = (128, 64, 32, 32, 32)
+    x = clips(2, 10, 32, 32, 3)
+    labels = np.array([3, 1])
+    reference = keras_network(features, x.shape[1:])
+    before = keras_parameters(reference)
+    module = network(dropout=0.0, feature_dropout=0.0)
+    ours = jax.eval_shape(lambda: module.init(jax.random.key(0), x, train=False))["params"]
+    assert jax.tree.map(jnp.shape, before) == jax.tree.map(lambda leaf: leaf.shape, ours)
+
+    logits = module.apply({"params": before}, x, train=False)
+    probabilities = reference(x, training=False).numpy()
+    np.testing.assert_allclose(jax.nn.softmax(logits), probabilities, atol=1e-5)
+    log_ratios = np.log(probabilities) - np.log(probabilities[:, :1])
+    np.testing.assert_allclose(logits - logits[:, :1], log_ratios, atol=1e-4)
+
+    import keras
+
+    # Dropout draws other numbers here and there, so that the step is taken without it.
+    for layer in reference.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    reference.compile(
+        keras.optimizers.Adam(1e-3), loss=keras.losses.SparseCategoricalCrossentropy()
+    )
+    reference.train_on_batch(x, labels)
+
+    def loss(parameters):
+        logits = module.apply({"params": parameters}, x, train=True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    # Keras adds its epsilon of 1e-7 to the square root of the second moment before the correction of its bias, optax
+    # after it: in the first step that is 1e-7 / sqrt(1 - 0.999).
+    adam = optax.adam(1e-3, eps=1e-7 / np.sqrt(1 - 0.999))
+    updates, _ = adam.update(jax.jit(jax.grad(loss))(before), adam.init(before))
+    after = optax.apply_updates(before, updates)
+    expected = keras_parameters(reference)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before, expected)
+    assert min(jax.tree.leaves(moved)) > 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), after, expected)
+
+
+def test_the_initialisation_is_that_of_keras_without_normalisation_and_he_with():
+    x = clips(1, 4, 8, 8, 3)
+    parameters = initialised(network(features=(64, 64)), x)["params"]
+    kernel, bias = parameters["layer2"]["conv"]["kernel"], parameters["layer2"]["conv"]["bias"]
+    limit = np.sqrt(6 / (27 * 64 + 27 * 64))
+    assert 0.99 * limit < np.abs(kernel).max() <= limit
+    assert not np.any(bias)
+    kernel = initialised(network(features=(64, 64), norm="batch"), x)["params"]["layer2"]["conv"][
+        "kernel"
+    ]
+    np.testing.assert_allclose(np.std(kernel), np.sqrt(2 / (27 * 64)), rtol=0.02)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
+@pytest.mark.parametrize("head", ["flatten", "average", "time_average"])
+@pytest.mark.parametrize("form", ["frames", "difference", "both"])
+def test_every_norm_head_and_input_gives_finite_logits_on_odd_sizes(norm, head, form):
+    x = clips(2, 5, 13, 9, 3)
+    module = network(norm=norm, head=head, input=form, **SMALL)
+    logits = module.apply(initialised(module, x), x, train=False)
+    assert logits.shape == (2, CLASSES)
+    assert logits.dtype == jnp.float32
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 1, 20, 30, 3), (1, 31, 7, 7, 1)])
+def test_any_number_of_frames_size_and_channels(shape):
+    x = clips(*shape)
+    module = network(**SMALL)
+    assert module.apply(initialised(module, x), x, train=False).shape == (shape[0], CLASSES)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_bfloat16_computes_near_float32_and_keeps_float32_parameters(norm):
+    x = clips(2, 6, 16, 16, 3)
+    exact, coarse = network(norm=norm, **SMALL), network(norm=norm, dtype="bfloat16", **SMALL)
+    variables = initialised(coarse, x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    stage = models.features(coarse, variables, x)["stage1"]
+    assert stage.dtype == jnp.bfloat16
+    logits = coarse.apply(variables, x, train=False)
+    assert logits.dtype == jnp.float32
+    np.testing.assert_allclose(logits, exact.apply(variables, x, train=False), atol=0.05)
+
+
+def test_batch_norm_moves_its_statistics_in_training_and_uses_them_in_evaluation():
+    x = 5 + 3 * clips(4, 6, 12, 12, 3)
+    module = network(norm="batch", dropout=0.0, feature_dropout=0.0, **SMALL)
+    variables = initialised(module, x)
+    first, state = module.apply(variables, x, train=True, mutable=["batch_stats"])
+    moved = state["batch_stats"]["layer1"]["norm"]["mean"]
+    assert np.abs(moved).max() > 0.01
+    for _ in range(80):
+        _, state = module.apply({**variables, **state}, x, train=True, mutable=["batch_stats"])
+    settled = module.apply({**variables, **state}, x, train=False)
+    np.testing.assert_allclose(settled, first, atol=0.02)
+
+
+def test_group_norm_does_not_look_at_the_other_clips():
+    x = clips(3, 6, 12, 12, 3)
+    module = network(norm="group", **SMALL)
+    variables = initialised(module, x)
+    together = module.apply(variables, x, train=False)
+    alone = module.apply(variables, x[1:2], train=False)
+    np.testing.assert_allclose(together[1:2], alone, atol=1e-5)
+
+
+def test_batch_norm_over_a_mapped_axis_equals_the_whole_batch():
+    x = clips(4, 6, 12, 12, 3)
+    model = config.default().model
+    model.update(norm="batch", dropout=0.0, feature_dropout=0.0, **SMALL)
+    alone = models.build(model, CLASSES)
+    mapped = models.build(model, CLASSES, axis_name="batch")
+    variables = initialised(alone, x)
+    whole, whole_state = alone.apply(variables, x, train=True, mutable=["batch_stats"])
+    halves, state = jax.vmap(
+        lambda half: mapped.apply(variables, half, train=True, mutable=["batch_stats"]),
+        axis_name="batch",
+    )(x.reshape(2, 2, *x.shape[1:]))
+    np.testing.assert_allclose(halves.reshape(whole.shape), whole, atol=1e-4)
+    jax.tree.map(
+        lambda both, one: np.testing.assert_allclose(both, np.stack([one, one]), atol=1e-5),
+        state,
+        whole_state,
+    )
+
+
+def test_difference_sees_motion_only():
+    still = np.repeat(clips(1, 1, 12, 12, 3), 6, axis=1)
+    module = network(input="difference", **SMALL)
+    variables = initialised(module, still)
+    logits = module.apply(variables, still, train=False)
+    np.testing.assert_array_equal(logits, module.apply(variables, 0 * still, train=False))
+    module = network(input="both", **SMALL)
+    assert initialised(module, still)["params"]["layer1"]["conv"]["kernel"].shape[3] == 6
+
+
+def test_frames_only_network_does_not_see_the_order_of_the_frames():
+    x = clips(1, 6, 20, 20, 3)
+    module = network(kernel=(1, 3, 3), pool=(1, 3, 3), head="time_average", **SMALL)
+    variables = initialised(module, x)
+    logits = module.apply(variables, x, train=False)
+    np.testing.assert_allclose(logits, module.apply(variables, x[:, ::-1], train=False), atol=1e-5)
+    tutorial = network(**SMALL)
+    variables = initialised(tutorial, x)
+    logits = tutorial.apply(variables, x, train=False)
+    assert np.abs(logits - tutorial.apply(variables, x[:, ::-1], train=False)).max() > 1e-4
+
+
+def test_dropout_follows_its_key_and_sleeps_in_evaluation():
+    x = clips(2, 6, 12, 12, 3)
+    module = network(**SMALL)
+    variables = initialised(module, x)
+
+    def train(seed):
+        return module.apply(variables, x, train=True, rngs={"dropout": jax.random.key(seed)})
+
+    np.testing.assert_array_equal(train(1), train(1))
+    assert np.abs(train(1) - train(2)).max() > 0
+    np.testing.assert_array_equal(
+        module.apply(variables, x, train=False), module.apply(variables, x, train=False)
+    )
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_remat_changes_no_parameter_name_and_no_gradient(norm):
+    x = clips(2, 6, 12, 12, 3)
+    stored = network(norm=norm, dropout=0.0, feature_dropout=0.0, **SMALL)
+    again = network(norm=norm, dropout=0.0, feature_dropout=0.0, remat=True, **SMALL)
+    variables = initialised(stored, x)
+    assert jax.tree.structure(variables) == jax.tree.structure(initialised(again, x))
+
+    def gradient(module):
+        def loss(params):
+            logits, _ = module.apply(
+                {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
+            )
+            return jnp.square(logits).sum()
+
+        return jax.jit(jax.grad(loss))(variables["params"])
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+        gradient(stored),
+        gradient(again),
+    )
+
+
+def test_features_of_every_stage():
+    x = clips(2, 10, 32, 32, 3)
+    module = network(features=(8, 16, 4))
+    stages = models.features(module, initialised(module, x), x)
+    assert {name: stage.shape for name, stage in stages.items()} == {
+        "stage1": (2, 4, 11, 11, 8),
+        "stage2": (2, 2, 4, 4, 16),
+        "stage3": (2, 1, 2, 2, 4),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "conv3"}, "did you mean 'conv3d'"),
+        ({"norm": "bach"}, "did you mean 'batch'"),
+        ({"head": "mean"}, "flatten, average, time_average"),
+        ({"input": "flow"}, "frames, difference, both"),
+    ],
+)
+def test_a_wrong_choice_is_one_clear_line(changes, words):
+    with pytest.raises(config.UserError, match=words):
+        network(**changes)
+
+
+def test_the_difference_of_one_frame_is_an_error():
+    with pytest.raises(config.UserError, match="at least 2"):
+        initialised(network(input="difference"), clips(1, 1, 8, 8, 3))

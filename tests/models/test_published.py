@@ -1,0 +1,264 @@
+"""Weights files are read without running anything in them, and fit or say exactly what does not."""
+
+import collections
+import io
+import json
+import os
+import pickle
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from vid3d import config, models
+from vid3d.models import published, tensor_file
+
+
+def tensors() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "conv.weight": rng.normal(size=(4, 3, 2, 2, 2)).astype(np.float32),
+        "norm.running_mean": rng.normal(size=(4,)).astype(np.float64),
+        "half": rng.normal(size=(3, 5)).astype(np.float16),
+        "norm.num_batches_tracked": np.array(12, np.int64),
+    }
+
+
+def assert_same(read: dict, expected: dict) -> None:
+    assert set(read) == set(expected)
+    for name, value in expected.items():
+        assert read[name].dtype == value.dtype
+        np.testing.assert_array_equal(read[name], value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_both_formats_of_torch_save(zipped, torch, tmp_path):
+    state = collections.OrderedDict(
+        (name, torch.from_numpy(value.copy())) for name, value in tensors().items()
+    )
+    torch.save(state, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    assert_same(tensor_file.read(tmp_path / "w.pth"), tensors())
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_strides_shared_storages_parameters_and_bfloat16(zipped, torch, tmp_path):
+    base = torch.arange(24, dtype=torch.float32)
+    state = {
+        "transposed": base.reshape(4, 6).T,
+        "part": base[5:11],
+        "whole": base,
+        "parameter": torch.nn.Parameter(base[:3]),
+        "coarse": base.to(torch.bfloat16),
+        "nothing": base[:0],
+    }
+    torch.save(state, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+    read = tensor_file.read(tmp_path / "w.pth")
+    for name, value in state.items():
+        np.testing.assert_array_equal(read[name].astype(np.float32), value.detach().float().numpy())
+
+
+def test_a_checkpoint_around_the_tensors_and_names_of_distributed_training(torch, tmp_path):
+    state = {f"module.{name}": torch.from_numpy(value) for name, value in tensors().items()}
+    torch.save({"epoch": 3, "cfg": "TRAIN: true", "model_state": state}, tmp_path / "w.pyth")
+    assert_same(tensor_file.read(tmp_path / "w.pyth"), tensors())
+
+
+def write_safetensors(path, values: dict[str, np.ndarray]) -> None:
+    kinds = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64"}
+    header, body = {"__metadata__": {"format": "pt"}}, b""
+    for name, value in values.items():
+        data = value.tobytes()
+        header[name] = {
+            "dtype": kinds[value.dtype.name],
+            "shape": value.shape,
+            "data_offsets": [len(body), len(body) + len(data)],
+        }
+        body += data
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+
+
+def test_safetensors(tmp_path):
+    write_safetensors(tmp_path / "w.safetensors", tensors())
+    assert_same(tensor_file.read(tmp_path / "w.safetensors"), tensors())
+
+
+class Runs:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
+    evil = pickle.dumps({"weight": Runs(tmp_path / "ran")})
+    with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", evil)
+    (tmp_path / "old.pth").write_bytes(evil)
+    for name in ("w.pth", "old.pth"):
+        with pytest.raises(config.UserError, match="mkdir: only tensors by name are read"):
+            tensor_file.read(tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_whole_module_is_refused_with_what_to_save_instead(torch, tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")
+    with pytest.raises(config.UserError, match=r"save model\.state_dict\(\)"):
+        tensor_file.read(tmp_path / "w.pth")
+
+
+def reach_beyond(*, offset: int, shape: tuple, strides: tuple) -> bytes:
+    """The pickle of a tensor over a storage of two numbers."""
+
+    class Storage:
+        pass
+
+    class Tensor:
+        def __reduce__(self):
+            import torch._utils
+
+            return torch._utils._rebuild_tensor_v2, (Storage(), offset, shape, strides, False, {})
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            import torch
+
+            if isinstance(value, Storage):
+                return ("storage", torch.FloatStorage, "0", "cpu", 2)
+            return None
+
+    file = io.BytesIO()
+    Pickler(file, protocol=2).dump({"weight": Tensor()})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {"offset": 0, "shape": (3,), "strides": (1,)},
+        {"offset": 2, "shape": (1,), "strides": (1,)},
+        {"offset": 0, "shape": (2,), "strides": (1000000,)},
+        {"offset": -1, "shape": (1,), "strides": (1,)},
+        {"offset": 1, "shape": (2,), "strides": (-1,)},
+    ],
+)
+def test_a_tensor_cannot_reach_beyond_its_storage(view, torch, tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", reach_beyond(**view))
+        archive.writestr("archive/data/0", np.ones(2, np.float32).tobytes())
+    with pytest.raises(config.UserError, match="damaged"):
+        tensor_file.read(tmp_path / "w.pth")
+
+
+def test_files_that_are_none_of_it_are_one_clear_line(torch, tmp_path):
+    with pytest.raises(config.UserError, match="no weights file"):
+        tensor_file.read(tmp_path / "absent.pth")
+    (tmp_path / "text.pth").write_text("hello, these are no weights")
+    with pytest.raises(config.UserError, match="neither a PyTorch file"):
+        tensor_file.read(tmp_path / "text.pth")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    with pytest.raises(config.UserError, match="neither a PyTorch file"):
+        tensor_file.read(tmp_path / "empty.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(config.UserError, match="no tensors by name"):
+        tensor_file.read(tmp_path / "list.pth")
+    state = {"weight": torch.zeros(4096)}
+    for zipped in (True, False):
+        torch.save(state, tmp_path / "cut.pth", _use_new_zipfile_serialization=zipped)
+        cut = (tmp_path / "cut.pth").read_bytes()[:-2000]
+        (tmp_path / "cut.pth").write_bytes(cut)
+        with pytest.raises(config.UserError, match=r"cut\.pth"):
+            tensor_file.read(tmp_path / "cut.pth")
+
+
+def x3d(num_classes: int):
+    """The smallest published network, its variables, and the file that would give them."""
+    model = config.default().model
+    model.name = "x3d_xs"
+    module = models.build(model, num_classes)
+    clips = jax.ShapeDtypeStruct((1, 4, 32, 32, 3), np.float32)
+    blank = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), blank)
+
+
+def x3d_file(torch, pytorchvideo, path, **changes):
+    state = pytorchvideo.x3d.create_x3d(model_num_class=6).state_dict()
+    for name, value in changes.items():
+        if value is None:
+            del state[name.replace("__", ".")]
+        else:
+            state[name.replace("__", ".")] = value
+    torch.save(state, path)
+    return state
+
+
+def test_every_tensor_finds_its_place_and_its_layout(torch, pytorchvideo, tmp_path):
+    state = x3d_file(torch, pytorchvideo, tmp_path / "w.pth")
+    variables, notes = published.load(tmp_path / "w.pth", name="x3d_xs", variables=x3d(6))
+    assert notes == []
+    block = variables["params"]["stage2_block1"]
+    kernel = state["blocks.2.res_blocks.0.branch2.conv_b.weight"].numpy()
+    np.testing.assert_array_equal(block["conv_b"]["kernel"], kernel.transpose(2, 3, 4, 1, 0))
+    squeeze = state["blocks.2.res_blocks.0.branch2.norm_b.1.block.0.weight"].numpy()
+    np.testing.assert_array_equal(block["gate"]["squeeze"]["kernel"], squeeze[:, :, 0, 0, 0].T)
+    np.testing.assert_array_equal(
+        variables["params"]["classes"]["kernel"], state["blocks.5.proj.weight"].numpy().T
+    )
+
+
+def test_another_number_of_classes_keeps_the_new_last_layer_and_says_so(
+    torch, pytorchvideo, tmp_path
+):
+    x3d_file(torch, pytorchvideo, tmp_path / "w.pth")
+    fresh = x3d(3)
+    variables, notes = published.load(tmp_path / "w.pth", name="x3d_xs", variables=fresh)
+    assert notes == ["w.pth has 6 classes: the last layer starts anew, for 3"]
+    np.testing.assert_array_equal(
+        variables["params"]["classes"]["kernel"], fresh["params"]["classes"]["kernel"]
+    )
+    fresh = x3d(6)
+    variables, notes = published.load(
+        tmp_path / "w.pth", name="x3d_xs", variables=fresh, new_head=True
+    )
+    assert notes
+    np.testing.assert_array_equal(
+        variables["params"]["classes"]["bias"], fresh["params"]["classes"]["bias"]
+    )
+
+
+def test_missing_extra_and_misshapen_tensors_are_all_listed(torch, pytorchvideo, tmp_path):
+    x3d_file(
+        torch,
+        pytorchvideo,
+        tmp_path / "w.pth",
+        blocks__0__norm__bias=None,
+        blocks__4__res_blocks__6__branch2__conv_c__weight=None,
+        blocks__9__conv__weight=torch.zeros(1),
+        blocks__0__norm__weight=torch.zeros(25),
+    )
+    with pytest.raises(config.UserError) as error:
+        published.load(tmp_path / "w.pth", name="x3d_xs", variables=x3d(6))
+    for words in (
+        "2 missing: params/stage4_block7/conv_c/kernel, params/stem_norm/bias",
+        "1 too many: blocks.9.conv.weight",
+        "1 misshapen: params/stem_norm/scale (25,) instead of (24,)",
+    ):
+        assert words in str(error.value)
+
+
+def test_weights_of_another_architecture_do_not_fit(torch, torchvision_video, tmp_path):
+    torch.save(torchvision_video.mc3_18(num_classes=6).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(config.UserError, match=r"does not fit config\.model\.name='x3d_xs'"):
+        published.load(tmp_path / "w.pth", name="x3d_xs", variables=x3d(6))
+    with pytest.raises(config.UserError, match="no published weights for"):
+        published.load(tmp_path / "w.pth", name="conv3d", variables=x3d(6))
+
+
+def test_the_8x8_form_of_slowfast_is_named(torch, tmp_path):
+    name = "blocks.0.multipathway_fusion.conv_fast_to_slow.weight"
+    torch.save({name: torch.zeros(16, 8, 7, 1, 1)}, tmp_path / "w.pth")
+    with pytest.raises(config.UserError, match="'slowfast_r50_8x8', not 'slowfast_r50'"):
+        published.load(tmp_path / "w.pth", name="slowfast_r50", variables={})

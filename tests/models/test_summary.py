@@ -1,0 +1,121 @@
+"""The numbers of `vid3d summary`, against arithmetic done by hand."""
+
+import io
+
+import pytest
+from flax import linen as nn
+from rich.console import Console
+
+from vid3d import config
+from vid3d.models import summary
+from vid3d.models.layers import Conv3D, MaxPool3D
+
+
+def described(**changes):
+    c = config.default()
+    with c.unlocked():
+        for key, value in changes.items():
+            group, name = key.split("__")
+            c[group][name] = value
+    return c
+
+
+def test_the_tutorials_network_by_hand():
+    """10x224x224x3 -> 4x75x75 -> 2x25x25 -> 1x9x9 -> 1x3x3 -> 1x1x1, 128, 64, 32, 32, 32 features."""
+    table = summary.summarise(described())
+    assert [row.shape for row in table.rows] == [
+        (4, 75, 75, 128),
+        (2, 25, 25, 64),
+        (1, 9, 9, 32),
+        (1, 3, 3, 32),
+        (1, 1, 1, 32),
+        (1024,),
+        (5,),
+    ]
+    assert [row.parameters for row in table.rows] == [
+        27 * 3 * 128 + 128,
+        27 * 128 * 64 + 64,
+        27 * 64 * 32 + 32,
+        27 * 32 * 32 + 32,
+        27 * 32 * 32 + 32,
+        32 * 1024 + 1024,
+        1024 * 5 + 5,
+    ]
+    assert table.parameters == 381_349
+    # Before pooling: 10*224*224 positions, 27*3 inputs, 128 outputs, two operations each, and so on.
+    assert [row.flops for row in table.rows] == [
+        2 * 501_760 * 81 * 128,
+        2 * 22_500 * 3456 * 64,
+        2 * 1250 * 1728 * 32,
+        2 * 81 * 864 * 32,
+        2 * 9 * 864 * 32,
+        2 * 32 * 1024,
+        2 * 1024 * 5,
+    ]
+    # A kernel of 3 adds 2 steps, a pooling window of 3 two more, and triples the step: 5, 5+4*3, 17+4*9, ...
+    sees = [row.receptive_field for row in table.rows]
+    assert sees[:5] == [(n, n, n) for n in (5, 17, 53, 161, 485)]
+    assert sees[5] == sees[6] == (summary.ALL,) * 3
+    assert table.receptive_field == (485, 485, 485)
+
+
+def test_a_frames_only_network_sees_one_frame():
+    table = summary.summarise(
+        described(model__kernel=(1, 3, 3), model__pool=(1, 3, 3), model__head="time_average")
+    )
+    assert table.receptive_field == (1, 485, 485)
+    assert table.rows[0].parameters == 9 * 3 * 128 + 128
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_normalisation_adds_two_numbers_a_channel_and_takes_the_bias(norm):
+    table = summary.summarise(described(model__norm=norm, model__head="average"))
+    assert table.parameters == 381_349 + 128 + 64 + 32 + 32 + 32
+    assert table.flops == summary.summarise(described()).flops
+    assert table.receptive_field == (485, 485, 485)
+
+
+def test_neighbouring_differences_see_one_frame_more():
+    table = summary.summarise(described(model__input="difference", data__color="gray"))
+    assert table.rows[0].receptive_field == (6, 5, 5)
+    assert table.rows[0].parameters == 27 * 128 + 128
+
+
+class Branches(nn.Module):
+    """Two paths of different reach, a strided slice, groups, and a channel gate that sees everything."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        wide = Conv3D(8, (5, 7, 7), strides=(1, 2, 2), padding=((2, 2), (3, 3), (3, 3)))(x)
+        wide = MaxPool3D((1, 3, 3), (1, 2, 2), ((0, 0), (1, 1), (1, 1)))(wide)
+        narrow = Conv3D(8, (1, 1, 1), strides=(1, 4, 4), padding="VALID")(x)
+        x = Conv3D(8, (3, 1, 1), groups=4)((wide + narrow)[:, ::4])
+        x = x * nn.sigmoid(nn.Dense(8)(x.mean(axis=(1, 2, 3), keepdims=True)))
+        x = Conv3D(8, (1, 1, 3))(x)
+        return nn.Dense(2)(x.mean(axis=(1, 2, 3)))
+
+
+def test_branches_slices_groups_and_gates_by_hand():
+    table = summary.trace(Branches(), clip_shape=(16, 32, 32, 3), title="branches")
+    rows = {row.name: row for row in table.rows}
+    assert rows["Conv3D_0"].shape == (16, 16, 16, 8)
+    assert rows["Conv3D_0"].receptive_field == (5, 7, 7)
+    assert rows["MaxPool3D_0"].shape == (16, 8, 8, 8)
+    assert rows["MaxPool3D_0"].receptive_field == (5, 11, 11)
+    assert rows["Conv3D_1"].receptive_field == (1, 1, 1)
+    # Three values of every fourth frame, each of which saw five frames.
+    assert rows["Conv3D_2"].receptive_field == (13, 11, 11)
+    assert rows["Conv3D_2"].parameters == 3 * 2 * 8 + 8
+    assert rows["Conv3D_2"].flops == 2 * (4 * 8 * 8) * 3 * 2 * 8
+    # Beside the gate, which says the same everywhere; the step is 4 pixels.
+    assert rows["Conv3D_3"].receptive_field == (13, 11, 19)
+    assert rows["Dense_0"].receptive_field == (summary.ALL,) * 3
+    assert rows["Dense_1"].receptive_field == (summary.ALL,) * 3
+
+
+def test_the_table_names_every_layer_and_the_totals():
+    text = io.StringIO()
+    table = summary.render(summary.summarise(described(data__classes=("jump", "run"))))
+    Console(file=text, width=100).print(table)
+    for word in ("layer5", "hidden", "2 classes", "378,274", "20.50 G", "10.25 G", "485", "all"):
+        assert word in text.getvalue()

@@ -1,0 +1,159 @@
+"""Hours of training must not be lost, and never be restored wrong."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vid3d import checkpoint, parallel
+from vid3d.config import UserError
+
+OPTIMIZER = optax.adam(1e-3)
+
+
+def trees(value: float):
+    params = {"layer": {"kernel": jnp.full((3, 4), value), "bias": jnp.arange(4.0) + value}}
+    weights = {"params": params, "batch_stats": {"norm": {"mean": jnp.full(4, value)}}}
+    optimizer = {"opt_state": OPTIMIZER.init(params), "step": jnp.int32(value)}
+    return parallel.replicate((weights, optimizer))
+
+
+def save(checkpoints, step, accuracy=None, loss=1.0):
+    metrics = None if accuracy is None else {"accuracy": accuracy, "loss": loss}
+    checkpoints.save(step, *trees(step), meta={"classes": ["a", "b"]}, metrics=metrics)
+
+
+def same(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    made = checkpoint.Checkpoints(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_run_that_overfits_keeps_its_best_and_its_latest(tmp_path, checkpoints):
+    for step, accuracy in enumerate([0.2, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4], start=1):
+        save(checkpoints, step * 10, accuracy)
+    assert checkpoint.steps(tmp_path) == [20, 60, 70]
+    assert checkpoint.resolve(tmp_path, "best") == 20
+    assert checkpoint.resolve(tmp_path, "latest") == 70
+    weights, meta = checkpoint.restore_weights(tmp_path, 20)
+    same(weights, trees(20)[0])
+    assert meta["metrics"] == {"accuracy": 0.9, "loss": 1.0}
+    weights, optimizer, _ = checkpoints.restore_latest(*trees(0))
+    same((weights, optimizer), trees(70))
+
+
+def test_of_equal_accuracies_the_lower_loss_is_best(tmp_path, checkpoints):
+    for step, loss in [(1, 0.5), (2, 0.3), (3, 0.4), (4, 0.9), (5, 0.9)]:
+        save(checkpoints, step, 0.8, loss)
+    assert checkpoint.resolve(tmp_path, "best") == 2
+
+
+def test_a_save_between_evaluations_is_latest_but_never_best_and_does_not_stay(
+    tmp_path, checkpoints
+):
+    save(checkpoints, 1, 0.5)
+    for step in (2, 3, 4, 5):
+        save(checkpoints, step)
+    assert checkpoint.steps(tmp_path) == [1, 4, 5]
+    assert checkpoint.resolve(tmp_path, "best") == 1
+
+
+def test_a_checkpoint_without_its_manifest_does_not_exist_and_is_cleaned(tmp_path, checkpoints):
+    save(checkpoints, 1, 0.5)
+    save(checkpoints, 2, 0.6)
+    (tmp_path / "checkpoints" / "2" / checkpoint.MANIFEST).unlink()
+    assert checkpoint.steps(tmp_path) == [1]
+    again = checkpoint.Checkpoints(tmp_path)
+    assert again.restore_latest(*trees(0))[1]["step"] == 1
+    save(again, 2, 0.7)
+    assert checkpoint.steps(tmp_path) == [1, 2]
+    again.close()
+
+
+def files_of(folder):
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
+
+
+def test_one_flipped_byte_in_any_file_is_never_restored(tmp_path, checkpoints):
+    save(checkpoints, 1, 0.5)
+    save(checkpoints, 2, 0.6)
+    folder = tmp_path / "checkpoints" / "2"
+    files = files_of(folder)
+    assert len(files) > 8
+    for path in files:
+        whole = path.read_bytes()
+        middle = len(whole) // 2
+        for damaged in (
+            whole[:middle],
+            whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        ):
+            path.write_bytes(damaged)
+            with pytest.raises(checkpoint.DamagedError, match="checkpoint 2"):
+                checkpoint.restore_weights(tmp_path, 2)
+        path.write_bytes(whole)
+    same(checkpoint.restore_weights(tmp_path, 2)[0], trees(2)[0])
+
+
+def test_resume_goes_back_to_the_checkpoint_before_a_damaged_one_and_says_so(tmp_path, checkpoints):
+    save(checkpoints, 1, 0.5)
+    save(checkpoints, 2, 0.6)
+    path = max(files_of(tmp_path / "checkpoints" / "2" / "weights"), key=lambda p: p.stat().st_size)
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    again = checkpoint.Checkpoints(tmp_path)
+    with pytest.warns(UserWarning, match="checkpoint 2 .* is damaged"):
+        weights, optimizer, _ = again.restore_latest(*trees(0))
+    same((weights, optimizer), trees(1))
+    save(again, 2, 0.6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert again.restore_latest(*trees(0))[1]["step"] == 2
+    again.close()
+
+
+def test_no_checkpoint_and_unknown_names_are_clear(tmp_path, checkpoints):
+    with pytest.raises(UserError, match="no workdir"):
+        checkpoint.resolve(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="no checkpoint in"):
+        checkpoint.resolve(tmp_path)
+    save(checkpoints, 5)
+    with pytest.raises(UserError, match="use --checkpoint=latest"):
+        checkpoint.resolve(tmp_path, "best")
+    with pytest.raises(UserError, match="there is best, latest, 5"):
+        checkpoint.resolve(tmp_path, "6")
+    assert checkpoint.resolve(tmp_path, "5") == 5
+
+
+def test_a_checkpoint_of_another_model_is_refused(checkpoints):
+    save(checkpoints, 1, 0.5)
+    weights, optimizer = trees(0)
+    del weights["params"]["layer"]["bias"]
+    with pytest.raises(UserError, match="another model"):
+        checkpoints.restore_latest(weights, optimizer)
+
+
+def test_loading_runs_no_code(tmp_path, checkpoints):
+    """A checkpoint consists of JSON and array files; nothing in it is a pickle."""
+    save(checkpoints, 1, 0.5)
+    for path in files_of(tmp_path / "checkpoints" / "1"):
+        assert not path.read_bytes().startswith(b"\x80"), path
+    json.loads((tmp_path / "checkpoints" / "1" / checkpoint.MANIFEST).read_text())
+
+
+def test_write_whole_leaves_the_old_file_when_it_cannot_finish(tmp_path):
+    path = tmp_path / "x.json"
+    checkpoint.write_whole(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        checkpoint.write_whole(path, "new \ud800")
+    assert path.read_text() == "old"

@@ -1,0 +1,190 @@
+"""A typo in a config or an override must never train the wrong thing in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from vid3d import config as configs
+from vid3d.config import UserError
+
+CONFIGS = sorted(Path("configs").glob("*.py"))
+
+
+def write(tmp_path: Path, body: str) -> str:
+    path = tmp_path / "configs" / "mine.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        "from vid3d.config import default\n\ndef get_config(arg=''):\n    c = default()\n" + body
+    )
+    return str(path)
+
+
+def test_defaults_are_valid_and_are_the_tutorials():
+    c = configs.default()
+    configs.validate(c)
+    assert c.model.features == (128, 64, 32, 32, 32)
+    assert (c.data.num_frames, c.data.size, c.data.sampling) == (10, 224, "first")
+    assert (c.train.batch_size, c.train.epochs, c.optim.name) == (8, 100, "adam")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_shipped_config_loads(path):
+    configs.load(str(path))
+
+
+@pytest.mark.parametrize(
+    "preset",
+    ["demo.py:smoke", "demo.py:baseline", "videos.py:tutorial", "ucf101.py:tutorial", "ucf101.py:four",
+     "ucf101.py:five", "ucf101.py:all", "ucf101.py:split2", "ucf101.py:split3"],
+)  # fmt: skip
+def test_every_shipped_preset_loads(preset):
+    configs.load(f"configs/{preset}")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("model.features", "64,32", (64, 32)),
+        ("model.features", "(64,)", (64,)),
+        ("data.classes", "YoYo, HulaHoop", ("YoYo", "HulaHoop")),
+        ("optim.learning_rate", "3e-4", 3e-4),
+        ("optim.learning_rate", "1", 1.0),
+        ("augment.flip", "true", True),
+        ("augment.flip", "False", False),
+        ("data.root", "/a b/ü", "/a b/ü"),
+        ("train.profile_steps", "3,5", (3, 5)),
+    ],
+)
+def test_overrides_take_the_type_of_the_default(key, text, value):
+    c = configs.default()
+    configs.apply(c, key, text)
+    found = configs.flatten(c)[key]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (("model.featurs", "1"), "'model.features'"),
+        (("modle.features", "1"), "'model.features'"),
+        (("model", "1"), "group of keys"),
+        (("train.batch_size", "8.5"), "whole number"),
+        (("augment.flip", "maybe"), "true or false"),
+        (("model.kernel", "3,3"), "length 2, expected 3"),
+        (("model.features", ""), "is empty"),
+        (("data.protocol", "group"), "did you mean 'grouped'"),
+        (("data.val_fraction", "1.0"), "from 0 to 1"),
+        (("optim.warmup", "two epochs"), "no duration"),
+        (("checkpoint.every", "0 steps"), "above 0"),
+        (("data.group_pattern", "("), "regular expression"),
+        (("data.stored_size", "100,100"), "smaller than data.size"),
+        (("train.epochs", "0"), "at least 1"),
+        (("optim.learning_rate", "nan"), "expected a number"),
+        (("data.std", "0"), "above 0"),
+    ],
+)
+def test_a_wrong_override_is_one_clear_line(tmp_path, override, words):
+    spec = write(tmp_path, "    return c\n")
+    with pytest.raises(UserError, match=".*") as error:
+        configs.load(spec, [override])
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("    c.model.featurs = (1,)\n    return c\n", "mine.py:5"),
+        ("    c.train.epochs = 'many'\n    return c\n", "mine.py:5"),
+        ("    import nothing_of_this_name\n", "nothing_of_this_name"),
+        ("    return 1 / 0\n", "mine.py:5: division by zero"),
+    ],
+)
+def test_an_error_in_a_config_file_names_its_line(tmp_path, body, words):
+    with pytest.raises(UserError) as error:
+        configs.load(write(tmp_path, body))
+    assert words in str(error.value)
+
+
+def test_a_missing_config_file_suggests_the_near_one():
+    with pytest.raises(UserError, match=r"did you mean 'demo\.py'"):
+        configs.load("configs/dem.py")
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(UserError, match="no preset 'smok'"):
+        configs.load("configs/demo.py:smok")
+
+
+def test_presets_can_import_each_other(tmp_path):
+    write(tmp_path, "    c.seed = 7\n    return c\n")
+    other = tmp_path / "configs" / "other.py"
+    other.write_text(
+        "from configs import mine\n\ndef get_config():\n    return mine.get_config()\n"
+    )
+    import sys
+
+    before = sys.path.copy()
+    sys.modules.pop("configs", None)
+    try:
+        sys.path.insert(0, str(tmp_path))
+        assert configs.load(str(other)).seed == 7
+    finally:
+        sys.path[:] = before
+        sys.modules.pop("configs", None)
+
+
+def test_json_round_trip_keeps_values_and_types():
+    c = configs.load("configs/ucf101.py:all", [("optim.learning_rate", "0.1")])
+    again = configs.from_json(configs.to_json(c))
+    assert configs.flatten(again) == configs.flatten(c)
+    assert [type(v) for v in configs.flatten(again).values()] == [
+        type(v) for v in configs.flatten(c).values()
+    ]
+
+
+def test_an_old_workdirs_config_gets_new_defaults_and_a_newer_ones_is_refused():
+    assert configs.from_json('{"seed": 3}').train.epochs == 100
+    with pytest.raises(UserError, match="newer version"):
+        configs.from_json('{"model": {"quantum": 1}}')
+    with pytest.raises(UserError, match="not JSON"):
+        configs.from_json('{"seed": 3')
+
+
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    rate=st.floats(0, 10, allow_nan=False),
+    features=st.lists(st.integers(1, 512), min_size=1, max_size=6),
+    classes=st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), max_size=4),
+)
+def test_any_values_survive_json(seed, rate, features, classes):
+    c = configs.default()
+    c.seed, c.optim.learning_rate = seed, rate
+    c.model.features, c.data.classes = tuple(features), tuple(classes)
+    assert configs.flatten(configs.from_json(configs.to_json(c))) == configs.flatten(c)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1 epoch", 25),
+        ("0.5 epochs", 13),
+        ("500 steps", 500),
+        ("1step", 1),
+        ("80 examples", 10),
+        ("81 examples", 11),
+    ],
+)
+def test_durations_become_steps(text, expected):
+    assert configs.steps(text, steps_per_epoch=25, batch_size=8) == expected
+
+
+def test_differences_name_the_fields_and_leave_out_where_data_lies():
+    a, b = configs.default(), configs.default()
+    b.optim.learning_rate = 0.1
+    b.data.root = "/moved"
+    assert configs.differences(a, b) == ["optim.learning_rate: 0.001 -> 0.1"]

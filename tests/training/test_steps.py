@@ -1,0 +1,208 @@
+"""The step is right on any number of devices, repeats bit for bit, and never trains on with a bad number."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from vid3d import config as configs, models, parallel
+from vid3d.config import UserError
+from vid3d.training import optim, steps
+from vid3d.training.progress import BadNumberError, Progress, check_sums
+from vid3d.training.state import create
+
+CLASSES, FRAMES, SIZE = 3, 4, 12
+
+
+def small_config(**overrides):
+    c = configs.default()
+    c.data.num_frames, c.data.size = FRAMES, SIZE
+    c.model.features, c.model.hidden = (4, 8), 16
+    c.model.dropout = c.model.feature_dropout = 0.0
+    for key, value in overrides.items():
+        group, name = key.split("__")
+        c[group][name] = value
+    return c
+
+
+def batch_of(size: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        "clips_BTHWC": rng.integers(0, 256, (size, FRAMES, SIZE, SIZE, 3), dtype=np.uint8),
+        "labels_B": rng.integers(0, CLASSES, size).astype(np.int32),
+        "mask_B": np.ones(size, np.float32),
+        "index_B": np.arange(size, dtype=np.int32),
+    }
+
+
+def run_steps(config, batches, *, devices: int, steps_per_epoch: int = 100):
+    """Trains on the first `devices` devices; returns the losses and the state."""
+    model = models.build(config.model, CLASSES, axis_name=parallel.AXIS)
+    optimizer = optim.build(config.optim, lambda _: config.optim.learning_rate)
+    state = create(model, optimizer, seed=config.seed, clip_shape=(FRAMES, SIZE, SIZE, 3))
+    step = jax.pmap(
+        steps.build_train_step(
+            model, optimizer, data=config.data, augmentation=config.augment,
+            label_smoothing=config.optim.label_smoothing, seed=config.seed,
+            steps_per_epoch=steps_per_epoch, axis_name=parallel.AXIS,
+        ),
+        axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.devices()[:devices],
+    )  # fmt: skip
+    losses = []
+    for batch in batches:
+        shards = {k: x.reshape(devices, -1, *x.shape[1:]) for k, x in batch.items()}
+        state, sums = step(state, shards)
+        losses.append(float(sums["loss"]))
+    return losses, state
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_any_number_of_devices_gives_the_losses_of_one(devices):
+    config = small_config(augment__flip=True, augment__brightness=0.2)
+    batches = [batch_of(seed=s) for s in range(3)]
+    one, state_one = run_steps(config, batches, devices=1)
+    many, state_many = run_steps(config, batches, devices=devices)
+    np.testing.assert_allclose(many, one, rtol=1e-5)
+    for a, b in zip(
+        jax.tree.leaves(state_one.params), jax.tree.leaves(state_many.params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_batch_statistics_are_those_of_the_global_batch_and_equal_on_all_devices():
+    config = small_config(model__norm="batch", model__head="average")
+    _, one = run_steps(config, [batch_of()], devices=1)
+    _, four = run_steps(config, [batch_of()], devices=4)
+    for a, b in zip(
+        jax.tree.leaves(one.batch_stats), jax.tree.leaves(four.batch_stats), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        shards = [np.asarray(shard.data) for shard in b.addressable_shards]
+        assert len(shards) == 4
+        for shard in shards[1:]:
+            np.testing.assert_array_equal(shard, shards[0])
+
+
+def test_dropout_repeats_with_the_seed_and_differs_between_steps_and_devices():
+    config = small_config(model__dropout=0.5)
+    first, state = run_steps(config, [batch_of()] * 2, devices=2)
+    second, again = run_steps(config, [batch_of()] * 2, devices=2)
+    assert first == second
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(again.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    config.seed = 1
+    assert run_steps(config, [batch_of()] * 2, devices=2)[0] != first
+
+
+def test_masked_clips_count_for_nothing():
+    config = small_config(optim__name="sgd")
+    batch = batch_of(8)
+    half = {name: x[:4] for name, x in batch.items()}
+    batch["mask_B"][4:] = 0
+    padded, state_padded = run_steps(config, [batch], devices=2)
+    plain, state_plain = run_steps(config, [half], devices=2)
+    np.testing.assert_allclose(padded, plain, rtol=1e-6)
+    for a, b in zip(
+        jax.tree.leaves(state_padded.params), jax.tree.leaves(state_plain.params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_accumulating_two_batches_equals_one_of_twice_the_size():
+    batch = batch_of(8)
+    halves = [{name: x[i : i + 4] for name, x in batch.items()} for i in (0, 4)]
+    _, whole = run_steps(small_config(optim__name="sgd"), [batch], devices=1)
+    _, summed = run_steps(small_config(optim__name="sgd", optim__accumulate=2), halves, devices=1)
+    for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(summed.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_weight_decay_leaves_out_biases_and_scales():
+    config = small_config(optim__name="adamw", optim__weight_decay=0.5, optim__learning_rate=1.0)
+    params = {"kernel": np.ones((2, 3), np.float32), "bias": np.ones(3, np.float32)}
+    optimizer = optim.build(config.optim, lambda _: 1.0)
+    zeros = jax.tree.map(np.zeros_like, params)
+    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.5)
+    np.testing.assert_allclose(updates["bias"], 0.0)
+
+
+def test_learning_rate_warms_up_then_falls_to_zero():
+    config = small_config(
+        optim__schedule="cosine", optim__warmup="2 epochs", optim__learning_rate=0.1
+    )
+    rate = optim.learning_rate(config.optim, total_steps=100, steps_per_epoch=10, batch_size=8)
+    assert float(rate(0)) == 0.0
+    np.testing.assert_allclose(float(rate(10)), 0.05, rtol=1e-6)
+    np.testing.assert_allclose(float(rate(20)), 0.1, rtol=1e-6)
+    np.testing.assert_allclose(float(rate(60)), 0.05, rtol=1e-5)
+    np.testing.assert_allclose(float(rate(100)), 0.0, atol=1e-9)
+
+
+def test_a_warm_up_longer_than_the_training_is_refused():
+    config = small_config(optim__warmup="200 steps")
+    with pytest.raises(UserError, match="not shorter than the training, 100 steps"):
+        optim.learning_rate(config.optim, total_steps=100, steps_per_epoch=10, batch_size=8)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_number_names_the_step_the_culprit_and_the_videos(bad):
+    config = small_config()
+    model = models.build(config.model, CLASSES)
+    state = create(
+        model, optim.build(config.optim, lambda _: 1e-3), seed=0, clip_shape=(FRAMES, SIZE, SIZE, 3)
+    )
+    leaves = len(jax.tree.leaves(state.params))
+    good = {"loss": 1.0, "largest_L": np.ones(leaves)}
+    check_sums(6, good, params=state.params, videos=["a.avi"])
+    largest_L = np.ones(leaves)
+    largest_L[0] = bad
+    with pytest.raises(BadNumberError, match=r"step 7: the gradient of .*bias.* a\.avi, b\.avi"):
+        check_sums(
+            7, good | {"largest_L": largest_L}, params=state.params, videos=["a.avi", "b.avi"]
+        )
+    with pytest.raises(BadNumberError, match="step 8: the loss is not finite"):
+        check_sums(8, good | {"loss": bad}, params=state.params, videos=["a.avi"])
+
+
+def test_the_step_reports_a_gradient_that_overflows():
+    config = small_config(optim__learning_rate=1e30, optim__name="sgd")
+    config.model.dropout = 0.0
+    model = models.build(config.model, CLASSES, axis_name=parallel.AXIS)
+    optimizer = optim.build(config.optim, lambda _: 1e30)
+    state = create(model, optimizer, seed=0, clip_shape=(FRAMES, SIZE, SIZE, 3))
+    step = parallel.map_step(
+        steps.build_train_step(
+            model, optimizer, data=config.data, augmentation=config.augment, label_smoothing=0.0,
+            seed=0, steps_per_epoch=10, axis_name=parallel.AXIS,
+        )
+    )  # fmt: skip
+    state = parallel.replicate(state)
+    with pytest.raises(BadNumberError):
+        for number in range(1, 6):
+            state, sums = step(state, parallel.shard(batch_of()))
+            check_sums(number, jax.device_get(sums), params=state.params, videos=[])
+
+
+def test_progress_counts_and_stops_early():
+    progress = Progress()
+    progress.add({"loss": 8.0, "correct": 2, "count": 4})
+    progress.add({"loss": 4.0, "correct": 4, "count": 4})
+    assert progress.averages() == {"loss": 1.5, "accuracy": 0.75}
+    assert progress.evaluated({"accuracy": 0.5, "loss": 1.0})
+    assert progress.averages() == {"loss": 0.0, "accuracy": 0.0}
+    assert not progress.evaluated({"accuracy": 0.5, "loss": 1.1})
+    assert not progress.exhausted(2)
+    assert not progress.evaluated({"accuracy": 0.4, "loss": 0.1})
+    assert progress.exhausted(2)
+    assert not progress.exhausted(0)
+    assert progress.evaluated({"accuracy": 0.5, "loss": 0.9})
+
+
+def test_a_batch_that_does_not_divide_names_batches_that_do():
+    with pytest.raises(
+        UserError, match=r"train\.batch_size=12 cannot be divided by 8 devices: take 8 or 16"
+    ):
+        parallel.check_batch_size(12, "train.batch_size")
+    parallel.check_batch_size(16, "train.batch_size")

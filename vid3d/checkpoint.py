@@ -1,0 +1,272 @@
+"""Checkpoints in `workdir/checkpoints/STEP/`: the only file that knows Orbax.
+
+A checkpoint holds `weights` (params, batch_stats), `optimizer` (opt_state, step), `meta` (JSON: config, class names,
+training videos, progress, metrics) and `manifest.json`, the sha256 of each of its files. The manifest is written last and
+under a temporary name: a checkpoint without it was interrupted and does not exist as far as vid3d is concerned, and one
+whose files differ from it is damaged and is never restored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from vid3d import parallel
+from vid3d.config import UserError
+
+MANIFEST = "manifest.json"
+
+
+class DamagedError(UserError):
+    """A file of a checkpoint is not the one that was written."""
+
+
+def better(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """The order of checkpoints: higher validation accuracy, then lower validation loss."""
+    return metrics["accuracy"], -metrics["loss"]
+
+
+def steps(workdir: str | Path) -> list[int]:
+    """The steps of all whole checkpoints of a workdir, ascending."""
+    folder = Path(workdir) / "checkpoints"
+    if not folder.is_dir():
+        return []
+    return sorted(
+        int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / MANIFEST).is_file()
+    )
+
+
+def resolve(workdir: str | Path, name: str = "best") -> int:
+    """The step that "best", "latest" or a number stands for.
+
+    Raises:
+        UserError: no such workdir, no checkpoint in it, or not this one.
+    """
+    found = steps(workdir)
+    if not Path(workdir).is_dir():
+        raise UserError(
+            f"no workdir {workdir}: it is the folder that was given to vid3d train --workdir"
+        )
+    if not found:
+        raise UserError(f"no checkpoint in {workdir}: train first, or wait for the first one")
+    if name == "latest":
+        return found[-1]
+    if name == "best":
+        scores = {step: read_meta(workdir, step)["metrics"] for step in found}
+        scored = [step for step in found if scores[step]]
+        if not scored:
+            raise UserError(
+                f"no checkpoint in {workdir} was evaluated yet: use --checkpoint=latest"
+            )
+        return max(scored, key=lambda step: better(scores[step]))
+    if name.isdigit() and int(name) in found:
+        return int(name)
+    raise UserError(
+        f"no checkpoint {name!r} in {workdir}: there is best, latest, "
+        + ", ".join(str(step) for step in found)
+    )
+
+
+def read_meta(workdir: str | Path, step: int) -> dict[str, Any]:
+    """Config, class names, training videos, progress and metrics of one checkpoint."""
+    path = Path(workdir) / "checkpoints" / str(step) / "meta" / "metadata"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise DamagedError(f"checkpoint {step} of {workdir} is damaged: {error}") from None
+
+
+def verify(workdir: str | Path, step: int) -> None:
+    """Compares each file of a checkpoint with its manifest.
+
+    Raises:
+        DamagedError: names the first file that is missing, was added or differs.
+    """
+    folder = Path(workdir) / "checkpoints" / str(step)
+    where = f"checkpoint {step} of {workdir} is damaged"
+    try:
+        expected = json.loads((folder / MANIFEST).read_text())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DamagedError(f"{where}: {MANIFEST} cannot be read") from None
+    found = digests(folder)
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            raise DamagedError(f"{where}: {name} is missing")
+        if found[name] != expected.get(name):
+            raise DamagedError(f"{where}: {name} differs from what was written")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file below a checkpoint, its manifest left out."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    found = {}
+    for path in files:
+        with path.open("rb") as file:
+            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(
+                file, "sha256"
+            ).hexdigest()
+    return found
+
+
+def restore_weights(workdir: str | Path, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads the weights of one checkpoint as numpy arrays, and its meta.
+
+    Raises:
+        DamagedError: a file differs from what was written.
+    """
+    verify(workdir, step)
+    folder = (Path(workdir) / "checkpoints" / str(step) / "weights").absolute()
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        tree = reader.metadata(folder).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        weights = reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    return weights, read_meta(workdir, step)
+
+
+class Checkpoints:
+    """Writes the checkpoints of one run and restores its newest; keeps the best and the two latest.
+
+    Two, because the latest may turn out damaged. All hosts call every method together.
+    """
+
+    def __init__(self, workdir: str | Path):
+        self.workdir = Path(workdir)
+        folder = (self.workdir / "checkpoints").absolute()
+        if parallel.is_main():
+            remove_interrupted(folder)
+        parallel.barrier("checkpoints")
+        policies = checkpoint_managers
+        keep = policies.AnyPreservationPolicy(
+            [
+                policies.LatestN(2),
+                policies.BestN(get_metric_fn=better, n=1, keep_checkpoints_without_metrics=False),
+            ]
+        )
+        self.manager = ocp.CheckpointManager(
+            folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=keep,
+                best_fn=better,
+                enable_async_checkpointing=False,
+                cleanup_tmp_directories=True,
+            ),
+            item_names=("weights", "optimizer", "meta"),
+        )
+
+    def save(
+        self,
+        step: int,
+        weights: Any,
+        optimizer: Any,
+        *,
+        meta: dict[str, Any],
+        metrics: dict[str, float] | None = None,
+    ) -> None:
+        """Writes one checkpoint; it counts once its manifest is in place.
+
+        Args:
+            step: optimizer steps done.
+            weights: {"params", "batch_stats"}, replicated on this host's devices.
+            optimizer: {"opt_state", "step"}, likewise.
+            meta: JSON-able; the metrics are added.
+            metrics: validation "accuracy" and "loss" as Python floats, or None where it was not evaluated.
+        """
+        self.manager.save(
+            step,
+            args=ocp.args.Composite(
+                weights=ocp.args.StandardSave(parallel.to_global(weights)),
+                optimizer=ocp.args.StandardSave(parallel.to_global(optimizer)),
+                meta=ocp.args.JsonSave(meta | {"metrics": metrics}),
+            ),
+            metrics=metrics,
+        )
+        self.manager.wait_until_finished()
+        if parallel.is_main():
+            folder = self.workdir / "checkpoints" / str(step)
+            write_whole(folder / MANIFEST, json.dumps({"sha256": digests(folder)}, indent=1))
+        parallel.barrier(f"saved {step}")
+
+    def restore_latest(
+        self, weights: Any, optimizer: Any
+    ) -> tuple[Any, Any, dict[str, Any]] | None:
+        """Restores the newest checkpoint that is whole, into the shapes of the given trees.
+
+        A damaged one is set aside as `damaged-STEP` with a warning, and the one before it is taken.
+
+        Returns:
+            (weights, optimizer, meta), or None where there is no checkpoint.
+
+        Raises:
+            UserError: every checkpoint is damaged, or it belongs to another model.
+        """
+        found = steps(self.workdir)
+        for step in reversed(found):
+            try:
+                verify(self.workdir, step)
+            except DamagedError as error:
+                if step == found[0]:
+                    raise UserError(f"{error}; no older checkpoint is left") from None
+                warnings.warn(f"{error}: going back to the one before it", stacklevel=2)
+                self.set_aside(step)
+                continue
+            try:
+                restored = self.manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        weights=ocp.args.StandardRestore(parallel.restore_target(weights)),
+                        optimizer=ocp.args.StandardRestore(parallel.restore_target(optimizer)),
+                    ),
+                )
+            except ValueError as error:
+                raise UserError(
+                    f"checkpoint {step} of {self.workdir} belongs to another model or optimizer: "
+                    + str(error).splitlines()[0]
+                ) from error
+            meta = read_meta(self.workdir, step)
+            return (
+                parallel.to_local(restored["weights"]),
+                parallel.to_local(restored["optimizer"]),
+                meta,
+            )
+        return None
+
+    def set_aside(self, step: int) -> None:
+        """Renames a damaged checkpoint so that its step can be written again."""
+        if parallel.is_main():
+            folder = self.workdir / "checkpoints"
+            shutil.rmtree(folder / f"damaged-{step}", ignore_errors=True)
+            (folder / str(step)).rename(folder / f"damaged-{step}")
+        parallel.barrier(f"set aside {step}")
+        self.manager.reload()
+
+    def close(self) -> None:
+        self.manager.close()
+
+
+def remove_interrupted(folder: Path) -> None:
+    """Deletes checkpoints whose writing was cut off before their manifest was in place."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.name.isdigit() and not (path / MANIFEST).is_file():
+                shutil.rmtree(path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that it is there whole or not at all."""
+    temporary = path.with_name(path.name + ".incomplete")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,259 @@
+"""`vid3d COMMAND`: reads the arguments and calls one function; nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from vid3d import __version__, config as configs
+from vid3d.config import UserError
+
+EXAMPLES = """\
+examples:
+  vid3d train    --config=configs/videos.py --config.data.root=my_videos --workdir=runs/mine
+  vid3d evaluate --workdir=runs/mine
+  vid3d predict  --workdir=runs/mine holiday.mp4
+  vid3d live     --workdir=runs/mine --source=0
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, 1 for an error, 2 for wrong usage, 75 for "resume me"."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options, overrides = parse(arguments)
+    quiet_libraries()
+    try:
+        return COMMANDS[options.command](options, overrides)
+    except UserError as error:
+        line = " ".join(str(error).split())
+        print(f"vid3d {options.command}: error: {line}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"vid3d {options.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+    """Splits the command line into options and (key, text) overrides of the config."""
+    rest, overrides = [], []
+    index = 0
+    while index < len(arguments):
+        argument = arguments[index]
+        if argument.startswith("--config."):
+            key, equals, text = argument.removeprefix("--config.").partition("=")
+            if not equals:
+                index += 1
+                if index == len(arguments):
+                    build_parser().error(f"{argument} needs a value: {argument}=VALUE")
+                text = arguments[index]
+            overrides.append((key, text))
+        else:
+            rest.append(argument)
+        index += 1
+    parser = build_parser()
+    options = parser.parse_args(rest)
+    if overrides and "takes_config" not in options:
+        parser.error(f"vid3d {options.command} takes no --config.{overrides[0][0]}")
+    return options, overrides
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vid3d",
+        description="Train, evaluate and run 3D-CNN video classifiers.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"vid3d {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+    def takes_config(sub: argparse.ArgumentParser, *, required: bool = True) -> None:
+        sub.set_defaults(takes_config=True)
+        if required:
+            sub.add_argument(
+                "--config", required=True, metavar="FILE[:ARG]", help="a file in configs/"
+            )
+        sub.epilog = "--config.KEY=VALUE overrides a field of the config, such as --config.seed=1"
+
+    def takes_workdir(sub: argparse.ArgumentParser, *, checkpoint: bool = True) -> None:
+        sub.add_argument(
+            "--workdir", required=True, metavar="DIR", help="the folder of the training"
+        )
+        if checkpoint:
+            sub.add_argument(
+                "--checkpoint", default="best", metavar="best|latest|STEP", help="default: best"
+            )
+
+    def takes_hosts(sub: argparse.ArgumentParser) -> None:
+        hosts = sub.add_argument_group("several hosts")
+        hosts.add_argument(
+            "--coordinator", default="", metavar="HOST:PORT", help="process 0's address"
+        )
+        hosts.add_argument("--num_processes", type=int, default=0, metavar="N")
+        hosts.add_argument("--process_id", type=int, default=-1, metavar="I", help="0 to N - 1")
+
+    train = command("train", "train a model; the same workdir again goes on where it stopped")
+    takes_config(train)
+    takes_workdir(train, checkpoint=False)
+    takes_hosts(train)
+
+    evaluate = command(
+        "evaluate", "test a checkpoint: accuracy, per-class figures, confusion matrix"
+    )
+    takes_config(evaluate, required=False)
+    takes_workdir(evaluate)
+    evaluate.add_argument("--split", default="test", choices=("test", "val", "train"))
+    evaluate.add_argument("--data", default="", metavar="FOLDER|CSV", help="another set of videos")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    takes_hosts(evaluate)
+
+    predict = command("predict", "label videos")
+    takes_workdir(predict)
+    predict.add_argument("videos", nargs="+", metavar="VIDEO_OR_FOLDER")
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--csv", action="store_true", help="print a CSV table")
+    predict.add_argument("--output", default="", metavar="DIR", help="write annotated videos here")
+
+    live = command("live", "label a camera, a stream or a file while it plays")
+    takes_config(live, required=False)
+    takes_workdir(live)
+    live.add_argument(
+        "--source", required=True, metavar="0|FILE|URL", help="camera number, file, URL"
+    )
+    live.add_argument("--output", default="", metavar="MP4", help="write this file; no window")
+    live.add_argument("--json", action="store_true", help="print one JSON object a label")
+
+    prepare = command("prepare", "decode the videos into the cache (train does it by itself)")
+    takes_config(prepare)
+
+    doctor = command("doctor", "check the videos and the split, without training")
+    takes_config(doctor)
+    doctor.add_argument("--output", default="", metavar="DIR", help="default: the cache folder")
+
+    summary = command("summary", "print the layers, parameters and FLOPs of a model")
+    takes_config(summary)
+    return parser
+
+
+def quiet_libraries() -> None:
+    """Keeps what libraries log about themselves out of the way; errors still come through."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)
+    logging.set_stderrthreshold("error")
+
+
+def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    config = configs.load(options.config, overrides)
+    from vid3d import compilation, parallel
+    from vid3d.training.loop import train
+
+    parallel.initialize(
+        options.coordinator, num_processes=options.num_processes, process_id=options.process_id
+    )
+    compilation.use_cache()
+    return train(config, options.workdir)
+
+
+def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from vid3d import compilation, parallel
+    from vid3d.evaluation import evaluate, report
+
+    parallel.initialize(
+        options.coordinator, num_processes=options.num_processes, process_id=options.process_id
+    )
+    compilation.use_cache()
+    figures, folder = evaluate.evaluate(
+        options.workdir,
+        name=options.checkpoint,
+        split=options.split,
+        overrides=overrides,
+        data=options.data,
+    )
+    if not parallel.is_main():
+        return 0
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        report.show(figures, folder)
+    return 0
+
+
+def predict(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from vid3d import compilation
+    from vid3d.inference.predict import predict
+
+    compilation.use_cache()
+    return predict(
+        options.workdir,
+        options.videos,
+        checkpoint=options.checkpoint,
+        as_json=options.json,
+        as_csv=options.csv,
+        output=options.output,
+    )
+
+
+def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from vid3d import compilation
+    from vid3d.inference.live import live
+
+    compilation.use_cache()
+    return live(
+        options.workdir,
+        options.source,
+        checkpoint=options.checkpoint,
+        overrides=overrides,
+        output=options.output,
+        as_json=options.json,
+    )
+
+
+def prepare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    config = configs.load(options.config, overrides)
+    from vid3d.data.prepare import prepare
+
+    prepare(config)
+    return 0
+
+
+def doctor(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    config = configs.load(options.config, overrides)
+    from vid3d.data.prepare import doctor
+
+    return 0 if doctor(config, options.output) else 1
+
+
+def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    config = configs.load(options.config, overrides)
+    from vid3d.models import summary
+
+    summary.show(config)
+    return 0
+
+
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "live": live,
+    "prepare": prepare,
+    "doctor": doctor,
+    "summary": summary,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

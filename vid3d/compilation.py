@@ -1,0 +1,70 @@
+"""JAX's persistent compilation cache, kept in order: a program that was compiled once is loaded by the next process."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import jax
+
+from vid3d.config import cache_folder
+
+MAX_BYTES = 2 * 2**30
+
+
+def use_cache() -> None:
+    """Turns the cache on, in the user's cache folder, and drops the entries that a kill left torn.
+
+    JAX writes an entry in place, warns at each start of one it cannot read, and never writes it anew.
+    """
+    folder = cache_folder() / "compiled"
+    folder.mkdir(parents=True, exist_ok=True)
+    drop_torn_entries(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def drop_torn_entries(folder: Path) -> None:
+    """Deletes the entries written since the last check that cannot be decompressed whole."""
+    stamp = folder / "checked"
+    since = stamp.stat().st_mtime_ns if stamp.exists() else 0
+    entries = [p for p in folder.glob("*-cache") if p.stat().st_mtime_ns >= since]
+    for path in entries:
+        if not is_whole(path.read_bytes()):
+            path.unlink(missing_ok=True)
+    stamp.touch()
+
+
+def is_whole(entry: bytes) -> bool:
+    """Whether an entry decompresses to its end with the right checksum; zlib, or zstd where JAX found one."""
+    if entry[:1] == b"\x78":
+        stream = zlib.decompressobj()
+        try:
+            stream.decompress(entry)
+        except zlib.error:
+            return False
+        return stream.eof
+    zstd = find_zstd()
+    if zstd is None:
+        return False
+    try:
+        zstd(entry)
+    except Exception:  # each of the zstd modules has an error class of its own
+        return False
+    return True
+
+
+def find_zstd():
+    """The decompression function that JAX uses in place of zlib, or None."""
+    try:
+        from compression import zstd
+
+        return zstd.decompress
+    except ImportError:
+        pass
+    try:
+        import zstandard
+    except ImportError:
+        return None
+    return lambda entry: zstandard.ZstdDecompressor().decompress(entry)

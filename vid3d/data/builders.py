@@ -1,0 +1,135 @@
+"""Videos out of a tfds builder: any one whose examples have `video` and `label`, such as ucf101."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vid3d.config import UserError
+from vid3d.data.decoding import Done, Event, Failed, Frames, Settings, record_header, to_payload
+from vid3d.data.frames import fit
+from vid3d.data.listings import SPLIT_NAMES, Listing, Video
+from vid3d.data.shards import quiet_tensorflow
+
+if TYPE_CHECKING:
+    from vid3d.data.index import Index
+
+SAMPLE = 8  # examples that are read for an estimate
+FPS = 25.0  # a builder's example does not tell its rate
+
+
+def load(data: ConfigDict) -> Any:
+    """The builder `data.builder`, with its data on disk.
+
+    Raises:
+        UserError: there is no such builder, its examples are no labelled videos, or its data cannot be had.
+    """
+    quiet_tensorflow()
+    import tensorflow_datasets as tfds
+
+    if not data.builder:
+        raise UserError('data.source=tfds needs data.builder, such as "ucf101"')
+    try:
+        builder = tfds.builder(data.builder, data_dir=data.root or None)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise UserError(f"data.builder={data.builder!r}: {first_line(error)}") from error
+    features = builder.info.features
+    names = sorted(features) if hasattr(features, "keys") else []
+    if "video" not in names or "label" not in names:
+        raise UserError(
+            f"data.builder={data.builder!r} has the features {', '.join(names)}, not video and label"
+        )
+    try:
+        builder.download_and_prepare()
+    except Exception as error:
+        raise UserError(
+            f"the data of {data.builder!r} cannot be prepared in {builder.data_dir}: {first_line(error)}"
+        ) from error
+    return builder
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the rest."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def listing(data: ConfigDict) -> Listing:
+    """Every example of the builder, as "builder/split/000123".
+
+    The builder's train, validation and test splits are kept; a single split is left open.
+
+    Raises:
+        UserError: see `load`.
+    """
+    import tensorflow_datasets as tfds
+
+    builder = load(data)
+    names = builder.info.features["label"].names
+    only_labels = tfds.decode.PartialDecoding({"label": True})
+    videos = []
+    for path, example in examples(builder, only_labels):
+        split = SPLIT_NAMES.get(path.split("/")[1], "")
+        videos.append(Video(path, names[int(example["label"])], split=split))
+    if not videos:
+        raise UserError(f"data.builder={data.builder!r} has no examples")
+    if {video.split for video in videos} == {"train"} or any(not v.split for v in videos):
+        videos = [Video(video.path, video.label) for video in videos]
+    kind = f"tfds {builder.info.full_name}"
+    return Listing(str(builder.data_dir), tuple(videos), kind)
+
+
+def decode(data: ConfigDict, index: Index, settings: Settings) -> Iterator[Event]:
+    """The videos of an index out of the builder, one at a time, as `decoding.decode` brings those out of files.
+
+    The content hash is that of the frames, since there are no files.
+    """
+    jobs = {video.path: job for job, video in enumerate(index.videos)}
+    for path, example in examples(load(data)):
+        if path not in jobs:
+            continue
+        frames_THWC = np.asarray(example["video"], np.uint8)
+        wanted = frames_THWC[: settings.max_frames or None]
+        if not len(wanted):
+            yield Failed(0, jobs[path], "a video without frames")
+            continue
+        records = [record(frame_HWC, settings) for frame_HWC in wanted]
+        yield Frames(0, jobs[path], records)
+        yield Done(
+            lane=0,
+            job=jobs[path],
+            sha256=hashlib.sha256(frames_THWC.tobytes()).hexdigest(),
+            times=[number / FPS for number in range(len(wanted))],
+            fps=FPS,
+            size=frames_THWC.shape[1:3],
+            claimed=0,
+        )
+
+
+def record(frame_HWC: np.ndarray, settings: Settings) -> bytes:
+    """A frame of a builder, RGB or grey, as a stored record."""
+    if frame_HWC.shape[2] == 1:
+        frame_HWC = np.repeat(frame_HWC, 3, axis=2)
+    fitted = fit(frame_HWC, size=settings.size, resize=settings.resize, color=settings.color)
+    payload = to_payload(fitted, settings.store)
+    return record_header(len(payload)) + bytes(payload)
+
+
+def examples(builder: Any, decoders: Any = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every example as numpy arrays with its path, "builder/split/000123", in a fixed order."""
+    import tensorflow_datasets as tfds
+
+    for split in sorted(builder.info.splits):
+        dataset = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
+        for number, example in enumerate(tfds.as_numpy(dataset)):
+            yield f"{builder.name}/{split}/{number:06d}", example
+
+
+def mean_length(data: ConfigDict) -> float:
+    """Frames a video, from the first few examples."""
+    first = list(itertools.islice(examples(load(data)), SAMPLE))
+    return sum(len(example["video"]) for _, example in first) / max(len(first), 1)

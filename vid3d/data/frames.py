@@ -1,0 +1,314 @@
+"""Video files and cameras to uint8 RGB frames: the only place that decodes.
+
+Frames are read one after the other and never sought, since seeking gives wrong frames in many files. Their number, times
+and rate are what decoding shows, whatever the container claims. Rotated videos come out upright.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+DEFAULT_FPS = 25.0
+JPEG_QUALITY = 90
+
+# Damaged files make the decoders write pages of messages; what they mean is raised as a VideoError.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+class VideoError(Exception):
+    """A video or camera that gives no frames: the message is the reason, `path` names the source."""
+
+    def __init__(self, reason: str, path: str):
+        super().__init__(reason)
+        self.path = path
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded video.
+
+    Attributes:
+        frames_THWC: uint8, fitted.
+        times_T: seconds of the frames, float64, from 0.
+        fps: frames a second, measured.
+        size: height and width before fitting, upright.
+    """
+
+    frames_THWC: np.ndarray
+    times_T: np.ndarray
+    fps: float
+    size: tuple[int, int]
+
+
+class FrameClock:
+    """Seconds from the first frame on, strictly ascending, from time stamps that need not be."""
+
+    def __init__(self, fps: float):
+        """Takes the rate that fills in for missing time stamps."""
+        self.interval = 1 / fps
+        self.start = self.last = 0.0
+        self.count = 0
+
+    def tick(self, stamp: float) -> float:
+        """The time of the next frame; where its stamp is not after the last one, one interval later."""
+        if not self.count:
+            self.start = stamp if math.isfinite(stamp) else 0.0
+        else:
+            seconds = stamp - self.start
+            self.last = seconds if seconds > self.last else self.last + self.interval
+        self.count += 1
+        return self.last
+
+
+class Reader:
+    """One pass over a video file. Iterating gives (uint8 RGB [H, W, 3] upright, seconds from the first frame).
+
+    Attributes:
+        claimed: number of frames that the container claims; 0 where it claims none.
+        claimed_fps: frames a second that the container claims; 25 where it claims none.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Opens the file.
+
+        Raises:
+            VideoError: it is missing, empty, not a file, or not a video.
+        """
+        self.path = os.fspath(path)
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            raise VideoError("no such file", self.path) from None
+        except OSError as error:
+            raise VideoError(f"cannot be read: {error.strerror}", self.path) from None
+        if not stat.S_ISREG(status.st_mode):
+            raise VideoError("not a file", self.path)
+        if not status.st_size:
+            raise VideoError("empty file", self.path)
+        # An absolute path is never taken for a protocol. One thread a file: files are decoded side by side.
+        self.capture = cv2.VideoCapture(
+            os.path.abspath(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
+        )
+        if not self.capture.isOpened():
+            raise VideoError("not a video, or one without a readable header", self.path)
+        self.capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+        claimed = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.claimed = int(claimed) if 0 < claimed < 1e9 else 0
+        self.claimed_fps = sane_fps(self.capture.get(cv2.CAP_PROP_FPS))
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
+        """Decodes to the end.
+
+        Raises:
+            VideoError: there is not a single frame, or the decoder fails, as for want of memory.
+        """
+        clock = FrameClock(self.claimed_fps)
+        codec = fourcc(self.capture.get(cv2.CAP_PROP_FOURCC))
+        try:
+            while True:
+                read, frame = self.capture.read()
+                if not read:
+                    break
+                stamp = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                yield to_rgb(frame), clock.tick(stamp)
+        except cv2.error as error:
+            raise VideoError(f"the decoder failed: {error.err}", self.path) from None
+        finally:
+            self.capture.release()
+        if not clock.count:
+            raise VideoError(f"no frame can be decoded{codec and f' (codec {codec})'}", self.path)
+
+
+def read_frames(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, float]]:
+    """Frames of a file in order: (uint8 RGB [H, W, 3] upright, seconds from the first frame).
+
+    Raises:
+        VideoError: the file cannot be read or has no frames.
+    """
+    yield from Reader(path)
+
+
+def read_video(path: str | os.PathLike[str], data: ConfigDict) -> Decoded:
+    """Decodes and fits the first `data.stored_frames` frames (0: all) as `prepare` stores them.
+
+    Raises:
+        VideoError: the file cannot be read or has no frames.
+    """
+    frames, times = [], []
+    height_width = stored_size(data)
+    reader = Reader(path)
+    for frame_HWC, seconds in reader:
+        frames.append(fit(frame_HWC, size=height_width, resize=data.resize, color=data.color))
+        times.append(seconds)
+        size = frame_HWC.shape[:2] if len(frames) == 1 else size
+        if len(frames) == data.stored_frames:
+            break
+    times_T = np.array(times)
+    return Decoded(np.stack(frames), times_T, measured_fps(times_T, reader.claimed_fps), size)
+
+
+def stored_size(data: ConfigDict) -> tuple[int, int]:
+    """Height and width on disk: `data.stored_size`, or the network's own square."""
+    return tuple(data.stored_size) or (data.size, data.size)
+
+
+def fit(frame_HWC: np.ndarray, *, size: tuple[int, int], resize: str, color: str) -> np.ndarray:
+    """Brings a frame to the stored size: the one resize of training, evaluation and live prediction.
+
+    "squash" changes the shape; "short_side" cuts the centre out so that the shape stays. A frame at least twice too
+    large is first averaged over whole blocks of pixels (for that, less than one output pixel is trimmed off the edges),
+    and the rest is bilinear, which skips no pixel below a factor of two.
+
+    Args:
+        frame_HWC: uint8 RGB of any size.
+        size: height and width to come out.
+        resize: "squash" or "short_side".
+        color: "rgb", or "gray" for one channel.
+
+    Returns:
+        uint8 [height, width, 3 or 1].
+    """
+    height, width = size
+    if resize == "short_side":
+        frame_HWC = cut_to_shape(frame_HWC, height, width)
+    rows, columns = frame_HWC.shape[0] // height, frame_HWC.shape[1] // width
+    if rows > 1 or columns > 1:
+        rows, columns = max(rows, 1), max(columns, 1)
+        down, across = frame_HWC.shape[0] // rows, frame_HWC.shape[1] // columns
+        block_HWC = centre(frame_HWC, down * rows, across * columns)
+        frame_HWC = cv2.resize(block_HWC, (across, down), interpolation=cv2.INTER_AREA)
+    if frame_HWC.shape[:2] != size:
+        frame_HWC = cv2.resize(frame_HWC, (width, height), interpolation=cv2.INTER_LINEAR)
+    if color == "gray":
+        return cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2GRAY)[:, :, None]
+    return frame_HWC
+
+
+def cut_to_shape(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The largest centred part of the frame with the shape height : width."""
+    rows, columns = frame_HWC.shape[:2]
+    if columns * height > rows * width:
+        return centre(frame_HWC, rows, max(round(rows * width / height), 1))
+    return centre(frame_HWC, max(round(columns * height / width), 1), columns)
+
+
+def centre(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle height x width pixels."""
+    top, left = (frame_HWC.shape[0] - height) // 2, (frame_HWC.shape[1] - width) // 2
+    return frame_HWC[top : top + height, left : left + width]
+
+
+def to_rgb(frame: np.ndarray) -> np.ndarray:
+    """OpenCV's frame (BGR, BGRA or one channel) as uint8 RGB [H, W, 3]."""
+    if frame.ndim == 2 or frame.shape[2] == 1:
+        return cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
+    return cv2.cvtColor(frame, cv2.COLOR_BGRA2RGB if frame.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+
+
+def encode_jpeg(frame_HWC: np.ndarray) -> bytes:
+    """JPEG bytes of a uint8 frame, RGB or one channel, at quality 90."""
+    flipped = frame_HWC if frame_HWC.shape[2] == 1 else cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", flipped, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+def decode_jpeg(encoded: bytes, channels: int) -> np.ndarray:
+    """The uint8 frame [H, W, channels] of JPEG bytes."""
+    flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
+    frame = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
+    return frame.reshape(*frame.shape[:2], channels)
+
+
+def measured_fps(times_T: np.ndarray, fallback: float) -> float:
+    """Frames a second between the first and the last frame; the fallback for a single frame."""
+    return float((len(times_T) - 1) / times_T[-1]) if len(times_T) > 1 else fallback
+
+
+def sane_fps(fps: float) -> float:
+    """The claimed rate if it can be one, otherwise 25."""
+    return fps if 0 < fps <= 1000 else DEFAULT_FPS
+
+
+def fourcc(code: float) -> str:
+    """The four letters of a codec, or ""."""
+    letters = int(code).to_bytes(4, "little", signed=False) if 0 < code < 2**32 else b""
+    text = letters.decode("ascii", "replace").strip("\0 ")
+    return text if text.isprintable() and text.isascii() else ""
+
+
+class Source:
+    """A camera, a file or a URL that is read frame by frame, for live prediction; a context manager.
+
+    Attributes:
+        name: as it was given.
+        is_camera: frames come in their own time, from a device or over the network.
+        fps: claimed frames a second; 0.0 where a camera claims none.
+        size: height and width of the frames.
+    """
+
+    def __init__(self, source: str | int):
+        """Opens the source.
+
+        Args:
+            source: the number of a camera, a URL such as rtsp://..., or a video file.
+
+        Raises:
+            VideoError: it cannot be opened.
+        """
+        self.name = str(source)
+        self.is_camera = self.name.isdecimal() or "://" in self.name
+        self.started = None
+        if not self.is_camera:
+            reader = Reader(self.name)
+            self.capture, self.fps = reader.capture, reader.claimed_fps
+        else:
+            target = int(self.name) if self.name.isdecimal() else self.name
+            self.capture = cv2.VideoCapture(target)
+            if not self.capture.isOpened():
+                kind = "no such camera" if self.name.isdecimal() else "the stream cannot be opened"
+                raise VideoError(kind, self.name)
+            fps = self.capture.get(cv2.CAP_PROP_FPS)
+            self.fps = fps if 0 < fps <= 1000 else 0.0
+        self.size = (
+            int(self.capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+            int(self.capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+        )
+        self.clock = FrameClock(self.fps or DEFAULT_FPS)
+
+    def read(self) -> tuple[np.ndarray, float] | None:
+        """The next frame, uint8 RGB [H, W, 3], and its seconds from the first one; None at the end or after a loss.
+
+        The seconds of a file are its own, those of a camera are when the frame came.
+        """
+        read, frame = self.capture.read()
+        if not read:
+            return None
+        if self.is_camera:
+            return to_rgb(frame), self.clock.tick(time.monotonic())
+        return to_rgb(frame), self.clock.tick(self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+
+    def close(self) -> None:
+        """Gives the camera or the file back."""
+        self.capture.release()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+open_source = Source

@@ -1,0 +1,233 @@
+"""The index: every video with its label, its source group and its split, and the protocol that the split follows."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from vid3d.config import UserError
+from vid3d.data import listings, splits
+from vid3d.data.listings import Listing, Video
+
+__all__ = ["Index", "Video", "find", "find_unsplit"]
+
+
+@dataclass(frozen=True)
+class Index:
+    """What there is to train and to test on.
+
+    Attributes:
+        root: absolute folder that the paths are relative to.
+        videos: sorted by path, each with its split.
+        classes: in the order of the labels.
+        protocol: as it is printed beside every number, such as "grouped" or "random (leaky)".
+        notes: sentences for the report.
+        validate_on_test: the test videos serve for validation, too.
+    """
+
+    root: str
+    videos: tuple[Video, ...]
+    classes: tuple[str, ...]
+    protocol: str
+    notes: tuple[str, ...] = ()
+    validate_on_test: bool = False
+
+    def split(self, name: str) -> tuple[Video, ...]:
+        """The videos of "train", "val" or "test", sorted by path."""
+        if name == "val" and self.validate_on_test:
+            name = "test"
+        return tuple(video for video in self.videos if video.split == name)
+
+
+def find(data: ConfigDict, seed: int) -> Index:
+    """Lists the videos of `data.source` and assigns the splits of `data.protocol`.
+
+    Args:
+        data: `config.data`.
+        seed: `config.seed`; together with a group it decides the group's split.
+
+    Raises:
+        UserError: nothing to list, an unknown class, a class without videos in a split, or a protocol that the source
+            does not have.
+    """
+    listing = list_videos(data, seed)
+    videos, classes = choose_classes(listing.videos, tuple(data.classes))
+    protocol = data.protocol
+    given = any(video.split for video in videos)
+    if protocol == "auto":
+        protocol = listing.kind if given else "grouped"
+    elif protocol == "manifest":
+        if not given:
+            raise UserError(
+                "data.protocol=manifest needs a manifest.csv with a column 'split' or 'fold', or the folders "
+                "train, val and test"
+            )
+        protocol = listing.kind
+    elif protocol.startswith("official") and listing.kind != protocol:
+        raise UserError(f"data.protocol={protocol} needs data.source=ucf101")
+    if protocol in ("random", "grouped"):
+        videos = tuple(replace(video, split="") for video in videos)
+    if data.validate_on_test:
+        videos = tuple(replace(v, split="train") if v.split == "val" else v for v in videos)
+    unit = splits.by_path if protocol == "random" else splits.by_group
+    val_fraction = 0.0 if data.validate_on_test else data.val_fraction
+    given_sides = {video.split for video in videos}
+    videos = splits.assign(
+        videos, val_fraction=val_fraction, test_fraction=data.test_fraction, seed=seed, unit=unit
+    )
+    needed = ["train"]
+    needed += ["test"] if data.test_fraction or "test" in given_sides else []
+    needed += ["val"] if val_fraction and "val" not in given_sides else []
+    splits.check_classes(videos, classes, needed=needed, grouped=protocol != "random")
+    videos = tuple(sorted(videos, key=lambda video: video.path))
+    protocol, guard = guard_against_leaks(videos, protocol, validate_on_test=data.validate_on_test)
+    notes = (*listing.notes, *guard, *describe_carving(videos, given_sides, data))
+    return Index(listing.root, videos, classes, protocol, notes, data.validate_on_test)
+
+
+def find_unsplit(data: ConfigDict, classes: tuple[str, ...]) -> Index:
+    """Lists the videos of another set, all of them for testing, with labels in the order of `classes`.
+
+    Raises:
+        UserError: nothing to list, or a class that is not among `classes`.
+    """
+    listing = list_videos(data, seed=0)
+    unknown = Counter(video.label for video in listing.videos if video.label not in classes)
+    if unknown:
+        name = min(unknown)
+        raise UserError(
+            f"{listing.root} has videos of the class {name!r}, the model knows {', '.join(classes)}"
+            f"{suggestion(name, classes)}"
+        )
+    videos = tuple(sorted((replace(v, split="test") for v in listing.videos), key=lambda v: v.path))
+    return Index(listing.root, videos, classes, f"all of {Path(listing.root).name}", listing.notes)
+
+
+def list_videos(data: ConfigDict, seed: int) -> Listing:
+    """Lists what `data.source` names.
+
+    Raises:
+        UserError: there is no such root, or nothing in it.
+    """
+    if data.source == "synthetic":
+        from vid3d.data import synthetic
+
+        return listings.folder(synthetic.write(data, seed), synthetic.GROUP_PATTERN)
+    if data.source == "tfds":
+        from vid3d.data import builders
+
+        return builders.listing(data)
+    if not data.root:
+        raise UserError("data.root is empty: set --config.data.root to the folder of the videos")
+    root = Path(data.root).expanduser().absolute()
+    if not root.exists():
+        raise UserError(f"data.root={data.root}: there is no such folder or file")
+    source = data.source
+    if source == "auto":
+        is_manifest = root.is_file() or (root / listings.MANIFEST).is_file()
+        source = "manifest" if is_manifest else "folder"
+    if source == "manifest":
+        path = root / listings.MANIFEST if root.is_dir() else root
+        if not path.is_file():
+            raise UserError(f"data.source=manifest: there is no {path}")
+        listing = listings.manifest(path)
+        if data.protocol in ("random", "grouped"):
+            return listing
+        return listings.by_fold(listing, data.test_fold, data.val_fold)
+    if not root.is_dir():
+        raise UserError(f"data.root={data.root} is a file; data.source={source} needs a folder")
+    if source == "ucf101":
+        return listings.ucf101(root, data.protocol, tuple(data.classes))
+    return listings.folder(root, data.group_pattern)
+
+
+def choose_classes(
+    videos: tuple[Video, ...], wanted: tuple[str, ...]
+) -> tuple[tuple[Video, ...], tuple[str, ...]]:
+    """Keeps the videos of the wanted classes, in the order of the labels; all classes, sorted, where none is named.
+
+    Raises:
+        UserError: a wanted class has no videos (the near one is suggested), is named twice, or only one is left.
+    """
+    present = sorted({video.label for video in videos})
+    for name in wanted:
+        if name not in present:
+            raise UserError(
+                f"data.classes: no videos of the class {name!r}{suggestion(name, present)}"
+            )
+        if wanted.count(name) > 1:
+            raise UserError(f"data.classes names {name!r} twice")
+    classes = wanted or tuple(present)
+    if len(classes) < 2:
+        raise UserError(f"there is one class only ({classes[0]!r}): a classifier needs two or more")
+    return tuple(video for video in videos if video.label in classes), classes
+
+
+def suggestion(name: str, known: tuple[str, ...] | list[str]) -> str:
+    """`; did you mean 'x'?` where a known name is near, otherwise what there is."""
+    folded = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), folded, n=1)
+    if near:
+        return f"; did you mean {folded[near[0]]!r}?"
+    return f"; there are {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"
+
+
+def guard_against_leaks(
+    videos: tuple[Video, ...], protocol: str, *, validate_on_test: bool
+) -> tuple[str, list[str]]:
+    """The protocol as it is printed, and the sentences that say what is wrong or unknown about it."""
+    notes = []
+    leaky = validate_on_test
+    if validate_on_test:
+        notes.append("validation uses the test videos: the test set chooses the checkpoint")
+    unknown = sum(not video.group for video in videos)
+    if protocol == "random" and unknown < len(videos):
+        leaky = True
+        notes.append("videos of one source are in training and test: the accuracy is too high")
+    elif protocol != "random":
+        shared = splits.shared_groups(videos)
+        if shared:
+            leaky = True
+            group, sides = next(iter(shared.items()))
+            notes.append(
+                f"{len(shared)} source groups are on two sides, such as {group!r} in {' and '.join(sides)}: "
+                "the accuracy is too high"
+            )
+        if unknown == len(videos):
+            notes.append(
+                "groups are unknown: every video is its own group. If several were cut from one recording, "
+                "name it with data.group_pattern or in a manifest, or the accuracy is too high"
+            )
+            if protocol == "grouped":
+                protocol = "grouped (groups unknown)"
+        elif unknown:
+            notes.append(f"{unknown} videos have no group and are taken as their own")
+    return protocol + (" (leaky)" if leaky else ""), notes
+
+
+def describe_carving(videos: tuple[Video, ...], given: set[str], data: ConfigDict) -> list[str]:
+    """Says which splits were carved out of training, and where their share is far from what was asked for."""
+    notes = []
+    counts = Counter(video.split for video in videos)
+    shares = {
+        "test": (data.test_fraction, len(videos)),
+        "val": (data.val_fraction, len(videos) - counts["test"]),
+    }
+    for side, (asked, total) in shares.items():
+        if side in given or not counts[side]:
+            continue
+        if given & {"train", "test", "val"}:
+            notes.append(
+                f"no {side} videos are named: {counts[side]} were taken out of training, by group"
+            )
+        share = counts[side] / total
+        if not asked / 1.5 <= share <= asked * 1.5:
+            notes.append(
+                f"{share:.0%} of the videos are {side} videos where {asked:.0%} was asked for: groups go whole and are "
+                "few or of unequal size; a manifest.csv can name the splits"
+            )
+    return notes

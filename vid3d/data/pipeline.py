@@ -1,0 +1,213 @@
+"""tf.data: from prepared shards to batches.
+
+A batch is a dict of numpy arrays: `clips_BTHWC` uint8 (evaluation: `clips_BVTHWC`, V views), `labels_B` int32, `mask_B`
+float32 (0 marks padding) and `index_B` int32, the position of the video in its split. The order is a function of (seed,
+epoch) alone: nothing is buffered that a resume would have to restore, and each host computes its own slice of the same
+global batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vid3d.config import UserError
+from vid3d.data.clips import clip_indices, evaluation_sampling, view_positions
+from vid3d.data.prepare import Prepared
+from vid3d.data.shards import FrameStore, parse_frames
+
+Batch = dict[str, np.ndarray]
+
+
+class Clips:
+    """Random access to the clips of one split, from memory where they fit and from the shards otherwise."""
+
+    def __init__(self, prepared: Prepared, split: str, data: ConfigDict, *, views: int = 0):
+        """Finds the split's readable videos and their frames; loads nothing yet.
+
+        Args:
+            prepared: the shards.
+            split: "train", "val" or "test".
+            data: `config.data`.
+            views: 0 for training clips; K for K evenly spaced clips a video, sampled as for evaluation.
+        """
+        self.videos = tuple(v for v in prepared.index.split(split) if v.path in prepared.facts)
+        self.num_expected = len(prepared.index.split(split))
+        self.data = data
+        self.views = views
+        self.facts = [prepared.facts[v.path] for v in self.videos]
+        label_of = {name: i for i, name in enumerate(prepared.index.classes)}
+        self.labels_N = np.array([label_of[v.label] for v in self.videos], np.int32)
+        self.frame_shape = prepared.frame_shape
+        self.store = FrameStore(prepared)
+        self.frames = None
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def hashes(self) -> dict[str, str]:
+        """Path -> sha256 of each video of the split."""
+        return {v.path: f.sha256 for v, f in zip(self.videos, self.facts, strict=True)}
+
+    def median_seconds(self) -> float:
+        """The median length of the split's videos."""
+        return float(np.median([f.times_N[-1] + 1 / f.fps for f in self.facts]))
+
+    def records(self, index: int, positions: tuple[float, ...]) -> np.ndarray:
+        """Record numbers of the clips of one video that start at these positions, int64 [V, T]."""
+        facts = self.facts[index]
+        sampling = evaluation_sampling(self.data, self.views) if self.views else self.data.sampling
+        rows = [
+            clip_indices(facts.times_N, self.data, sampling=sampling, position=position)
+            for position in positions
+        ]
+        return facts.first_record + np.stack(rows).astype(np.int64)
+
+    def needed_records(self) -> np.ndarray:
+        """Every record that any clip of the split can ask for, int64, ascending."""
+        if self.views or self.data.sampling in ("first", "center"):
+            positions = view_positions(max(self.views, 1))
+            pieces = [self.records(i, positions).ravel() for i in range(len(self))]
+        else:
+            pieces = [np.arange(f.first_record, f.first_record + f.num_frames) for f in self.facts]
+        return np.unique(np.concatenate(pieces)) if pieces else np.zeros(0, np.int64)
+
+    def hold_in_memory(self, budget_bytes: int) -> int:
+        """Loads the split's frames if they fit; returns the bytes they take, 0 where they stream instead."""
+        needed = self.needed_records()
+        size = len(needed) * int(np.prod(self.frame_shape))
+        if size > budget_bytes:
+            return 0
+        self.needed = needed
+        self.frames = self.store.load(needed)
+        return size
+
+    def draw_positions(
+        self, index_B: np.ndarray, *, seed: int, epoch: int
+    ) -> list[tuple[float, ...]]:
+        """Where each training clip starts, from (seed, epoch, index) alone."""
+        if self.views:
+            return [view_positions(self.views)] * len(index_B)
+        if self.data.sampling in ("first", "center"):
+            return [(0.5,)] * len(index_B)
+        draws = []
+        for index in index_B:
+            bits = np.random.Philox(key=seed, counter=[int(index), epoch, 0, 0])
+            draws.append((np.random.Generator(bits).random(),))
+        return draws
+
+    def batch_records(self, index_B: np.ndarray, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
+        """Record numbers of a batch, int64 [B, V, T]; V is 1 for training."""
+        positions = self.draw_positions(index_B, seed=seed, epoch=epoch)
+        return np.stack([self.records(int(i), p) for i, p in zip(index_B, positions, strict=True)])
+
+    def gather(self, records: np.ndarray) -> np.ndarray:
+        """Frames from memory, uint8 [..., H, W, C]."""
+        return self.frames[np.searchsorted(self.needed, records)]
+
+
+def steps_per_epoch(clips: Clips, batch_size: int) -> int:
+    """Whole batches in an epoch; the remainder, another one each epoch, is dropped.
+
+    Raises:
+        UserError: there are fewer videos than a batch holds.
+    """
+    if len(clips) < batch_size:
+        raise UserError(
+            f"{len(clips)} training videos are fewer than config.train.batch_size={batch_size}: "
+            "take a smaller batch or more videos"
+        )
+    return len(clips) // batch_size
+
+
+def train_batches(
+    clips: Clips,
+    *,
+    seed: int,
+    batch_size: int,
+    first_step: int,
+    last_step: int,
+    host: tuple[int, int] = (0, 1),
+) -> Iterator[Batch]:
+    """This host's share of the global batches of steps first_step <= step < last_step.
+
+    Each epoch is a permutation of the split (`tf.random.experimental.index_shuffle`, a cipher keyed by (seed, epoch)).
+    """
+    import tensorflow as tf
+
+    share = batch_size // host[1]
+    per_epoch = steps_per_epoch(clips, batch_size)
+
+    def order(step):
+        epoch = step // per_epoch
+        start = (step % per_epoch) * batch_size + host[0] * share
+        places = start + tf.range(share, dtype=tf.int64)
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+        return tf.random.experimental.index_shuffle(places, key, len(clips) - 1), epoch
+
+    steps = tf.data.Dataset.range(first_step, last_step)
+    return assemble(steps.map(order), clips, share, seed=seed)
+
+
+def eval_batches(
+    clips: Clips, *, batch_size: int, host: tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
+    """This host's share of the batches that hold each video once; the last one is padded and masked."""
+    import tensorflow as tf
+
+    share = batch_size // host[1]
+    total = -(-len(clips) // batch_size) * batch_size
+
+    def order(start):
+        places = start + host[0] * share + tf.range(share, dtype=tf.int64)
+        return places, tf.constant(0, tf.int64)
+
+    return assemble(tf.data.Dataset.range(0, total, batch_size).map(order), clips, share, seed=0)
+
+
+def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
+    """Turns a tf.data set of (positions in the split [share], epoch) into batches; positions past the end are padding."""
+    import tensorflow as tf
+
+    views = max(clips.views, 1)
+    shape = (share, views, clips.data.num_frames, *clips.frame_shape)
+
+    def records_of(index_B, epoch):
+        inside = np.minimum(index_B, len(clips) - 1)
+        return clips.batch_records(inside, seed=seed, epoch=int(epoch))
+
+    def from_memory(index_B, epoch):
+        return clips.gather(records_of(index_B, epoch))
+
+    def from_shards(index_B, epoch):
+        return np.array(clips.store.read(records_of(index_B, epoch).ravel()), dtype=object)
+
+    def load(index_B, epoch):
+        if clips.frames is not None:
+            frames = tf.numpy_function(from_memory, [index_B, epoch], tf.uint8, stateful=False)
+        else:
+            serialized = tf.numpy_function(from_shards, [index_B, epoch], tf.string, stateful=False)
+            serialized.set_shape([share * views * clips.data.num_frames])
+            frames = parse_frames(serialized, clips.store)
+        frames = tf.reshape(frames, shape)
+        inside = tf.minimum(index_B, len(clips) - 1)
+        return {
+            "clips_BVTHWC": frames if clips.views else None,
+            "clips_BTHWC": None if clips.views else frames[:, 0],
+            "labels_B": tf.gather(clips.labels_N, inside),
+            "mask_B": tf.cast(index_B < len(clips), tf.float32),
+            "index_B": tf.cast(inside, tf.int32),
+        }
+
+    def without_none(batch):
+        return {name: x for name, x in batch.items() if x is not None}
+
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    batches = order.map(
+        lambda index_B, epoch: without_none(load(index_B, epoch)), num_parallel_calls=2
+    )
+    return iter(batches.prefetch(4).with_options(options).as_numpy_iterator())

@@ -1,0 +1,345 @@
+"""Every video decoded once: from an index to shards of frames in the cache, with the facts that decoding has shown.
+
+The cache holds the frames of a set of files. Labels and splits come from the index when the frames are used, so that
+another protocol, sampling or augmentation decodes nothing again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from vid3d.config import UserError
+from vid3d.data import builders, cache, decoding, shards
+from vid3d.data.decoding import Again, Done, Failed, Frames, Settings
+from vid3d.data.frames import stored_size
+from vid3d.data.index import Index, find
+from vid3d.data.report import Progress, megabytes, report, write_ledger, write_manifest
+
+FORMAT = 1  # of the prepared folder; a change of it decodes again
+FACTS = "videos.json"
+TIMES = "times.npy"
+LEDGER = "bad_videos.csv"
+JPEG_SHARE = 1 / 12  # of the raw size, for the estimate
+SAMPLE = 24  # videos whose headers are read for the estimate
+RESERVE_BYTES = 128 * 2**20  # of the disk that stays free
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What decoding has shown about one video.
+
+    Attributes:
+        sha256: of the file.
+        first_record: the number of its first frame in the shards; the others follow.
+        num_frames: stored frames.
+        times_N: their seconds, from 0.
+        fps: frames a second, measured.
+        size: height and width of the video, upright.
+        damage: what is wrong with a video that can be used nevertheless, or "".
+    """
+
+    sha256: str
+    first_record: int
+    num_frames: int
+    times_N: np.ndarray
+    fps: float
+    size: tuple[int, int]
+    damage: str = ""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Decoded videos on disk.
+
+    Attributes:
+        directory: of the tfds data set, one record a frame.
+        index: the videos with their labels and splits.
+        frame_shape: height, width, channels.
+        store: "raw" or "jpeg".
+        shards: file name -> number of records, in the order of the records.
+        facts: by path, of the readable videos.
+        bad: path -> reason, of the others.
+    """
+
+    directory: Path
+    index: Index
+    frame_shape: tuple[int, int, int]
+    store: str
+    shards: dict[str, int]
+    facts: dict[str, Facts]
+    bad: dict[str, str]
+
+    @property
+    def ledger(self) -> Path:
+        """The list of the bad videos: path, reason."""
+        return self.directory / LEDGER
+
+
+def prepare(
+    config: ConfigDict,
+    *,
+    index: Index | None = None,
+    quiet: bool = False,
+    strict: bool = True,
+    stalled_seconds: float = cache.STALLED_SECONDS,
+) -> Prepared:
+    """Decodes what is not in the cache yet, or waits while another process does.
+
+    Args:
+        config: the whole config; `config.data` and the seed are read.
+        index: the videos; by default those of the config.
+        quiet: print nothing.
+        strict: raise where bad videos are more than the config allows.
+        stalled_seconds: how long to wait for another process that prepares the same and does not get on.
+
+    Raises:
+        UserError: the disk is too small, or too many videos, or any test video, cannot be read.
+    """
+    data = config.data
+    index = index or find(data, config.seed)
+    folder = cache.cache_root(data) / f"frames-{key(index, data)}"
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    cache.make_once(
+        folder,
+        lambda incomplete: build(incomplete, index, data, console),
+        is_whole=is_whole,
+        stalled_seconds=stalled_seconds,
+    )
+    prepared = load(folder, index)
+    console.print(report(prepared, data))
+    if strict:
+        check_bad(prepared, data.max_bad_fraction)
+    return prepared
+
+
+def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
+    """Decodes everything, prints the report, and writes manifest.csv and bad_videos.csv.
+
+    Args:
+        config: the whole config.
+        output: folder for the two files; by default the cache folder.
+
+    Returns:
+        Whether all videos can be read.
+
+    Raises:
+        UserError: there is nothing to look at, or the folder cannot be written.
+    """
+    prepared = prepare(config, strict=False)
+    folder = Path(output).absolute() if output else cache.cache_root(config.data)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_manifest(prepared, folder / "manifest.csv")
+        write_ledger(prepared.bad, folder / LEDGER)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder} ({error.strerror}): name another --output"
+        ) from error
+    print(f"videos:     {folder / 'manifest.csv'}", f"bad videos: {folder / LEDGER}", sep="\n")
+    return not prepared.bad
+
+
+def key(index: Index, data: ConfigDict) -> str:
+    """Names the cached frames: changes with any file and with whatever decides about a stored frame."""
+    digest = hashlib.sha256()
+    settings = (FORMAT, cv2.__version__, stored_size(data), data.resize, data.color)
+    digest.update(repr((*settings, data.stored_frames, data.store)).encode())
+    if data.source == "tfds":  # its videos are no files; the root tells the version
+        digest.update(index.root.encode())
+    for video in index.videos:
+        digest.update(
+            f"\n{video.path}\t{identity(index.root, video.path)}".encode("utf-8", "surrogateescape")
+        )
+    return digest.hexdigest()[:16]
+
+
+def identity(root: str, path: str) -> str:
+    """What tells a file from an older one with the same name: its size and time."""
+    try:
+        status = os.stat(os.path.join(root, path))
+    except OSError:
+        return "missing"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> None:
+    """Decodes the videos of an index into an empty folder."""
+    settings = Settings(
+        size=stored_size(data),
+        resize=data.resize,
+        color=data.color,
+        max_frames=data.stored_frames,
+        store=data.store,
+    )
+    paths = [os.path.join(index.root, video.path) for video in index.videos]
+    need = estimate(paths, settings, data)
+    free = shutil.disk_usage(folder).free
+    console.print(
+        f"preparing {len(paths)} videos in {folder.parent}: about {megabytes(need)}, {megabytes(free)} are free"
+    )
+    if need + RESERVE_BYTES > free:
+        raise UserError(
+            f"{folder.parent} has {megabytes(free)} free, {len(paths)} videos need about {megabytes(need)}: set "
+            "data.cache_dir to a larger disk, data.store=jpeg, data.stored_frames, or a smaller data.size"
+        )
+    writer = shards.ShardWriter(folder)
+    if data.source == "tfds":
+        events = builders.decode(data, index, settings)
+    else:
+        events = decoding.decode(
+            paths, settings, workers=workers(data), timeout=data.decode_timeout
+        )
+    facts, places, bad = {}, {}, {}
+    with Progress(len(paths), console) as progress:
+        for event in watch_disk(events, folder):
+            path = index.videos[event.job].path
+            if isinstance(event, Frames):
+                places.setdefault(event.job, writer.place(event.lane))
+                writer.add(event.lane, event.records)
+            elif isinstance(event, Again):
+                places.pop(event.job, None)
+            elif isinstance(event, Failed):
+                places.pop(event.job, None)
+                bad[path] = event.reason
+                progress.advance(bad=True)
+            else:
+                facts[path] = event
+                writer.end_video(event.lane)
+                progress.advance()
+    finished = writer.finish()
+    starts = writer.first_records()
+    times_N = np.zeros(sum(shard.records for shard in finished))
+    entries = {}
+    for job, (shard, position) in sorted(places.items()):
+        path = index.videos[job].path
+        done: Done = facts[path]
+        first = int(starts[shard]) + position
+        times_N[first : first + len(done.times)] = done.times
+        entries[path] = {
+            "sha256": done.sha256,
+            "first_record": first,
+            "num_frames": len(done.times),
+            "fps": done.fps,
+            "size": done.size,
+            "damage": damage(len(done.times), done.claimed),
+        }
+    if finished:
+        shards.write_metadata(folder, finished, frame_shape=settings.frame_shape, store=data.store)
+    np.save(folder / TIMES, times_N)
+    write_ledger(bad, folder / LEDGER)
+    sidecar = {
+        "format": FORMAT,
+        "frame_shape": settings.frame_shape,
+        "store": data.store,
+        "shards": {shard.path.name: shard.records for shard in finished},
+        "bytes": {shard.path.name: shard.path.stat().st_size for shard in finished},
+        "videos": entries,
+        "bad": bad,
+    }
+    (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
+
+
+def workers(data: ConfigDict) -> int:
+    """Decoding processes: `data.workers`, or one a core that this process may use."""
+    if data.workers:
+        return data.workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def estimate(paths: list[str], settings: Settings, data: ConfigDict) -> int:
+    """Bytes that the shards will take; without a limit on the frames, from the headers of some of the videos."""
+    num_frames = settings.max_frames
+    if not num_frames and data.source == "tfds":
+        num_frames = builders.mean_length(data)
+    elif not num_frames:
+        sample = paths[:: -(-len(paths) // SAMPLE)]
+        looks = decoding.decode(
+            sample, settings, workers=min(workers(data), 2), timeout=data.decode_timeout, look=True
+        )
+        claims = [event.claimed for event in looks if isinstance(event, Done) and event.claimed]
+        num_frames = sum(claims) / len(claims) if claims else 250
+    share = JPEG_SHARE if settings.store == "jpeg" else 1
+    return int(len(paths) * num_frames * decoding.record_bytes(settings) * share)
+
+
+def watch_disk(events: Iterator[decoding.Event], folder: Path) -> Iterator[decoding.Event]:
+    """Passes the events on, and stops with an error before the disk is full."""
+    written = 0
+    for event in events:
+        yield event
+        if isinstance(event, Frames):
+            written += sum(map(len, event.records))
+            if written > RESERVE_BYTES / 2:
+                written = 0
+                if shutil.disk_usage(folder).free < RESERVE_BYTES:
+                    raise UserError(
+                        f"the disk of {folder.parent} is full: set data.cache_dir to a larger one, "
+                        "data.store=jpeg, data.stored_frames, or a smaller data.size"
+                    )
+
+
+def damage(num_frames: int, claimed: int) -> str:
+    """Says that a file ends before its header does, which may also be the header's fault."""
+    if num_frames < 0.9 * claimed - 1:
+        return f"damaged or wrongly labelled: {num_frames} of about {claimed} frames"
+    return ""
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a prepared folder is there with all its bytes."""
+    try:
+        sidecar = json.loads((folder / FACTS).read_text())
+        sizes = sidecar["bytes"].items()
+        return all((folder / name).stat().st_size == size for name, size in sizes)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def load(folder: Path, index: Index) -> Prepared:
+    """Reads the facts of a prepared folder for the videos of an index."""
+    sidecar = json.loads((folder / FACTS).read_text())
+    times = np.load(folder / TIMES)
+    facts = {}
+    for path, entry in sidecar["videos"].items():
+        first, count = entry["first_record"], entry["num_frames"]
+        entry["size"] = tuple(entry["size"])
+        facts[path] = Facts(times_N=times[first : first + count], **entry)
+    return Prepared(
+        directory=folder,
+        index=index,
+        frame_shape=tuple(sidecar["frame_shape"]),
+        store=sidecar["store"],
+        shards=sidecar["shards"],
+        facts=facts,
+        bad=sidecar["bad"],
+    )
+
+
+def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
+    """Makes sure that no test video is bad, and not more of the others than allowed.
+
+    Raises:
+        UserError: names the ledger.
+    """
+    for is_test in (True, False):
+        videos = [v for v in prepared.index.videos if (v.split == "test") == is_test]
+        bad = [v.path for v in videos if v.path in prepared.bad]
+        allowed = 0 if is_test else max_bad_fraction * len(videos)
+        if len(bad) > allowed:
+            more = "" if is_test else f" (data.max_bad_fraction={max_bad_fraction:g})"
+            raise UserError(
+                f"{len(bad)} of {len(videos)} {'test' if is_test else 'training'} videos cannot be read{more}, such as "
+                f"{bad[0]} ({prepared.bad[bad[0]]}); all are listed in {prepared.ledger}: replace or remove them"
+            )

@@ -1,0 +1,184 @@
+"""What preparing shows and leaves to read: progress, the report, the ledger of bad videos, the manifest."""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_collections import ConfigDict
+from rich import progress as bars
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from vid3d.data.clips import is_short
+
+if TYPE_CHECKING:
+    from vid3d.data.prepare import Prepared
+
+SPLITS = ("train", "val", "test")
+LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
+
+
+class Progress:
+    """Counts videos: a bar on a terminal, now and then a line elsewhere. A context manager."""
+
+    def __init__(self, total: int, console: Console, *, doing: str = "decoding"):
+        """Shows nothing yet."""
+        self.total = total
+        self.doing = doing
+        self.console = console
+        self.done = self.bad = 0
+        self.start = self.last_line = time.monotonic()
+        self.bar = None
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal and not self.console.quiet:
+            self.bar = bars.Progress(
+                bars.TextColumn(self.doing),
+                bars.BarColumn(),
+                bars.MofNCompleteColumn(),
+                bars.TextColumn("{task.fields[rate]:.0f} videos/s"),
+                bars.TimeRemainingColumn(),
+                console=self.console,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("", total=self.total, rate=0.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+        seconds = time.monotonic() - self.start
+        self.console.print(
+            f"{self.doing}: {self.done} videos in {seconds:.1f} s ({self.done / max(seconds, 1e-9):.0f} videos/s)"
+            + (f", {self.bad} bad" if self.bad else "")
+        )
+
+    def advance(self, *, bad: bool = False) -> None:
+        """One more video is done."""
+        self.done += 1
+        self.bad += bad
+        now = time.monotonic()
+        rate = self.done / max(now - self.start, 1e-9)
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, rate=rate)
+        elif now - self.last_line > LINE_SECONDS:
+            self.last_line = now
+            left = (self.total - self.done) / rate
+            self.console.print(
+                f"{self.doing}: {self.done} of {self.total} videos, {rate:.0f} videos/s, {left:.0f} s left"
+            )
+
+
+def report(prepared: Prepared, data: ConfigDict) -> RenderableType:
+    """Counts a class and a split, lengths, sizes, rates, short and bad videos, duplicates across splits, notes."""
+    index = prepared.index
+    good = [video for video in index.videos if video.path in prepared.facts]
+    table = Table(title=escape(f"{index.root}, protocol {index.protocol}"), title_justify="left")
+    table.add_column("class")
+    for split in SPLITS:
+        table.add_column(split, justify="right")
+    counts = Counter((video.label, video.split) for video in good)
+    for label in index.classes:
+        table.add_row(escape(label), *(str(counts[label, split]) for split in SPLITS))
+    table.add_section()
+    table.add_row("all", *(str(sum(v.split == split for v in good)) for split in SPLITS))
+    lines = [*describe(prepared, data), *(f"note: {note}" for note in index.notes)]
+    loud = [f"DUPLICATES: {line}" for line in duplicates(prepared)]
+    if prepared.bad:
+        path, reason = next(iter(prepared.bad.items()))
+        loud.append(f"BAD: {len(prepared.bad)} videos cannot be read, such as {path} ({reason})")
+    return Group(
+        table,
+        *(Text(printable(line)) for line in lines),
+        *(Text(printable(line), style="bold red") for line in loud),
+    )
+
+
+def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
+    """The report's lines about the readable videos."""
+    facts = [prepared.facts[v.path] for v in prepared.index.videos if v.path in prepared.facts]
+    if not facts:
+        return ["no readable videos"]
+    lengths = [f.num_frames for f in facts]
+    rates = [f.fps for f in facts]
+    sizes = Counter(f"{f.size[1]}x{f.size[0]}" for f in facts).most_common()
+    named = ", ".join(f"{size} ({count})" for size, count in sizes[:4])
+    short = sum(is_short(f.times_N, data) for f in facts)
+    damaged = [
+        f"{v.path}: {prepared.facts[v.path].damage}"
+        for v in prepared.index.videos
+        if v.path in prepared.facts and prepared.facts[v.path].damage
+    ]
+    total = sum(path.stat().st_size for path in prepared.directory.iterdir())
+    lines = [
+        f"frames a video: {min(lengths)} to {max(lengths)}, median {statistics.median(lengths):g}",
+        f"frames a second: {min(rates):.4g} to {max(rates):.4g}, median {statistics.median(rates):.4g}",
+        f"sizes: {named}{f' and {len(sizes) - 4} more' if len(sizes) > 4 else ''}",
+        f"shorter than a clip ({data.short}): {short} of {len(facts)}",
+        f"stored: {prepared.directory} ({megabytes(total)}, {prepared.store})",
+    ]
+    if damaged:
+        lines.append(f"{len(damaged)} videos end early, such as {damaged[0]}")
+    return lines
+
+
+def duplicates(prepared: Prepared) -> list[str]:
+    """Sentences about files with the same content, first those on different sides."""
+    same = defaultdict(list)
+    for video in prepared.index.videos:
+        if video.path in prepared.facts:
+            same[prepared.facts[video.path].sha256].append(video)
+    groups = [videos for videos in same.values() if len(videos) > 1]
+    across = [videos for videos in groups if len({v.split for v in videos}) > 1]
+    lines = []
+    for kind, chosen in (
+        ("the same video is in two splits", across),
+        ("the same video has two labels", [g for g in groups if len({v.label for v in g}) > 1]),
+        ("the same video is listed twice in a split", [g for g in groups if g not in across]),
+    ):
+        if chosen:
+            pair = ", ".join(f"{v.path} ({v.split}, {v.label})" for v in chosen[0][:3])
+            lines.append(f"{kind}, {len(chosen)} times: {pair}")
+    return lines
+
+
+def write_ledger(bad: Mapping[str, str], path: Path) -> None:
+    """Writes the bad videos and their reasons as CSV."""
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.writer(file)
+        rows.writerow(("path", "reason"))
+        rows.writerows(sorted(bad.items()))
+
+
+def write_manifest(prepared: Prepared, path: Path) -> None:
+    """Writes the videos with their labels, groups and splits as a manifest that can be edited and trained on.
+
+    Paths are relative where the videos are below the manifest's folder, otherwise absolute.
+    """
+    root, here = prepared.index.root, path.parent.absolute()
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.writer(file)
+        rows.writerow(("path", "label", "group", "split"))
+        for video in prepared.index.videos:
+            full = Path(os.path.join(root, video.path))
+            name = full.relative_to(here) if full.is_relative_to(here) else full
+            rows.writerow((name, video.label, video.group, video.split))
+
+
+def megabytes(size: float) -> str:
+    """A number of bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def printable(line: str) -> str:
+    """A line without the bytes of undecodable file names, on which a terminal would fail."""
+    return line.encode("utf-8", "backslashreplace").decode()

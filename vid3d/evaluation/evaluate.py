@@ -1,0 +1,212 @@
+"""Evaluates one checkpoint on one split: every video is counted once, whatever the batch size and the devices."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from vid3d import checkpoint, config as configs, models, parallel
+from vid3d.config import UserError
+from vid3d.data import index as data_index, pipeline, prepare
+from vid3d.data.augment import normalise
+from vid3d.evaluation import metrics, plots
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """probabilities_NK float32, losses_N float32 and labels_N int32, in the order of the split's videos."""
+
+    probabilities_NK: np.ndarray
+    losses_N: np.ndarray
+    labels_N: np.ndarray
+
+    def accuracy(self) -> float:
+        return metrics.top_k_correct(self.probabilities_NK, self.labels_N, 1) / len(self.labels_N)
+
+    def loss(self) -> float:
+        return float(self.losses_N.astype(np.float64).mean())
+
+
+def build_eval_step(
+    model: nn.Module, *, data: ConfigDict
+) -> Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]:
+    """Builds step(variables, batch) -> per-video `log_probabilities_BK` and `loss_B`.
+
+    The probabilities of a video are the mean over its V views.
+    """
+
+    def eval_step(variables, batch):
+        clips_BVTHWC = batch["clips_BVTHWC"]
+        b, v = clips_BVTHWC.shape[:2]
+        clips = normalise(clips_BVTHWC.reshape(b * v, *clips_BVTHWC.shape[2:]), data)
+        logits = model.apply(variables, clips, train=False).astype(jnp.float32)
+        log_p_BVK = jax.nn.log_softmax(logits).reshape(b, v, -1)
+        log_p_BK = jax.nn.logsumexp(log_p_BVK, axis=1) - jnp.log(v)
+        loss_B = -jnp.take_along_axis(log_p_BK, batch["labels_B"][:, None], axis=1)[:, 0]
+        return {"log_probabilities_BK": log_p_BK, "loss_B": loss_B}
+
+    return eval_step
+
+
+def run(
+    mapped_step: Callable, variables: Any, clips: pipeline.Clips, *, batch_size: int
+) -> Predictions:
+    """Runs a mapped eval step over every video of `clips`.
+
+    Args:
+        mapped_step: `parallel.map_eval(build_eval_step(...))`.
+        variables: params and batch_stats, replicated.
+        clips: with views.
+        batch_size: videos over all devices and hosts.
+    """
+    rows: list[dict[str, np.ndarray]] = []
+    batches = pipeline.eval_batches(clips, batch_size=batch_size, host=parallel.host())
+    for batch in parallel.prefetch(batches):
+        outputs = mapped_step(variables, batch)
+        kept = {"mask_B": batch["mask_B"], "index_B": batch["index_B"]} | outputs
+        rows.append(parallel.gather_hosts(parallel.unshard(kept)))
+    merged = {
+        name: np.concatenate([row[name].reshape(-1, *row[name].shape[2:]) for row in rows])
+        for name in rows[0]
+    }
+    real = merged["mask_B"] > 0
+    order = np.argsort(merged["index_B"][real], kind="stable")
+    return Predictions(
+        probabilities_NK=np.exp(merged["log_probabilities_BK"][real][order]),
+        losses_N=merged["loss_B"][real][order],
+        labels_N=clips.labels_N,
+    )
+
+
+def evaluate(
+    workdir: str,
+    *,
+    name: str = "best",
+    split: str = "test",
+    overrides: list[tuple[str, str]] = (),
+    data: str = "",
+) -> tuple[dict[str, Any], Path]:
+    """Evaluates a checkpoint and writes `evaluation/SPLIT-CHECKPOINT/`.
+
+    Args:
+        workdir: a training's folder.
+        name: "best", "latest" or a step.
+        split: "test", "val" or "train".
+        overrides: (key, text) pairs, such as ("data.root", "/elsewhere").
+        data: another folder or CSV; all its videos are evaluated, its classes are mapped by name.
+
+    Returns:
+        What `metrics.json` holds, and the folder it was written to.
+
+    Raises:
+        UserError: no such checkpoint; another class list; a video the checkpoint was trained on.
+    """
+    step = checkpoint.resolve(workdir, name)
+    weights, meta = checkpoint.restore_weights(workdir, step)
+    config = configs.from_json(json.dumps(meta["config"]))
+    for key, text in overrides:
+        configs.apply(config, key, text)
+    configs.validate(config)
+    classes = tuple(meta["classes"])
+    if data:
+        index = other_set(config, data, classes)
+        folder_name = f"{Path(data).stem or 'data'}-{name}"
+        split = "test"
+    else:
+        index = data_index.find(config.data, config.seed)
+        folder_name = f"{split}-{name}"
+        if index.classes != classes:
+            raise UserError(
+                f"the videos in {index.root} have the classes {', '.join(index.classes)}, "
+                f"the checkpoint {', '.join(classes)}"
+            )
+    prepared = prepare.prepare(config, index=index)
+    clips = pipeline.Clips(prepared, split, config.data, views=config.eval.views)
+    if not len(clips):
+        raise UserError(f"no video in the {split} split of {index.root}")
+    seen = seen_in_training(clips, meta["training_videos"])
+    if seen and split != "train":
+        raise UserError(
+            f"{len(seen)} of {len(clips)} {split} videos were in the training of this checkpoint, "
+            f"such as {seen[0]}: a number on them means nothing"
+        )
+
+    batch_size = config.eval.batch_size or config.train.batch_size
+    parallel.check_batch_size(batch_size, "eval.batch_size")
+    model = models.build(config.model, len(classes))
+    mapped = parallel.map_eval(build_eval_step(model, data=config.data))
+    clips.hold_in_memory(config.data.memory_budget_mb * 2**20)
+    predictions = run(mapped, parallel.replicate(weights), clips, batch_size=batch_size)
+    figures = {
+        "split": split,
+        "checkpoint": name,
+        "step": step,
+        "protocol": index.protocol,
+        "num_expected": clips.num_expected,
+        "views": config.eval.views,
+        "notes": list(index.notes),
+    } | metrics.summarise(
+        predictions.probabilities_NK, predictions.losses_N, predictions.labels_N, classes
+    )
+    folder = Path(workdir) / "evaluation" / folder_name
+    if parallel.is_main():
+        write(folder, figures, predictions, clips, classes)
+    return figures, folder
+
+
+def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_index.Index:
+    """The index of a folder or CSV in which every video is a test video, labelled in the order of `classes`."""
+    path = Path(data)
+    if not path.exists():
+        raise UserError(f"--data={data}: there is no such folder or file")
+    with config.unlocked():
+        config.data.source = "manifest" if path.is_file() else "auto"
+        config.data.root = str(path)
+        config.data.classes = ()
+    return data_index.find_unsplit(config.data, classes)
+
+
+def seen_in_training(clips: pipeline.Clips, training_videos: dict[str, str]) -> list[str]:
+    """The videos of a split whose content (sha256) was trained on, under whatever name."""
+    hashes = set(training_videos.values())
+    return [path for path, sha256 in clips.hashes().items() if sha256 in hashes]
+
+
+def write(
+    folder: Path,
+    figures: dict[str, Any],
+    predictions: Predictions,
+    clips: pipeline.Clips,
+    classes: tuple[str, ...],
+) -> None:
+    """Writes metrics.json, predictions.csv and confusion_matrix.png, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "true", "predicted", *classes])
+    predicted_N = predictions.probabilities_NK.argmax(axis=1)
+    for video, row_K, best in zip(
+        clips.videos, predictions.probabilities_NK, predicted_N, strict=True
+    ):
+        table.writerow([video.path, video.label, classes[best], *(repr(float(p)) for p in row_K)])
+    checkpoint.write_whole(folder / "predictions.csv", text.getvalue())
+    matrix = metrics.confusion_matrix(predictions.labels_N, predicted_N, len(classes))
+    title = (
+        f"{figures['accuracy']:.1%} of {figures['num_videos']} {figures['split']} videos "
+        f"({figures['protocol']})"
+    )
+    plots.save_figure(
+        plots.confusion_figure(matrix, classes, title=title), folder / "confusion_matrix.png"
+    )
+    checkpoint.write_whole(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")

@@ -1,0 +1,74 @@
+"""From probabilities to numbers: accuracy, interval, per-class figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Z_95 = 1.959963984540054  # the 97.5% point of the standard normal distribution
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """The 95% interval of a proportion (Wilson 1927), which stays inside [0, 1] and holds for few videos."""
+    if not total:
+        return 0.0, 1.0
+    p, z2 = correct / total, Z_95**2
+    centre = (p + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z_95 * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2)) / (1 + z2 / total)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def top_k_correct(probabilities_NK: np.ndarray, labels_N: np.ndarray, k: int) -> int:
+    """How many videos have their label among the k most probable classes; of equal ones the lower index is first."""
+    order_NK = np.argsort(-probabilities_NK, axis=1, kind="stable")
+    return int((order_NK[:, :k] == labels_N[:, None]).any(axis=1).sum())
+
+
+def confusion_matrix(labels_N: np.ndarray, predicted_N: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts, int64 [true class, predicted class]."""
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(matrix, (labels_N, predicted_N), 1)
+    return matrix
+
+
+def summarise(
+    probabilities_NK: np.ndarray, losses_N: np.ndarray, labels_N: np.ndarray, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Every figure of one evaluation, as plain Python values.
+
+    Args:
+        probabilities_NK: one row a video.
+        losses_N: cross-entropy a video.
+        labels_N: the true classes.
+        classes: names, in the order of the labels.
+
+    Returns:
+        accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval, correct, num_videos and
+        per_class: precision, recall and f1 (0 where a class was never predicted or has no video) and count.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    total = len(labels_N)
+    correct = top_k_correct(probabilities_NK, labels_N, 1)
+    predicted_N = probabilities_NK.argmax(axis=1)
+    figures = precision_recall_fscore_support(
+        labels_N, predicted_N, labels=range(len(classes)), zero_division=0
+    )
+    per_class = {
+        name: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
+        for name, p, r, f, n in zip(classes, *figures, strict=True)
+    }
+    return {
+        "accuracy": correct / total,
+        "top5_accuracy": (
+            top_k_correct(probabilities_NK, labels_N, 5) / total if len(classes) > 5 else None
+        ),
+        "loss": float(losses_N.astype(np.float64).mean()),
+        "interval": list(wilson_interval(correct, total)),
+        "correct": correct,
+        "num_videos": total,
+        "per_class": per_class,
+    }

@@ -1,0 +1,39 @@
+"""An evaluation on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show(figures: dict[str, Any], folder: Path) -> None:
+    """Prints the table of classes, the accuracy with its interval, count and protocol, and where the files lie."""
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table("class", "precision", "recall", "F1", "videos")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, row in figures["per_class"].items():
+        cells = (f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
+        table.add_row(name, *cells, str(row["count"]))
+    console.print(table)
+    low, high = figures["interval"]
+    top5 = figures["top5_accuracy"]
+    console.print(
+        f"accuracy {figures['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f})"
+        + (f", top-5 {top5:.4f}" if top5 is not None else "")
+        + f", loss {figures['loss']:.4f}",
+        markup=False,
+    )
+    console.print(
+        f"{figures['num_videos']} of {figures['num_expected']} {figures['split']} videos, protocol: "
+        f"{figures['protocol']}, checkpoint: {figures['checkpoint']} (step {figures['step']}), "
+        f"views: {figures['views']}",
+        markup=False,
+    )
+    for note in figures["notes"]:
+        console.print(f"note: {note}", markup=False)
+    for name in ("metrics.json", "predictions.csv", "confusion_matrix.png"):
+        console.print(str(folder / name), markup=False)

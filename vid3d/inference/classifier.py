@@ -1,0 +1,359 @@
+"""One checkpoint as a classifier: probabilities for a file, for frames in memory, or for a stream of frames."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from vid3d import checkpoint as checkpoints, models
+from vid3d.config import UserError, from_json
+from vid3d.data import frames
+from vid3d.data.augment import normalise
+from vid3d.data.clips import clip_indices, evaluation_sampling, frame_interval, view_positions
+from vid3d.inference.stream import Stream, fit
+from vid3d.inference.windows import gather, window_of
+
+UNKNOWN = "unknown"
+BATCH_SIZE = 8  # clips
+LONG = 1.5  # training videos: what is longer gets a time line
+HELD_BYTES = (
+    256 * 2**20
+)  # fitted frames of one file that are kept; a longer file is decoded twice instead
+
+
+class Segment(NamedTuple):
+    """A stretch of a video with one label; its probability is the mean over the windows in it."""
+
+    start: float  # seconds
+    end: float
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one video, or for one window of a stream.
+
+    Attributes:
+        label: the most probable class; in a stream "unknown" where its probability is below the threshold.
+        probability: of the most probable class.
+        probabilities: class -> probability, in the order of the classes.
+        segments: the time line; a single segment unless the video is longer than a window and than the training videos.
+        num_frames: frames of the video or the window.
+        seconds: their duration.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    segments: tuple[Segment, ...]
+    num_frames: int
+    seconds: float
+
+
+@dataclass
+class _Video:
+    """A video on its way through the network.
+
+    Attributes:
+        frames: the fitted frames from the first on; may be called again.
+        indices: the frames of each clip: the views of evaluation, then the windows of the time line.
+        bounds: seconds at which the windows begin, and the end of the last; empty where there is no time line.
+        probabilities_NK: what the network said of each clip so far.
+        missing: clips that it has not seen.
+    """
+
+    frames: Callable[[], Iterable[np.ndarray]]
+    indices: list[np.ndarray]
+    bounds: list[float]
+    num_frames: int
+    seconds: float
+    probabilities_NK: np.ndarray
+    missing: int
+
+
+class Classifier:
+    """The weights of one checkpoint and the network, compiled for the default device.
+
+    Attributes:
+        config: the config of the training run.
+        classes: class names in the order of the labels.
+        step: optimizer steps that the checkpoint has seen.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, Any],
+        config: ConfigDict,
+        *,
+        classes: Sequence[str],
+        step: int = 0,
+        window_seconds: float = 0.0,
+    ):
+        """Takes weights that are already in memory; `load` reads them from a workdir.
+
+        Args:
+            weights: {"params"} and, with batch normalisation, {"batch_stats"}.
+            config: the whole config.
+            classes: class names in the order of the labels.
+            step: optimizer steps that the weights have seen.
+            window_seconds: median duration of the training videos; 0 is unknown.
+        """
+        self.config = config
+        self.classes = tuple(classes)
+        self.step = step
+        self.window_seconds = window_seconds
+        self._weights = jax.device_put(weights)
+        module = models.build(config.model, len(self.classes))
+
+        def network(weights: dict[str, Any], clips_BTHWC: jax.Array) -> jax.Array:
+            logits_BK = module.apply(weights, normalise(clips_BTHWC, config.data), train=False)
+            return jax.nn.softmax(logits_BK)
+
+        self._network = jax.jit(network)
+
+    @classmethod
+    def load(cls, workdir: str | Path, checkpoint: str = "best") -> Classifier:
+        """Reads weights, config and class names of one checkpoint; the optimizer stays on disk.
+
+        Args:
+            workdir: a folder that training wrote.
+            checkpoint: "best" (highest validation accuracy), "latest", or the number of a step.
+
+        Raises:
+            UserError: no such workdir or checkpoint, or a damaged one.
+        """
+        step = checkpoints.resolve(workdir, str(checkpoint))
+        weights, meta = checkpoints.restore_weights(workdir, step)
+        return cls(
+            weights,
+            from_json(json.dumps(meta["config"])),
+            classes=meta["classes"],
+            step=step,
+            window_seconds=meta["window_seconds"],
+        )
+
+    def predict(
+        self, source: str | Path | np.ndarray | Sequence[np.ndarray], *, fps: float | None = None
+    ) -> Prediction:
+        """Answers for one video as evaluation does, and with a time line where the video is long.
+
+        Args:
+            source: a video file, or its frames: uint8 RGB [N, H, W, 3] or a list of [H, W, 3].
+            fps: rate of frames in memory; by default the model's `data.fps`, or 25.
+
+        Raises:
+            UserError: the file cannot be read, or the frames are not of this type and shape.
+        """
+        video = self._read(source) if isinstance(source, (str, Path)) else self._take(source, fps)
+        return next(self._answers([video], batch_size=BATCH_SIZE))
+
+    def predict_many(
+        self, paths: Iterable[str | Path], *, batch_size: int = BATCH_SIZE, workers: int = 2
+    ) -> Iterator[tuple[str, Prediction | UserError]]:
+        """Answers for many files: threads decode the next ones while the network works.
+
+        Args:
+            paths: video files.
+            batch_size: clips that the network sees at once, of one or of several videos.
+            workers: decoding threads.
+
+        Yields:
+            (path, prediction), in the order of `paths`; (path, error) for a file that cannot be read.
+        """
+        names: deque[str] = deque()
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+
+        def read(path: str | Path) -> _Video | UserError:
+            try:
+                return self._read(path)
+            except UserError as error:
+                return error
+
+        def videos() -> Iterator[_Video | UserError]:
+            ahead: deque[Future[_Video | UserError]] = deque()
+            for path in paths:
+                names.append(str(path))
+                ahead.append(pool.submit(read, path))
+                if len(ahead) > workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+        try:
+            for answer in self._answers(videos(), batch_size=batch_size):
+                yield names.popleft(), answer
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def stream(self, *, fps: float | None = None) -> Stream:
+        """A sliding window for one's own loop over frames; `config.live` says how it is smoothed.
+
+        Args:
+            fps: rate of frames that are pushed without their time; by default the model's `data.fps`, or 25.
+        """
+        return Stream(self, fps=fps or self.config.data.fps or frames.DEFAULT_FPS)
+
+    def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:
+        """What the network says of uint8 clips of the stored size: float32 [B, K]."""
+        return np.asarray(self._dispatch(clips_BTHWC))[: len(clips_BTHWC)]
+
+    def prediction(
+        self,
+        probabilities_K: np.ndarray,
+        *,
+        num_frames: int,
+        start: float,
+        end: float,
+        segments: tuple[Segment, ...] = (),
+        threshold: float = 0.0,
+    ) -> Prediction:
+        """Puts names to probabilities; without `segments` the whole stretch from start to end is one."""
+        best = int(probabilities_K.argmax())
+        probability = float(probabilities_K[best])
+        label = self.classes[best] if probability >= threshold else UNKNOWN
+        return Prediction(
+            label=label,
+            probability=probability,
+            probabilities=dict(zip(self.classes, probabilities_K.tolist(), strict=True)),
+            segments=segments or (Segment(start, end, label, probability),),
+            num_frames=num_frames,
+            seconds=end - start,
+        )
+
+    def _dispatch(self, clips_BTHWC: np.ndarray) -> jax.Array:
+        """Starts the network on a batch padded to a power of two: few shapes, so few compilations."""
+        size = 1 << (len(clips_BTHWC) - 1).bit_length()
+        padding = [(0, size - len(clips_BTHWC))] + [(0, 0)] * 4
+        return self._network(self._weights, np.pad(clips_BTHWC, padding))
+
+    def _read(self, path: str | Path) -> _Video:
+        """Decodes a file and keeps its fitted frames, where they are not too many."""
+        times: list[float] = []
+        held: list[np.ndarray] = []
+        try:
+            for frame, seconds in self._decode(path):
+                times.append(seconds)
+                if len(times) * frame.nbytes <= HELD_BYTES:
+                    held.append(frame)
+        except frames.VideoError as error:
+            raise UserError(f"{path}: {error}") from None
+        if len(held) == len(times):
+            return self._plan(times, lambda: held)
+        held.clear()
+        return self._plan(times, lambda: (frame for frame, _ in self._decode(path)))
+
+    def _decode(self, path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
+        for frame, seconds in frames.read_frames(path):
+            yield fit(frame, self.config.data), seconds
+
+    def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> _Video:
+        """Frames in memory, fitted like those of a file."""
+        if not len(source):
+            raise UserError("there are no frames to predict from")
+        rate = fps or self.config.data.fps or frames.DEFAULT_FPS
+        fitted = [fit(frame, self.config.data) for frame in source]
+        return self._plan([i / rate for i in range(len(fitted))], lambda: fitted)
+
+    def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> _Video:
+        """Chooses the clips that answer for a video."""
+        data, views = self.config.data, self.config.eval.views
+        times_N = np.array(times)
+        stored_N = times_N[: data.stored_frames or None]  # evaluation knows only these
+        sampling = evaluation_sampling(data, views)
+        indices = [
+            clip_indices(stored_N, data, sampling=sampling, position=position)
+            for position in view_positions(views)
+        ]
+        seconds = float(times_N[-1]) + frame_interval(times_N)
+        bounds: list[float] = []
+        window = window_of(data, self.window_seconds)
+        tiles = window.tiles(times_N)
+        if len(tiles) > 1 and seconds > LONG * self.window_seconds:
+            indices += [
+                first + clip_indices(times_N[first:stop], data, sampling=window.sampling)
+                for first, stop in tiles
+            ]
+            # The last window overlaps the one before it, which has the say as far as it goes.
+            begins = [first for first, _ in tiles[:-1]] + [tiles[-2][1]]
+            bounds = [float(times_N[first]) for first in begins] + [seconds]
+        return _Video(
+            frames=frames,
+            indices=indices,
+            bounds=bounds,
+            num_frames=len(times),
+            seconds=seconds,
+            probabilities_NK=np.empty((len(indices), len(self.classes)), np.float32),
+            missing=len(indices),
+        )
+
+    def _answers(
+        self, videos: Iterable[_Video | UserError], *, batch_size: int
+    ) -> Iterator[Prediction | UserError]:
+        """Sends the clips of all videos through the network in full batches; answers in the order of the videos.
+
+        While the network works on one batch, the next one is put together.
+        """
+        waiting: deque[_Video | UserError] = deque()
+
+        def clips() -> Iterator[tuple[_Video, int, np.ndarray]]:
+            for video in videos:
+                waiting.append(video)
+                if isinstance(video, _Video):
+                    for number, clip_THWC in gather(video.frames(), video.indices):
+                        yield video, number, clip_THWC
+
+        def note(batch: list[tuple[_Video, int, np.ndarray]], probabilities_BK: jax.Array) -> None:
+            for (video, number, _), row_K in zip(batch, np.asarray(probabilities_BK), strict=False):
+                video.probabilities_NK[number] = row_K
+                video.missing -= 1
+
+        def finished() -> Iterator[Prediction | UserError]:
+            while waiting and not (isinstance(waiting[0], _Video) and waiting[0].missing):
+                video = waiting.popleft()
+                yield self._answer(video) if isinstance(video, _Video) else video
+
+        computing = None
+        flow = clips()
+        while batch := list(islice(flow, batch_size)):
+            started = self._dispatch(np.stack([clip_THWC for _, _, clip_THWC in batch]))
+            if computing:
+                note(*computing)
+                yield from finished()
+            computing = batch, started
+        if computing:
+            note(*computing)
+        yield from finished()
+
+    def _answer(self, video: _Video) -> Prediction:
+        """The mean over the views, and the time line with neighbours of one label made one segment."""
+        views = self.config.eval.views
+        windows_NK = video.probabilities_NK[views:]
+        labels_N = windows_NK.argmax(axis=1)
+        cuts = [0, *(np.flatnonzero(np.diff(labels_N)) + 1).tolist(), len(labels_N)]
+        segments = [
+            Segment(
+                start=video.bounds[first],
+                end=video.bounds[stop],
+                label=self.classes[labels_N[first]],
+                probability=float(windows_NK[first:stop, labels_N[first]].mean()),
+            )
+            for first, stop in (pairwise(cuts) if video.bounds else ())
+        ]
+        return self.prediction(
+            video.probabilities_NK[:views].mean(axis=0),
+            num_frames=video.num_frames,
+            start=0.0,
+            end=video.seconds,
+            segments=tuple(segments),
+        )

@@ -1,0 +1,381 @@
+"""`vid3d live`: labels a camera or a file while it plays, in a window or into an annotated video.
+
+A file is answered window by window, whatever time that takes, so that two runs say the same. A camera does not wait:
+one thread takes its frames, one labels the newest window, and the main thread shows the newest frame with the newest
+label. Nothing queues up between them, so that neither the delay nor the memory grows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vid3d.config import UserError, apply, validate
+from vid3d.data import frames
+from vid3d.inference import overlay
+from vid3d.inference.classifier import Classifier, Prediction
+from vid3d.inference.stream import Stream
+
+FIRST_PAUSE = 0.5  # seconds until a lost camera is opened again; doubled each time it fails
+LONGEST_PAUSE = 8.0
+LONGEST_GAP = 1.0  # seconds; what a camera misses beyond is left out of the annotated video
+
+
+class Label(NamedTuple):
+    """An answer, and how late it came."""
+
+    prediction: Prediction
+    latency: float  # seconds from taking the newest frame of the window to the answer
+
+
+class Sink(Protocol):
+    """Where annotated frames go; `show` says whether to go on."""
+
+    def show(self, frame_HWC: np.ndarray, seconds: float) -> bool: ...
+
+
+class Display:
+    """What the user gets: labels as JSON lines, frames with the newest label, or both."""
+
+    def __init__(self, sink: Sink | None, *, as_json: bool):
+        """Takes where the frames go; None is nowhere."""
+        self.sink = sink
+        self.as_json = as_json
+        self.num_labels = 0
+
+    def label(self, label: Label) -> None:
+        """Takes a new label."""
+        self.num_labels += 1
+        if self.as_json:
+            print(json.dumps(as_dict(label)), flush=True)
+
+    def frame(
+        self, frame_HWC: np.ndarray, seconds: float, label: Label | None, *, lost: bool
+    ) -> bool:
+        """Shows a frame; says whether to go on."""
+        if self.sink is None:
+            return True
+        if lost:
+            drawn = overlay.draw(frame_HWC, "no signal")
+        elif label is None:
+            drawn = overlay.draw(frame_HWC, "...")
+        else:
+            answer, note = label.prediction, f"{1000 * label.latency:.0f} ms"
+            drawn = overlay.draw(frame_HWC, answer.label, probability=answer.probability, note=note)
+        return self.sink.show(drawn, seconds)
+
+
+def as_dict(label: Label) -> dict[str, object]:
+    """The fields of one JSON line."""
+    return {
+        "seconds": label.prediction.segments[-1].end,
+        "label": label.prediction.label,
+        "probability": label.prediction.probability,
+        "probabilities": label.prediction.probabilities,
+        "latency_ms": round(1000 * label.latency, 1),
+    }
+
+
+def live(
+    workdir: str | Path,
+    source: str | int,
+    *,
+    checkpoint: str = "best",
+    output: str | Path = "",
+    as_json: bool = False,
+    overrides: Iterable[tuple[str, str]] = (),
+    seconds: float = 0.0,
+) -> int:
+    """Labels a source until it ends, its window is closed (ESC or the close button), or the process is interrupted.
+
+    A window is opened unless there is an output or JSON is asked for. A camera that is lost is opened again.
+
+    Args:
+        workdir: a folder that training wrote.
+        source: the number of a camera, a URL, or a video file.
+        checkpoint: "best", "latest", or the number of a step.
+        output: an annotated video to write.
+        as_json: print one JSON object a label, and nothing else.
+        overrides: keys `live.*` of the config and their values as text.
+        seconds: end a camera after this time; 0 never.
+
+    Returns:
+        The exit code 0.
+
+    Raises:
+        UserError: no workdir, a source that cannot be opened or read, no display, or an output that cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        reader = open_source(source)
+        stack.callback(reader.close)
+        sink: Sink | None = None
+        if output:
+            fps = reader.fps or frames.DEFAULT_FPS
+            writer = stack.enter_context(overlay.VideoWriter(output, fps=fps))
+            sink = Recording(writer, paced=reader.is_camera)
+        elif not as_json:
+            overlay.check_display()
+        classifier = Classifier.load(workdir, checkpoint)
+        configure(classifier.config, overrides)
+        stream = classifier.stream()
+        if not sink and not as_json:
+            sink = stack.enter_context(overlay.Window(paced=not reader.is_camera))
+        display = Display(sink, as_json=as_json)
+        every = classifier.config.live.every
+        with until_interrupted():
+            if reader.is_camera:
+                label_camera(reader, stream, display, every=every, seconds=seconds)
+            else:
+                every = every or classifier.config.data.frame_step
+                label_file(reader, stream, display, every=every)
+    if output and not as_json:
+        print(f"wrote {output}: {writer.num_frames} frames, {display.num_labels} labels")
+    return 0
+
+
+def label_file(reader: frames.Source, stream: Stream, display: Display, *, every: int) -> None:
+    """Labels windows that are `every` frames apart; a video shorter than a window gets one label, at its end."""
+    label, number, due = None, 0, 0
+    while item := reader.read():
+        frame_HWC, seconds = item
+        taken = time.perf_counter()
+        if stream.add(frame_HWC, seconds) and number >= due:
+            label = Label(stream.predict(), time.perf_counter() - taken)
+            display.label(label)
+            due = number + every
+        if not display.frame(frame_HWC, seconds, label, lost=False):
+            return
+        number += 1
+    if not number:
+        raise UserError(f"{reader.name}: no frame can be decoded")
+    if label is None:
+        taken = time.perf_counter()
+        display.label(Label(stream.predict(), time.perf_counter() - taken))
+
+
+def label_camera(
+    reader: frames.Source, stream: Stream, display: Display, *, every: int, seconds: float
+) -> None:
+    """Shows the newest frame with the newest label until the display is closed, or for so many seconds."""
+    with Camera(reader, stream) as camera, Labeller(camera, stream, display, every=every) as labels:
+        newest = camera.newest
+        while not seconds or camera.clock() < seconds:
+            newest = camera.wait(after=newest.number, timeout=0.05) or newest
+            labels.check()
+            if not display.frame(newest.frame_HWC, newest.seconds, labels.newest, lost=camera.lost):
+                return
+
+
+class Taken(NamedTuple):
+    """A frame of a camera."""
+
+    number: int
+    frame_HWC: np.ndarray
+    seconds: float  # on the camera's clock
+    full: bool  # whether the stream's window is full with it
+
+
+class Worker:
+    """A thread that lives as long as a `with` block; what goes wrong in it is raised by `check`."""
+
+    def __init__(self):
+        """Starts nothing yet."""
+        self.ended = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._guard, name=type(self).__name__, daemon=True)
+
+    def run(self) -> None:
+        """The work; returns soon after `ended` is set."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raises what ended the thread."""
+        if self._error:
+            raise self._error
+
+    def _guard(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            self._error = error
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self._thread.join(timeout=5)  # a camera that hangs in its driver does not keep the program
+
+
+class Camera(Worker):
+    """Takes the frames of a camera as they come, puts them into the stream and remembers the newest.
+
+    Attributes:
+        newest: the newest frame.
+        lost: the camera gives no frames and is being opened again.
+    """
+
+    def __init__(self, reader: frames.Source, stream: Stream):
+        """Takes the first frame.
+
+        Raises:
+            UserError: there is none.
+        """
+        super().__init__()
+        self.reader, self.stream = reader, stream
+        self.lost = False
+        self._came = threading.Condition()
+        self._began = time.perf_counter()
+        self.newest = Taken(-1, np.zeros((0, 0, 3), np.uint8), 0.0, False)
+        first = reader.read()
+        if first is None:
+            raise UserError(f"{reader.name}: it is open, but gives no frames")
+        self._take(first[0])
+
+    def clock(self) -> float:
+        """Seconds since the camera was opened for the first time."""
+        return time.perf_counter() - self._began
+
+    def wait(self, *, after: int, timeout: float) -> Taken | None:
+        """The newest frame, once its number is above `after`; None if that takes more than `timeout` seconds."""
+        with self._came:
+            came = self._came.wait_for(lambda: self.newest.number > after, timeout)
+            return self.newest if came else None
+
+    def run(self) -> None:
+        pause = FIRST_PAUSE
+        while not self.ended.is_set():
+            if item := self.reader.read():
+                pause = FIRST_PAUSE
+                if self.lost:
+                    self.lost = False
+                    print(f"{self.reader.name}: back", file=sys.stderr)
+                self._take(item[0])
+                continue
+            if not self.lost:
+                self.lost = True
+                self.stream.clear()
+                print(f"{self.reader.name}: no signal, opening it again", file=sys.stderr)
+            self.reader.close()
+            self.ended.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            with contextlib.suppress(frames.VideoError):
+                self.reader = frames.Source(self.reader.name)
+        self.reader.close()
+
+    def _take(self, frame_HWC: np.ndarray) -> None:
+        seconds = self.clock()
+        full = self.stream.add(frame_HWC, seconds)
+        with self._came:
+            self.newest = Taken(self.newest.number + 1, frame_HWC, seconds, full)
+            self._came.notify_all()
+
+
+class Labeller(Worker):
+    """Labels the newest window as soon as the one before is done and `every` frames have come.
+
+    Attributes:
+        newest: the newest label; None while the window is not full.
+    """
+
+    def __init__(self, camera: Camera, stream: Stream, display: Display, *, every: int):
+        """Takes what is labelled and who is told."""
+        super().__init__()
+        self.camera, self.stream, self.display, self.every = camera, stream, display, every
+        self.newest: Label | None = None
+
+    def run(self) -> None:
+        seen = -1
+        while not self.ended.is_set():
+            taken = self.camera.wait(after=seen, timeout=0.1)
+            if taken is None:
+                continue
+            prediction = self.stream.predict() if taken.full else None
+            if prediction is None:
+                self.newest, seen = None, taken.number
+                continue
+            late = self.camera.clock() - prediction.segments[-1].end
+            self.newest = Label(prediction, late)
+            self.display.label(self.newest)
+            seen = taken.number + max(self.every, 1) - 1
+
+    def check(self) -> None:
+        """Raises what ended this thread or the camera's."""
+        super().check()
+        self.camera.check()
+
+
+class Recording:
+    """Writes annotated frames to a video: every one of a file; of a camera, so that a minute takes a minute."""
+
+    def __init__(self, writer: overlay.VideoWriter, *, paced: bool):
+        """Takes the writer, and whether to keep to the clock of a camera."""
+        self.writer = writer
+        self.paced = paced
+        self._begin = self._last = None
+
+    def show(self, frame_HWC: np.ndarray, seconds: float) -> bool:
+        """Writes a frame; one that comes late is repeated, one that comes early is left out."""
+        copies = 1
+        if self.paced:
+            if self._begin is None:
+                self._begin = self._last = seconds
+            self._begin += max(seconds - self._last - LONGEST_GAP, 0)
+            self._last = seconds
+            due = int((seconds - self._begin) * self.writer.fps) + 1
+            copies = due - self.writer.num_frames
+        for _ in range(copies):
+            self.writer.write(frame_HWC)
+        return True
+
+
+def open_source(source: str | int) -> frames.Source:
+    """Opens a camera, a URL or a file.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    try:
+        return frames.Source(source)
+    except frames.VideoError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+def configure(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
+    """Applies overrides of `live.*`.
+
+    Raises:
+        UserError: another key, or a value that does not fit.
+    """
+    for key, text in overrides:
+        apply(config, key, text)
+        if not key.startswith("live."):
+            raise UserError(
+                f"config.{key} is fixed by the checkpoint: only config.live.* can be set here"
+            )
+    validate(config)
+
+
+@contextlib.contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block and nothing else: they are how a camera is stopped."""
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)

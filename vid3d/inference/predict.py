@@ -1,0 +1,188 @@
+"""`vid3d predict`: labels files and folders as a table, JSON or CSV, and writes annotated copies."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from vid3d.config import UserError
+from vid3d.data import frames
+from vid3d.data.listings import VIDEO_SUFFIXES, walk
+from vid3d.inference import overlay
+from vid3d.inference.classifier import Classifier, Prediction
+
+LISTED = 12  # segments of one video in the table; JSON and CSV have all
+
+
+def predict(
+    workdir: str | Path,
+    paths: Sequence[str | Path],
+    *,
+    checkpoint: str = "best",
+    as_json: bool = False,
+    as_csv: bool = False,
+    output: str | Path = "",
+) -> int:
+    """Labels videos and prints the answers; a file that cannot be read is one line on standard error.
+
+    Args:
+        workdir: a folder that training wrote.
+        paths: video files, and folders whose videos are taken at any depth.
+        checkpoint: "best", "latest", or the number of a step.
+        as_json: print one JSON object, and nothing else.
+        as_csv: print one row a video, and nothing else.
+        output: a folder for a copy of each video with its labels drawn.
+
+    Returns:
+        The exit code: 1 where a file could not be read, otherwise 0.
+
+    Raises:
+        UserError: no workdir, a folder without videos, or an output that cannot be written.
+    """
+    videos = collect(paths)
+    copies = name_copies(videos, Path(output)) if output else {}
+    classifier = Classifier.load(workdir, checkpoint)
+    answers: dict[str, Prediction] = {}
+    errors: dict[str, str] = {}
+    progress = track(
+        classifier.predict_many(path for path, _ in videos),
+        description="labelling",
+        total=len(videos),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    for path, answer in progress:
+        if isinstance(answer, UserError):
+            errors[path] = str(answer)
+            continue
+        answers[path] = answer
+        if output:
+            annotate(path, answer, copies[path])
+    for error in errors.values():
+        print(f"vid3d predict: {error}", file=sys.stderr)
+    if as_json:
+        predictions = [{"path": path} | as_dict(answer) for path, answer in answers.items()]
+        failed = [{"path": path, "error": error} for path, error in errors.items()]
+        print(json.dumps({"predictions": predictions, "errors": failed}))
+    elif as_csv:
+        write_csv(answers, classifier.classes)
+    else:
+        Console().print(table(answers))
+        if answers and output:
+            print(f"annotated videos are in {output}")
+    return 1 if errors else 0
+
+
+def collect(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
+    """The files to label, each with the path under which its copy goes; a folder stands for the videos in it.
+
+    A name that is no folder is taken as a file, even where there is none: that shows when it is read.
+
+    Raises:
+        UserError: a folder without videos.
+    """
+    found: list[tuple[str, Path]] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append((str(path), Path(path.name)))
+            continue
+        below = sorted(p for p in walk(path) if Path(p).suffix.lower() in VIDEO_SUFFIXES)
+        if not below:
+            known = ", ".join(sorted(VIDEO_SUFFIXES))
+            raise UserError(f"{path}: no videos in this folder; looked for {known}")
+        found += [(str(path / name), Path(name)) for name in below]
+    return list({path: (path, copy) for path, copy in found}.values())
+
+
+def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Path]:
+    """Where the annotated copy of each video goes: an .mp4 with its name, numbered where two have the same.
+
+    Raises:
+        UserError: a copy would take the place of a video, or the folder is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output={folder} is a file: give a folder for the annotated videos")
+    videos = list(videos)
+    originals = {Path(path).resolve() for path, _ in videos}
+    copies: dict[str, Path] = {}
+    taken: set[Path] = set()
+    for path, name in videos:
+        copy, number = folder / name.with_suffix(".mp4"), 1
+        while copy in taken:
+            number += 1
+            copy = folder / name.with_name(f"{name.stem}-{number}.mp4")
+        if copy.resolve() in originals:
+            raise UserError(f"--output={folder} would overwrite {copy}: give another folder")
+        taken.add(copy)
+        copies[path] = copy
+    return copies
+
+
+def annotate(path: str, answer: Prediction, copy: Path) -> None:
+    """Writes a copy of a video that shows, on each frame, the label that holds there.
+
+    Raises:
+        UserError: the copy cannot be written.
+    """
+    left = list(answer.segments)
+    with overlay.VideoWriter(copy, fps=answer.num_frames / answer.seconds) as writer:
+        for frame_HWC, seconds in frames.read_frames(path):
+            while len(left) > 1 and seconds >= left[0].end:
+                left.pop(0)
+            drawn = overlay.draw(frame_HWC, left[0].label, probability=left[0].probability)
+            writer.write(drawn)
+
+
+def as_dict(answer: Prediction) -> dict[str, object]:
+    """The fields of a prediction in JSON."""
+    return asdict(answer) | {"segments": [segment._asdict() for segment in answer.segments]}
+
+
+def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
+    """One row a video: the answer, the time line as text, and one probability a class."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    fixed = ("path", "label", "probability", "num_frames", "seconds", "segments")
+    writer.writerow((*fixed, *classes))
+    for path, answer in answers.items():
+        segments = "; ".join(f"{s.start:.2f}-{s.end:.2f} {s.label}" for s in answer.segments)
+        row = (path, answer.label, answer.probability, answer.num_frames, answer.seconds, segments)
+        writer.writerow((*row, *answer.probabilities.values()))
+
+
+def table(answers: dict[str, Prediction]) -> Table:
+    """One line a video, and below it one a segment where it has several."""
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column("video", overflow="fold")
+    shown.add_column("time", justify="right", no_wrap=True)
+    shown.add_column("label", overflow="fold")
+    shown.add_column("probability", justify="right")
+    for path, answer in answers.items():
+        segments = answer.segments
+        shown.add_row(
+            Text(path),
+            clock(answer.seconds),
+            Text(answer.label, style="bold"),
+            f"{answer.probability:.3f}",
+        )
+        for segment in segments[:LISTED] if len(segments) > 1 else ():
+            span = f"{clock(segment.start)} - {clock(segment.end)}"
+            shown.add_row("", span, Text(f"  {segment.label}"), f"{segment.probability:.3f}")
+        if len(segments) > LISTED:
+            shown.add_row("", "", f"  and {len(segments) - LISTED} more: see --json or --csv", "")
+    return shown
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, such as 1:05.3."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{minutes:.0f}:{rest:04.1f}"

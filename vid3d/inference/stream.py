@@ -1,0 +1,119 @@
+"""A sliding window over frames that come one by one."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vid3d.config import UserError
+from vid3d.data import frames
+from vid3d.data.clips import clip_indices
+from vid3d.inference.windows import window_of
+
+if TYPE_CHECKING:
+    from vid3d.inference.classifier import Classifier, Prediction
+
+
+class Stream:
+    """Labels the newest window of a stream.
+
+        stream = classifier.stream(fps=30)
+        for frame in my_camera:
+            prediction = stream.push(frame)  # None until the window is full
+
+    Each frame is brought to the network's size once, when it comes, and kept until no window needs it any more.
+    `add` and `predict` are the two halves of `push` and may be called from two threads.
+    """
+
+    def __init__(self, classifier: Classifier, *, fps: float):
+        """See `Classifier.stream`."""
+        self.classifier = classifier
+        self.fps = fps
+        self.settings = classifier.config.live
+        self.data = classifier.config.data
+        self._window = window_of(self.data, self.settings.window or classifier.window_seconds)
+        self._lock = threading.Lock()
+        self._ring: deque[tuple[np.ndarray, float]] = deque()
+        self._smooth_K: np.ndarray | None = None
+        self._count = 0
+
+    def push(self, frame_HWC: np.ndarray, seconds: float | None = None) -> Prediction | None:
+        """Adds a frame and labels the window that ends with it.
+
+        Args:
+            frame_HWC: uint8 RGB of any size.
+            seconds: when it was taken, ascending; by default the frames come at `fps`.
+
+        Returns:
+            The answer, or None while the window is not full.
+        """
+        return self.predict() if self.add(frame_HWC, seconds) else None
+
+    def add(self, frame_HWC: np.ndarray, seconds: float | None = None) -> bool:
+        """Adds a frame without labelling anything; says whether the window is full."""
+        fitted = fit(frame_HWC, self.data)
+        with self._lock:
+            self._ring.append((fitted, self._count / self.fps if seconds is None else seconds))
+            self._count += 1
+            start = self._window.start(self._times())
+            # The frame before the window stays: with the next one's time it may be in the window again.
+            for _ in range((start or 0) - 1):
+                self._ring.popleft()
+            return start is not None
+
+    def predict(self) -> Prediction | None:
+        """Labels the newest window, or all that has come while it is not full; None before the first frame.
+
+        The probabilities are smoothed over time as `live.smoothing` says, and the label is "unknown" where the largest
+        is below `live.threshold`. The segment of the answer says from when to when the window was.
+        """
+        with self._lock:
+            if not self._ring:
+                return None
+            times_N = self._times()
+            first = self._window.start(times_N) or 0
+            times_N = times_N[first:]
+            window = list(islice(self._ring, first, None))
+            previous_K = self._smooth_K
+        indices = clip_indices(times_N, self.data, sampling=self._window.sampling)
+        clip_THWC = np.stack([window[i][0] for i in indices.tolist()])
+        now_K = self.classifier.probabilities(clip_THWC[None])[0]
+        if previous_K is not None and self.settings.smoothing:
+            now_K = previous_K + (1 - self.settings.smoothing) * (now_K - previous_K)
+        with self._lock:
+            self._smooth_K = now_K
+        return self.classifier.prediction(
+            now_K,
+            num_frames=len(window),
+            start=float(times_N[0]),
+            end=float(times_N[-1]),
+            threshold=self.settings.threshold,
+        )
+
+    def clear(self) -> None:
+        """Forgets the frames and the smoothed probabilities, as after a gap."""
+        with self._lock:
+            self._ring.clear()
+            self._smooth_K = None
+
+    def _times(self) -> np.ndarray:
+        return np.array([seconds for _, seconds in self._ring])
+
+
+def fit(frame_HWC: Any, data: ConfigDict) -> np.ndarray:
+    """Brings one frame to the size and colour that the network was trained with, uint8 [H, W, C].
+
+    Raises:
+        UserError: it is not uint8 RGB.
+    """
+    array = np.asarray(frame_HWC)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise UserError(
+            f"a frame has to be uint8 RGB [height, width, 3], this one is {array.dtype} {list(array.shape)}"
+        )
+    return frames.fit(array, size=frames.stored_size(data), resize=data.resize, color=data.color)

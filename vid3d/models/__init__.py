@@ -1,0 +1,90 @@
+"""CLIPS -> LOGITS: one architecture a file, all called in the same way.
+
+    module = build(config.model, num_classes)
+    variables = module.init(key, clips_BTHWC, train=False)
+    logits_BK = module.apply(variables, clips_BTHWC, train=False)
+
+Clips are float32 and normalised; logits are float32. Training needs `rngs={"dropout": key}` and, where there is batch
+normalisation, `mutable=["batch_stats"]`.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from vid3d.config import UserError, suggest
+from vid3d.models import c3d, conv3d, layers, resnet3d, s3d, slowfast, x3d
+
+NAMES = (
+    "conv3d",
+    "c3d",
+    *resnet3d.ARCHITECTURES,
+    "s3d",
+    *x3d.ARCHITECTURES,
+    *slowfast.ARCHITECTURES,
+)
+
+
+def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) -> nn.Module:
+    """The module that `config.model` describes.
+
+    Every architecture has `name`, `input`, `dropout` (before the classes), `dtype` and `remat`; the other keys are those of
+    conv3d and are ignored by the rest.
+
+    Args:
+        model: the group `config.model`.
+        num_classes: K of the logits.
+        axis_name: mapped axis over which batch normalisation averages its statistics in training.
+
+    Raises:
+        UserError: a name that does not exist, or a value that is not one of its choices.
+    """
+    name = model.name
+    check_choice("name", name, NAMES)
+    check_choice("input", model.input, layers.INPUTS)
+    shared = dict(
+        num_classes=num_classes,
+        input=model.input,
+        dropout=model.dropout,
+        dtype=jnp.dtype(model.dtype),
+        axis_name=axis_name,
+        remat=model.remat,
+    )
+    if name == "c3d":
+        return c3d.C3D(**shared)
+    if name in resnet3d.ARCHITECTURES:
+        return resnet3d.ResNet3D(stages=resnet3d.ARCHITECTURES[name], **shared)
+    if name == "s3d":
+        return s3d.S3D(**shared)
+    if name in x3d.ARCHITECTURES:
+        return x3d.X3D(window=x3d.ARCHITECTURES[name], **shared)
+    if name in slowfast.ARCHITECTURES:
+        return slowfast.SlowFast(fast=slowfast.ARCHITECTURES[name], **shared)
+    check_choice("norm", model.norm, layers.NORMS)
+    check_choice("head", model.head, conv3d.HEADS)
+    return conv3d.Conv3DNet(
+        features=tuple(model.features),
+        kernel=tuple(model.kernel),
+        pool=tuple(model.pool),
+        norm=model.norm,
+        head=model.head,
+        hidden=model.hidden,
+        feature_dropout=model.feature_dropout,
+        **shared,
+    )
+
+
+def features(module: nn.Module, variables: dict, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
+    """The output of every stage by its name ("stem", "stage1", ...), as `BTHWC` maps, in evaluation mode."""
+    _, state = module.apply(variables, clips_BTHWC, train=False, mutable=["intermediates"])
+    return {name: values[0] for name, values in state["intermediates"].items()}
+
+
+def check_choice(key: str, value: str, options: tuple[str, ...]) -> None:
+    """Raises a UserError where a text of `config.model` is not one of its options."""
+    if value not in options:
+        near = suggest(value, options)
+        raise UserError(f"config.model.{key}={value!r} is not one of {', '.join(options)}{near}")

@@ -1,0 +1,119 @@
+"""The plain 3D-CNN: convolution, ReLU and max pooling a few times, one dense layer, the classes.
+
+With its defaults this is the network of the Keras tutorials on video classification: five layers of
+128, 64, 32, 32 and 32 features, kernels and pooling windows of 3 in time and space, all "same"-padded, a dense layer
+of 1024, dropout 0.25 before and 0.5 after it. Convolution in time and space follows Ji, Xu, Yang, Yu, "3D
+Convolutional Neural Networks for Human Action Recognition", ICML 2010.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vid3d.models.layers import (
+    Conv3D,
+    ConvPool,
+    MaxPool3D,
+    Triple,
+    batch_norm,
+    group_norm,
+    he_normal,
+    input_form,
+)
+
+HEADS = ("flatten", "average", "time_average")
+
+
+class Layer(nn.Module):
+    """Convolution, normalisation, ReLU, max pooling. Without normalisation all four run as one."""
+
+    features: int
+    kernel: Triple
+    pool: Triple
+    norm: str
+    train: bool
+    axis_name: str | None
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
+        if self.norm == "none":
+            return ConvPool(self.features, self.kernel, self.pool, self.dtype, name="conv")(x_BTHWC)
+        conv = Conv3D(
+            self.features,
+            self.kernel,
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=he_normal,
+            name="conv",
+        )
+        if self.norm == "batch":
+            norm = batch_norm(train=self.train, axis_name=self.axis_name, dtype=self.dtype)(
+                name="norm"
+            )
+        else:
+            norm = group_norm(self.features, dtype=self.dtype, name="norm")
+        return MaxPool3D(self.pool, name="pool")(nn.relu(norm(conv(x_BTHWC))))
+
+
+class Conv3DNet(nn.Module):
+    """`clips_BTHWC` (float32, normalised; any T, H, W) -> `logits_BK` (float32).
+
+    Attributes:
+        features: channels of each layer; each layer divides T, H, W by `pool`, rounding up.
+        norm: "none", "batch" or "group", before the ReLU. Without it the initialisation is Keras's (Glorot uniform),
+            with it He's.
+        input: "frames", "difference" or "both", see `layers.input_form`.
+        head: what the classes see of the last map: "flatten" all of it, "average" its mean over time and space,
+            "time_average" its mean over time, so that frames are looked at one by one where the kernels and pooling
+            windows are 1 in time.
+        hidden: width of the dense layer; 0 leaves it out.
+        feature_dropout, dropout: share of the values dropped before the dense layer, and before the classes.
+        axis_name: mapped axis over which batch statistics are averaged in training.
+        remat: recompute each layer's inside in the backward pass: less memory, more time, the same numbers.
+    """
+
+    num_classes: int
+    features: tuple[int, ...] = (128, 64, 32, 32, 32)
+    kernel: Triple = (3, 3, 3)
+    pool: Triple = (3, 3, 3)
+    norm: str = "none"
+    input: str = "frames"
+    head: str = "flatten"
+    hidden: int = 1024
+    feature_dropout: float = 0.25
+    dropout: float = 0.5
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = None
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
+        layer = nn.remat(Layer) if self.remat else Layer
+        glorot = nn.initializers.glorot_uniform()
+
+        x = input_form(clips_BTHWC, self.input)
+        for number, features in enumerate(self.features, start=1):
+            x = layer(
+                features,
+                self.kernel,
+                self.pool,
+                self.norm,
+                train,
+                self.axis_name,
+                self.dtype,
+                name=f"layer{number}",
+            )(x)
+            self.sow("intermediates", f"stage{number}", x)
+
+        if self.head != "flatten":
+            x = x.mean(axis=(1, 2, 3) if self.head == "average" else 1)
+        x = x.reshape(x.shape[0], -1)
+        if self.hidden:
+            x = nn.Dropout(self.feature_dropout, deterministic=not train)(x)
+            x = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=glorot, name="hidden")(x)
+            x = nn.relu(x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, kernel_init=glorot, name="classes")(x)

@@ -1,0 +1,187 @@
+"""Blocks that several architectures share: convolution, pooling, normalisation, forms of the input.
+
+Every block takes and returns `BTHWC` arrays. Parameters are float32; `dtype` is that of the computation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vid3d.config import UserError
+from vid3d.models import convolution
+
+Triple = tuple[int, int, int]
+Padding = str | Sequence[tuple[int, int]]
+
+NORMS = ("none", "batch", "group")
+INPUTS = ("frames", "difference", "both")
+
+he_normal = nn.initializers.he_normal()
+he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class Conv3D(nn.Module):
+    """A 3D convolution with its parameters: `kernel` (T, H, W, in / groups, out) and `bias` (out).
+
+    Attributes:
+        features: channels of the output.
+        kernel: its extent in (T, H, W).
+        strides: in (T, H, W).
+        padding: "SAME" or "VALID" as in XLA; "HALF" is half of the kernel on every side, whatever the strides, as
+            networks written in PyTorch have it; or (before, after) for each of T, H, W.
+        groups: the channels are split into so many groups that do not see each other.
+        use_bias: adds one number a channel.
+        kernel_init: Glorot uniform is the default of Keras.
+    """
+
+    features: int
+    kernel: Triple = (3, 3, 3)
+    strides: Triple = (1, 1, 1)
+    padding: Padding = "SAME"
+    groups: int = 1
+    use_bias: bool = True
+    dtype: jnp.dtype = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+
+    @nn.compact
+    def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
+        kernel, bias = conv_parameters(self, x_BTHWC.shape[-1] // self.groups)
+        y_BTHWC = convolution.conv3d(
+            x_BTHWC.astype(self.dtype),
+            kernel,
+            strides=self.strides,
+            padding=half_padding(self.kernel) if self.padding == "HALF" else self.padding,
+            feature_group_count=self.groups,
+        )
+        return y_BTHWC if bias is None else y_BTHWC + bias
+
+
+class ConvPool(nn.Module):
+    """Convolution, bias, ReLU and max pooling in one: the full-size map between them is not kept.
+
+    The parameters are those of `Conv3D`; both paddings are "SAME" and the pooling windows do not overlap.
+    """
+
+    features: int
+    kernel: Triple = (3, 3, 3)
+    pool: Triple = (3, 3, 3)
+    dtype: jnp.dtype = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
+        kernel, bias = conv_parameters(self, x_BTHWC.shape[-1])
+        return convolution.conv3d_max_pool(
+            x_BTHWC.astype(self.dtype), kernel, bias, window=self.pool, activation=nn.relu
+        )
+
+
+def conv_parameters(module: Conv3D | ConvPool, channels: int) -> tuple[jax.Array, jax.Array | None]:
+    """Kernel and bias of a convolution, in the type it computes in."""
+    shape = (*module.kernel, channels, module.features)
+    kernel = module.param("kernel", module.kernel_init, shape, jnp.float32).astype(module.dtype)
+    if not module.use_bias:
+        return kernel, None
+    bias = module.param("bias", nn.initializers.zeros, (module.features,), jnp.float32)
+    return kernel, bias.astype(module.dtype)
+
+
+def half_padding(window: Triple) -> tuple[tuple[int, int], ...]:
+    """The explicit form of "HALF"."""
+    return tuple((extent // 2, extent // 2) for extent in window)
+
+
+class MaxPool3D(nn.Module):
+    """Max pooling; a module without parameters, so that `summary` shows it.
+
+    Attributes:
+        window: extent in (T, H, W).
+        strides: in (T, H, W); None is the window.
+        padding: as of `Conv3D`, filled with minus infinity.
+    """
+
+    window: Triple
+    strides: Triple | None = None
+    padding: Padding = "SAME"
+
+    def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
+        return convolution.max_pool3d(
+            x_BTHWC,
+            window=self.window,
+            strides=self.strides,
+            padding=half_padding(self.window) if self.padding == "HALF" else self.padding,
+        )
+
+
+def batch_norm(
+    *,
+    train: bool,
+    axis_name: str | None,
+    dtype: jnp.dtype,
+    momentum: float = 0.9,
+    epsilon: float = 1e-5,
+) -> Callable[..., nn.BatchNorm]:
+    """Batch normalisation (Ioffe, Szegedy, 2015) as a constructor: `norm(name=...)(x)`.
+
+    Training takes mean and variance over the batch, time and space, in float32, and over the devices of
+    `axis_name` if one is given. Running statistics move by `1 - momentum` a step (0.9 here is 0.1 in PyTorch;
+    the 0.99 of Keras is still far from the data after a short run) and keep the biased variance.
+    """
+    return partial(
+        nn.BatchNorm,
+        use_running_average=not train,
+        momentum=momentum,
+        epsilon=epsilon,
+        dtype=dtype,
+        axis_name=axis_name if train else None,
+    )
+
+
+def group_norm(features: int, *, dtype: jnp.dtype, name: str | None = None) -> nn.GroupNorm:
+    """Group normalisation (Wu, He, 2018) in groups of 16 channels, or the largest size that divides them."""
+    return nn.GroupNorm(
+        num_groups=None, group_size=math.gcd(features, 16), epsilon=1e-5, dtype=dtype, name=name
+    )
+
+
+def window_average(x_BTHWC: jax.Array, *, window: Triple) -> jax.Array:
+    """The mean of every window of a map that moves by one, in float32; `BTHWC`.
+
+    The window is cut to the map where the map is smaller, so that small clips average over all of it; on larger ones
+    a mean over the windows counts the middle more often, as in the published networks.
+    """
+    window = tuple(min(pair) for pair in zip(window, x_BTHWC.shape[1:4], strict=True))
+    x_BTHWC = x_BTHWC.astype(jnp.float32)
+    if window == x_BTHWC.shape[1:4]:
+        return x_BTHWC.mean(axis=(1, 2, 3), keepdims=True)
+    return nn.avg_pool(x_BTHWC, window, strides=(1, 1, 1))
+
+
+def class_scores(num_classes: int) -> nn.Dense:
+    """The last layer of the residual networks, in float32 whatever the network computes in."""
+    return nn.Dense(num_classes, kernel_init=nn.initializers.normal(0.01), name="classes")
+
+
+def input_form(clips_BTHWC: jax.Array, form: str) -> jax.Array:
+    """The clips as the network sees them.
+
+    "frames" leaves them. "difference" is the absolute difference of neighbouring frames: what does not move is
+    black, and there is one frame less. "both" has the later frame and the difference side by side in the channels.
+
+    Raises:
+        UserError: a difference of a single frame.
+    """
+    if form == "frames":
+        return clips_BTHWC
+    if clips_BTHWC.shape[1] < 2:
+        raise UserError(f"config.model.input={form!r} needs data.num_frames of at least 2")
+    earlier, later = clips_BTHWC[:, :-1], clips_BTHWC[:, 1:]
+    difference = jnp.abs(later - earlier)
+    return difference if form == "difference" else jnp.concatenate([later, difference], axis=-1)

@@ -1,0 +1,198 @@
+"""Convolution and max pooling in one for few input channels: the first layer, where the output is the large array.
+
+Forward is Winograd's form (see `winograd.py`) with sums in place of products of matrices: the 25 values of a
+tile are numbers, their weights are vectors over `LANES` output channels, and the whole chain from the multiplications
+through the transform to the running maximum is one loop over tiles that the compiler keeps in registers. Nothing
+of the full map, and nothing of the 25 intermediate values, is ever written.
+
+The kernel's gradient is sparse: each output has one winner, so it is the sum over outputs of their gradient times the
+patch of the input that won, 1/27 of the multiplications of the dense form with windows of 27. The patches
+are looked up in the padded clip.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from vid3d.models import folded
+from vid3d.models.pooling import Axis, pad
+from vid3d.models.winograd import combine, input_transform, split_winner, transform
+
+LANES = 8  # output channels in a register
+UNROLL = 8  # outputs whose patches are added at once
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv_max_pool(
+    x_BTHWC: jax.Array, kernel_THWIO: jax.Array, axes: tuple[Axis, Axis, Axis]
+) -> jax.Array:
+    """Convolution and max pooling (windows side by side) of float32 clips with few channels.
+
+    Kernel and window have at most 3 rows and columns.
+    """
+    return _forward(x_BTHWC, kernel_THWIO, axes, winners=False)
+
+
+def _conv_max_pool_forward(x_BTHWC, kernel_THWIO, axes):
+    pairs = _forward(x_BTHWC, kernel_THWIO, axes, winners=True)
+    return lax.real(pairs), (x_BTHWC, kernel_THWIO, lax.imag(pairs).astype(jnp.int8))
+
+
+def _conv_max_pool_backward(axes, residuals, dy_BTHWO):
+    x_BTHWC, kernel_THWIO, winner_BTHWO = residuals
+    return (
+        _input_gradient(x_BTHWC, kernel_THWIO, winner_BTHWO, dy_BTHWO, axes),
+        _kernel_gradient(x_BTHWC, kernel_THWIO.shape, winner_BTHWO, dy_BTHWO, axes),
+    )
+
+
+conv_max_pool.defvjp(_conv_max_pool_forward, _conv_max_pool_backward)
+
+
+def _forward(x_BTHWC, kernel_THWIO, axes, *, winners):
+    """The pooled map; with `winners` complex numbers of value and winner.
+
+    One array instead of two, because the compiler would run the loop once for each.
+    """
+    time, height, width = axes
+    rows, columns = (transform(axis.window, axis.kernel) for axis in (height, width))
+    *_, channels, features = kernel_THWIO.shape
+    tiles, points = height.cells * width.cells, (len(rows.g), len(columns.g))
+    u = jnp.einsum("pj,qk,ijkco->icpqo", rows.g, columns.g, kernel_THWIO)
+    u = jnp.pad(u, ((0, 0),) * 4 + ((0, -features % LANES),))
+    u = jnp.moveaxis(u.reshape(*u.shape[:4], -1, 1, LANES), 4, 0)
+
+    def outside(axis, shape):
+        """0, or -inf where the outputs of an offset in the tile are padding of the pooling."""
+        masks = np.where(axis.inside.T, np.float32(0), np.float32(-np.inf))
+        return [
+            jnp.broadcast_to(mask.reshape(shape), (height.cells, width.cells)).reshape(tiles, 1)
+            if np.any(mask)
+            else 0
+            for mask in masks
+        ]
+
+    row_outside, column_outside = outside(height, (-1, 1)), outside(width, (1, -1))
+
+    def add_frame(v_TMCPQ, number, offset, best):
+        """The running maximum with the tiles of one output frame."""
+        v = [lax.dynamic_index_in_dim(v_TMCPQ, number + a, 0, False) for a in range(time.kernel)]
+
+        def multiply(p, q):
+            return sum(
+                v[a][:, c, p, q, None] * u[:, a, c, p, q]
+                for a in range(time.kernel)
+                for c in range(channels)
+            )
+
+        tile = [
+            combine(columns.a_t, [multiply(p, q) for q in range(points[1])])
+            for p in range(points[0])
+        ]
+        tile = [combine(rows.a_t, column) for column in zip(*tile, strict=True)]
+        winner = None
+        if winners:
+            best, winner = lax.real(best), lax.imag(best)
+        for j, k in np.ndindex(height.window, width.window):
+            y = tile[k][j] + row_outside[j] + column_outside[k]
+            if winners:
+                this = (offset * height.window + j) * width.window + k
+                winner = jnp.where(y > best, this.astype(jnp.float32), winner)
+            best = jnp.maximum(best, y)
+        return lax.complex(best, winner) if winners else best
+
+    def one_clip(x_THWC):
+        x = pad(x_THWC[None], [time.conv_pads, height.input_pads, width.input_pads])[0]
+        v = jnp.stack(input_transform(x, 1, height.cells, height.window, rows.b_t), axis=-1)
+        v = jnp.stack(input_transform(v, 2, width.cells, width.window, columns.b_t), axis=-1)
+        v = v.reshape(len(v), tiles, channels, *points)
+
+        def one_window(cell):
+            start = cell * time.window - time.pool_pads[0]
+            best = jnp.full((len(u), tiles, LANES), -jnp.inf)
+            best = lax.fori_loop(
+                jnp.maximum(start, 0),
+                jnp.minimum(start + time.window, time.conv_size),
+                lambda t, best: add_frame(v, t, t - start, best),
+                lax.complex(best, jnp.zeros_like(best)) if winners else best,
+            )
+            best = jnp.moveaxis(best, 0, 1).reshape(height.cells, width.cells, -1)
+            return best[..., :features]
+
+        return lax.map(one_window, jnp.arange(time.cells))
+
+    return lax.map(one_clip, x_BTHWC)
+
+
+def _kernel_gradient(x_BTHWC, kernel_shape, winner_BTHWO, dy_BTHWO, axes):
+    """The sum over outputs of dy times the patch that won."""
+    *taps, channels, features = kernel_shape
+    # A row of a patch is a run of numbers, rounded up to whole registers; the rest of it is dropped at the end.
+    run = -(-taps[2] * channels // LANES) * LANES
+    x = pad(x_BTHWC, [axis.input_pads for axis in axes])
+    x = x.reshape(*x.shape[:3], -1)
+    x = jnp.pad(x, ((0, 0),) * 3 + ((0, run - taps[2] * channels),))
+
+    cells = [axis.cells for axis in axes]
+    outputs = int(np.prod(cells))
+    units = np.array([1, 1, channels], np.int32)
+    first = np.stack(np.meshgrid(*map(np.arange, cells), indexing="ij"), -1).reshape(outputs, 1, 3)
+    first = first.astype(np.int32) * [axis.window for axis in axes] * units
+    numbers = lax.GatherDimensionNumbers(
+        offset_dims=(1, 2, 3), collapsed_slice_dims=(), start_index_map=(0, 1, 2)
+    )
+
+    def one_clip(clip):
+        x, winner, dy = clip
+        start = jnp.stack(split_winner(winner.astype(jnp.int32), axes), axis=-1) * units
+        start = start.reshape(outputs, features, 3) + first.astype(np.int32)
+        dy = dy.reshape(outputs, features, 1, 1, 1)
+        start, dy = (
+            jnp.pad(a, ((0, -outputs % UNROLL),) + ((0, 0),) * (a.ndim - 1)) for a in (start, dy)
+        )
+
+        def add(total, some):
+            for start, dy in zip(*some, strict=True):
+                patch = lax.gather(
+                    x,
+                    start,
+                    numbers,
+                    (*taps[:2], run),
+                    mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
+                )
+                total = total + patch * dy
+            return total, None
+
+        some = [a.reshape(-1, UNROLL, *a.shape[1:]) for a in (start, dy)]
+        return lax.scan(add, jnp.zeros((features, *taps[:2], run)), some)[0]
+
+    total = lax.map(one_clip, (x, winner_BTHWO, dy_BTHWO)).sum(0)
+    total = total[..., : taps[2] * channels].reshape(features, *taps, channels)
+    return jnp.moveaxis(total, 0, -1)
+
+
+def _input_gradient(x_BTHWC, kernel_THWIO, winner_BTHWO, dy_BTHWO, axes):
+    """The convolution's gradient, with the gradient written at the winners of a full map; rarely asked for."""
+    shape = [axis.window for axis in axes]
+    offset = np.arange(np.prod(shape), dtype=np.int8)
+    offset = offset.reshape(shape[0], 1, shape[1], 1, shape[2], 1)
+
+    def spread(a):
+        return jnp.expand_dims(a, (2, 4, 6))
+
+    dy = jnp.where(spread(winner_BTHWO) == offset, spread(dy_BTHWO), 0)
+    dy = dy.reshape(len(dy), *[axis.cells * axis.window for axis in axes], -1)
+    dy = pad(
+        dy,
+        [
+            (-axis.pool_pads[0], axis.conv_size + axis.pool_pads[0] - axis.cells * axis.window)
+            for axis in axes
+        ],
+    )
+    pads = tuple(axis.conv_pads for axis in axes)
+    return folded.input_gradient(x_BTHWC, kernel_THWIO, (1, 1, 1), pads, dy)

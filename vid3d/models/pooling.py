@@ -1,0 +1,173 @@
+"""Max pooling that remembers the winner of every window, for processors where the library's gradient is slow.
+
+The library's gradient of max pooling searches every window again (select-and-scatter). Here the forward pass keeps
+the index of the winner, one byte an output, and the backward pass is a comparison: an input receives the gradient of
+the windows it won. Of equal values the first in the order t, h, w wins, as in the library, and a NaN anywhere in a
+window is its maximum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Triple = tuple[int, int, int]
+Pads = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+class Axis(NamedTuple):
+    """One axis of a convolution followed by pooling with windows that do not overlap."""
+
+    size: int
+    kernel: int
+    window: int
+    conv_pads: tuple[int, int]
+    pool_pads: tuple[int, int]
+
+    @property
+    def conv_size(self) -> int:
+        return self.size + sum(self.conv_pads) - self.kernel + 1
+
+    @property
+    def cells(self) -> int:
+        """Pooling windows."""
+        return (self.conv_size + sum(self.pool_pads) - self.window) // self.window + 1
+
+    @property
+    def input_pads(self) -> tuple[int, int]:
+        """Padding of the input (negative: cutting) that makes exactly the windows' outputs."""
+        before = self.conv_pads[0] + self.pool_pads[0]
+        return before, self.cells * self.window + self.kernel - 1 - self.size - before
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Which outputs (cell, offset in its window) exist; the others are padding of the pooling."""
+        output = np.arange(self.cells * self.window) - self.pool_pads[0]
+        return ((output >= 0) & (output < self.conv_size)).reshape(self.cells, self.window)
+
+    def in_windows(self, outputs: jax.Array, fill: float) -> jax.Array:
+        """Outputs along the first axis as (cells, window, ...), padded with `fill`."""
+        before = self.pool_pads[0]
+        after = self.cells * self.window - before - self.conv_size
+        config = [(before, after, 0)] + [(0, 0, 0)] * (outputs.ndim - 1)
+        outputs = lax.pad(outputs, jnp.array(fill, outputs.dtype), config)
+        return outputs.reshape(self.cells, self.window, *outputs.shape[1:])
+
+
+def lowest(dtype: jnp.dtype) -> np.ndarray:
+    """What padding is filled with: never larger than a value."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return np.array(-np.inf, dtype)
+    return np.array(jnp.iinfo(dtype).min, dtype)
+
+
+def reference_max_pool3d(
+    x_BTHWC: jax.Array, *, window: Triple, strides: Triple, padding: Pads
+) -> jax.Array:
+    """Max pooling in the library's words, the form for GPU and TPU."""
+    return lax.reduce_window(
+        x_BTHWC,
+        lowest(x_BTHWC.dtype),
+        lax.max,
+        (1, *window, 1),
+        (1, *strides, 1),
+        ((0, 0), *padding, (0, 0)),
+    )
+
+
+def separable_max_pool3d(
+    x_BTHWC: jax.Array, *, window: Triple, strides: Triple, padding: Pads
+) -> jax.Array:
+    """The maximum over a box, as the maximum over t of the maximum over h of the maximum over w.
+
+    The first winner along t, then h, then w, is the first of the box in the order t, h, w.
+    """
+    for axis in (3, 2, 1):
+        extent, stride, pads = window[axis - 1], strides[axis - 1], padding[axis - 1]
+        if (extent, stride, pads) != (1, 1, (0, 0)):
+            x_BTHWC = _max_along(x_BTHWC, axis, extent, stride, pads)
+    return x_BTHWC
+
+
+def first_maximum(parts: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """The largest of several arrays, element by element, and (int8) which of them it is; the first of equals."""
+    best, winner = parts[0], jnp.zeros(parts[0].shape, jnp.int8)
+    for number, part in enumerate(parts[1:], start=1):
+        winner = jnp.where(part > best, jnp.int8(number), winner)
+        best = jnp.maximum(best, part)
+    return best, winner
+
+
+def pad(x: jax.Array, pads: Sequence[tuple[int, int]]) -> jax.Array:
+    """Zeros around T, H, W of an array (B, T, H, W, ...); a negative number cuts."""
+    config = [(0, 0, 0)] * x.ndim
+    for axis, (before, after) in enumerate(pads, start=1):
+        config[axis] = (before, after, 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def pick(number: jax.Array, options: Sequence) -> jax.Array:
+    """options[number], element by element."""
+    *others, chosen = options
+    for n, option in reversed(list(enumerate(others))):
+        chosen = jnp.where(number == n, option, chosen)
+    return chosen
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _max_along(
+    x: jax.Array, axis: int, extent: int, stride: int, pads: tuple[int, int]
+) -> jax.Array:
+    best, *others = _window_parts(x, axis, extent, stride, pads)
+    for part in others:
+        best = jnp.maximum(best, part)
+    return best
+
+
+def _max_along_forward(x, axis, extent, stride, pads):
+    best, winner = first_maximum(_window_parts(x, axis, extent, stride, pads))
+    return best, (winner, jnp.zeros((x.shape[axis], 0)))
+
+
+def _max_along_backward(axis, extent, stride, pads, residuals, dy):
+    winner, like = residuals
+    size, zero = like.shape[0], jnp.zeros((), dy.dtype)
+    if stride == extent:
+        shape = [1] * (dy.ndim + 1)
+        shape[axis + 1] = extent
+        number = jnp.arange(extent, dtype=jnp.int8).reshape(shape)
+        won = jnp.expand_dims(winner, axis + 1) == number
+        dx = jnp.where(won, jnp.expand_dims(dy, axis + 1), zero)
+        dx = dx.reshape(*dy.shape[:axis], dy.shape[axis] * extent, *dy.shape[axis + 1 :])
+        return (_pad(dx, axis, -pads[0], size - (dx.shape[axis] - pads[0]), zero),)
+    dx = zero
+    for number in range(extent):
+        won = jnp.where(winner == number, dy, zero)
+        before = number - pads[0]
+        after = size - before - ((dy.shape[axis] - 1) * stride + 1)
+        dx = dx + _pad(won, axis, before, after, zero, interior=stride - 1)
+    return (dx,)
+
+
+_max_along.defvjp(_max_along_forward, _max_along_backward)
+
+
+def _window_parts(x, axis, extent, stride, pads):
+    """Element number 0, 1, ... of every window along an axis, an array each."""
+    x = _pad(x, axis, *pads, lowest(x.dtype))
+    count = (x.shape[axis] - extent) // stride + 1
+    last = (count - 1) * stride + 1
+    return [lax.slice_in_dim(x, n, n + last, stride, axis) for n in range(extent)]
+
+
+def _pad(x, axis, before, after, value, *, interior=0):
+    """Padding along one axis; a negative number of elements cuts."""
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (before, after, interior)
+    return lax.pad(x, value, config)

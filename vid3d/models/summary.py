@@ -1,0 +1,334 @@
+"""The table of a network: output shape, parameters, FLOPs and receptive field of every layer.
+
+The network is traced on shapes alone, nothing is computed. FLOPs are those of one clip: two for each multiply-add of
+a convolution or dense layer, nothing for biases, normalisation, activations and pooling. Papers on video often print
+the multiply-adds, that is half of it, under the name FLOPs.
+
+The receptive field of a value is the extent of the input that it depends on, in frames and pixels, padding counted.
+Group normalisation and gates see the whole clip, but say the same everywhere in it: they are looked through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+from jax import lax
+from jax.extend import core
+from ml_collections import ConfigDict
+from rich import box
+from rich.table import Table
+
+from vid3d import models
+from vid3d.models.layers import Conv3D, ConvPool, MaxPool3D, half_padding
+
+ALL = math.inf  # a receptive field that covers the whole clip, whatever its size
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer, for one clip."""
+
+    name: str  # path of the module, such as "layer1/conv"
+    kind: str
+    shape: tuple[int, ...]  # of the output, without the batch
+    parameters: int
+    flops: int
+    receptive_field: (
+        tuple[float, float, float] | None
+    )  # (frames, rows, columns); ALL is the whole clip
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The rows in the order of the computation, and what they are counted on."""
+
+    title: str
+    clip_shape: tuple[int, int, int, int]  # T, H, W, C
+    rows: tuple[Row, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers; running statistics of batch normalisation are not counted."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def flops(self) -> int:
+        """Of one clip, two a multiply-add."""
+        return sum(row.flops for row in self.rows)
+
+    @property
+    def receptive_field(self) -> tuple[float, float, float]:
+        """The largest one that is not the whole clip, in (frames, rows, columns); 1 where there is none."""
+        fields = [row.receptive_field for row in self.rows if row.receptive_field]
+        return tuple(max([1, *(f[axis] for f in fields if f[axis] != ALL)]) for axis in range(3))
+
+
+def summarise(config: ConfigDict, *, num_classes: int | None = None) -> Summary:
+    """The table of the network that a config describes, on the clips that it describes.
+
+    Args:
+        config: the whole config; `model` is the network, `data` gives the shape of a clip.
+        num_classes: of the last layer; None is the number of `data.classes`, or 5 where that is left open.
+
+    Raises:
+        vid3d.config.UserError: the config does not describe a network.
+    """
+    classes = num_classes or len(config.data.classes) or 5
+    model = config.model.copy_and_resolve_references()
+    model.remat = False  # the same layers, and nothing hidden inside a checkpoint
+    size = config.data.size
+    clip_shape = (config.data.num_frames, size, size, 3 if config.data.color == "rgb" else 1)
+    counted = f"{classes} classes"
+    if num_classes is None and not config.data.classes:
+        counted += " (data.classes is open)"
+    return trace(
+        models.build(model, classes), clip_shape=clip_shape, title=f"{model.name}, {counted}"
+    )
+
+
+def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: str) -> Summary:
+    """The table of any module that maps `clips_BTHWC` to `logits_BK`."""
+    clips = jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)
+    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    variables = jax.eval_shape(lambda k, x: module.init(k, x, train=False), key, clips)
+    sizes: dict[tuple[str, ...], int] = {}
+    for path, leaf in flatten_dict(variables["params"]).items():
+        sizes[path[:-1]] = sizes.get(path[:-1], 0) + math.prod(leaf.shape)
+
+    calls: list[tuple[tuple[str, ...], nn.Module, tuple[int, ...]]] = []
+
+    def forward(variables: Any, clips: jax.Array) -> list[jax.Array]:
+        outputs = []
+
+        def record(call, args, kwargs, context):
+            layer = context.module
+            output = plain(layer, args[0]) if is_leaf(layer) else call(*args, **kwargs)
+            if layer.path and (is_leaf(layer) or layer.path in sizes):
+                calls.append((layer.path, layer, args[0].shape))
+                outputs.append(output)
+            return output
+
+        with nn.intercept_methods(record):
+            module.apply(variables, clips, train=False)
+        return outputs
+
+    jaxpr = jax.make_jaxpr(forward)(variables, clips)
+    fields = receptive_fields(jaxpr.jaxpr, len(jax.tree.leaves(variables)))
+    rows = [
+        Row(
+            name="/".join(path),
+            kind=type(layer).__name__,
+            shape=tuple(output.shape[1:]),
+            parameters=sizes.get(path, 0),
+            flops=flops(layer, input_shape, output.shape),
+            receptive_field=None if field is None else tuple(whole(axis.size) for axis in field),
+        )
+        for (path, layer, input_shape), output, field in zip(
+            calls, jaxpr.out_avals, fields, strict=True
+        )
+    ]
+    missing = set(sizes) - {path for path, _, _ in calls}
+    assert not missing, f"layers with parameters that no row counts: {missing}"
+    return Summary(title=title, clip_shape=clip_shape, rows=tuple(rows))
+
+
+def is_leaf(layer: nn.Module) -> bool:
+    return isinstance(layer, (Conv3D, ConvPool, MaxPool3D, nn.GroupNorm))
+
+
+def plain(layer: nn.Module, x_BTHWC: jax.Array) -> jax.Array:
+    """What a leaf does to shapes, as one convolution or pooling of XLA, however it is computed in earnest."""
+    if isinstance(layer, nn.GroupNorm):
+        return x_BTHWC
+    if isinstance(layer, MaxPool3D):
+        padding = half_padding(layer.window) if layer.padding == "HALF" else layer.padding
+        return max_pool(x_BTHWC, layer.window, layer.strides or layer.window, padding)
+    convolved = isinstance(layer, Conv3D)
+    strides, padding, groups = (1, 1, 1), "SAME", 1
+    if convolved:
+        strides, groups = layer.strides, layer.groups
+        padding = half_padding(layer.kernel) if layer.padding == "HALF" else layer.padding
+    kernel = jnp.zeros((*layer.kernel, x_BTHWC.shape[-1] // groups, layer.features), x_BTHWC.dtype)
+    y_BTHWC = lax.conv_general_dilated(
+        x_BTHWC,
+        kernel,
+        strides,
+        padding,
+        dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+        feature_group_count=groups,
+    )
+    return y_BTHWC if convolved else max_pool(y_BTHWC, layer.pool, layer.pool, "SAME")
+
+
+def max_pool(x_BTHWC: jax.Array, window: Sequence[int], strides: Sequence[int], padding: Any):
+    padding = padding if isinstance(padding, str) else ((0, 0), *padding, (0, 0))
+    return lax.reduce_window(x_BTHWC, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), padding)
+
+
+def flops(layer: nn.Module, input_shape: Sequence[int], output_shape: Sequence[int]) -> int:
+    """Two for every multiply-add of a convolution or dense layer."""
+    if isinstance(layer, Conv3D):
+        inputs = math.prod(layer.kernel) * input_shape[-1] // layer.groups
+        return 2 * math.prod(output_shape) * inputs
+    if isinstance(layer, ConvPool):
+        positions = math.prod(input_shape[:-1])  # the convolution comes before the pooling
+        return 2 * positions * layer.features * math.prod(layer.kernel) * input_shape[-1]
+    if isinstance(layer, nn.Dense):
+        return 2 * math.prod(output_shape) * input_shape[-1]
+    return 0
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Along one axis, output number i depends on the inputs from `start + i * jump`, `size` of them."""
+
+    start: float = 0
+    jump: float = 1
+    size: float = 1
+
+    def window(self, *, extent: int, stride: int, before: int) -> Axis:
+        """Through a window of `extent` that moves by `stride` over `before` values of padding."""
+        return Axis(
+            self.start - before * self.jump,
+            self.jump * stride,
+            self.size + (extent - 1) * self.jump,
+        )
+
+
+def whole(size: float) -> float:
+    """Rounded up to whole frames or pixels: unevenly chosen frames have fractions of a step between them."""
+    return size if size == ALL else math.ceil(size)
+
+
+Field = tuple[Axis, Axis, Axis]  # T, H, W
+WHOLE: Field = (Axis(size=ALL),) * 3
+
+
+def join(fields: Sequence[Field]) -> Field:
+    """The smallest field that holds all the given ones."""
+    axes = []
+    for parts in zip(*fields, strict=True):
+        start = min(part.start for part in parts)
+        end = max(part.start + part.size for part in parts)
+        axes.append(Axis(start, max(part.jump for part in parts), end - start))
+    return tuple(axes)
+
+
+def receptive_fields(jaxpr: core.Jaxpr, num_variables: int) -> list[Field | None]:
+    """The receptive field of every output of a jaxpr in its last input, the clips.
+
+    None is a value that does not depend on them. Convolutions, pooling and slices are followed along T, H, W of `BTHWC`
+    arrays; other operations pass the field on while they keep that shape, and see the whole clip when they do not.
+    """
+    parameters: list[Field | None] = [None] * num_variables
+    return walk(jaxpr, [*parameters, (Axis(), Axis(), Axis())])
+
+
+def walk(jaxpr: core.Jaxpr, inputs: Sequence[Field | None]) -> list[Field | None]:
+    known: dict[Any, Field | None] = dict(zip(jaxpr.invars, inputs, strict=True))
+
+    def field_of(atom: Any) -> Field | None:
+        return None if isinstance(atom, core.Literal) else known.get(atom)
+
+    for equation in jaxpr.eqns:
+        fields = [field_of(atom) for atom in equation.invars]
+        inner = next(
+            (equation.params[k] for k in ("jaxpr", "call_jaxpr") if k in equation.params), None
+        )
+        if inner is not None:
+            results = walk(getattr(inner, "jaxpr", inner), fields)
+        else:
+            results = [step(equation, fields)] * len(equation.outvars)
+        known.update(zip(equation.outvars, results, strict=True))
+    return [field_of(atom) for atom in jaxpr.outvars]
+
+
+def step(equation: core.JaxprEqn, fields: Sequence[Field | None]) -> Field | None:
+    """The field of the output of one operation, given those of its inputs."""
+    after = equation.outvars[0].aval.shape
+    sources = [
+        (field, atom.aval.shape)
+        for atom, field in zip(equation.invars, fields, strict=True)
+        # One value for all places is a gate.
+        if field is not None
+        and not (len(after) == 5 and atom.aval.shape[1:4] == (1, 1, 1) != after[1:4])
+    ]
+    if not sources:
+        return None
+    field = join([field for field, _ in sources])
+    before = sources[0][1]
+    parameters = equation.params
+    name = equation.primitive.name
+    if name == "conv_general_dilated":
+        extents = equation.invars[1].aval.shape[:3]  # the kernel is THWIO
+        strides, padding = parameters["window_strides"], parameters["padding"]
+    elif name.startswith("reduce_window"):
+        extents = parameters["window_dimensions"][1:4]
+        strides, padding = parameters["window_strides"][1:4], parameters["padding"][1:4]
+    elif name == "slice" and len(before) == 5:
+        extents, strides = (1, 1, 1), (parameters["strides"] or (1,) * 5)[1:4]
+        padding = [(-start, 0) for start in parameters["start_indices"][1:4]]
+    elif name == "gather" and len(before) == len(after) == 5 and before[2:4] == after[2:4]:
+        time = field[0]  # some of the frames, about evenly spaced
+        jump = time.jump * (before[1] - 1) / max(1, after[1] - 1)
+        return (replace(time, jump=jump), *field[1:])
+    elif len(before) == len(after) == 5 and before[1:4] == after[1:4]:
+        return field
+    else:
+        return WHOLE
+    return tuple(
+        axis.window(extent=extent, stride=stride, before=low)
+        for axis, extent, stride, (low, _) in zip(field, extents, strides, padding, strict=True)
+    )
+
+
+def render(summary: Summary) -> Table:
+    """The table for `rich.print`."""
+    frames, height, width, channels = summary.clip_shape
+    multiply_adds = summary.flops / 2
+    table = Table(
+        title=f"{summary.title}, clips of {frames} frames {height}x{width}x{channels}",
+        caption=f"{summary.parameters:,} parameters, {quantity(summary.flops)}FLOPs a clip: two for each of "
+        f"{quantity(multiply_adds)} multiply-adds of convolutions and dense layers",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        show_footer=True,
+    )
+    table.add_column("layer", "total", no_wrap=True)
+    table.add_column("kind")
+    table.add_column("output", justify="right", no_wrap=True)
+    table.add_column("parameters", f"{summary.parameters:,}", justify="right")
+    table.add_column("FLOPs", quantity(summary.flops), justify="right")
+    table.add_column("sees\nframes", justify="right")
+    table.add_column("sees\npixels", justify="right")
+    for row in summary.rows:
+        frames, rows, columns = row.receptive_field or (0, 0, 0)
+        table.add_row(
+            row.name,
+            row.kind,
+            "x".join(str(n) for n in row.shape),
+            f"{row.parameters:,}" if row.parameters else "",
+            quantity(row.flops) if row.flops else "",
+            extent(frames),
+            extent(rows) if rows == columns else f"{extent(rows)} x {extent(columns)}",
+        )
+    return table
+
+
+def extent(size: float) -> str:
+    return "all" if size == ALL else f"{size:.0f}"
+
+
+def quantity(number: float) -> str:
+    """1234567 -> "1.23 M"."""
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= scale:
+            return f"{number / scale:.2f} {unit}"
+    return f"{number:.0f} "

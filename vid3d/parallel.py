@@ -1,0 +1,195 @@
+"""Devices and hosts: the only file that says pmap, mesh, sharding or process_index.
+
+A training step is a pure function of (state, batch). `map_step` runs it once a device on its share of the batch; the
+function itself reduces over `AXIS`. The state has no device axis: every device holds the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+
+from vid3d.config import UserError
+
+AXIS = "batch"
+
+
+def initialize(coordinator: str = "", *, num_processes: int = 0, process_id: int = -1) -> None:
+    """Joins the other hosts of this run, where there are any.
+
+    Args:
+        coordinator: "host:port" of process 0, the same on every host; empty is a run of one process.
+        num_processes: how many hosts take part.
+        process_id: 0 to num_processes - 1.
+
+    Raises:
+        UserError: the three do not fit together, or the coordinator does not answer.
+    """
+    if not coordinator:
+        if num_processes > 1 or process_id > 0:
+            raise UserError("--num_processes and --process_id need --coordinator=HOST:PORT")
+        return
+    if not 0 <= process_id < num_processes:
+        raise UserError(
+            f"--process_id={process_id} has to be from 0 to --num_processes - 1 = {num_processes - 1}"
+        )
+    try:
+        jax.distributed.initialize(
+            coordinator, num_processes, process_id, initialization_timeout=120
+        )
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"no answer from the coordinator at {coordinator}: {reason}") from error
+
+
+def is_main() -> bool:
+    """Whether this process writes files and talks to the user."""
+    return jax.process_index() == 0
+
+
+def host() -> tuple[int, int]:
+    """(number of this host, how many hosts)."""
+    return jax.process_index(), jax.process_count()
+
+
+def num_devices() -> int:
+    """Devices of all hosts together."""
+    return jax.device_count()
+
+
+def describe() -> str:
+    """The devices in words: "1 cpu device", "16 tpu devices on 4 hosts"."""
+    n, hosts = jax.device_count(), jax.process_count()
+    words = f"{n} {jax.default_backend()} device{'s' if n > 1 else ''}"
+    return words + (f" on {hosts} hosts" if hosts > 1 else "")
+
+
+def agree_to_stop(step: int, requested: bool) -> bool:
+    """Whether to save and stop after this step; all hosts answer the same.
+
+    With several hosts it is JAX's preemption service that catches SIGTERM on any of them and agrees on a step.
+    """
+    if jax.process_count() == 1:
+        return requested
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)
+
+
+def check_batch_size(batch_size: int, key: str) -> None:
+    """Raises a UserError where the global batch cannot be dealt out evenly to all devices."""
+    if batch_size % jax.device_count():
+        below = batch_size // jax.device_count() * jax.device_count()
+        fitting = f"{below} or {below + jax.device_count()}" if below else jax.device_count()
+        raise UserError(
+            f"config.{key}={batch_size} cannot be divided by {jax.device_count()} devices: "
+            f"take {fitting}, or fewer devices"
+        )
+
+
+def map_step(step: Callable) -> Callable:
+    """Maps step(state, batch) -> (state, sums) over all devices; the old state is given up (donated)."""
+    return jax.pmap(
+        step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0
+    )
+
+
+def map_eval(step: Callable) -> Callable:
+    """Maps step(variables, batch) -> per-example outputs over all devices; they keep a device axis."""
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+
+
+def local_mesh() -> Mesh:
+    return Mesh(np.array(jax.local_devices()), ("device",))
+
+
+def replicate(tree: Any) -> Any:
+    """Puts one copy of every array on each device of this host."""
+    return jax.device_put(tree, NamedSharding(local_mesh(), P()))
+
+
+def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Deals a host's batch out to its devices: [b, ...] -> [devices, b / devices, ...], copied in the background."""
+    devices = len(jax.local_devices())
+    sharding = NamedSharding(local_mesh(), P("device"))
+    return {
+        name: jax.device_put(x.reshape(devices, len(x) // devices, *x.shape[1:]), sharding)
+        for name, x in batch.items()
+    }
+
+
+def prefetch(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[dict[str, jax.Array]]:
+    """Shards each batch one ahead, so that its copy to the devices overlaps the step before it."""
+    ahead = None
+    for batch in batches:
+        following = shard(batch)
+        if ahead is not None:
+            yield ahead
+        ahead = following
+    if ahead is not None:
+        yield ahead
+
+
+def unshard(tree: Any) -> Any:
+    """Per-example outputs of this host's devices as numpy: [devices, b, ...] -> [devices * b, ...]."""
+
+    def merge(x: jax.Array) -> np.ndarray:
+        pieces = [
+            np.asarray(s.data) for s in sorted(x.addressable_shards, key=lambda s: s.index[0])
+        ]
+        return np.concatenate([piece.reshape(-1, *x.shape[2:]) for piece in pieces])
+
+    return jax.tree.map(merge, tree)
+
+
+def gather_hosts(tree: Any) -> Any:
+    """Numpy arrays of every host stacked: [n, ...] -> [hosts, n, ...]; needs the same shapes on all hosts."""
+    if jax.process_count() == 1:
+        return jax.tree.map(lambda x: np.asarray(x)[None], tree)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(tree)
+
+
+def barrier(name: str) -> None:
+    """Waits until every host is here."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+def to_global(tree: Any) -> Any:
+    """A replicated state of this host as arrays over all hosts, the form that can be saved."""
+    if jax.process_count() == 1:
+        return tree
+    sharding = NamedSharding(Mesh(np.array(jax.devices()), ("device",)), P())
+
+    def one(x: jax.Array) -> jax.Array:
+        pieces = [s.data for s in x.addressable_shards]
+        return jax.make_array_from_single_device_arrays(x.shape, sharding, pieces)
+
+    return jax.tree.map(one, tree)
+
+
+def to_local(tree: Any) -> Any:
+    """The inverse of `to_global`."""
+    if jax.process_count() == 1:
+        return tree
+    sharding = NamedSharding(local_mesh(), P())
+
+    def one(x: jax.Array) -> jax.Array:
+        pieces = [s.data for s in x.addressable_shards]
+        return jax.make_array_from_single_device_arrays(x.shape, sharding, pieces)
+
+    return jax.tree.map(one, tree)
+
+
+def restore_target(tree: Any) -> Any:
+    """Shapes, types and placement that a state is restored into, on however many devices there are now."""
+    sharding = NamedSharding(Mesh(np.array(jax.devices()), ("device",)), P())
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

@@ -1,0 +1,222 @@
+"""The training: the story from a config to a workdir with its best checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from vid3d import checkpoint, config as configs, models, parallel
+from vid3d.data import pipeline, prepare
+from vid3d.evaluation import evaluate, metrics, plots
+from vid3d.training import optim, record, steps, workdir as workdirs
+from vid3d.training.progress import BadNumberError, Progress, check_sums
+from vid3d.training.state import TrainState, create
+
+FINISHED, RESUME_ME = 0, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h
+
+
+def train(config: ConfigDict, workdir: str | Path) -> int:
+    """Trains one model, or goes on where the last call with this workdir stopped.
+
+    Returns:
+        FINISHED, or RESUME_ME after SIGTERM or SIGINT: the state of that moment is saved.
+
+    Raises:
+        UserError: something in the config, the data or the workdir that the user can put right.
+    """
+    workdir = Path(workdir)
+    batch_size, eval_batch = (
+        config.train.batch_size,
+        config.eval.batch_size or config.train.batch_size,
+    )
+    parallel.check_batch_size(batch_size, "train.batch_size")
+    parallel.check_batch_size(eval_batch, "eval.batch_size")
+    held = workdirs.lock(workdir) if parallel.is_main() else None
+    workdirs.claim(workdir, config)
+    if workdirs.is_finished(workdir, config):
+        record.announce_finished(workdir)
+        return FINISHED
+
+    # Data: bytes -> clips.
+    prepared = prepare.prepare(config)
+    classes = prepared.index.classes
+    train_clips = pipeline.Clips(prepared, "train", config.data)
+    val_clips = pipeline.Clips(prepared, "val", config.data, views=config.eval.views)
+    budget = config.data.memory_budget_mb * 2**20
+    budget -= train_clips.hold_in_memory(budget)
+    val_clips.hold_in_memory(budget)
+    per_epoch = pipeline.steps_per_epoch(train_clips, batch_size)
+    last_step = config.train.epochs * per_epoch
+    units = {"steps_per_epoch": per_epoch, "batch_size": batch_size}
+    eval_every = configs.steps(config.eval.every, **units)
+    save_every = configs.steps(config.checkpoint.every, **units)
+
+    # Model and optimizer: clips -> logits -> weights.
+    model = models.build(config.model, len(classes), axis_name=parallel.AXIS)
+    schedule = optim.learning_rate(config.optim, total_steps=last_step, **units)
+    optimizer = optim.build(config.optim, schedule)
+    size = config.data.size
+    clip_shape = (config.data.num_frames, size, size, prepared.frame_shape[2])
+    state = create(model, optimizer, seed=config.seed, clip_shape=clip_shape)
+    train_step = parallel.map_step(
+        steps.build_train_step(
+            model,
+            optimizer,
+            data=config.data,
+            augmentation=config.augment,
+            label_smoothing=config.optim.label_smoothing,
+            seed=config.seed,
+            steps_per_epoch=per_epoch,
+            axis_name=parallel.AXIS,
+        )
+    )
+    eval_step = parallel.map_eval(evaluate.build_eval_step(model, data=config.data))
+
+    # Where an earlier call stopped.
+    checkpoints = checkpoint.Checkpoints(workdir)
+    progress = Progress()
+    restored = checkpoints.restore_latest(state.weights(), state.optimizer())
+    if restored:
+        weights, optimizer_state, meta = restored
+        workdirs.check_classes(meta["classes"], classes, workdir)
+        state = TrainState(**weights, **optimizer_state)
+        progress = Progress(**meta["progress"])
+    state = parallel.replicate(state)
+    step = int(state.step)
+    if parallel.is_main():
+        workdirs.write_videos(workdir, prepared)
+    recorder = record.open_recorder(
+        workdir, first_step=step, last_step=last_step, steps_per_epoch=per_epoch, config=config
+    )
+    recorder.say(
+        f"training {config.model.name} ({count_parameters(state):,} parameters) on {len(train_clips)} "
+        f"videos of {len(classes)} classes, validating on {len(val_clips)} "
+        f"(protocol: {prepared.index.protocol}); {parallel.describe()}"
+        + (f"; resuming at step {step} of {last_step}" if step else "")
+    )
+    meta = {
+        "config": config.to_dict(),
+        "classes": list(classes),
+        "protocol": prepared.index.protocol,
+        "training_videos": train_clips.hashes(),
+        "window_seconds": train_clips.median_seconds(),
+    }
+    batches = parallel.prefetch(
+        pipeline.train_batches(
+            train_clips,
+            seed=config.seed,
+            batch_size=batch_size,
+            first_step=step,
+            last_step=last_step,
+            host=parallel.host(),
+        )
+    )
+
+    def settle(at: int, sums: Any, index_B: jax.Array) -> None:
+        """Waits for the sums of a dispatched step, checks them and adds them up."""
+        sums = jax.device_get(sums)
+        videos = [train_clips.videos[i].path for i in parallel.unshard(index_B)]
+        check_sums(at, sums, params=state.params, videos=videos)
+        progress.add(sums)
+
+    # The contract of the loop: the sums of step k are settled after step k + 1 was dispatched, and before anything is
+    # written. Then evaluate, append the row, save, in this order: a checkpoint never knows less than the records, and
+    # on resume the rows beyond it are cut.
+    unsettled = None
+    finished = step == last_step or progress.exhausted(config.train.early_stopping)
+    with StopSignal() as stop:
+        while not finished:
+            record.profile(workdir, step, config.train.profile_steps)
+            with recorder.waiting():
+                batch = next(batches)
+            if step == 0:
+                recorder.image("training_clips", clip_strip(batch, config), step)
+            state, sums = train_step(state, batch)
+            step += 1
+            if unsettled:
+                settle(*unsettled)
+            unsettled = step, sums, batch["index_B"]
+            recorder.show(step, **progress.averages())
+
+            evaluating = step % eval_every == 0 or step == last_step
+            stopping = parallel.agree_to_stop(step, stop.requested)
+            if not (evaluating or stopping or step % save_every == 0):
+                continue
+            settle(*unsettled)
+            unsettled = scores = None
+            if evaluating:
+                train_scores = progress.averages()
+                predictions = evaluate.run(
+                    eval_step, state.weights(), val_clips, batch_size=eval_batch
+                )
+                scores = {"accuracy": predictions.accuracy(), "loss": predictions.loss()}
+                if not np.isfinite(scores["loss"]):
+                    raise BadNumberError(f"step {step}: the validation loss is not finite")
+                improved = progress.evaluated(scores)
+                rate = float(schedule(step // config.optim.accumulate))
+                recorder.row(step, train_scores, scores, learning_rate=rate, improved=improved)
+                matrix = metrics.confusion_matrix(
+                    predictions.labels_N, predictions.probabilities_NK.argmax(1), len(classes)
+                )
+                figure = plots.confusion_figure(matrix, classes, title=f"validation, step {step}")
+                recorder.image("confusion_matrix", plots.figure_to_array(figure), step)
+            finished = step == last_step or progress.exhausted(config.train.early_stopping)
+            checkpoints.save(
+                step,
+                state.weights(),
+                state.optimizer(),
+                meta=meta | {"progress": dataclasses.asdict(progress), "finished": finished},
+                metrics=scores,
+            )
+            if stopping and not finished:
+                recorder.say(
+                    f"stopped at step {step}, all saved: the same command goes on from here"
+                )
+                break
+    recorder.close()
+    checkpoints.close()
+    if held:
+        held.release()
+    return FINISHED if finished else RESUME_ME
+
+
+class StopSignal:
+    """Takes SIGTERM and the first SIGINT as a request to save and stop; a second SIGINT interrupts at once."""
+
+    def __init__(self):
+        self.requested = False
+
+    def __enter__(self) -> StopSignal:
+        self.before = {s: signal.signal(s, self.request) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def request(self, number: int, _) -> None:
+        self.requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def count_parameters(state: TrainState) -> int:
+    return sum(p.size for p in jax.tree.leaves(state.params))
+
+
+def clip_strip(batch: dict[str, jax.Array], config: ConfigDict) -> np.ndarray:
+    """Up to four augmented training clips of step 0 as a picture: a row a clip, its frames from left to right."""
+    index_B = parallel.unshard(batch["index_B"])[:4]
+    clips_BTHWC = parallel.unshard(batch["clips_BTHWC"])[:4]
+    keys_B = steps.augmentation_keys(config.seed, 0, index_B)
+    seen = np.asarray(steps.augment(keys_B, clips_BTHWC, config.data, config.augment))
+    pixels = (seen * np.array(config.data.std) + np.array(config.data.mean)) * 255
+    frames = np.clip(pixels.round(), 0, 255).astype(np.uint8)
+    rows = [np.concatenate(list(clip_THWC), axis=1) for clip_THWC in frames]
+    strip = np.concatenate(rows, axis=0)
+    return np.repeat(strip, 3, axis=2) if strip.shape[2] == 1 else strip

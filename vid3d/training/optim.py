@@ -1,0 +1,65 @@
+"""config.optim -> an optax transformation."""
+
+from __future__ import annotations
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from vid3d.config import UserError, steps
+
+
+def learning_rate(
+    optim: ConfigDict, *, total_steps: int, steps_per_epoch: int, batch_size: int
+) -> optax.Schedule:
+    """The learning rate as a function of the update.
+
+    "constant" or "cosine" (to zero; Loshchilov & Hutter 2017), after a linear warm-up from zero.
+
+    Raises:
+        UserError: the warm-up is longer than the training.
+    """
+    updates = max(total_steps // optim.accumulate, 1)
+    warmup = steps(optim.warmup, steps_per_epoch=steps_per_epoch, batch_size=batch_size)
+    warmup //= optim.accumulate
+    if warmup >= updates:
+        raise UserError(
+            f"config.optim.warmup={optim.warmup!r} is not shorter than the training, {total_steps} steps"
+        )
+    if optim.schedule == "cosine":
+        after = optax.cosine_decay_schedule(optim.learning_rate, updates - warmup)
+    else:
+        after = optax.constant_schedule(optim.learning_rate)
+    if not warmup:
+        return after
+    before = optax.linear_schedule(0.0, optim.learning_rate, warmup)
+    return optax.join_schedules([before, after], [warmup])
+
+
+def build(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """The optimizer: clipping by global norm, then adam, adamw or sgd, averaged over `accumulate` steps.
+
+    Weight decay is decoupled (Loshchilov & Hutter 2019) for every optimizer and leaves out biases and the scales of
+    norms, that is, everything with fewer than two axes. Adam's epsilon is Keras's 1e-7.
+    """
+    parts = []
+    if optim.clip_norm:
+        parts.append(optax.clip_by_global_norm(optim.clip_norm))
+    if optim.name in ("adam", "adamw"):
+        parts.append(optax.scale_by_adam(eps=1e-7))
+    else:
+        parts.append(optax.trace(decay=optim.momentum))
+    if optim.weight_decay:
+        parts.append(optax.add_decayed_weights(optim.weight_decay, mask=has_several_axes))
+    parts.append(optax.scale_by_learning_rate(schedule))
+    transformation = optax.chain(*parts)
+    if optim.accumulate > 1:
+        transformation = optax.MultiSteps(
+            transformation, optim.accumulate
+        ).gradient_transformation()
+    return transformation
+
+
+def has_several_axes(params):
+    """True for kernels, False for biases and the scales of norms."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)

@@ -1,0 +1,73 @@
+"""What a run remembers between its evaluations; saved in each checkpoint, so that a resumed run goes on with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from vid3d import checkpoint
+from vid3d.config import UserError
+
+
+class BadNumberError(UserError):
+    """A loss or a gradient that is not finite."""
+
+
+@dataclass
+class Progress:
+    """Sums over the clips since the last evaluation, and how the evaluations have gone.
+
+    best: (validation accuracy, -loss) of the best evaluation; since_best: evaluations since then.
+    """
+
+    loss: float = 0.0
+    correct: float = 0.0
+    count: float = 0.0
+    best: tuple[float, float] | None = None
+    since_best: int = 0
+
+    def add(self, sums: dict[str, Any]) -> None:
+        """Adds the sums of one step."""
+        self.loss += float(sums["loss"])
+        self.correct += float(sums["correct"])
+        self.count += float(sums["count"])
+
+    def averages(self) -> dict[str, float]:
+        """Training loss and accuracy since the last evaluation."""
+        count = max(self.count, 1.0)
+        return {"loss": self.loss / count, "accuracy": self.correct / count}
+
+    def evaluated(self, scores: dict[str, float]) -> bool:
+        """Starts new sums and notes an evaluation; returns whether it is the best so far."""
+        self.loss = self.correct = self.count = 0.0
+        score = checkpoint.better(scores)
+        improved = self.best is None or score > tuple(self.best)
+        self.best = score if improved else self.best
+        self.since_best = 0 if improved else self.since_best + 1
+        return improved
+
+    def exhausted(self, patience: int) -> bool:
+        """Whether the last `patience` evaluations were all worse than the best; never with patience 0."""
+        return bool(patience) and self.since_best >= patience
+
+
+def check_sums(step: int, sums: dict[str, Any], *, params: Any, videos: list[str]) -> None:
+    """Raises a BadNumberError that names the step, what is not finite and the videos of the batch."""
+    largest_L = np.asarray(sums["largest_L"])
+    if math.isfinite(sums["loss"]) and np.isfinite(largest_L).all():
+        return
+    culprits = [] if math.isfinite(sums["loss"]) else ["the loss"]
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    bad = [path for path, largest in zip(paths, largest_L, strict=True) if not np.isfinite(largest)]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        culprits.append(f"the gradient of {bad[0]}{more}")
+    raise BadNumberError(
+        f"step {step}: {' and '.join(culprits)} is not finite; the videos were "
+        f"{', '.join(videos)}. The last checkpoint is whole: a lower optim.learning_rate or an "
+        "optim.clip_norm, with a new workdir, usually helps"
+    )

@@ -1,0 +1,214 @@
+"""What a training writes down: metrics.jsonl, timings.jsonl, TensorBoard and the progress line. Process 0 only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from tensorboardX import SummaryWriter
+
+from vid3d import checkpoint, parallel
+
+PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no terminal
+
+
+def open_recorder(
+    workdir: Path, *, first_step: int, last_step: int, steps_per_epoch: int, config: ConfigDict
+) -> Recorder | SilentRecorder:
+    """The recorder of this process: only process 0 writes."""
+    if not parallel.is_main():
+        return SilentRecorder()
+    return Recorder(
+        workdir,
+        first_step=first_step,
+        last_step=last_step,
+        steps_per_epoch=steps_per_epoch,
+        batch_size=config.train.batch_size,
+    )
+
+
+class Recorder:
+    """The one writer of a workdir's records.
+
+    `metrics.jsonl` holds only what a repeat of the run reproduces, `timings.jsonl` the clocks. Rows beyond the step that
+    is resumed from are cut, so that none is missing, doubled or torn.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        first_step: int,
+        last_step: int,
+        steps_per_epoch: int,
+        batch_size: int,
+    ):
+        self.workdir = workdir
+        self.first_step, self.last_step = first_step, last_step
+        self.steps_per_epoch, self.batch_size = steps_per_epoch, batch_size
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            keep_rows(workdir / name, last=first_step)
+        self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self.console = Console(file=sys.stderr)
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]:.1f}"),
+            BarColumn(),
+            TextColumn("step {task.completed}/{task.total}"),
+            TextColumn("loss {task.fields[loss]:.3f} accuracy {task.fields[accuracy]:.3f}"),
+            TextColumn("{task.fields[rate]:.1f} clips/s, {task.fields[wait]:.0%} waiting for data"),
+            TextColumn("{task.fields[left]} left"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        empty = {"epoch": 0.0, "loss": 0.0, "accuracy": 0.0, "rate": 0.0, "wait": 0.0, "left": "?"}
+        self.task = self.bar.add_task("train", total=last_step, completed=first_step, **empty)
+        self.bar.start()
+        self.started = self.printed = time.perf_counter()
+        self.restart_clock(first_step)
+
+    def restart_clock(self, step: int) -> None:
+        """Starts a new interval of timings."""
+        self.clock, self.clock_step, self.waited = time.perf_counter(), step, 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time inside as waiting for data."""
+        start = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - start
+
+    def rates(self, step: int) -> dict[str, float]:
+        """Clips a second and the share of time spent waiting for data, since the clock was restarted."""
+        seconds = max(time.perf_counter() - self.clock, 1e-9)
+        return {
+            "clips_per_second": (step - self.clock_step) * self.batch_size / seconds,
+            "data_wait_fraction": min(self.waited / seconds, 1.0),
+            "seconds": seconds,
+        }
+
+    def show(self, step: int, *, loss: float, accuracy: float) -> None:
+        """Updates the bar; prints a line now and then where there is no terminal."""
+        rates = self.rates(step)
+        now = time.perf_counter()
+        left = (now - self.started) / max(step - self.first_step, 1) * (self.last_step - step)
+        figures = {
+            "epoch": step / self.steps_per_epoch,
+            "loss": loss,
+            "accuracy": accuracy,
+            "rate": rates["clips_per_second"],
+            "wait": rates["data_wait_fraction"],
+            "left": duration(left),
+        }
+        self.bar.update(self.task, completed=step, **figures)
+        if not self.console.is_terminal and now - self.printed > PLAIN_INTERVAL:
+            self.printed = now
+            self.say(
+                f"epoch {figures['epoch']:.1f}, step {step}/{self.last_step}: loss {loss:.3f}, "
+                f"accuracy {accuracy:.3f}, {figures['rate']:.1f} clips/s, "
+                f"{figures['wait']:.0%} waiting for data, {figures['left']} left"
+            )
+
+    def say(self, line: str) -> None:
+        """Prints one line above the bar, on standard error."""
+        self.bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def row(
+        self,
+        step: int,
+        train: dict[str, float],
+        val: dict[str, float],
+        *,
+        learning_rate: float,
+        improved: bool,
+    ) -> None:
+        """Writes the figures of one evaluation everywhere."""
+        epoch = step / self.steps_per_epoch
+        figures = {f"train/{name}": value for name, value in train.items()}
+        figures |= {f"val/{name}": value for name, value in val.items()}
+        figures["learning_rate"] = learning_rate
+        rates = self.rates(step)
+        append(self.workdir / "timings.jsonl", {"step": step, "epoch": epoch} | rates)
+        append(self.workdir / "metrics.jsonl", {"step": step, "epoch": epoch} | figures)
+        for name, value in (figures | rates).items():
+            self.board.add_scalar(name, value, step)
+        self.board.flush()
+        self.say(
+            f"epoch {epoch:g}: training loss {train['loss']:.4f}, accuracy {train['accuracy']:.3f}; "
+            f"validation loss {val['loss']:.4f}, accuracy {val['accuracy']:.3f}"
+            + (", the best so far" if improved else "")
+        )
+        self.restart_clock(step)
+
+    def image(self, name: str, image_HWC: np.ndarray, step: int) -> None:
+        """Adds a uint8 picture to TensorBoard."""
+        self.board.add_image(name, image_HWC, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self.bar.stop()
+        self.board.close()
+
+
+class SilentRecorder:
+    """The recorder of the other hosts: it takes everything and writes nothing."""
+
+    def waiting(self) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext()
+
+    def __getattr__(self, name: str):
+        return lambda *args, **kwargs: None
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Appends one JSON line and waits until it is on the disk."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def keep_rows(path: Path, *, last: int) -> None:
+    """Cuts the rows of a JSON-lines file whose step is beyond `last`, and a torn last line."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        if not line.endswith("\n") or json.loads(line)["step"] > last:
+            break
+        kept.append(line)
+    checkpoint.write_whole(path, "".join(kept))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "45 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def profile(workdir: Path, step: int, span: tuple[int, ...]) -> None:
+    """Starts and ends the JAX profile of the steps (first, last) in `workdir/profile`."""
+    if not span or not parallel.is_main():
+        return
+    if step == span[0]:
+        jax.profiler.start_trace(str(workdir / "profile"))
+    elif step == span[1] + 1:
+        jax.profiler.stop_trace()
+
+
+def announce_finished(workdir: Path) -> None:
+    """Says that there is nothing left to do."""
+    if parallel.is_main():
+        print(
+            f"{workdir} is finished: `vid3d evaluate --workdir={workdir}` tests it", file=sys.stderr
+        )

@@ -1,0 +1,88 @@
+"""What a workdir says of itself besides its checkpoints: config.json, videos.csv, and who is writing in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import filelock
+from ml_collections import ConfigDict
+
+from vid3d import checkpoint, config as configs, parallel
+from vid3d.config import UserError
+from vid3d.data.prepare import Prepared
+
+
+def lock(workdir: Path) -> filelock.FileLock:
+    """Takes the workdir for this training until the process ends, however it ends.
+
+    Raises:
+        UserError: another training holds it, or the folder cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(workdir / ".lock")
+        held.acquire(blocking=False)
+    except filelock.Timeout:
+        raise UserError(
+            f"another training is writing in {workdir}: wait for it or end it"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot write in the workdir {workdir}: {error.strerror}") from None
+    return held
+
+
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json, or checks that the one that is there asks for the same result.
+
+    A constant learning rate allows more epochs than before.
+
+    Raises:
+        UserError: the workdir belongs to another config (the fields that differ are named) or is something else.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        before = configs.from_json(path.read_text())
+        changed = configs.differences(before, config)
+        if config.optim.schedule == "constant" and config.train.epochs > before.train.epochs:
+            changed = [line for line in changed if not line.startswith("train.epochs:")]
+        if changed:
+            raise UserError(
+                f"{workdir} was trained with another config ({'; '.join(changed)}): "
+                "take another --workdir, or the same values"
+            )
+    elif any(p.name != ".lock" for p in workdir.iterdir()):
+        raise UserError(f"{workdir} is not empty and no workdir of vid3d: take a new folder")
+    if parallel.is_main():
+        checkpoint.write_whole(path, configs.to_json(config))
+
+
+def is_finished(workdir: Path, config: ConfigDict) -> bool:
+    """Whether the newest checkpoint is the last one that this config asks for; reads no video."""
+    found = checkpoint.steps(workdir)
+    if not found:
+        return False
+    meta = checkpoint.read_meta(workdir, found[-1])
+    return bool(meta["finished"]) and meta["config"]["train"]["epochs"] == config.train.epochs
+
+
+def check_classes(before: list[str], now: tuple[str, ...], workdir: Path) -> None:
+    """Raises a UserError where a checkpoint was trained on another class list."""
+    if tuple(before) != now:
+        raise UserError(
+            f"the checkpoints in {workdir} have the classes {', '.join(before)}, the data "
+            f"{', '.join(now)}: take another --workdir"
+        )
+
+
+def write_videos(workdir: Path, prepared: Prepared) -> None:
+    """Writes videos.csv: path, label, group, split and sha256 of each readable video."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "label", "group", "split", "sha256"])
+    for video in prepared.index.videos:
+        if video.path in prepared.facts:
+            sha256 = prepared.facts[video.path].sha256
+            table.writerow([video.path, video.label, video.group, video.split, sha256])
+    checkpoint.write_whole(workdir / "videos.csv", text.getvalue())
