@@ -29,8 +29,8 @@ def get_config(arg: str = ""):
         c.model.kernel = (1, 3, 3)
         c.model.pool = (1, 3, 3)
     elif arg == "smoke":
-        c.data.synthetic.groups = 8
-        c.data.synthetic.videos_per_group = 2
+        c.data.synthetic.groups = 20
+        c.data.synthetic.videos_per_group = 1
         c.data.size = 32
         c.model.features = (8, 16)
         c.augment.brightness = 0.1

@@ -125,13 +125,21 @@ def restore_weights(workdir: str | Path, step: int) -> tuple[dict[str, Any], dic
     Raises:
         DamagedError: a file differs from what was written.
     """
+    return restore_item(workdir, step, "weights"), read_meta(workdir, step)
+
+
+def restore_item(workdir: str | Path, step: int, item: str) -> Any:
+    """Reads `weights` or `optimizer` of one checkpoint as a tree of numpy arrays, on any number of devices.
+
+    Raises:
+        DamagedError: a file differs from what was written.
+    """
     verify(workdir, step)
-    folder = (Path(workdir) / "checkpoints" / str(step) / "weights").absolute()
+    folder = (Path(workdir) / "checkpoints" / str(step) / item).absolute()
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
         tree = reader.metadata(folder).item_metadata.tree
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        weights = reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
-    return weights, read_meta(workdir, step)
+        return reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
 
 
 class Checkpoints:

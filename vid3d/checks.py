@@ -71,6 +71,7 @@ def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
     choice("data.color", ("rgb", "gray"))
     choice("data.short", ("repeat", "loop"))
     choice("data.store", ("raw", "jpeg"))
+    choice("augment.flip", ("off", "auto", "on"))
     choice("augment.crop", ("none", "random", "resized"))
     choice("model.dtype", ("float32", "bfloat16"))
     choice("optim.name", ("adam", "adamw", "sgd"))

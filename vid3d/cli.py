@@ -239,9 +239,11 @@ def doctor(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int
 
 def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     config = configs.load(options.config, overrides)
-    from vid3d.models import summary
+    from rich.console import Console
 
-    summary.show(config)
+    from vid3d.models.summary import render, summarise
+
+    Console().print(render(summarise(config)))
     return 0
 
 

@@ -40,14 +40,15 @@ def default() -> ConfigDict:
     c.seed = 0
 
     c.data = ConfigDict()
-    c.data.source = "auto"  # auto: a root with manifest.csv is a manifest, otherwise a folder; or one of checks.SOURCES
+    # auto: a root with manifest.csv is a manifest, otherwise a folder; or one of checks.SOURCES
+    c.data.source = "auto"
     c.data.root = ""  # the folder of the videos (manifest: or the CSV itself; tfds: its data_dir)
     c.data.builder = ""  # tfds: the builder's name, such as "ucf101"
     c.data.classes = ()  # a subset of the classes, in the order of the labels; () is all, sorted
-    c.data.protocol = "auto"  # one of checks.PROTOCOLS; auto: the splits that the data brings along, otherwise grouped
-    c.data.group_pattern = (
-        ""  # regular expression on the path; what it captures names the source video
-    )
+    # one of checks.PROTOCOLS; auto: the splits that the data brings along, otherwise grouped
+    c.data.protocol = "auto"
+    # regular expression on the path; what it captures names the source video
+    c.data.group_pattern = ""
     c.data.val_fraction = 0.15  # of the videos that are not test videos
     c.data.test_fraction = 0.2
     c.data.test_fold = -1  # manifest with folds; -1: fold 0 tests, fold 1 validates
@@ -63,48 +64,47 @@ def default() -> ConfigDict:
     c.data.short = "repeat"  # a video shorter than the clip repeats its last frame; or "loop"
     c.data.mean = (0.0,)  # after the division by 255, one number or one a channel
     c.data.std = (1.0,)
-    c.data.stored_size = ()  # (height, width) on disk; () is (size, size); larger leaves room for crops
+    # (height, width) on disk; () is (size, size); larger leaves room for crops
+    c.data.stored_size = ()
     c.data.stored_frames = 0  # keep only the first n frames of a video on disk; 0 keeps all
     c.data.store = "raw"  # or "jpeg": 10 to 20 times smaller, slower to read
     c.data.cache_dir = ""  # prepared data; "" is vid3d/ in the user's cache folder
     c.data.max_bad_fraction = 0.0  # of the training videos that may be unreadable
     c.data.decode_timeout = 60.0  # seconds a video
     c.data.workers = 0  # decoding processes; 0 is one a core
-    c.data.memory_budget_mb = (
-        2048  # a split that fits is held in memory, a larger one streams from disk
-    )
+    # a split that fits is held in memory, a larger one streams from disk
+    c.data.memory_budget_mb = 2048
 
     c.data.synthetic = ConfigDict()  # source "synthetic": the embedded data set
-    c.data.synthetic.groups = 40  # source videos a class
-    c.data.synthetic.videos_per_group = 4
+    c.data.synthetic.groups = 80  # each with videos of all five classes
+    c.data.synthetic.videos_per_group = 2  # a class
     c.data.synthetic.num_frames = 20  # a multiple of 10: whole rounds
     c.data.synthetic.size = 64
 
     c.augment = ConfigDict()
-    c.augment.flip = (
-        False  # left-right with probability 1/2; leave off where a label has a direction
-    )
-    c.augment.crop = (
-        "none"  # "random": a place in the stored frame; "resized": also a size and shape
-    )
+    # left-right, every second clip: "on", "off", or "auto", unless a class is named after a direction
+    c.augment.flip = "off"
+    # "random": a place in the stored frame; "resized": also a size and shape
+    c.augment.crop = "none"
     c.augment.crop_scale = (0.5, 1.0)  # "resized": the share of the area that is kept
     c.augment.crop_ratio = (0.75, 1.3333)  # "resized": width : height of what is kept
     c.augment.brightness = 0.0  # largest shift, in units of the full range
     c.augment.contrast = 0.0  # largest relative change
 
     c.model = ConfigDict()
-    c.model.name = "conv3d"
+    c.model.name = "conv3d"  # or one of vid3d.models.NAMES: "r3d_18", "x3d_s", "slow_r50", ...
+    c.model.input = "frames"  # or "difference": absolute differences of neighbouring frames; "both"
+    c.model.dropout = 0.5  # before the classes
+    c.model.dtype = "float32"  # of the computation; parameters are float32; or "bfloat16"
+    c.model.remat = False  # compute activations again in the backward pass: less memory, more time
+    # conv3d alone; the published architectures have these fixed:
     c.model.features = (128, 64, 32, 32, 32)
     c.model.kernel = (3, 3, 3)
     c.model.pool = (3, 3, 3)
     c.model.norm = "none"  # or "batch", "group"
-    c.model.input = "frames"  # or "difference": absolute differences of neighbouring frames; "both"
     c.model.head = "flatten"  # or "average" over time and space, "time_average"
     c.model.hidden = 1024  # width of the dense layer; 0 leaves it out
     c.model.feature_dropout = 0.25  # before the dense layer
-    c.model.dropout = 0.5  # before the classes
-    c.model.dtype = "float32"  # of the computation; parameters are float32; or "bfloat16"
-    c.model.remat = False  # compute activations again in the backward pass: less memory, more time
 
     c.optim = ConfigDict()
     c.optim.name = "adam"  # or "adamw", "sgd"
@@ -132,12 +132,12 @@ def default() -> ConfigDict:
     c.eval.batch_size = 0  # videos; 0 is train.batch_size
 
     c.live = ConfigDict()
-    c.live.every = 0  # frames between two labels; 0: files every frame_step, cameras as fast as the network keeps up
+    # frames between two labels; 0: files every frame_step, cameras as fast as the network keeps up
+    c.live.every = 0
     c.live.smoothing = 0.0  # share of the previous probabilities that is kept, 0 to 1
     c.live.threshold = 0.0  # below this probability the label is "unknown"
-    c.live.window = (
-        0.0  # seconds that a clip spans with sampling "uniform"; 0 is the median training video
-    )
+    # seconds that a clip spans with sampling "uniform"; 0 is the median training video
+    c.live.window = 0.0
     return c.lock()
 
 

@@ -60,6 +60,7 @@ def colour_config() -> ConfigDict:
     config.data.num_frames = NUM_FRAMES
     config.data.size = SIZE
     config.model.features = (8,)
+    config.model.kernel = (1, 1, 1)
     config.model.head = "average"
     config.model.hidden = 0
     return config

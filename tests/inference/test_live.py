@@ -232,8 +232,8 @@ def test_a_camera_that_is_lost_is_opened_again(workdir, videos, tmp_path, port):
             assert {line["label"] for line in later} == {"blue"}
             assert later[0]["seconds"] > line["seconds"] > first[-1]["seconds"] + 1
             child.send_signal(signal.SIGTERM)
-            child.communicate(timeout=PATIENCE)
-    assert child.returncode == 0
+            _, errors = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 0, errors
     shown = [frame[:200].mean(axis=(0, 1)).argmax() for frame, _ in frames.read_frames(output)]
     assert shown[0] == 0 and shown[-1] == 2
 
@@ -249,8 +249,8 @@ def test_memory_stays_flat_over_thousands_of_frames(workdir, videos, port):
             if number % 1000 == 0:
                 memory.append(psutil.Process(child.pid).memory_info().rss / 2**20)
         child.send_signal(signal.SIGINT)
-        child.communicate(timeout=PATIENCE)
-    assert child.returncode == 0
+        _, errors = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 0, errors
     assert memory[-1] - memory[1] < 16, memory
 
 

@@ -53,7 +53,7 @@ def test_a_file_that_cannot_be_read_is_a_line_and_the_exit_code(workdir, folder,
     printed = json.loads(out)
     assert len(printed["predictions"]) == 3
     assert [e["path"] for e in printed["errors"]] == [str(folder / "broken.mp4"), "missing.mp4"]
-    assert err.splitlines() == [f"vid3d predict: {e['error']}" for e in printed["errors"]]
+    assert err.splitlines() == [f"vid3d predict: error: {e['error']}" for e in printed["errors"]]
 
 
 def test_csv_has_a_row_a_video_and_a_column_a_class(workdir, folder, capsys):

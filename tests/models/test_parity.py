@@ -61,12 +61,12 @@ def reference(name: str, torch, torchvision, pytorchvideo):
 
 
 def randomise(torch, network, seed: int) -> None:
-    """Normalisations that do something, and last layers of blocks that are not zero."""
+    """Normalisations that do something, in the last layers of the blocks, too, without making the logits large."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm3d):
-                module.weight.uniform_(0.5, 1.5, generator=generator)
+                module.weight.uniform_(0.3, 0.9, generator=generator)
                 module.bias.uniform_(-0.2, 0.2, generator=generator)
                 module.running_mean.uniform_(-0.2, 0.2, generator=generator)
                 module.running_var.uniform_(0.5, 1.5, generator=generator)
@@ -133,7 +133,7 @@ def test_logits_and_gradients_of_a_training_step_equal_the_reference(
     @jax.jit
     def step(variables, clips):
         def loss(params):
-            logits, state = module.apply(
+            logits, _ = module.apply(
                 {**variables, "params": params}, clips, train=True, mutable=["batch_stats"]
             )
             return -jax.nn.log_softmax(logits)[jnp.arange(2), labels].mean(), logits
@@ -142,7 +142,7 @@ def test_logits_and_gradients_of_a_training_step_equal_the_reference(
 
     ours, logits = step(variables, clips)
 
-    def backward(network, clips) -> dict[str, np.ndarray]:
+    def backward(network, clips) -> tuple[dict[str, np.ndarray], np.ndarray]:
         expected = network(clips)
         torch.nn.functional.cross_entropy(expected, torch.from_numpy(labels)).backward()
         gradients = {key: leaf.grad.numpy() for key, leaf in network.named_parameters()}
@@ -168,12 +168,5 @@ def test_logits_and_gradients_of_a_training_step_equal_the_reference(
     assert set(ours) == set(exact)
     largest = max(np.linalg.norm(leaf) for leaf in exact.values())
     rounding = max(error(theirs, key) for key in exact)
-    print(
-        "PARITY",
-        name,
-        np.abs(logits - expected).max(),
-        max(error(ours, key) for key in exact),
-        rounding,
-    )
     for key in exact:
         assert error(ours, key) < max(1e-3, 5 * rounding), key

@@ -5,9 +5,15 @@ Every random choice is made once a clip, so that all its frames move together.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
+
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")  # the words of "TurnLeft", "turn_left", "turn left"
+DIRECTIONS = {"left", "right", "clockwise", "counterclockwise", "anticlockwise", "ltr", "rtl"}
 
 
 def normalise(clips: jax.Array, data: ConfigDict) -> jax.Array:
@@ -24,7 +30,12 @@ def normalise(clips: jax.Array, data: ConfigDict) -> jax.Array:
 
 
 def augment(
-    keys_B: jax.Array, clips_BTHWC: jax.Array, data: ConfigDict, augment: ConfigDict
+    keys_B: jax.Array,
+    clips_BTHWC: jax.Array,
+    data: ConfigDict,
+    augment: ConfigDict,
+    *,
+    flip: bool,
 ) -> jax.Array:
     """The training way: crop, flip, brightness and contrast, then the same standardisation.
 
@@ -33,6 +44,7 @@ def augment(
         clips_BTHWC: uint8 as stored.
         data: `config.data`.
         augment: `config.augment`; with its defaults the result equals `normalise`.
+        flip: mirror every second clip, as `flips(augment.flip, classes)` says.
 
     Returns:
         float32 [B, T, size, size, C].
@@ -41,7 +53,7 @@ def augment(
     def one(key: jax.Array, clip_THWC: jax.Array) -> jax.Array:
         crop_key, flip_key, brightness_key, contrast_key = jax.random.split(key, 4)
         clip = crop(crop_key, clip_THWC, data.size, augment)
-        if augment.flip:
+        if flip:
             clip = jnp.where(jax.random.bernoulli(flip_key), clip[:, :, ::-1], clip)
         if augment.contrast:
             mean = clip.mean(axis=(0, 1, 2))
@@ -54,6 +66,12 @@ def augment(
         return standardise(clip, data)
 
     return jax.vmap(one)(keys_B, clips_BTHWC)
+
+
+def flips(setting: str, classes: Sequence[str]) -> bool:
+    """Whether clips are mirrored: "on", "off", or "auto", unless a class is named after a direction."""
+    words = {word.lower() for name in classes for word in WORD.findall(name)}
+    return setting == "on" or (setting == "auto" and not words & DIRECTIONS)
 
 
 def crop(key: jax.Array, clip_THWC: jax.Array, size: int, augment: ConfigDict) -> jax.Array:

@@ -11,9 +11,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.config import UserError
-from vid3d.data.decoding import Done, Event, Failed, Frames, Settings, record_header, to_payload
+from vid3d.data.decoding import Done, Event, Failed, Frames
 from vid3d.data.frames import fit
 from vid3d.data.listings import SPLIT_NAMES, Listing, Video
+from vid3d.data.records import Settings, record_header, to_payload
 from vid3d.data.shards import quiet_tensorflow
 
 if TYPE_CHECKING:

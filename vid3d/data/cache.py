@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from vid3d.config import UserError
 
 INCOMPLETE = "incomplete."
 STALLED_SECONDS = 900.0
+DISK_ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 def cache_root(data: ConfigDict) -> Path:
@@ -32,7 +34,7 @@ def make_once(
     *,
     is_whole: Callable[[Path], bool] = Path.is_dir,
     stalled_seconds: float = STALLED_SECONDS,
-) -> None:
+) -> bool:
     """Calls `build(empty folder)` and renames what it made to `folder`, unless that is there already.
 
     A file lock lets one process build while the others wait; the system releases it when its holder dies. What a
@@ -44,11 +46,14 @@ def make_once(
         is_whole: says whether an existing folder can be used; one that cannot is built again.
         stalled_seconds: how long to wait for a process that holds the lock and writes nothing.
 
+    Returns:
+        Whether it was built now.
+
     Raises:
         UserError: the cache cannot be written, or another process holds the lock and does not get on.
     """
     if is_whole(folder):
-        return
+        return False
     incomplete = folder.parent / f"{INCOMPLETE}{folder.name}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -60,14 +65,17 @@ def make_once(
         ) from error
     try:
         if is_whole(folder):
-            return
+            return False
         for leftover in (incomplete, folder):
             if leftover.exists():
                 shutil.rmtree(leftover)
         incomplete.mkdir()
         build(incomplete)
         incomplete.rename(folder)
+        return True
     except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
         raise UserError(
             f"cannot write {incomplete} ({error.strerror}): free some space, or set data.cache_dir to another disk"
         ) from error

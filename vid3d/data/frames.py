@@ -6,6 +6,7 @@ and rate are what decoding shows, whatever the container claims. Rotated videos 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import stat
@@ -99,10 +100,9 @@ class Reader:
             raise VideoError("not a file", self.path)
         if not status.st_size:
             raise VideoError("empty file", self.path)
-        # An absolute path is never taken for a protocol. One thread a file: files are decoded side by side.
-        self.capture = cv2.VideoCapture(
-            os.path.abspath(self.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
-        )
+        # One thread a file: files are decoded side by side.
+        with readable_name(self.path) as name:
+            self.capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not self.capture.isOpened():
             raise VideoError("not a video, or one without a readable header", self.path)
         self.capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
@@ -133,6 +133,26 @@ class Reader:
             raise VideoError(f"no frame can be decoded{codec and f' (codec {codec})'}", self.path)
 
 
+@contextlib.contextmanager
+def readable_name(path: str) -> Iterator[str]:
+    """A name under which OpenCV can open the file.
+
+    An absolute path is never taken for a protocol. A name that is no valid text, which OpenCV does not survive, is replaced
+    by that of an open file.
+    """
+    name = os.path.abspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            yield f"/dev/fd/{handle}"
+        finally:
+            os.close(handle)
+    else:
+        yield name
+
+
 def read_frames(path: str | os.PathLike[str]) -> Iterator[tuple[np.ndarray, float]]:
     """Frames of a file in order: (uint8 RGB [H, W, 3] upright, seconds from the first frame).
 
@@ -148,13 +168,12 @@ def read_video(path: str | os.PathLike[str], data: ConfigDict) -> Decoded:
     Raises:
         VideoError: the file cannot be read or has no frames.
     """
-    frames, times = [], []
-    height_width = stored_size(data)
+    frames, times, size = [], [], (0, 0)
     reader = Reader(path)
     for frame_HWC, seconds in reader:
-        frames.append(fit(frame_HWC, size=height_width, resize=data.resize, color=data.color))
+        size = size if frames else frame_HWC.shape[:2]
+        frames.append(fit(frame_HWC, size=stored_size(data), resize=data.resize, color=data.color))
         times.append(seconds)
-        size = frame_HWC.shape[:2] if len(frames) == 1 else size
         if len(frames) == data.stored_frames:
             break
     times_T = np.array(times)

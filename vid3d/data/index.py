@@ -10,7 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from vid3d.config import UserError
-from vid3d.data import listings, splits
+from vid3d.data import listings, manifests, splits, ucf101
 from vid3d.data.listings import Listing, Video
 
 __all__ = ["Index", "Video", "find", "find_unsplit"]
@@ -128,20 +128,20 @@ def list_videos(data: ConfigDict, seed: int) -> Listing:
         raise UserError(f"data.root={data.root}: there is no such folder or file")
     source = data.source
     if source == "auto":
-        is_manifest = root.is_file() or (root / listings.MANIFEST).is_file()
+        is_manifest = root.is_file() or (root / manifests.NAME).is_file()
         source = "manifest" if is_manifest else "folder"
     if source == "manifest":
-        path = root / listings.MANIFEST if root.is_dir() else root
+        path = root / manifests.NAME if root.is_dir() else root
         if not path.is_file():
             raise UserError(f"data.source=manifest: there is no {path}")
-        listing = listings.manifest(path)
+        listing = manifests.listing(path)
         if data.protocol in ("random", "grouped"):
             return listing
-        return listings.by_fold(listing, data.test_fold, data.val_fold)
+        return manifests.by_fold(listing, data.test_fold, data.val_fold)
     if not root.is_dir():
         raise UserError(f"data.root={data.root} is a file; data.source={source} needs a folder")
     if source == "ucf101":
-        return listings.ucf101(root, data.protocol, tuple(data.classes))
+        return ucf101.listing(root, data.protocol, tuple(data.classes))
     return listings.folder(root, data.group_pattern)
 
 

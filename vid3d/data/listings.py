@@ -1,8 +1,7 @@
-"""The ways in which videos are listed: a folder of classes, UCF-101 with its lists, a CSV manifest."""
+"""Videos as a source lists them, and the plain source: a folder with one sub-folder a class."""
 
 from __future__ import annotations
 
-import csv
 import os
 import posixpath
 import re
@@ -14,7 +13,10 @@ from pathlib import Path
 from vid3d.config import UserError
 
 VIDEO_SUFFIXES = frozenset(
-    ".avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .m2v .wmv .asf .flv .3gp .ts .mts .m2ts .ogv .vob .gif".split()
+    [
+        *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    ]
 )
 # How people call the three splits, in folder names and in the split column of a manifest.
 SPLIT_NAMES = {
@@ -26,8 +28,7 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-MANIFEST = "manifest.csv"
-UCF_LISTS = "ucfTrainTestlist"
+# The names of UCF-101, which others have taken over: class, recording, clip.
 UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
 
 
@@ -70,7 +71,8 @@ class Listing:
 def folder(root: Path, group_pattern: str) -> Listing:
     """One sub-folder a class, any depth below it; train/, val/ and test/ on top are splits.
 
-    Hidden files and folders are skipped, symbolic links are followed.
+    Hidden files and folders are skipped, symbolic links are followed. Without a pattern, names as in UCF-101 (all of
+    them) still tell the recordings.
 
     Raises:
         UserError: no videos, videos outside of class folders, or split folders beside others.
@@ -111,11 +113,24 @@ def folder(root: Path, group_pattern: str) -> Listing:
         if len(parts) > depth:
             split = splits[parts[0]] if splits else ""
             videos.append(Video(path, parts[depth - 1], group=group_of(path, pattern), split=split))
+    if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
+        videos = [replace(video, group=ucf_group(video)) for video in videos]
+        notes.append("the names are like UCF-101's: class and gNN tell the recording")
     if pattern and not any(video.group for video in videos):
         raise UserError(
             f"data.group_pattern={group_pattern!r} matches no video, such as {videos[0].path!r}"
         )
     return Listing(str(root), tuple(videos), "folders", tuple(notes))
+
+
+def stem_of(path: str) -> str:
+    """File name without its folder and suffix."""
+    return posixpath.splitext(posixpath.basename(path))[0]
+
+
+def ucf_group(video: Video) -> str:
+    """The recording of a video with a UCF-101 name: g07 of one class and of another are different ones."""
+    return f"{video.label}_g{int(UCF_NAME.match(stem_of(video.path))['group']):02d}"
 
 
 def split_folders(root: Path, tops: set[str]) -> dict[str, str]:
@@ -177,223 +192,3 @@ def group_of(path: str, pattern: re.Pattern[str] | None) -> str:
     if not match:
         return ""
     return "/".join(part or "" for part in match.groups()) or match.group()
-
-
-def ucf101(root: Path, protocol: str, classes: tuple[str, ...]) -> Listing:
-    """UCF-101: `v_Class_gNN_cNN.avi` in class folders or side by side, and its lists in or beside the root.
-
-    A group is a class together with its number: g07 of one class and g07 of another are different recordings. Names are
-    compared without case, since the lists say HandStandPushups where folders say HandstandPushups.
-
-    Source: Soomro, Zamir, Shah: UCF101, CRCV-TR-12-01, 2012, with the train/test lists for action recognition.
-
-    Args:
-        root: the folder.
-        protocol: `data.protocol`; with "officialN" every file of that list has to be there.
-        classes: `data.classes`; () is all.
-
-    Raises:
-        UserError: no UCF-101 videos, no lists where the protocol needs them, or files of the lists are missing.
-    """
-    found = {}
-    for path in walk(root):
-        stem, suffix = posixpath.splitext(posixpath.basename(path))
-        match = UCF_NAME.match(stem)
-        if suffix.lower() in VIDEO_SUFFIXES and match:
-            found[stem.lower()] = (path, match["label"], f"g{int(match['group']):02d}")
-    if not found:
-        raise UserError(f"no UCF-101 videos (v_Class_g01_c01.avi) in {root}")
-    lists = next((d for d in (root / UCF_LISTS, root.parent / UCF_LISTS) if d.is_dir()), None)
-    wanted = {name.lower() for name in classes}
-    listed = read_ucf_lists(lists, protocol) if lists else {}
-    if protocol.startswith("official") and not listed:
-        raise UserError(
-            f"data.protocol={protocol} needs the folder {UCF_LISTS} in {root} or beside it"
-        )
-    spelling = {name.lower(): name for name in ucf_classes(lists)} if lists else {}
-    for stem, (path, label, _) in sorted(found.items()):
-        del stem
-        folder_name = path.split("/")[-2] if "/" in path else label
-        spelling.setdefault(
-            label.lower(), folder_name if folder_name.lower() == label.lower() else label
-        )
-    notes = []
-    missing = [
-        name
-        for stem, (name, _) in sorted(listed.items())
-        if stem not in found and (not wanted or ucf_label(stem) in wanted)
-    ]
-    if missing:
-        expected = sum(1 for stem in listed if not wanted or ucf_label(stem) in wanted)
-        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        line = f"{len(missing)} of the {expected} videos in {lists} are missing in {root}: {names}"
-        if protocol.startswith("official"):
-            raise UserError(f"{line}; without them the number is no number of {protocol}")
-        notes.append(line)
-    videos, unlisted = [], []
-    for stem, (path, label, number) in sorted(found.items()):
-        label = spelling[label.lower()]
-        split = listed[stem][1] if stem in listed and protocol.startswith("official") else ""
-        if protocol.startswith("official") and not split:
-            unlisted.append(path)
-            continue
-        videos.append(Video(path, label, group=f"{label}_{number}", split=split))
-    if unlisted:
-        notes.append(
-            f"{len(unlisted)} videos are in no list of {protocol} and were left out, such as {unlisted[0]}"
-        )
-    return Listing(str(root), tuple(videos), protocol, tuple(notes))
-
-
-def ucf_label(stem: str) -> str:
-    """Lower-case class of a lower-case UCF-101 file name without its suffix."""
-    match = UCF_NAME.match(stem)
-    return match["label"] if match else ""
-
-
-def ucf_classes(lists: Path) -> list[str]:
-    """The class names of classInd.txt, or none where there is no such file."""
-    path = lists / "classInd.txt"
-    lines = path.read_text().split("\n") if path.is_file() else []
-    return [line.split(maxsplit=1)[1].strip() for line in lines if len(line.split()) > 1]
-
-
-def read_ucf_lists(lists: Path, protocol: str) -> dict[str, tuple[str, str]]:
-    """Lower-case file name without suffix -> (name as listed, split); lists 1 where the protocol is not official."""
-    number = protocol.removeprefix("official") if protocol.startswith("official") else "1"
-    entries = {}
-    for split in ("train", "test"):
-        path = lists / f"{split}list{int(number):02d}.txt"
-        if not path.is_file():
-            if protocol.startswith("official"):
-                raise UserError(f"data.protocol={protocol} needs the list {path}")
-            continue
-        for line in path.read_text().splitlines():
-            if line.strip():
-                name = line.split()[0]
-                stem = posixpath.splitext(posixpath.basename(name))[0].lower()
-                entries[stem] = (name, split)
-    return entries
-
-
-def manifest(path: Path) -> Listing:
-    """A CSV with a header: path, label, and optional group, split and fold columns.
-
-    Paths are relative to the CSV or absolute; one that leads out of its folder through ".." is refused.
-
-    Raises:
-        UserError: names the file, the line and what is wrong with it.
-    """
-    videos, lines = [], {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            rows = csv.DictReader(file, skipinitialspace=True)
-            header = [name.strip().lower() for name in rows.fieldnames or ()]
-            for name in ("path", "label"):
-                if name not in header:
-                    raise UserError(
-                        f"{path} line 1: no column {name!r}; the header has to name path, label and, where known, "
-                        f"group, split or fold; it has {', '.join(header) or 'nothing'}"
-                    )
-            rows.fieldnames = header
-            for row in rows:
-                video = manifest_row(row, f"{path} line {rows.line_num}")
-                if video.path in lines:
-                    raise UserError(
-                        f"{path} line {rows.line_num}: {video.path} stands already in line {lines[video.path]}"
-                    )
-                lines[video.path] = rows.line_num
-                videos.append(video)
-    except csv.Error as error:
-        raise UserError(f"{path} is no CSV file: {error}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    if not videos:
-        raise UserError(f"{path} lists no videos")
-    root = path.parent.absolute()
-    if not any((root / video.path).exists() for video in videos):
-        raise UserError(
-            f"{path} line {lines[videos[0].path]}: there is no file {root / videos[0].path}, nor any other of the "
-            f"{len(videos)} listed ones; paths are relative to the folder of the CSV"
-        )
-    unsplit = [video.path for video in videos if not video.split]
-    if unsplit and len(unsplit) < len(videos):
-        raise UserError(
-            f"{path} line {lines[unsplit[0]]}: the split is empty, but other lines have one: "
-            "give every line train, val or test, or none"
-        )
-    return Listing(str(root), tuple(videos), "manifest")
-
-
-def manifest_row(row: dict[str | None, str | list[str] | None], where: str) -> Video:
-    """One line of a manifest; `where` starts the messages of its errors."""
-    if row.get(None):
-        raise UserError(f"{where}: more fields than columns (quote a path that has a comma in it)")
-    cells = {name: (value or "").strip() for name, value in row.items() if name}
-    for name in ("path", "label"):
-        if not cells[name]:
-            raise UserError(f"{where}: the {name} is empty")
-    name = posixpath.normpath(cells["path"])
-    if name == ".." or name.startswith("../"):
-        raise UserError(
-            f"{where}: {cells['path']} leads out of the folder of the CSV: write an absolute path instead"
-        )
-    split = cells.get("split", "").lower()
-    if split and split not in SPLIT_NAMES:
-        raise UserError(f"{where}: split {split!r} is not train, val or test")
-    return Video(
-        path=name,
-        label=cells["label"],
-        group=cells.get("group", ""),
-        split=SPLIT_NAMES.get(split, ""),
-        fold=cells.get("fold", ""),
-    )
-
-
-def by_fold(listing: Listing, test_fold: int, val_fold: int) -> Listing:
-    """Turns the folds of a manifest into splits, where there are folds and they are wanted.
-
-    Args:
-        listing: of a manifest.
-        test_fold: -1 takes the lowest fold, unless the manifest has splits.
-        val_fold: -1 takes the fold after the test fold; fewer than three folds leave validation open.
-
-    Raises:
-        UserError: a fold is no number, or there is no such fold.
-    """
-    has_folds = any(video.fold for video in listing.videos)
-    if not has_folds:
-        if test_fold >= 0 or val_fold >= 0:
-            raise UserError(
-                f"data.test_fold={test_fold} and data.val_fold={val_fold} need a manifest with a column 'fold'"
-            )
-        return listing
-    if test_fold < 0 and val_fold < 0 and any(video.split for video in listing.videos):
-        return listing
-    numbers = {}
-    for video in listing.videos:
-        try:
-            numbers[video.path] = int(video.fold)
-        except ValueError:
-            raise UserError(f"the fold {video.fold!r} of {video.path} is no whole number") from None
-    folds = sorted(set(numbers.values()))
-    named = ", ".join(map(str, folds))
-    notes = []
-    for key, fold in (("test_fold", test_fold), ("val_fold", val_fold)):
-        if fold >= 0 and fold not in folds:
-            raise UserError(f"data.{key}={fold}: the manifest has the folds {named}")
-    if test_fold < 0:
-        test_fold = next(fold for fold in folds if fold != val_fold)
-        notes.append(f"data.test_fold is not set: fold {test_fold} of {named} is the test set")
-    if val_fold < 0 and len(folds) > 2:
-        val_fold = folds[(folds.index(test_fold) + 1) % len(folds)]
-        notes.append(f"data.val_fold is not set: fold {val_fold} is for validation")
-    if val_fold == test_fold:
-        raise UserError(
-            f"data.val_fold and data.test_fold are both {test_fold}: validation would see the test set"
-        )
-    sides = {test_fold: "test", val_fold: "val"}
-    videos = tuple(
-        replace(video, split=sides.get(numbers[video.path], "train")) for video in listing.videos
-    )
-    return replace(listing, videos=videos, notes=(*listing.notes, *notes))

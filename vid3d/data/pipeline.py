@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from vid3d.config import UserError
 from vid3d.data.clips import clip_indices, evaluation_sampling, view_positions
 from vid3d.data.prepare import Prepared
-from vid3d.data.shards import FrameStore, parse_frames
+from vid3d.data.shards import FrameStore, parse_frames, quiet_tensorflow
 
 Batch = dict[str, np.ndarray]
 
@@ -135,7 +135,7 @@ def train_batches(
 
     Each epoch is a permutation of the split (`tf.random.experimental.index_shuffle`, a cipher keyed by (seed, epoch)).
     """
-    import tensorflow as tf
+    tf = quiet_tensorflow()
 
     share = batch_size // host[1]
     per_epoch = steps_per_epoch(clips, batch_size)
@@ -155,7 +155,7 @@ def eval_batches(
     clips: Clips, *, batch_size: int, host: tuple[int, int] = (0, 1)
 ) -> Iterator[Batch]:
     """This host's share of the batches that hold each video once; the last one is padded and masked."""
-    import tensorflow as tf
+    tf = quiet_tensorflow()
 
     share = batch_size // host[1]
     total = -(-len(clips) // batch_size) * batch_size
@@ -169,7 +169,7 @@ def eval_batches(
 
 def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
     """Turns a tf.data set of (positions in the split [share], epoch) into batches; positions past the end are padding."""
-    import tensorflow as tf
+    tf = quiet_tensorflow()
 
     views = max(clips.views, 1)
     shape = (share, views, clips.data.num_frames, *clips.frame_shape)

@@ -6,12 +6,10 @@ another protocol, sampling or augmentation decodes nothing again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import shutil
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,19 +19,17 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from vid3d.config import UserError
-from vid3d.data import builders, cache, decoding, shards
-from vid3d.data.decoding import Again, Done, Failed, Frames, Settings
+from vid3d.data import builders, cache, decoding, disk, shards
+from vid3d.data.decoding import Again, Done, Failed, Frames
 from vid3d.data.frames import stored_size
 from vid3d.data.index import Index, find
-from vid3d.data.report import Progress, megabytes, report, write_ledger, write_manifest
+from vid3d.data.records import Settings
+from vid3d.data.report import Progress, report, summary, write_ledger, write_manifest
 
 FORMAT = 1  # of the prepared folder; a change of it decodes again
 FACTS = "videos.json"
 TIMES = "times.npy"
 LEDGER = "bad_videos.csv"
-JPEG_SHARE = 1 / 12  # of the raw size, for the estimate
-SAMPLE = 24  # videos whose headers are read for the estimate
-RESERVE_BYTES = 128 * 2**20  # of the disk that stays free
 
 
 @dataclass(frozen=True)
@@ -111,14 +107,14 @@ def prepare(
     index = index or find(data, config.seed)
     folder = cache.cache_root(data) / f"frames-{key(index, data)}"
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    cache.make_once(
+    is_new = cache.make_once(
         folder,
         lambda incomplete: build(incomplete, index, data, console),
         is_whole=is_whole,
         stalled_seconds=stalled_seconds,
     )
     prepared = load(folder, index)
-    console.print(report(prepared, data))
+    console.print(report(prepared, data) if is_new or not strict else summary(prepared))
     if strict:
         check_bad(prepared, data.max_bad_fraction)
     return prepared
@@ -184,26 +180,20 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
         store=data.store,
     )
     paths = [os.path.join(index.root, video.path) for video in index.videos]
-    need = estimate(paths, settings, data)
-    free = shutil.disk_usage(folder).free
-    console.print(
-        f"preparing {len(paths)} videos in {folder.parent}: about {megabytes(need)}, {megabytes(free)} are free"
-    )
-    if need + RESERVE_BYTES > free:
-        raise UserError(
-            f"{folder.parent} has {megabytes(free)} free, {len(paths)} videos need about {megabytes(need)}: set "
-            "data.cache_dir to a larger disk, data.store=jpeg, data.stored_frames, or a smaller data.size"
-        )
-    writer = shards.ShardWriter(folder)
+    disk.check(folder, paths, disk.estimate(paths, settings, data), console)
     if data.source == "tfds":
         events = builders.decode(data, index, settings)
     else:
         events = decoding.decode(
-            paths, settings, workers=workers(data), timeout=data.decode_timeout
+            paths, settings, workers=decoding.workers(data), timeout=data.decode_timeout
         )
     facts, places, bad = {}, {}, {}
-    with Progress(len(paths), console) as progress:
-        for event in watch_disk(events, folder):
+    with (
+        shards.ShardWriter(folder) as writer,
+        contextlib.closing(events),
+        Progress(len(paths), console) as progress,
+    ):
+        for event in disk.watch(events, folder):
             path = index.videos[event.job].path
             if isinstance(event, Frames):
                 places.setdefault(event.job, writer.place(event.lane))
@@ -218,7 +208,7 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
                 facts[path] = event
                 writer.end_video(event.lane)
                 progress.advance()
-    finished = writer.finish()
+        finished = writer.finish()
     starts = writer.first_records()
     times_N = np.zeros(sum(shard.records for shard in finished))
     entries = {}
@@ -249,45 +239,6 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
         "bad": bad,
     }
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
-
-
-def workers(data: ConfigDict) -> int:
-    """Decoding processes: `data.workers`, or one a core that this process may use."""
-    if data.workers:
-        return data.workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def estimate(paths: list[str], settings: Settings, data: ConfigDict) -> int:
-    """Bytes that the shards will take; without a limit on the frames, from the headers of some of the videos."""
-    num_frames = settings.max_frames
-    if not num_frames and data.source == "tfds":
-        num_frames = builders.mean_length(data)
-    elif not num_frames:
-        sample = paths[:: -(-len(paths) // SAMPLE)]
-        looks = decoding.decode(
-            sample, settings, workers=min(workers(data), 2), timeout=data.decode_timeout, look=True
-        )
-        claims = [event.claimed for event in looks if isinstance(event, Done) and event.claimed]
-        num_frames = sum(claims) / len(claims) if claims else 250
-    share = JPEG_SHARE if settings.store == "jpeg" else 1
-    return int(len(paths) * num_frames * decoding.record_bytes(settings) * share)
-
-
-def watch_disk(events: Iterator[decoding.Event], folder: Path) -> Iterator[decoding.Event]:
-    """Passes the events on, and stops with an error before the disk is full."""
-    written = 0
-    for event in events:
-        yield event
-        if isinstance(event, Frames):
-            written += sum(map(len, event.records))
-            if written > RESERVE_BYTES / 2:
-                written = 0
-                if shutil.disk_usage(folder).free < RESERVE_BYTES:
-                    raise UserError(
-                        f"the disk of {folder.parent} is full: set data.cache_dir to a larger one, "
-                        "data.store=jpeg, data.stored_frames, or a smaller data.size"
-                    )
 
 
 def damage(num_frames: int, claimed: int) -> str:

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from vid3d.data import disk
 from vid3d.data.clips import is_short
 
 if TYPE_CHECKING:
@@ -92,15 +93,24 @@ def report(prepared: Prepared, data: ConfigDict) -> RenderableType:
     table.add_section()
     table.add_row("all", *(str(sum(v.split == split for v in good)) for split in SPLITS))
     lines = [*describe(prepared, data), *(f"note: {note}" for note in index.notes)]
-    loud = [f"DUPLICATES: {line}" for line in duplicates(prepared)]
+    return Group(table, *(Text(printable(line)) for line in lines), *warnings(prepared))
+
+
+def summary(prepared: Prepared) -> RenderableType:
+    """One line for frames that were in the cache already, and what is wrong with them."""
+    index = prepared.index
+    counts = ", ".join(f"{len(index.split(split))} {split}" for split in SPLITS)
+    line = f"{counts} videos, protocol {index.protocol}, from {prepared.directory}"
+    return Group(Text(printable(line)), *warnings(prepared))
+
+
+def warnings(prepared: Prepared) -> list[Text]:
+    """What nobody should overlook: duplicates and bad videos."""
+    lines = [f"DUPLICATES: {line}" for line in duplicates(prepared)]
     if prepared.bad:
         path, reason = next(iter(prepared.bad.items()))
-        loud.append(f"BAD: {len(prepared.bad)} videos cannot be read, such as {path} ({reason})")
-    return Group(
-        table,
-        *(Text(printable(line)) for line in lines),
-        *(Text(printable(line), style="bold red") for line in loud),
-    )
+        lines.append(f"BAD: {len(prepared.bad)} videos cannot be read, such as {path} ({reason})")
+    return [Text(printable(line), style="bold red") for line in lines]
 
 
 def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
@@ -124,7 +134,7 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
         f"frames a second: {min(rates):.4g} to {max(rates):.4g}, median {statistics.median(rates):.4g}",
         f"sizes: {named}{f' and {len(sizes) - 4} more' if len(sizes) > 4 else ''}",
         f"shorter than a clip ({data.short}): {short} of {len(facts)}",
-        f"stored: {prepared.directory} ({megabytes(total)}, {prepared.store})",
+        f"stored: {prepared.directory} ({disk.size(total)}, {prepared.store})",
     ]
     if damaged:
         lines.append(f"{len(damaged)} videos end early, such as {damaged[0]}")
@@ -172,11 +182,6 @@ def write_manifest(prepared: Prepared, path: Path) -> None:
             full = Path(os.path.join(root, video.path))
             name = full.relative_to(here) if full.is_relative_to(here) else full
             rows.writerow((name, video.label, video.group, video.split))
-
-
-def megabytes(size: float) -> str:
-    """A number of bytes for people."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def printable(line: str) -> str:

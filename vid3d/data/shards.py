@@ -8,6 +8,7 @@ reading two times as fast as with tfds's own writer, for shards half as large ag
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +42,7 @@ class Shard:
 
 
 class ShardWriter:
-    """Writes frames into shards: one open shard a lane, so that the frames of a video stay together.
+    """Writes frames into shards: one open shard a lane, so that the frames of a video stay together. A context manager.
 
     Where a record ends up is known when all shards are: until then a place is (shard, position in it).
     """
@@ -53,6 +54,14 @@ class ShardWriter:
         self.shards: list[Shard] = []
         self.open: dict[int, int] = {}
 
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in self.open.values():
+            with contextlib.suppress(RuntimeError):
+                self.shards[number].writer.close()
+
     def place(self, lane: int) -> tuple[int, int]:
         """Where the next record of a lane goes."""
         if lane not in self.open:
@@ -63,20 +72,30 @@ class ShardWriter:
         return number, self.shards[number].records
 
     def add(self, lane: int, records: Iterable[bytes | memoryview]) -> None:
-        """Appends serialized tf.Examples to the lane's shard."""
+        """Appends serialized tf.Examples to the lane's shard.
+
+        Raises:
+            OSError: the disk does not take them.
+        """
         number, _ = self.place(lane)
         shard = self.shards[number]
-        for record in records:
-            shard.writer.write(bytes(record))
-            shard.records += 1
-            shard.bytes += len(record)
+        with as_os_error():
+            for record in records:
+                shard.writer.write(bytes(record))
+                shard.records += 1
+                shard.bytes += len(record)
 
     def end_video(self, lane: int) -> None:
-        """Closes the lane's shard if it is large enough."""
+        """Closes the lane's shard if it is large enough.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
         number, _ = self.place(lane)
         if self.shards[number].bytes >= self.shard_bytes:
-            self.shards[number].writer.close()
             del self.open[lane]
+            with as_os_error():
+                self.shards[number].writer.close()
 
     def finish(self) -> list[Shard]:
         """Closes all shards and names them as tfds does; returns them in the order of their records.
@@ -84,12 +103,11 @@ class ShardWriter:
         Raises:
             OSError: a shard did not reach the disk whole.
         """
-        for number in self.open.values():
-            self.shards[number].writer.close()
-        self.open.clear()
+        while self.open:
+            _, number = self.open.popitem()
+            with as_os_error():
+                self.shards[number].writer.close()
         for number, shard in enumerate(self.shards):
-            if shard.path.stat().st_size < shard.bytes:
-                raise OSError(28, "no space left on the disk")
             name = f"{NAME}-{SPLIT}.array_record-{number:05d}-of-{len(self.shards):05d}"
             shard.path = shard.path.rename(self.folder / name)
         return self.shards
@@ -97,6 +115,15 @@ class ShardWriter:
     def first_records(self) -> np.ndarray:
         """The number of the first record of each shard, int64."""
         return np.cumsum([0] + [shard.records for shard in self.shards])[:-1]
+
+
+@contextlib.contextmanager
+def as_os_error() -> Iterator[None]:
+    """Turns the errors of ArrayRecord writers into those of a disk."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(errno.EIO, str(error).split(";")[0]) from error
 
 
 def quiet_tensorflow() -> Any:

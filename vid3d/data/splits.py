@@ -71,18 +71,19 @@ def carve(
     def off(label: str) -> int:
         return len(units_of[label]) - on(label)
 
-    for label in sorted(units_of):
-        keep = max(1, min(leave, len(units_of[label]) - 1))
-        for name in sorted(units_of[label], key=lambda name: (-draws[name], name)):
-            if off(label) >= keep:
-                break
-            if name in taken and all(on(other) > 1 for other in labels_of[name]):
-                taken.remove(name)
-        for name in sorted(units_of[label], key=lambda name: (draws[name], name)):
-            if on(label):
-                break
-            if all(off(other) > 1 for other in labels_of[name]):
-                taken.add(name)
+    # Twice, since a unit of several classes that is moved for one of them may be missed by another.
+    for label in sorted(units_of) * 2:
+        keep = min(leave, len(units_of[label]) - 1)
+        nearest = sorted(units_of[label], key=lambda name: (draws[name], name))
+        if off(label) < max(keep, 1):
+            for name in [name for name in reversed(nearest) if name in taken]:
+                spare = off(label) < keep and all(on(other) > 1 for other in labels_of[name])
+                if spare or not off(label):
+                    taken.remove(name)
+        if not on(label):
+            for name in nearest:
+                if not on(label) and all(off(other) > 1 for other in labels_of[name]):
+                    taken.add(name)
     return tuple(replace(video, split=side) if unit(video) in taken else video for video in videos)
 
 

@@ -1,14 +1,13 @@
 """The embedded data set: five classes that differ in motion and in nothing else, as real video files.
 
-A coloured shape jumps between five points of a circle, round and round, and each round visits every point once. There
-are 24 such rounds (cyclic orders of five points); up to turns and mirrors of the circle they fall into five kinds, and
-these are the classes:
+A coloured shape visits ten points on an arc, one a frame, over and over. Each round visits every point once, and the class
+is the order in which it does:
 
-    clockwise         0 1 2 3 4
-    counterclockwise  0 4 3 2 1
-    leap              0 2 4 1 3    over the next point, either way round
-    swing             0 2 4 3 1    out along the even points, back along the odd ones, or mirrored
-    wander            0 1 2 4 3    round with one stumble, or mirrored
+    Clockwise         0 1 2 3 4 5 6 7 8 9
+    Counterclockwise  9 8 7 6 5 4 3 2 1 0
+    Leap              0 5 1 6 2 7 3 8 4 9    to and fro over half the arc, or mirrored
+    Swing             0 2 4 6 8 9 7 5 3 1    out along the even points, back along the odd ones
+    Wander            0 3 6 9 2 5 8 1 4 7    or another of the 16 rounds with steps of 3, 4 and 7 points
 
 Any ten frames in a row, and any video as a whole, show each point equally often, in every class. So neither one frame nor
 the unordered frames tell anything: a network that does not see the order stays at chance, 1 in 5. To make sure of that,
@@ -18,7 +17,6 @@ the videos of a group, five classes with `videos_per_group` each, share their ba
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,17 +32,11 @@ from vid3d.config import UserError
 from vid3d.data import cache
 from vid3d.data.report import Progress
 
-VERSION = 1  # of the pictures; a change draws them again
+VERSION = 3  # of the pictures; a change draws them again
 GROUP_PATTERN = r"_(g\d+)_"
 FPS = 25.0
-POINTS = 5
-ORDERS = {
-    "Clockwise": ((0, 1, 2, 3, 4),),
-    "Counterclockwise": ((0, 4, 3, 2, 1),),
-    "Leap": ((0, 2, 4, 1, 3), (0, 3, 1, 4, 2)),
-    "Swing": ((0, 2, 4, 3, 1), (0, 3, 1, 2, 4)),
-    "Wander": ((0, 1, 2, 4, 3), (0, 4, 3, 1, 2)),
-}
+POINTS = 10
+LABELS = ("Clockwise", "Counterclockwise", "Leap", "Swing", "Wander")
 SHAPES = ("disc", "square", "triangle", "ring", "cross", "star")
 
 
@@ -78,10 +70,9 @@ def write(data: ConfigDict, seed: int) -> Path:
         UserError: the videos would be too short to show one round, too small, or the cache cannot be written.
     """
     settings = data.synthetic
-    if settings.num_frames < 2 * POINTS or settings.num_frames % (2 * POINTS):
+    if settings.num_frames < POINTS or settings.num_frames % POINTS:
         raise UserError(
-            f"data.synthetic.num_frames={settings.num_frames} is no multiple of {2 * POINTS}: "
-            "a video shows whole rounds"
+            f"data.synthetic.num_frames={settings.num_frames} is no multiple of {POINTS}: a video shows whole rounds"
         )
     if settings.size < 32 or settings.size % 2:
         raise UserError(f"data.synthetic.size={settings.size} has to be even and at least 32")
@@ -94,11 +85,11 @@ def write(data: ConfigDict, seed: int) -> Path:
 
 def write_all(folder: Path, settings: ConfigDict, seed: int) -> None:
     """Writes all videos into an empty folder, one thread a core."""
-    for label in ORDERS:
+    for label in LABELS:
         (folder / label).mkdir()
     groups = range(1, settings.groups + 1)
     console = Console(stderr=True, soft_wrap=True)
-    total = settings.groups * settings.videos_per_group * len(ORDERS)
+    total = settings.groups * settings.videos_per_group * len(LABELS)
     with (
         Progress(total, console, doing="drawing") as progress,
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -112,7 +103,7 @@ def write_group(folder: Path, settings: ConfigDict, seed: int, group: int) -> in
     """Writes the videos of one group, and returns how many."""
     look = draw_look(np.random.default_rng([seed, group]), settings.size)
     count = 0
-    for number, label in enumerate(ORDERS):
+    for number, label in enumerate(LABELS):
         for video in range(1, settings.videos_per_group + 1):
             rng = np.random.default_rng([seed, group, number, video])
             frames_THWC = draw_video(rng, look, label, settings.num_frames)
@@ -134,31 +125,56 @@ def draw_look(rng: np.random.Generator, size: int) -> Look:
         background_HWC=np.clip(background, 0, 255).astype(np.float32),
         shape=str(rng.choice(SHAPES)),
         color=color,
-        extent=rng.uniform(0.11, 0.16),
+        extent=rng.uniform(0.13, 0.17),
     )
+
+
+def order(rng: np.random.Generator, label: str) -> np.ndarray:
+    """The points in the order of a round, int64 [POINTS]; ascending points are clockwise."""
+    points = np.arange(POINTS)
+    if label == "Counterclockwise":
+        return points[::-1]
+    if label == "Leap":
+        to_and_fro = points.reshape(2, -1).T.ravel()
+        return to_and_fro if rng.integers(2) else POINTS - 1 - to_and_fro
+    if label == "Swing":
+        return np.concatenate([points[::2], points[::-2]])
+    if label == "Wander":
+        return np.array(WANDERINGS[rng.integers(len(WANDERINGS))])
+    return points
+
+
+def rounds(steps: frozenset[int], path: tuple[int, ...] = (0,)) -> list[tuple[int, ...]]:
+    """Every round that begins with this path and has only these distances between neighbours, the last and first too."""
+    if len(path) == POINTS:
+        return [path] if abs(path[-1] - path[0]) in steps else []
+    following = [p for p in range(POINTS) if p not in path and abs(p - path[-1]) in steps]
+    return [found for p in following for found in rounds(steps, (*path, p))]
+
+
+WANDERINGS = rounds(frozenset({3, 4, 7}))
 
 
 def draw_video(rng: np.random.Generator, look: Look, label: str, num_frames: int) -> np.ndarray:
     """One video, uint8 RGB [T, H, W, 3].
 
-    The radius and centre of the circle, where on it the points lie, the point to begin with, one or two frames at each
-    point, and the noise are drawn anew for each video, in the same way for all classes.
+    Where the arc begins, its radius, centre and length (and with it the speed), the point to begin with and the noise are
+    drawn anew for each video, in the same way for all classes.
     """
     size = look.background_HWC.shape[0]
-    order = ORDERS[label][rng.integers(len(ORDERS[label]))]
-    first, hold = rng.integers(POINTS), rng.integers(1, 3)
-    radius = rng.uniform(0.25, 0.32) * size
-    centre = size / 2 + rng.uniform(-0.04, 0.04, 2) * size
-    turn = rng.uniform(0, 2 * np.pi)
+    begin, spacing = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(26, 36))
+    radius = rng.uniform(0.2, 0.27) * size
+    centre = size / 2 + rng.uniform(-0.05, 0.05, 2) * size
     noise = np.float32(rng.uniform(2, 8))
+    first = rng.integers(POINTS)
     # Image rows go down, so that ascending angles are clockwise.
-    angles = turn + 2 * np.pi * np.arange(POINTS) / POINTS
+    angles = begin + spacing * np.arange(POINTS)
     places = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    pictures = [stamp(look, place) for place in places]
-    visits = [pictures[order[(first + t // hold) % POINTS]] for t in range(num_frames)]
+    pictures = np.stack([stamp(look, place) for place in places])
+    visits = np.roll(order(rng, label), -first)[np.arange(num_frames) % POINTS]
     frames_THWC = rng.standard_normal((num_frames, size, size, 3), np.float32)
     frames_THWC *= noise
-    frames_THWC += np.stack(visits) + 0.5
+    frames_THWC += pictures[visits] + 0.5
     return np.clip(frames_THWC, 0, 255, out=frames_THWC).astype(np.uint8)
 
 
@@ -210,18 +226,3 @@ def write_avi(path: Path, frames_THWC: np.ndarray) -> None:
     for frame_HWC in frames_THWC:
         writer.write(cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2BGR))
     writer.release()
-
-
-def rounds() -> dict[tuple[int, ...], str]:
-    """Each of the 24 rounds of five points, from point 0, with its class."""
-    kinds = {}
-    for order in itertools.permutations(range(1, POINTS)):
-        for label, patterns in ORDERS.items():
-            turned = [
-                tuple((p + shift) % POINTS for p in pattern)
-                for pattern in patterns
-                for shift in range(POINTS)
-            ]
-            if any((0, *order) == t[t.index(0) :] + t[: t.index(0)] for t in turned):
-                kinds[(0, *order)] = label
-    return kinds

@@ -131,7 +131,7 @@ def evaluate(
                 f"the videos in {index.root} have the classes {', '.join(index.classes)}, "
                 f"the checkpoint {', '.join(classes)}"
             )
-    prepared = prepare.prepare(config, index=index)
+    prepared = prepare.prepare(config, index=index, quiet=True)
     clips = pipeline.Clips(prepared, split, config.data, views=config.eval.views)
     if not len(clips):
         raise UserError(f"no video in the {split} split of {index.root}")

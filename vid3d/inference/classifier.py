@@ -204,6 +204,13 @@ class Classifier:
         """
         return Stream(self, fps=fps or self.config.data.fps or frames.DEFAULT_FPS)
 
+    def compile(self) -> None:
+        """Compiles the network for a single clip, which otherwise happens with the first one."""
+        data = self.config.data
+        channels = 1 if data.color == "gray" else 3
+        shape = (1, data.num_frames, *frames.stored_size(data), channels)
+        self.probabilities(np.zeros(shape, np.uint8))
+
     def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:
         """What the network says of uint8 clips of the stored size: float32 [B, K]."""
         return np.asarray(self._dispatch(clips_BTHWC))[: len(clips_BTHWC)]

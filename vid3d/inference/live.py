@@ -127,6 +127,7 @@ def live(
             overlay.check_display()
         classifier = Classifier.load(workdir, checkpoint)
         configure(classifier.config, overrides)
+        classifier.compile()  # before the first frame, not while it waits
         stream = classifier.stream()
         if not sink and not as_json:
             sink = stack.enter_context(overlay.Window(paced=not reader.is_camera))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-import subprocess
 import sys
 import time
 import unicodedata
@@ -17,6 +17,7 @@ from vid3d.config import UserError
 
 TITLE = "vid3d"
 ESCAPE = 27
+NO_WINDOW = "no display to open a window on: use --output=annotated.mp4 for a video, or --json"
 LARGEST_WINDOW = (720, 1280)  # pixels, height and width; larger frames are shown smaller
 SUFFIXES = (".mp4", ".mov", ".mkv", ".avi")  # containers that hold MPEG-4 (mp4v)
 SMALLEST = 240  # pixels; the text cannot be read on a smaller frame
@@ -186,7 +187,7 @@ class VideoWriter:
         written = cv2.VideoCapture(
             str(self.part)
         )  # a full disk shows only here: the index comes last
-        whole = written.get(cv2.CAP_PROP_FRAME_COUNT) == self.num_frames
+        whole = written.get(cv2.CAP_PROP_FRAME_COUNT) >= self.num_frames
         written.release()
         if not whole:
             self.part.unlink(missing_ok=True)
@@ -246,7 +247,10 @@ class Window:
     def _open(self, frame_HWC: np.ndarray) -> None:
         height, width = frame_HWC.shape[:2]
         scale = min(1.0, LARGEST_WINDOW[0] / height, LARGEST_WINDOW[1] / width)
-        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        try:
+            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        except cv2.error:  # an OpenCV that was built without windows
+            raise UserError(NO_WINDOW) from None
         cv2.resizeWindow(TITLE, round(width * scale), round(height * scale))
         self._opened = True
 
@@ -265,13 +269,20 @@ class Window:
 
 
 def check_display() -> None:
-    """Finds out whether a window can be opened; in a child process, since Qt ends the process where it cannot.
+    """Finds out whether there is a display; on Linux Qt ends the whole process where it finds none.
 
     Raises:
-        UserError: there is no display.
+        UserError: there is none.
     """
-    attempt = [sys.executable, "-c", f"import cv2; cv2.namedWindow({TITLE!r})"]
-    if subprocess.run(attempt, capture_output=True, timeout=60).returncode:
-        raise UserError(
-            "no display to open a window on: write a video with --output=annotated.mp4, or use --json"
-        )
+    if sys.platform != "linux":
+        return
+    try:
+        xcb = ctypes.CDLL("libxcb.so.1")  # what Qt itself connects with
+        xcb.xcb_connect.restype = ctypes.c_void_p
+        connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
+        failed = xcb.xcb_connection_has_error(connection)
+        xcb.xcb_disconnect(connection)
+    except OSError:
+        failed = True
+    if failed:
+        raise UserError(NO_WINDOW)

@@ -69,7 +69,7 @@ def predict(
         if output:
             annotate(path, answer, copies[path])
     for error in errors.values():
-        print(f"vid3d predict: {error}", file=sys.stderr)
+        print(f"vid3d predict: error: {error}", file=sys.stderr)
     if as_json:
         predictions = [{"path": path} | as_dict(answer) for path, answer in answers.items()]
         failed = [{"path": path, "error": error} for path, error in errors.items()]

@@ -8,7 +8,6 @@ platform it is compiled for picks one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -48,11 +47,15 @@ def conv3d(
         The output in the type of `x_BTHWC`.
     """
     pads = explicit_padding(x_BTHWC.shape, kernel_THWIO.shape[:3], strides, padding)
-    options = {"strides": strides, "padding": pads, "feature_group_count": feature_group_count}
-    return lax.platform_dependent(
+    options = {
+        "strides": tuple(strides),
+        "padding": pads,
+        "feature_group_count": feature_group_count,
+    }
+    return _by_platform(
         x_BTHWC,
         kernel_THWIO,
-        cpu=_in_float32(partial(folded.conv3d, **options)),
+        cpu=_in_float32(partial(_conv3d_cpu, **options)),
         default=partial(reference_conv3d, **options),
     )
 
@@ -75,7 +78,7 @@ def max_pool3d(
     strides = window if strides is None else strides
     pads = explicit_padding(x_BTHWC.shape, window, strides, padding)
     options = {"window": tuple(window), "strides": tuple(strides), "padding": pads}
-    return lax.platform_dependent(
+    return _by_platform(
         x_BTHWC,
         cpu=partial(pooling.separable_max_pool3d, **options),
         default=partial(reference_max_pool3d, **options),
@@ -114,22 +117,24 @@ def conv3d_max_pool(
     ]
     pool_pads = explicit_padding((1, *conv_shape, 1), window, window, pool_padding)
     axes = tuple(map(Axis, x_BTHWC.shape[1:4], kernel_THWIO.shape[:3], window, pads, pool_pads))
-    y = lax.platform_dependent(
+    y = _by_platform(
         x_BTHWC,
         kernel_THWIO,
-        cpu=_in_float32(partial(cpu_form(kernel_THWIO.shape, window), axes=axes)),
+        cpu=_in_float32(partial(cpu_form(x_BTHWC.shape, kernel_THWIO.shape, window), axes=axes)),
         default=partial(reference_conv3d_max_pool, axes=axes),
     )
     return activation(y if bias_O is None else y + bias_O)
 
 
-def cpu_form(kernel_shape: Sequence[int], window: Triple) -> Callable[..., jax.Array]:
+def cpu_form(
+    shape: Sequence[int], kernel_shape: Sequence[int], window: Triple
+) -> Callable[..., jax.Array]:
     """Which form of convolution and pooling a CPU runs: the measured choices, all in one place."""
     taps, *kernel, channels, features = kernel_shape
-    if max(kernel) <= 3 and 2 <= max(window[1:]) <= 3:
+    if max(kernel) <= 3 and max(window) <= 3 and max(window[1:]) > 1:
         if taps * channels <= 12:
             return lambda x, kernel, axes: narrow.conv_max_pool(x, kernel, axes)
-        if min(channels, features) >= 16:
+        if min(channels, features) >= 16 and min(shape[2:4]) >= 12:
             return lambda x, kernel, axes: winograd.conv_max_pool(x, kernel, axes)
     return _conv3d_then_max_pool_cpu
 
@@ -169,10 +174,20 @@ def reference_conv3d_max_pool(
     return reference_max_pool3d(y, window=window, strides=window, padding=pool_pads)
 
 
+def _conv3d_cpu(x, kernel, *, strides, padding, feature_group_count):
+    *_, channels, features = kernel.shape
+    square = kernel.shape[1:3] == (3, 3) and strides == (1, 1, 1) and feature_group_count == 1
+    if square and min(channels, features) >= 16 and min(x.shape[2:4]) >= 5:
+        return winograd.conv3d(x, kernel, padding)
+    return folded.conv3d(
+        x, kernel, strides=strides, padding=padding, feature_group_count=feature_group_count
+    )
+
+
 def _conv3d_then_max_pool_cpu(x, kernel, axes):
     pads = tuple(axis.conv_pads for axis in axes)
     window = tuple(axis.window for axis in axes)
-    y = folded.conv3d(x, kernel, strides=(1, 1, 1), padding=pads, feature_group_count=1)
+    y = _conv3d_cpu(x, kernel, strides=(1, 1, 1), padding=pads, feature_group_count=1)
     pool_pads = tuple(axis.pool_pads for axis in axes)
     return pooling.separable_max_pool3d(y, window=window, strides=window, padding=pool_pads)
 
@@ -184,6 +199,13 @@ def explicit_padding(
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(shape[1:4], window, strides, padding)
     return tuple((int(before), int(after)) for before, after in padding)
+
+
+def _by_platform(*arrays, cpu, default):
+    """`cpu` on the CPU, `default` elsewhere. Where there is nothing but a CPU only that form is traced."""
+    if jax.default_backend() == "cpu":
+        return cpu(*arrays)
+    return lax.platform_dependent(*arrays, cpu=cpu, default=default)
 
 
 def _in_float32(function):

@@ -1,8 +1,9 @@
-"""3D convolution by way of 2D: the taps in time are folded into the channels of frames.
+"""3D convolution as products of matrices, some frames at a time; any kernel and stride.
 
 With x'[t] = (x[s t], x[s t + 1], ..., x[s t + k - 1]) side by side in the channels, a 3D convolution with k taps and
-stride s in time is a 2D convolution of the frames x'. The gradient of the input is again a convolution, with the
-flipped kernel; that of the kernel is a product of matrices, patches^T dy.
+stride s in time is a 2D convolution of the frames x'. For some frames the patches that the kernel sees are written
+as rows of a matrix, few enough to stay in the cache, and y = patches kernel. The gradient of the kernel is
+patches^T dy, that of the input is again a convolution, of dy with the flipped kernel.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from vid3d.models.pooling import Pads, Triple, pad
+
+
+PATCHES = 2_000_000  # numbers in the patches of some frames
 
 
 def conv3d(
@@ -55,14 +59,12 @@ def _depthwise_conv(x, kernel_THWC, strides, padding):
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _frames_conv(x, kernel, strides, padding):
-    """Convolution by frames, the taps in time as channels."""
+    """Patches times kernel, frame by frame."""
     frames, counts = _folded_frames(x, kernel.shape, strides, padding)
-    *_, features = kernel.shape
-    flat = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, features)
-    y = lax.conv_general_dilated(
-        frames, flat, strides[1:], "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return y.reshape(-1, *counts, features)
+    flat = jnp.moveaxis(kernel, 0, 2).reshape(-1, kernel.shape[-1])
+    groups = frames.reshape(-1, _group(frames, kernel, counts), *frames.shape[1:])
+    y = lax.map(lambda some: _patches(some, kernel.shape, strides, counts) @ flat, groups)
+    return y.reshape(-1, *counts, kernel.shape[-1])
 
 
 def _frames_conv_forward(x, kernel, strides, padding):
@@ -96,12 +98,8 @@ def _folded_frames(x, kernel_shape, strides, padding):
 def input_gradient(x, kernel, strides, padding, dy):
     """The convolution of dy with the flipped kernel; with strides, of the input's blocks of `strides` as channels."""
     if strides == (1, 1, 1):
-        flipped = jnp.flip(kernel, (0, 1, 2)).swapaxes(3, 4)
-        pads = tuple(
-            (k - 1 - before, k - 1 - after)
-            for k, (before, after) in zip(kernel.shape, padding, strict=False)
-        )
-        return _frames_conv(dy, flipped, strides, pads)
+        kernel, padding = flipped(kernel, padding)
+        return _frames_conv(dy, kernel, strides, padding)
     rounded = [-k % s for k, s in zip(kernel.shape, strides, strict=False)]
     kernel = _blocks(pad(kernel[None], [(0, r) for r in rounded]), strides)[0]
 
@@ -118,33 +116,50 @@ def input_gradient(x, kernel, strides, padding, dy):
     return jax.vjp(blocked, x)[1](dy)[0]
 
 
+def flipped(kernel_THWIO: jax.Array, padding: Pads) -> tuple[jax.Array, Pads]:
+    """Kernel and padding of the convolution that is the gradient's way back to the input."""
+    pads = tuple(
+        (taps - 1 - before, taps - 1 - after)
+        for taps, (before, after) in zip(kernel_THWIO.shape, padding, strict=False)
+    )
+    return lax.rev(kernel_THWIO, (0, 1, 2)).swapaxes(3, 4), pads
+
+
 def _kernel_gradient(x, kernel, strides, padding, dy):
-    """Patches^T dy, some frames at a time so that the patches stay in the cache."""
+    """Patches^T dy, summed over groups of frames."""
     taps, height, width, _, features = kernel.shape
     frames, counts = _folded_frames(x, kernel.shape, strides, padding)
-    dy = dy.reshape(-1, *dy.shape[2:])
-    group = _largest_divisor(len(frames), max(1, 4096 // math.prod(counts[1:])))
+    group = _group(frames, kernel, counts)
 
-    def one_group(chunk):
-        frames, dy = chunk
-        rows, columns = ((n - 1) * s + 1 for n, s in zip(counts[1:], strides[1:], strict=True))
-        patches = jnp.concatenate(
-            [
-                frames[:, b : b + rows : strides[1], c : c + columns : strides[2]]
-                for b in range(height)
-                for c in range(width)
-            ],
-            axis=-1,
-        )
-        return jnp.einsum("nhwk,nhwo->ko", patches, dy)
+    def add_group(total, some):
+        frames, dy = some
+        return total + _patches(frames, kernel.shape, strides, counts).T @ dy, None
 
-    chunks = [a.reshape(-1, group, *a.shape[1:]) for a in (frames, dy)]
-    total, _ = lax.scan(
-        lambda total, chunk: (total + one_group(chunk), None),
-        one_group([a[0] for a in chunks]),
-        [a[1:] for a in chunks],
+    groups = (
+        frames.reshape(-1, group, *frames.shape[1:]),
+        dy.reshape(len(frames) // group, -1, features),
     )
+    total, _ = lax.scan(add_group, jnp.zeros((kernel.size // features, features)), groups)
     return jnp.moveaxis(total.reshape(height, width, taps, -1, features), 2, 0)
+
+
+def _patches(frames, kernel_shape, strides, counts):
+    """A row for every output, with the inputs that its kernel sees."""
+    _, height, width, *_ = kernel_shape
+    rows, columns = ((n - 1) * s + 1 for n, s in zip(counts[1:], strides[1:], strict=True))
+    parts = [
+        frames[:, b : b + rows : strides[1], c : c + columns : strides[2]]
+        for b in range(height)
+        for c in range(width)
+    ]
+    return jnp.concatenate(parts, axis=-1).reshape(-1, len(parts) * frames.shape[-1])
+
+
+def _group(frames, kernel, counts):
+    """How many frames to take at a time so that their patches stay in the cache."""
+    size = math.prod(counts[1:]) * kernel.size // kernel.shape[-1]
+    limit = min(len(frames), max(1, PATCHES // size))
+    return max(n for n in range(1, limit + 1) if len(frames) % n == 0)
 
 
 def _blocks(x, strides):
@@ -154,7 +169,3 @@ def _blocks(x, strides):
     x = x.reshape(n, t // st, st, h // sh, sh, w // sw, sw, c, *rest)
     x = jnp.moveaxis(x, (2, 4, 6), (4, 5, 6))
     return x.reshape(n, t // st, h // sh, w // sw, -1, *rest)
-
-
-def _largest_divisor(number, limit):
-    return max(n for n in range(1, min(number, limit) + 1) if number % n == 0)

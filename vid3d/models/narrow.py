@@ -21,7 +21,7 @@ from jax import lax
 
 from vid3d.models import folded
 from vid3d.models.pooling import Axis, pad
-from vid3d.models.winograd import combine, input_transform, split_winner, transform
+from vid3d.models.winograd import add_up, combine, input_transform, split_winner, transform
 
 LANES = 8  # output channels in a register
 UNROLL = 8  # outputs whose patches are added at once
@@ -62,55 +62,58 @@ def _forward(x_BTHWC, kernel_THWIO, axes, *, winners):
     time, height, width = axes
     rows, columns = (transform(axis.window, axis.kernel) for axis in (height, width))
     *_, channels, features = kernel_THWIO.shape
-    tiles, points = height.cells * width.cells, (len(rows.g), len(columns.g))
+    tiles, count = height.cells * width.cells, len(rows.g) * len(columns.g)
     u = jnp.einsum("pj,qk,ijkco->icpqo", rows.g, columns.g, kernel_THWIO)
     u = jnp.pad(u, ((0, 0),) * 4 + ((0, -features % LANES),))
-    u = jnp.moveaxis(u.reshape(*u.shape[:4], -1, 1, LANES), 4, 0)
+    u = jnp.moveaxis(u.reshape(time.kernel, channels * count, -1, LANES), 2, 0)
+    shape = (len(u), tiles, LANES)
 
-    def outside(axis, shape):
-        """0, or -inf where the outputs of an offset in the tile are padding of the pooling."""
-        masks = np.where(axis.inside.T, np.float32(0), np.float32(-np.inf))
-        return [
-            jnp.broadcast_to(mask.reshape(shape), (height.cells, width.cells)).reshape(tiles, 1)
-            if np.any(mask)
-            else 0
-            for mask in masks
-        ]
+    def per_tile(mask_HW):
+        mask = np.broadcast_to(mask_HW, (height.cells, width.cells)).reshape(tiles, 1)
+        return jnp.broadcast_to(mask, shape) if mask.any() else None
 
-    row_outside, column_outside = outside(height, (-1, 1)), outside(width, (1, -1))
+    row_masks = [per_tile(mask[:, None]) for mask in height.mask.T]
+    column_masks = [per_tile(mask[None, :]) for mask in width.mask.T]
 
-    def add_frame(v_TMCPQ, number, offset, best):
+    def add_frame(v_TMP, number, offset, best):
         """The running maximum with the tiles of one output frame."""
-        v = [lax.dynamic_index_in_dim(v_TMCPQ, number + a, 0, False) for a in range(time.kernel)]
+        v = [lax.dynamic_index_in_dim(v_TMP, number + a, 0, False) for a in range(time.kernel)]
 
-        def multiply(p, q):
-            return sum(
-                v[a][:, c, p, q, None] * u[:, a, c, p, q]
-                for a in range(time.kernel)
-                for c in range(channels)
-            )
+        def multiply(point):
+            """One of the values of all tiles: the sum over taps in time and channels."""
+            products = []
+            for a, c in np.ndindex(time.kernel, channels):
+                n = c * count + point
+                number = lax.slice_in_dim(v[a], n, n + 1, axis=1)
+                vector = lax.index_in_dim(lax.index_in_dim(u, a, 1, False), n, 1, False)
+                products.append(
+                    lax.mul(
+                        lax.broadcast_in_dim(number, shape, (1, 2)),
+                        lax.broadcast_in_dim(vector, shape, (0, 2)),
+                    )
+                )
+            return add_up(products)
 
-        tile = [
-            combine(columns.a_t, [multiply(p, q) for q in range(points[1])])
-            for p in range(points[0])
-        ]
+        tile = np.arange(count).reshape(len(rows.g), len(columns.g)).tolist()
+        tile = [combine(columns.a_t, [multiply(n) for n in row]) for row in tile]
         tile = [combine(rows.a_t, column) for column in zip(*tile, strict=True)]
-        winner = None
         if winners:
             best, winner = lax.real(best), lax.imag(best)
         for j, k in np.ndindex(height.window, width.window):
-            y = tile[k][j] + row_outside[j] + column_outside[k]
+            masks = [mask for mask in (row_masks[j], column_masks[k]) if mask is not None]
+            y = add_up([tile[k][j], *masks])
             if winners:
                 this = (offset * height.window + j) * width.window + k
-                winner = jnp.where(y > best, this.astype(jnp.float32), winner)
-            best = jnp.maximum(best, y)
+                this = lax.broadcast(this.astype(jnp.float32), shape)
+                winner = lax.select(lax.gt(y, best), this, winner)
+            best = lax.max(best, y)
         return lax.complex(best, winner) if winners else best
 
     def one_clip(x_THWC):
         x = pad(x_THWC[None], [time.conv_pads, height.input_pads, width.input_pads])[0]
         v = jnp.stack(input_transform(x, 1, height.cells, height.window, rows.b_t), axis=-1)
         v = jnp.stack(input_transform(v, 2, width.cells, width.window, columns.b_t), axis=-1)
-        v = v.reshape(len(v), tiles, channels, *points)
+        v = v.reshape(len(v), tiles, channels * count)
 
         def one_window(cell):
             start = cell * time.window - time.pool_pads[0]

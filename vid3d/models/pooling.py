@@ -51,6 +51,11 @@ class Axis(NamedTuple):
         output = np.arange(self.cells * self.window) - self.pool_pads[0]
         return ((output >= 0) & (output < self.conv_size)).reshape(self.cells, self.window)
 
+    @property
+    def mask(self) -> np.ndarray:
+        """What to add to an output (cell, offset) so that padding never wins: 0 or -inf."""
+        return np.where(self.inside, np.float32(0), np.float32(-np.inf))
+
     def in_windows(self, outputs: jax.Array, fill: float) -> jax.Array:
         """Outputs along the first axis as (cells, window, ...), padded with `fill`."""
         before = self.pool_pads[0]
@@ -97,10 +102,10 @@ def separable_max_pool3d(
 
 def first_maximum(parts: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
     """The largest of several arrays, element by element, and (int8) which of them it is; the first of equals."""
-    best, winner = parts[0], jnp.zeros(parts[0].shape, jnp.int8)
+    best, winner = parts[0], lax.full_like(parts[0], 0, jnp.int8)
     for number, part in enumerate(parts[1:], start=1):
-        winner = jnp.where(part > best, jnp.int8(number), winner)
-        best = jnp.maximum(best, part)
+        winner = lax.select(lax.gt(part, best), lax.full_like(winner, number), winner)
+        best = lax.max(best, part)
     return best, winner
 
 
@@ -112,12 +117,17 @@ def pad(x: jax.Array, pads: Sequence[tuple[int, int]]) -> jax.Array:
     return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
-def pick(number: jax.Array, options: Sequence) -> jax.Array:
-    """options[number], element by element."""
+def pick(number: jax.Array, options: Sequence[jax.Array]) -> jax.Array:
+    """options[number], element by element; the options broadcast against it."""
     *others, chosen = options
     for n, option in reversed(list(enumerate(others))):
-        chosen = jnp.where(number == n, option, chosen)
+        chosen = jnp.where(lax.eq(number, lax.full_like(number, n)), option, chosen)
     return chosen
+
+
+def unstack(x: jax.Array, axis: int) -> list[jax.Array]:
+    """The slices along an axis."""
+    return [lax.index_in_dim(x, n, axis, keepdims=False) for n in range(x.shape[axis])]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, parallel
 from vid3d.data import pipeline, prepare
+from vid3d.data.augment import augment, flips
 from vid3d.evaluation import evaluate, metrics, plots
 from vid3d.training import optim, record, steps, workdir as workdirs
 from vid3d.training.progress import BadNumberError, Progress, check_sums
@@ -37,8 +38,10 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     )
     parallel.check_batch_size(batch_size, "train.batch_size")
     parallel.check_batch_size(eval_batch, "eval.batch_size")
-    held = workdirs.lock(workdir) if parallel.is_main() else None
-    workdirs.claim(workdir, config)
+    if parallel.is_main():
+        held = workdirs.lock(workdir)
+        workdirs.claim(workdir, config)
+    parallel.barrier("workdir claimed")
     if workdirs.is_finished(workdir, config):
         record.announce_finished(workdir)
         return FINISHED
@@ -64,12 +67,14 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     size = config.data.size
     clip_shape = (config.data.num_frames, size, size, prepared.frame_shape[2])
     state = create(model, optimizer, seed=config.seed, clip_shape=clip_shape)
+    flip = flips(config.augment.flip, classes)
     train_step = parallel.map_step(
         steps.build_train_step(
             model,
             optimizer,
             data=config.data,
             augmentation=config.augment,
+            flip=flip,
             label_smoothing=config.optim.label_smoothing,
             seed=config.seed,
             steps_per_epoch=per_epoch,
@@ -136,7 +141,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
             with recorder.waiting():
                 batch = next(batches)
             if step == 0:
-                recorder.image("training_clips", clip_strip(batch, config), step)
+                recorder.image("training_clips", clip_strip(batch, config, flip=flip), step)
             state, sums = train_step(state, batch)
             step += 1
             if unsettled:
@@ -181,7 +186,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
                 break
     recorder.close()
     checkpoints.close()
-    if held:
+    if parallel.is_main():
         held.release()
     return FINISHED if finished else RESUME_ME
 
@@ -209,12 +214,12 @@ def count_parameters(state: TrainState) -> int:
     return sum(p.size for p in jax.tree.leaves(state.params))
 
 
-def clip_strip(batch: dict[str, jax.Array], config: ConfigDict) -> np.ndarray:
+def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -> np.ndarray:
     """Up to four augmented training clips of step 0 as a picture: a row a clip, its frames from left to right."""
     index_B = parallel.unshard(batch["index_B"])[:4]
     clips_BTHWC = parallel.unshard(batch["clips_BTHWC"])[:4]
     keys_B = steps.augmentation_keys(config.seed, 0, index_B)
-    seen = np.asarray(steps.augment(keys_B, clips_BTHWC, config.data, config.augment))
+    seen = np.asarray(augment(keys_B, clips_BTHWC, config.data, config.augment, flip=flip))
     pixels = (seen * np.array(config.data.std) + np.array(config.data.mean)) * 255
     frames = np.clip(pixels.round(), 0, 255).astype(np.uint8)
     rows = [np.concatenate(list(clip_THWC), axis=1) for clip_THWC in frames]

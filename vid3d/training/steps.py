@@ -22,6 +22,7 @@ def build_train_step(
     *,
     data: ConfigDict,
     augmentation: ConfigDict,
+    flip: bool,
     label_smoothing: float,
     seed: int,
     steps_per_epoch: int,
@@ -39,7 +40,7 @@ def build_train_step(
 
     def train_step(state, batch):
         keys_B = augmentation_keys(seed, state.step // steps_per_epoch, batch["index_B"])
-        clips_BTHWC = augment(keys_B, batch["clips_BTHWC"], data, augmentation)
+        clips_BTHWC = augment(keys_B, batch["clips_BTHWC"], data, augmentation, flip=flip)
         stream = jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM)
         dropout_key = jax.random.fold_in(
             jax.random.fold_in(stream, state.step), jax.lax.axis_index(axis_name)

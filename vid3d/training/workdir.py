@@ -9,7 +9,7 @@ from pathlib import Path
 import filelock
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs, parallel
+from vid3d import checkpoint, config as configs
 from vid3d.config import UserError
 from vid3d.data.prepare import Prepared
 
@@ -54,8 +54,7 @@ def claim(workdir: Path, config: ConfigDict) -> None:
             )
     elif any(p.name != ".lock" for p in workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and no workdir of vid3d: take a new folder")
-    if parallel.is_main():
-        checkpoint.write_whole(path, configs.to_json(config))
+    checkpoint.write_whole(path, configs.to_json(config))
 
 
 def is_finished(workdir: Path, config: ConfigDict) -> bool:

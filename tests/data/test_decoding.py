@@ -1,0 +1,250 @@
+"""One bad video costs itself and nothing else: not the run, not its neighbours, not a process that stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from vid3d.data import decoding, frames
+from vid3d.data.decoding import Again, Done, Failed, Frames
+from vid3d.data.records import Settings, record_bytes, record_header
+
+SMALL = Settings(size=(16, 16), resize="squash", color="rgb", max_frames=0, store="raw")
+LARGE = Settings(size=(256, 256), resize="squash", color="rgb", max_frames=0, store="raw")
+
+
+def collect(paths, settings=SMALL, *, act=lambda event: None, **options):
+    """Decodes, and returns (frames by job, the last event by job, all events)."""
+    options = dict(workers=2, timeout=20.0) | options
+    pieces, ends, events = defaultdict(list), {}, []
+    for event in decoding.decode(map(str, paths), settings, **options):
+        events.append(event)
+        if isinstance(event, Frames):
+            size = int(np.prod(settings.frame_shape))
+            pieces[event.job] += [bytes(record)[-size:] for record in event.records]
+        elif isinstance(event, Again):
+            pieces.pop(event.job, None)
+        else:
+            ends[event.job] = event
+        act(event)
+    shape = (-1, *settings.frame_shape)
+    found = {k: np.frombuffer(b"".join(p), np.uint8).reshape(shape) for k, p in pieces.items()}
+    return found, ends, events
+
+
+def children() -> list[psutil.Process]:
+    """The decoders of this process."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "vid3d.data.decoder" in process.cmdline():
+                found.append(process)
+    return found
+
+
+def test_children_decode_exactly_what_the_parent_would(video, settings, tmp_path):
+    paths = [video(tmp_path / f"{k}.avi", 5 + k, shade=k) for k in range(12)]
+    found, ends, _ = collect(paths, LARGE)
+    with settings.unlocked():
+        settings.data.size = 256
+    for job, path in enumerate(paths):
+        decoded = frames.read_video(path, settings.data)
+        assert (found[job] == decoded.frames_THWC).all()
+        assert ends[job].times == decoded.times_T.tolist()
+        assert (ends[job].fps, ends[job].size) == (decoded.fps, decoded.size)
+        digest = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True)
+        assert ends[job].sha256 == digest.stdout.split()[0]
+    assert not children()
+
+
+def test_a_long_video_passes_through_a_small_memory_in_order(video, tmp_path):
+    path = video(tmp_path / "long.avi", 200)
+    sizes = []
+
+    def watch(event):
+        if isinstance(event, Frames):
+            sizes.append(sum(map(len, event.records)))
+
+    found, ends, events = collect([path], LARGE, act=watch)
+    assert len(found[0]) == len(ends[0].times) == 200
+    assert len(sizes) > decoding.SLOTS and max(sizes) <= decoding.SLOT_BYTES
+    brightness = found[0].mean((1, 2, 3))
+    assert np.allclose(brightness, [(10 * (k + 1)) % 256 for k in range(200)], atol=3)
+    assert [type(event) for event in events[-1:]] == [Done]
+
+
+def test_bad_videos_are_named_with_their_reasons_among_good_ones(video, tmp_path):
+    good = [video(tmp_path / f"{k}.avi", 5) for k in range(4)]
+    (tmp_path / "empty.avi").touch()
+    (tmp_path / "text.avi").write_text("no video")
+    bad = [tmp_path / "empty.avi", tmp_path / "text.avi", tmp_path / "gone.avi"]
+    _, ends, _ = collect([good[0], *bad, *good[1:]])
+    reasons = {job: end.reason for job, end in ends.items() if isinstance(end, Failed)}
+    assert set(reasons) == {1, 2, 3}
+    assert "empty" in reasons[1] and "not a video" in reasons[2] and "no such file" in reasons[3]
+    assert all(isinstance(ends[job], Done) for job in (0, 4, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("blow", "reason"),
+    [
+        (signal.SIGSEGV, "crashed (SIGSEGV)"),
+        (signal.SIGKILL, "crashed (SIGKILL)"),
+        (signal.SIGSTOP, "hung: nothing for 3 s"),
+    ],
+)
+def test_a_decoder_that_always_dies_or_hangs_on_a_video_costs_this_video_only(
+    video, tmp_path, blow, reason
+):
+    paths = [
+        video(tmp_path / "poison.avi", 400),
+        *[video(tmp_path / f"{k}.avi", 5) for k in range(4)],
+    ]
+
+    def strike(event):
+        if isinstance(event, Frames) and event.job == 0:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child_with_open(paths[0]), blow)
+
+    started = time.monotonic()
+    _, ends, events = collect(paths, LARGE, act=strike, timeout=3.0)
+    assert isinstance(ends[0], Failed) and reason in ends[0].reason
+    assert all(isinstance(ends[job], Done) for job in range(1, 5))
+    assert any(isinstance(event, Again) for event in events) == (blow != signal.SIGSTOP)
+    assert time.monotonic() - started < 60
+    assert not children()
+
+
+def child_with_open(path: Path) -> int:
+    """The decoder that is reading this file."""
+    for process in children():
+        with contextlib.suppress(psutil.Error):
+            if any(file.path == str(path) for file in process.open_files()):
+                return process.pid
+    return children()[0].pid
+
+
+def test_one_death_by_chance_costs_nothing(video, tmp_path):
+    paths = [video(tmp_path / f"{k}.avi", 60) for k in range(4)]
+    struck = []
+
+    def strike(event):
+        if not struck and isinstance(event, Frames):
+            struck.append(child_with_open(paths[event.job]))
+            os.kill(struck[0], signal.SIGKILL)
+
+    found, ends, _ = collect(paths, LARGE, act=strike)
+    assert all(isinstance(end, Done) for end in ends.values()) and len(ends) == 4
+    assert all(len(found[job]) == 60 for job in range(4))
+
+
+def test_a_video_that_wants_too_much_memory_is_named(ffmpeg, video, tmp_path):
+    bomb = tmp_path / "bomb.mkv"
+    ffmpeg("-f", "lavfi", "-i", "color=s=6000x6000:d=0.04:r=25", "-c:v", "ffv1", bomb)
+    paths = [bomb, video(tmp_path / "x.avi", 5)]
+    _, ends, _ = collect(paths, memory_bytes=100 * 2**20)
+    assert isinstance(ends[0], Failed), ends[0]
+    assert isinstance(ends[1], Done)
+
+
+def test_a_playlist_in_disguise_opens_no_other_address(tmp_path, video):
+    video(tmp_path / "real.avi", 5)
+    for name, text in (
+        ("hls.mp4", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n"),
+        ("concat.mp4", "ffconcat version 1.0\nfile http://127.0.0.1:9/x.avi\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        _, ends, _ = collect([tmp_path / name])
+        assert isinstance(ends[0], Failed)
+
+
+def test_a_slow_consumer_is_waited_for_and_its_children_do_not_time_out(video, tmp_path):
+    paths = [video(tmp_path / f"{k}.avi", 100) for k in range(3)]
+    paused = []
+
+    def pause(event):
+        if len(paused) < 3 and isinstance(event, Frames):
+            paused.append(event)
+            time.sleep(1.2)
+
+    _, ends, _ = collect(paths, LARGE, act=pause, timeout=1.0)
+    assert all(isinstance(end, Done) for end in ends.values()) and len(ends) == 3
+
+
+def test_giving_up_half_way_leaves_no_process(video, tmp_path):
+    paths = [video(tmp_path / f"{k}.avi", 100) for k in range(4)]
+    events = decoding.decode(map(str, paths), LARGE, workers=2, timeout=20.0)
+    next(events)
+    assert children()
+    events.close()
+    assert not children()
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["busy", "hanging"])
+def test_no_child_outlives_its_parent(video, tmp_path, stopped):
+    path = video(tmp_path / "x.avi", 300)
+    code = (
+        "import sys, time\nfrom vid3d.data import decoding\nfrom vid3d.data.records import Settings\n"
+        "s = Settings((256, 256), 'squash', 'rgb', 0, 'raw')\n"
+        "events = decoding.decode([sys.argv[1]] * 4, s, workers=2, timeout=60)\n"
+        "next(events)\nprint('go', flush=True)\ntime.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
+    assert parent.stdout.readline() == b"go\n"
+    orphans = psutil.Process(parent.pid).children()
+    assert len(orphans) == 2
+    if stopped:
+        orphans[0].suspend()
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert not psutil.wait_procs(orphans, timeout=10)[1]
+
+
+def test_headers_alone_tell_the_claimed_number_of_frames(video, tmp_path):
+    paths = [video(tmp_path / f"{k}.avi", 5 + k) for k in range(3)]
+    _, ends, events = collect(paths, look=True)
+    assert [ends[job].claimed for job in range(3)] == [5, 6, 7]
+    assert not any(isinstance(event, Frames) for event in events)
+
+
+def test_a_child_that_cannot_start_says_why(monkeypatch, video, tmp_path):
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1 is missing')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(
+        decoding, "child_environment", lambda: os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    )
+    with pytest.raises(RuntimeError, match=r"libGL\.so\.1 is missing"):
+        collect([video(tmp_path / "x.avi", 3)])
+
+
+ROOT = Path(decoding.__file__).parents[2]
+
+
+def test_no_videos_are_no_work():
+    assert collect([])[2] == []
+
+
+def test_records_are_tf_examples_and_end_with_the_frame():
+    tf = pytest.importorskip("tensorflow")
+    for size in (1, 100, 127, 128, 16_000, 16_383, 16_384, 3_000_000):
+        payload = np.random.default_rng(size).bytes(size)
+        example = tf.train.Example.FromString(record_header(size) + payload)
+        assert example.features.feature["frame"].bytes_list.value[0] == payload
+    assert record_bytes(SMALL) == len(record_header(768)) + 768
+
+
+def test_children_load_neither_jax_nor_tensorflow():
+    code = "import sys, vid3d.data.decoder; print([m for m in ('jax', 'tensorflow', 'ml_collections') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

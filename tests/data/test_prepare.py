@@ -1,0 +1,451 @@
+"""Videos are decoded once, whole or not at all, and nothing that is wrong with them stays unsaid."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from ml_collections import ConfigDict
+
+from vid3d.config import UserError
+from vid3d.data import cache, disk, frames, index, prepare, shards
+from vid3d.data.report import printable
+
+PREPARE = """
+import json, sys
+from ml_collections import ConfigDict
+from vid3d.data import prepare
+config = ConfigDict(json.loads(sys.argv[1]))
+prepared = prepare.prepare(config)
+print(json.dumps([str(prepared.directory), len(prepared.facts), "tensorflow" in sys.modules]))
+"""
+
+
+def run_prepare(settings: ConfigDict, **options) -> subprocess.Popen:
+    """`prepare` in a process of its own."""
+    command = [sys.executable, "-c", PREPARE, settings.to_json()]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, **pipes, **options)
+
+
+def stored(prepared: prepare.Prepared, path: str) -> np.ndarray:
+    """The frames of one video out of the shards."""
+    facts = prepared.facts[path]
+    records = np.arange(facts.first_record, facts.first_record + facts.num_frames)
+    return shards.FrameStore(prepared).load(records)
+
+
+def count_decoded(monkeypatch) -> list[int]:
+    """A list that grows by the number of videos whenever some are decoded."""
+    decoded = []
+    original = prepare.build
+
+    def build(folder, index, *rest):
+        decoded.append(len(index.videos))
+        original(folder, index, *rest)
+
+    monkeypatch.setattr(prepare, "build", build)
+    return decoded
+
+
+@pytest.fixture
+def prepared(settings, two_classes) -> prepare.Prepared:
+    """Two classes, prepared."""
+    return prepare.prepare(settings, quiet=True)
+
+
+class TestShards:
+    def test_what_is_stored_is_what_live_prediction_would_see(self, prepared, settings):
+        assert len(prepared.facts) == 20 and not prepared.bad
+        for video in prepared.index.videos:
+            decoded = frames.read_video(Path(prepared.index.root, video.path), settings.data)
+            assert (stored(prepared, video.path) == decoded.frames_THWC).all()
+            facts = prepared.facts[video.path]
+            assert facts.times_N.tolist() == decoded.times_T.tolist()
+            assert (facts.fps, facts.size) == (decoded.fps, decoded.size)
+
+    def test_tfds_reads_the_shards(self, prepared):
+        tfds = pytest.importorskip("tensorflow_datasets")
+        source = tfds.builder_from_directory(prepared.directory).as_data_source("all")
+        facts = prepared.facts["up/g0_0.avi"]
+        assert len(source) == len(shards.FrameStore(prepared)) == sum(prepared.shards.values())
+        expected = stored(prepared, "up/g0_0.avi")
+        for k in range(facts.num_frames):
+            assert (source[facts.first_record + k]["frame"] == expected[k]).all()
+
+    def test_records_come_in_the_order_asked_for_and_as_often(self, prepared):
+        store = shards.FrameStore(prepared)
+        wanted = [7, 3, 3, len(store) - 1, 0]
+        assert store.read(wanted) == [store.read([record])[0] for record in wanted]
+        assert store.read([]) == []
+        with pytest.raises(IndexError):
+            store.read([len(store)])
+
+    @pytest.mark.parametrize(("store", "tolerance"), [("raw", 0), ("jpeg", 6)])
+    @pytest.mark.parametrize("color", ["rgb", "gray"])
+    def test_numpy_and_tensorflow_parse_a_record_to_the_same_frame(
+        self, settings, two_classes, store, tolerance, color
+    ):
+        with settings.unlocked():
+            settings.data.update(store=store, color=color)
+        done = prepare.prepare(settings, quiet=True)
+        frame_store = shards.FrameStore(done)
+        records = np.arange(0, len(frame_store), 5)
+        loaded = frame_store.load(records)
+        parsed = shards.parse_frames(frame_store.read(records), frame_store).numpy()
+        assert loaded.shape == parsed.shape == (len(records), 32, 32, 3 if color == "rgb" else 1)
+        assert abs(loaded.astype(int) - parsed).max() <= tolerance
+        video = done.index.videos[0]
+        decoded = frames.read_video(Path(done.index.root, video.path), settings.data)
+        assert abs(stored(done, video.path).astype(int) - decoded.frames_THWC).mean() <= tolerance
+
+    def test_many_shards_are_one_sequence(self, settings, two_classes, monkeypatch):
+        monkeypatch.setattr(shards.ShardWriter.__init__, "__kwdefaults__", {"shard_bytes": 50_000})
+        done = prepare.prepare(settings, quiet=True)
+        assert len(done.shards) > 5
+        for video in done.index.videos:
+            decoded = frames.read_video(Path(done.index.root, video.path), settings.data)
+            assert (stored(done, video.path) == decoded.frames_THWC).all()
+
+    def test_only_the_first_frames_are_kept_where_that_is_asked_for(self, settings, two_classes):
+        with settings.unlocked():
+            settings.data.stored_frames = 6
+        done = prepare.prepare(settings, quiet=True)
+        assert {f.num_frames for f in done.facts.values()} == {5, 6}
+
+
+class TestCache:
+    def test_another_protocol_sampling_or_label_order_decodes_nothing_again(
+        self, settings, two_classes, monkeypatch
+    ):
+        decoded = count_decoded(monkeypatch)
+        first = prepare.prepare(settings, quiet=True)
+        for changed in (
+            dict(protocol="random", group_pattern=r"g\d"),
+            dict(sampling="uniform", num_frames=2, frame_step=2, fps=5.0),
+            dict(classes=("up", "down"), test_fraction=0.4),
+            dict(workers=1, decode_timeout=5.0, memory_budget_mb=1),
+        ):
+            with settings.unlocked():
+                settings.data.update(changed)
+            again = prepare.prepare(settings, quiet=True)
+            assert again.directory == first.directory
+        assert again.index.classes == ("up", "down")
+        assert decoded == [20]
+
+    @pytest.mark.parametrize(
+        "changed",
+        [dict(size=24), dict(color="gray"), dict(resize="short_side"), dict(store="jpeg")],
+    )
+    def test_whatever_decides_about_a_stored_frame_is_in_the_key(
+        self, settings, two_classes, changed
+    ):
+        listed = index.find(settings.data, 0)
+        before = prepare.key(listed, settings.data)
+        with settings.unlocked():
+            settings.data.update(changed)
+        assert prepare.key(listed, settings.data) != before
+
+    def test_a_changed_file_is_decoded_again_and_a_moved_folder_is_not(
+        self, settings, two_classes, video, tmp_path
+    ):
+        first = prepare.prepare(settings, quiet=True)
+        moved = tmp_path / "moved"
+        two_classes.rename(moved)
+        with settings.unlocked():
+            settings.data.root = str(moved)
+        assert prepare.prepare(settings, quiet=True).directory == first.directory
+        video(moved / "up" / "g0_0.avi", 9)
+        second = prepare.prepare(settings, quiet=True)
+        assert second.directory != first.directory
+        assert second.facts["up/g0_0.avi"].num_frames == 9
+
+    def test_a_warm_cache_needs_no_tensorflow(self, settings, prepared):
+        process = run_prepare(settings)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert json.loads(out) == [str(prepared.directory), 20, False]
+
+    def test_a_torn_shard_is_noticed_and_made_again(self, settings, prepared):
+        shard = prepared.directory / next(iter(prepared.shards))
+        os.truncate(shard, shard.stat().st_size - 10)
+        again = prepare.prepare(settings, quiet=True)
+        assert len(stored(again, "up/g0_0.avi")) == 5
+
+    @pytest.mark.parametrize("delay", [0.0, 0.4, 1.2])
+    def test_a_kill_at_any_moment_leaves_nothing_that_counts(self, settings, two_classes, delay):
+        process = run_prepare(settings, start_new_session=True)
+        folder = Path(settings.data.cache_dir)
+        while not list(folder.glob("incomplete.*")) and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        done = prepare.prepare(settings, quiet=True)
+        assert len(done.facts) == 20
+        assert not list(folder.glob("incomplete.*"))
+        assert len(list(folder.glob("frames-*/"))) == 1
+
+    def test_of_two_at_once_one_prepares_and_the_other_waits(self, settings, two_classes):
+        processes = [run_prepare(settings) for _ in range(2)]
+        outputs = [process.communicate(timeout=120) for process in processes]
+        assert all(process.returncode == 0 for process in processes), outputs
+        found = [json.loads(out) for out, _ in outputs]
+        assert found[0][:2] == found[1][:2] == [found[0][0], 20]
+        decoded = [err for _, err in outputs if "decoding: 20 videos" in err]
+        assert len(decoded) == 1
+
+    def test_a_process_that_does_not_get_on_is_not_waited_for_for_ever(self, settings, two_classes):
+        listed = index.find(settings.data, 0)
+        folder = Path(settings.data.cache_dir)
+        folder.mkdir()
+        name = f"frames-{prepare.key(listed, settings.data)}.lock"
+        with (
+            FileLock(folder / name),
+            pytest.raises(UserError, match=r"waited 1 s for another process that holds .*lock"),
+        ):
+            prepare.prepare(settings, quiet=True, stalled_seconds=1.0)
+
+    def test_a_cache_that_cannot_be_written_is_named(self, settings, two_classes, tmp_path):
+        (tmp_path / "file").touch()
+        with settings.unlocked():
+            settings.data.cache_dir = str(tmp_path / "file" / "below")
+        with pytest.raises(UserError, match=r"cannot write to .*set data.cache_dir"):
+            prepare.prepare(settings, quiet=True)
+
+    def test_too_small_a_disk_is_said_before_anything_is_decoded(
+        self, settings, two_classes, monkeypatch
+    ):
+        usage = shutil.disk_usage(two_classes)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**6))
+        with pytest.raises(UserError, match=r"1\.0 MB free, 20 videos need about"):
+            prepare.prepare(settings, quiet=True)
+        assert not list(Path(settings.data.cache_dir).glob("*frames-*[!k]"))
+
+    def test_a_disk_that_fills_up_leaves_no_half_data_set(self, settings, two_classes, tmp_path):
+        small = tmp_path / "small"
+        small.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=30k", "none", str(small)]
+        if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+            pytest.skip("mounting a small disk needs root")
+        try:
+            with settings.unlocked():
+                settings.data.cache_dir = str(small)
+            listed = index.find(settings.data, 0)
+            with (
+                pytest.raises(UserError, match="free some space"),
+                pytest.MonkeyPatch.context() as patch,
+            ):
+                patch.setattr(disk, "RESERVE_BYTES", -(10**9))  # as if the estimate were too low
+                prepare.prepare(settings, index=listed, quiet=True)
+            assert not [path for path in small.iterdir() if path.suffix != ".lock"]
+        finally:
+            subprocess.run(["umount", "-l", str(small)], check=True)
+
+    def test_the_cache_is_in_the_users_folder_where_none_is_named(self, settings, monkeypatch):
+        with settings.unlocked():
+            settings.data.cache_dir = ""
+        monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+        assert cache.cache_root(settings.data) == Path("/somewhere/vid3d")
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        assert cache.cache_root(settings.data) == Path.home() / ".cache" / "vid3d"
+
+
+class TestBadVideos:
+    @staticmethod
+    def spoil(root: Path, split: str, settings: ConfigDict) -> str:
+        """Makes a video of this split unreadable, and returns its path."""
+        path = index.find(settings.data, 0).split(split)[0].path
+        (root / path).write_text("no video any more")
+        return path
+
+    @pytest.mark.parametrize("split", ["train", "val", "test"])
+    def test_none_is_left_out_in_silence(self, settings, two_classes, split):
+        path = self.spoil(two_classes, split, settings)
+        with pytest.raises(UserError, match=f"{path} .not a video") as caught:
+            prepare.prepare(settings, quiet=True)
+        ledger = Path(str(caught.value).split("listed in ")[1].split(": replace")[0])
+        with ledger.open(newline="") as file:
+            rows = list(csv.reader(file))
+        assert rows[0] == ["path", "reason"] and [row[0] for row in rows[1:]] == [path]
+
+    def test_a_share_of_training_videos_may_be_bad_where_that_is_said(self, settings, two_classes):
+        path = self.spoil(two_classes, "train", settings)
+        with settings.unlocked():
+            settings.data.max_bad_fraction = 0.2
+        done = prepare.prepare(settings, quiet=True)
+        assert set(done.bad) == {path} and len(done.facts) == 19
+
+    def test_but_never_a_test_video(self, settings, two_classes):
+        self.spoil(two_classes, "test", settings)
+        with settings.unlocked():
+            settings.data.max_bad_fraction = 1.0
+        with pytest.raises(UserError, match=r"1 of .* test videos cannot be read"):
+            prepare.prepare(settings, quiet=True)
+
+    def test_real_odd_files_are_used_or_stand_in_the_ledger(self, settings, shared, tmp_path):
+        files = sorted(p for p in (shared / "odd_videos").iterdir())
+        rows = "".join(f"{path},{'ab'[k % 2]},train\n" for k, path in enumerate(files))
+        (tmp_path / "odd.csv").write_text("path,label,split\n" + rows)
+        with settings.unlocked():
+            settings.data.update(
+                root=str(tmp_path / "odd.csv"),
+                source="manifest",
+                max_bad_fraction=1.0,
+                val_fraction=0.0,
+                test_fraction=0.0,
+                decode_timeout=5.0,
+            )
+        done = prepare.prepare(settings, quiet=True)
+        assert len(done.facts) + len(done.bad) == len(files)
+        assert 11 <= len(done.facts) <= 13
+        damaged = done.facts[str(shared / "odd_videos" / "corrupted.mp4")]
+        assert damaged.num_frames == 28 and "28 of about 50" in damaged.damage
+
+
+class TestDoctor:
+    def test_its_manifest_trains_as_it_stands_and_the_report_says_what_there_is(
+        self, settings, two_classes, tmp_path, capsys
+    ):
+        with settings.unlocked():
+            settings.data.group_pattern = r"(g\d)_"
+        found = index.find(settings.data, 0)
+        assert prepare.doctor(settings, tmp_path / "out")
+        captured = capsys.readouterr()
+        assert str(tmp_path / "out" / "manifest.csv") in captured.out
+        for expected in ("down", "frames a video: 5 to 14", "64x48 (20)", "protocol grouped"):
+            assert expected in captured.err
+        with settings.unlocked():
+            settings.data.update(root=str(tmp_path / "out"), group_pattern="")
+        again = index.find(settings.data, 5)
+        assert again.protocol == "manifest"
+        assert [v.split for v in again.videos] == [v.split for v in found.videos]
+        assert [v.group for v in again.videos] == [v.group for v in found.videos]
+
+    def test_its_manifest_is_relative_where_it_lies_above_the_videos(self, settings, two_classes):
+        prepare.doctor(settings, two_classes.parent)
+        lines = (two_classes.parent / "manifest.csv").read_text().splitlines()
+        assert lines[1].startswith("videos/down/g0_0.avi,down,")
+
+    def test_a_bad_video_is_an_answer_and_no_crash(self, settings, two_classes, tmp_path, capsys):
+        path = TestBadVideos.spoil(two_classes, "test", settings)
+        assert not prepare.doctor(settings, tmp_path)
+        assert path in (tmp_path / "bad_videos.csv").read_text()
+        assert "BAD: 1 videos" in capsys.readouterr().err
+
+    def test_the_same_video_in_two_splits_is_said_loudly(self, settings, two_classes, capsys):
+        found = index.find(settings.data, 0)
+        train, test = (
+            next(v.path for v in found.split(s) if v.label == "up") for s in ("train", "test")
+        )
+        shutil.copy(two_classes / train, two_classes / test)
+        prepare.doctor(settings)
+        assert "DUPLICATES: the same video is in two splits, 1 times" in capsys.readouterr().err
+
+    def test_short_videos_are_counted(self, settings, two_classes, capsys):
+        with settings.unlocked():
+            settings.data.num_frames = 8
+        prepare.doctor(settings)
+        assert "shorter than a clip (repeat): 6 of 20" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text_is_prepared_and_reported(settings, two_classes, video, tmp_path):
+    source = video(tmp_path / "x.avi", 6)
+    odd = os.fsencode(two_classes) + b"/up/\xff.avi"
+    shutil.copy(os.fsencode(source), odd)
+    done = prepare.prepare(settings, quiet=True)
+    assert done.facts[os.fsdecode(b"up/\xff.avi")].num_frames == 6
+    assert prepare.doctor(settings, tmp_path / "out")
+    assert printable(os.fsdecode(b"\xff")).encode() == b"\\udcff"
+    reread = prepare.prepare(settings, quiet=True)
+    assert set(reread.facts) == set(done.facts)
+
+
+class TestBuilder:
+    @pytest.fixture
+    def mocked(self, settings, tmp_path):
+        """The ucf101 builder of tfds with random videos and real metadata."""
+        tf = shards.quiet_tensorflow()
+        tfds = pytest.importorskip("tensorflow_datasets")
+        del tf
+        data_dir = tmp_path / "tfds"
+        builder = tfds.builder("ucf101", data_dir=data_dir)
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=builder.data_dir, dataset_name="ucf101", filetype_suffix="tfrecord"
+        )
+        infos = [
+            tfds.core.SplitInfo(
+                name=name,
+                shard_lengths=[6],
+                num_bytes=1,
+                filename_template=template.replace(split=name),
+            )
+            for name in ("test", "train")
+        ]
+        builder.info.set_splits(tfds.core.splits.SplitDict(infos))
+        Path(builder.data_dir).mkdir(parents=True)
+        builder.info.write_to_directory(builder.data_dir)
+        with settings.unlocked():
+            settings.data.update(
+                source="tfds",
+                builder="ucf101",
+                root=str(data_dir),
+                val_fraction=0.0,
+                stored_frames=5,
+            )
+        with tfds.testing.mock_data(num_examples=6, data_dir=str(data_dir)):
+            yield tfds
+
+    def test_its_splits_labels_and_frames_are_used(self, settings, mocked):
+        done = prepare.prepare(settings, quiet=True)
+        assert done.index.protocol.startswith("tfds ucf101/ucf101_1_256")
+        assert len(done.index.split("train")) == len(done.index.split("test")) == 6
+        examples = list(mocked.as_numpy(mocked.load("ucf101", split="train", shuffle_files=False)))
+        for number, example in enumerate(examples):
+            path = f"ucf101/train/{number:06d}"
+            expected = [
+                frames.fit(frame, size=(32, 32), resize="squash", color="rgb")
+                for frame in example["video"][:5]
+            ]
+            assert (stored(done, path) == np.stack(expected)).all()
+
+    def test_the_same_video_in_training_and_test_is_found_here_too(self, settings, mocked):
+        done = prepare.prepare(settings, quiet=True)  # the mocked splits are equal
+        hashes = [
+            {done.facts[v.path].sha256 for v in done.index.split(s)} for s in ("train", "test")
+        ]
+        assert hashes[0] == hashes[1]
+
+    def test_an_unknown_builder_and_one_without_videos_are_named(self, settings, mocked):
+        with settings.unlocked():
+            settings.data.builder = "ucf1o1"
+        with pytest.raises(UserError, match="ucf1o1"):
+            prepare.prepare(settings, quiet=True)
+        with settings.unlocked():
+            settings.data.builder = "mnist"
+        with pytest.raises(UserError, match="features image, label, not video and label"):
+            prepare.prepare(settings, quiet=True)
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
+    from rich.console import Console
+
+    from vid3d.data.report import Progress
+
+    out = io.StringIO()
+    with Progress(3, Console(file=out, width=200)) as progress:
+        for bad in (False, True, False):
+            progress.advance(bad=bad)
+    assert out.getvalue().startswith("decoding: 3 videos in") and "1 bad" in out.getvalue()
+    assert "\x1b" not in out.getvalue()

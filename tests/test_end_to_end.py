@@ -1,0 +1,347 @@
+"""The main job through the command line: real files, real processes, real signals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vid3d import checkpoint
+
+TINY = (
+    "--config=configs/demo.py:smoke",
+    "--config.data.size=16",
+    "--config.model.features=4",
+    "--config.train.epochs=6",
+    "--config.model.dropout=0.3",
+    "--config.data.sampling=random",
+    "--config.data.num_frames=6",
+)
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vid3d.cli", *arguments],
+        env=os.environ | {"XLA_FLAGS": ""}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def wait_until(process: subprocess.Popen, happened, timeout: float = 240) -> None:
+    limit = time.monotonic() + timeout
+    while not happened():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Two workdirs hold the same result, bit for bit."""
+    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
+    assert checkpoint.resolve(a) == checkpoint.resolve(b)
+    step = checkpoint.resolve(a, "latest")
+    assert step == checkpoint.resolve(b, "latest")
+    for item in ("weights", "optimizer"):
+        found = [checkpoint.restore_item(workdir, step, item) for workdir in (a, b)]
+        import jax
+
+        leaves = [jax.tree_util.tree_leaves_with_path(tree) for tree in found]
+        assert len(leaves[0]) > 2
+        for (path, x), (_, y) in zip(*leaves, strict=True):
+            np.testing.assert_array_equal(x, y, err_msg=str(path))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, run) -> Path:
+    workdir = tmp_path_factory.mktemp("unbroken") / "run"
+    run("train", *TINY, f"--workdir={workdir}")
+    return workdir
+
+
+def test_a_workdir_says_everything_about_its_run(smoke_run):
+    for name in (
+        "config.json",
+        "metrics.jsonl",
+        "timings.jsonl",
+        "videos.csv",
+        "tensorboard",
+        "checkpoints",
+    ):
+        assert (smoke_run / name).exists(), name
+    found = rows(smoke_run / "metrics.jsonl")
+    assert [row["epoch"] for row in found] == list(range(1, len(found) + 1))
+    for row in found:
+        assert {"step", "train/loss", "train/accuracy", "val/loss", "val/accuracy"} <= row.keys()
+        assert not {"seconds", "clips_per_second"} & row.keys()
+    assert {"clips_per_second", "data_wait_fraction"} <= rows(smoke_run / "timings.jsonl")[0].keys()
+    with (smoke_run / "videos.csv").open() as file:
+        videos = list(csv.DictReader(file))
+    assert {"train", "val", "test"} == {video["split"] for video in videos}
+    sides: dict[str, set[str]] = {}
+    for video in videos:
+        sides.setdefault(video["group"], set()).add(video["split"])
+        assert len(video["sha256"]) == 64
+    assert all(len(splits) == 1 for splits in sides.values())
+    best = max(found, key=lambda row: (row["val/accuracy"], -row["val/loss"]))
+    assert checkpoint.resolve(smoke_run) == best["step"]
+
+
+def test_evaluation_counts_every_video_once_and_recounts(smoke_run, run):
+    printed = json.loads(run("evaluate", f"--workdir={smoke_run}", "--json").stdout)
+    folder = smoke_run / "evaluation" / "test-best"
+    assert printed == json.loads((folder / "metrics.json").read_text())
+    with (folder / "predictions.csv").open() as file:
+        table = list(csv.DictReader(file))
+    with (smoke_run / "videos.csv").open() as file:
+        expected = {v["path"] for v in csv.DictReader(file) if v["split"] == "test"}
+    assert len(table) == len(expected) == printed["num_videos"] == printed["num_expected"]
+    assert {row["path"] for row in table} == expected
+    correct = sum(row["true"] == row["predicted"] for row in table)
+    assert printed["accuracy"] == correct / len(table)
+    assert printed["protocol"] == "grouped"
+    assert printed["interval"][0] <= printed["accuracy"] <= printed["interval"][1]
+    for row in table:
+        p = {name: float(row[name]) for name in printed["per_class"]}
+        assert sum(p.values()) == pytest.approx(1, abs=1e-5)
+        assert max(p, key=p.get) == row["predicted"]
+    assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_predict_says_what_evaluate_says(smoke_run, run):
+    run("evaluate", f"--workdir={smoke_run}", "--json")
+    with (smoke_run / "evaluation" / "test-best" / "predictions.csv").open() as file:
+        table = list(csv.DictReader(file))[:5]
+    from vid3d.config import from_json
+    from vid3d.data import index
+
+    root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
+    done = run(
+        "predict", f"--workdir={smoke_run}", *[str(root / row["path"]) for row in table], "--json"
+    )
+    predictions = json.loads(done.stdout)["predictions"]
+    assert len(predictions) == 5
+    for row, prediction in zip(table, predictions, strict=True):
+        assert prediction["label"] == row["predicted"]
+        for name, p in prediction["probabilities"].items():
+            assert p == pytest.approx(float(row[name]), abs=1e-6)
+
+
+def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken, run):
+    found = []
+    for batch, devices in [(1, 1), (7, 1), (8, 4)]:
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        done = run(
+            "evaluate", f"--workdir={unbroken}", "--json", f"--config.eval.batch_size={batch}", env=flags
+        )  # fmt: skip
+        with (unbroken / "evaluation" / "test-best" / "predictions.csv").open() as file:
+            table = [row[3:] for row in list(csv.reader(file))[1:]]
+        found.append((json.loads(done.stdout), np.array(table, float)))
+    for figures, table in found[1:]:
+        assert figures["correct"] == found[0][0]["correct"]
+        assert figures["num_videos"] == found[0][0]["num_videos"]
+        np.testing.assert_allclose(table, found[0][1], atol=1e-6)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(unbroken, run):
+    before = {
+        p: p.stat().st_mtime_ns for p in unbroken.rglob("*") if p.is_file() and p.name != ".lock"
+    }
+    done = run("train", *TINY, f"--workdir={unbroken}")
+    assert "is finished" in done.stderr
+    after = {
+        p: p.stat().st_mtime_ns for p in unbroken.rglob("*") if p.is_file() and p.name != ".lock"
+    }
+    assert set(after) == set(before)
+
+
+def test_asked_to_stop_it_saves_and_the_next_call_ends_as_if_nothing_had_been(
+    unbroken, tmp_path, run
+):
+    workdir = tmp_path / "run"
+    process = start("train", *TINY, f"--workdir={workdir}")
+    wait_until(
+        process, lambda: (workdir / "metrics.jsonl").exists() and rows(workdir / "metrics.jsonl")
+    )
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 75, output
+    assert "the same command goes on from here" in output.strip().splitlines()[-1]
+    assert checkpoint.steps(workdir)
+    done = run("train", *TINY, f"--workdir={workdir}")
+    assert "resuming at step" in done.stderr
+    assert_same_run(workdir, unbroken)
+
+
+def test_killed_in_the_middle_the_next_call_ends_as_if_nothing_had_been(unbroken, tmp_path, run):
+    workdir = tmp_path / "run"
+    process = start("train", *TINY, f"--workdir={workdir}")
+    wait_until(process, lambda: len(checkpoint.steps(workdir)) > 1)
+    process.kill()
+    process.communicate()
+    assert checkpoint.resolve(workdir, "latest") > 0
+    run("train", *TINY, f"--workdir={workdir}")
+    assert_same_run(workdir, unbroken)
+
+
+def test_a_run_goes_on_with_another_number_of_devices(tmp_path, run):
+    workdir = tmp_path / "run"
+    process = start("train", *TINY, f"--workdir={workdir}")
+    wait_until(
+        process, lambda: (workdir / "metrics.jsonl").exists() and rows(workdir / "metrics.jsonl")
+    )
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = run("train", *TINY, f"--workdir={workdir}", env=flags)
+    assert "resuming at step" in done.stderr
+    assert rows(workdir / "metrics.jsonl")[-1]["epoch"] == 6
+
+
+def test_two_processes_of_two_devices_equal_one_process_of_four(tmp_path, run):
+    overrides = (*TINY, "--config.model.dropout=0.3", "--config.train.epochs=2")
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    run("train", *overrides, f"--workdir={tmp_path / 'one'}", env=flags)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+    }
+
+    def both(command, *arguments):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "vid3d.cli", command, *arguments, f"--coordinator=127.0.0.1:{port}",
+                 "--num_processes=2", f"--process_id={i}"],
+                env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+            for i in range(2)
+        ]  # fmt: skip
+        outputs = [p.communicate(timeout=240) for p in processes]
+        assert [p.returncode for p in processes] == [0, 0], outputs
+        return outputs
+
+    both("train", *overrides, f"--workdir={tmp_path / 'two'}")
+    one, two = (rows(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    assert len(one) == len(two) == 2
+    for a, b in zip(one, two, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert a[name] == pytest.approx(b[name], rel=1e-4), name
+    outputs = both("evaluate", f"--workdir={tmp_path / 'two'}", "--json")
+    assert "accuracy" not in outputs[1][0]
+    alone = json.loads(
+        run("evaluate", f"--workdir={tmp_path / 'two'}", "--json", "--checkpoint=best").stdout
+    )
+    together = json.loads(outputs[0][0].splitlines()[-1])
+    assert together["num_videos"] == alone["num_videos"]
+    assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+
+
+def test_another_set_is_evaluated_by_class_name(smoke_run, run, tmp_path):
+    with (smoke_run / "videos.csv").open() as file:
+        videos = [v for v in csv.DictReader(file) if v["split"] == "test"][:6]
+    from vid3d.config import from_json
+    from vid3d.data import index
+
+    root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
+    for video in videos:
+        target = tmp_path / "new" / video["path"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / video["path"], target)
+    figures = json.loads(
+        run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", "--json").stdout
+    )
+    assert figures["num_videos"] == 6
+    (tmp_path / "new" / "Unknown").mkdir()
+    shutil.copy(root / videos[0]["path"], tmp_path / "new" / "Unknown" / "x.avi")
+    done = run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", check=1)
+    assert "Unknown" in done.stderr
+
+
+def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_path):
+    with (smoke_run / "videos.csv").open() as file:
+        video = next(v for v in csv.DictReader(file) if v["split"] == "train")
+    from vid3d.config import from_json
+    from vid3d.data import index
+
+    root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
+    target = tmp_path / "new" / video["label"] / "renamed.avi"
+    target.parent.mkdir(parents=True)
+    shutil.copy(root / video["path"], target)
+    done = run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", check=1)
+    assert "renamed.avi" in done.stderr
+    assert "in the training" in done.stderr
+    run("evaluate", f"--workdir={smoke_run}", "--split=train", "--json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "--config=configs/nothing.py", "--workdir={tmp}/w"), "no config file configs/nothing.py"),
+        (("train", "--config=configs/demo.py", "--config.model.featurs=1", "--workdir={tmp}/w"), "'model.features'"),
+        (("train", "--config=configs/videos.py", "--workdir={tmp}/w"), "data.root is empty"),
+        (("train", "--config=configs/videos.py", "--config.data.root={tmp}/none", "--workdir={tmp}/w"), "there is no such"),
+        (("train", "--config=configs/videos.py", "--config.data.root={tmp}", "--workdir={tmp}/w"), "{tmp}"),
+        (("train", *TINY, "--config.train.batch_size=64", "--workdir={tmp}/w"), "take a smaller batch"),
+        (("train", *TINY, "--config.data.classes=Clockwise,Leep", "--workdir={tmp}/w"), "did you mean 'Leap'"),
+        (("train", *TINY, "--config.model.name=conv4d", "--workdir={tmp}/w"), "'conv3d'"),
+        (("train", *TINY, "--workdir={tmp}"), "not empty and no workdir"),
+        (("train", *TINY, "--workdir=/proc/none"), "cannot write in the workdir"),
+        (("train", *TINY, "--workdir={tmp}/w", "--num_processes=2"), "need --coordinator"),
+        (("evaluate", "--workdir={tmp}/none"), "no workdir"),
+        (("evaluate", "--workdir={tmp}"), "no checkpoint in"),
+        (("evaluate", "--workdir={smoke}", "--checkpoint=5000"), "there is best, latest"),
+        (("evaluate", "--workdir={smoke}", "--data={tmp}/none"), "no such folder"),
+        (("predict", "--workdir={tmp}/none", "x.mp4"), "no workdir"),
+        (("predict", "--workdir={smoke}", "{tmp}/none.mp4"), "none.mp4"),
+        (("live", "--workdir={smoke}", "--source=97", "--output={tmp}/x.mp4"), "97"),
+        (("live", "--workdir={smoke}", "--source={tmp}/none.mp4", "--output={tmp}/x.mp4"), "none.mp4"),
+        (("summary", "--config=configs/demo.py:none"), "no preset 'none'"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_bad_input_is_one_clear_line(arguments, words, tmp_path, smoke_run, run):
+    (tmp_path / "notes.txt").write_text("not a video")
+    fill = {"tmp": str(tmp_path), "smoke": str(smoke_run)}
+    done = run(*[a.format(**fill) for a in arguments], check=None)
+    assert done.returncode not in (0, 75)
+    assert words.format(**fill) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"vid3d {arguments[0]}: error:" in done.stderr.splitlines()[-1]
+
+
+def test_a_workdir_of_another_config_names_the_fields(unbroken, run):
+    done = run("train", *TINY, "--config.optim.learning_rate=0.5", f"--workdir={unbroken}", check=1)
+    assert "optim.learning_rate: 0.002 -> 0.5" in done.stderr
+
+
+def test_two_trainings_cannot_share_a_workdir(tmp_path, run):
+    process = start("train", *TINY, f"--workdir={tmp_path / 'run'}")
+    wait_until(process, lambda: (tmp_path / "run" / "config.json").exists())
+    done = run("train", *TINY, f"--workdir={tmp_path / 'run'}", check=1)
+    assert "another training is writing" in done.stderr
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["evaluate"], ["predict"], ["live"], ["doctor"]]
+)
+def test_help_answers_and_exits_0(command, run):
+    done = run(*command, "--help")
+    assert "usage: vid3d" in done.stdout

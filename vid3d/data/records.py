@@ -1,0 +1,69 @@
+"""A stored frame and its record: a serialized tf.Example with one feature, written without TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vid3d.data import frames
+
+FRAME_KEY = b"frame"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a stored frame looks like.
+
+    Attributes:
+        size: height and width.
+        resize: "squash" or "short_side".
+        color: "rgb" or "gray".
+        max_frames: how many of a video's frames are stored; 0 is all.
+        store: "raw" or "jpeg".
+    """
+
+    size: tuple[int, int]
+    resize: str
+    color: str
+    max_frames: int
+    store: str
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return (*self.size, 1 if self.color == "gray" else 3)
+
+
+def record_header(size: int) -> bytes:
+    """The serialized tf.Example with the one feature "frame", a string of this size, up to where the string begins."""
+    key = b"\x0a" + varint(len(FRAME_KEY)) + FRAME_KEY
+    header = b""
+    # From the inside out: BytesList.value, Feature.bytes_list, the map entry's value (after its key), Features.feature,
+    # Example.features.
+    for tag, prefix in ((0x0A, b""), (0x0A, b""), (0x12, key), (0x0A, b""), (0x0A, b"")):
+        header = prefix + bytes([tag]) + varint(len(header) + size) + header
+    return header
+
+
+def to_payload(fitted_HWC: np.ndarray, store: str) -> bytes | memoryview:
+    """The string of a record: the frame's bytes, row by row, or a JPEG."""
+    if store == "jpeg":
+        return frames.encode_jpeg(fitted_HWC)
+    return np.ascontiguousarray(fitted_HWC).data.cast("B")
+
+
+def varint(number: int) -> bytes:
+    """A number in the variable-length code of protocol buffers."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def record_bytes(settings: Settings) -> int:
+    """Size of a raw record."""
+    size = int(np.prod(settings.frame_shape))
+    return len(record_header(size)) + size
