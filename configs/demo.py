@@ -11,27 +11,28 @@ from vid3d.config import default
 def get_config(arg: str = ""):
     c = default()
     c.data.source = "synthetic"
-    c.data.num_frames = 10
-    c.data.size = 64
-    c.data.sampling = "first"
+    c.data.synthetic.groups = 100
+    c.data.synthetic.videos_per_group = 2
+    c.data.size = 32
+    c.model.input = "difference"
     c.model.features = (16, 32, 32)
+    c.model.pool = (1, 2, 2)
     c.model.norm = "batch"
-    c.model.head = "average"
     c.model.hidden = 0
     c.model.feature_dropout = 0.0
     c.model.dropout = 0.2
     c.optim.learning_rate = 2e-3
     c.optim.schedule = "cosine"
     c.train.batch_size = 16
-    c.train.epochs = 12
+    c.train.epochs = 10
 
     if arg == "baseline":
+        c.model.input = "frames"
         c.model.kernel = (1, 3, 3)
-        c.model.pool = (1, 3, 3)
+        c.model.head = "time_average"
     elif arg == "smoke":
         c.data.synthetic.groups = 20
         c.data.synthetic.videos_per_group = 1
-        c.data.size = 32
         c.model.features = (8, 16)
         c.augment.brightness = 0.1
         c.augment.contrast = 0.1

@@ -14,6 +14,7 @@ def get_config(arg: str = ""):
     c.data.num_frames = 16
     c.data.size = 64
     c.data.sampling = "uniform"
+    c.data.color = "gray"
     c.augment.flip = "auto"
     c.model.features = (16, 32, 64, 64)
     c.model.pool = (2, 2, 2)

@@ -136,10 +136,10 @@ def restore_item(workdir: str | Path, step: int, item: str) -> Any:
     """
     verify(workdir, step)
     folder = (Path(workdir) / "checkpoints" / str(step) / item).absolute()
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        tree = reader.metadata(folder).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    handler = ocp.PyTreeCheckpointHandler()
+    tree = handler.metadata(folder).tree
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
 
 
 class Checkpoints:
