@@ -94,7 +94,7 @@ class TestShards:
 
     @pytest.mark.parametrize(("store", "tolerance"), [("raw", 0), ("jpeg", 6)])
     @pytest.mark.parametrize("color", ["rgb", "gray"])
-    def test_numpy_and_tensorflow_parse_a_record_to_the_same_frame(
+    def test_a_record_holds_the_decoded_frame(
         self, settings, two_classes, store, tolerance, color
     ):
         with settings.unlocked():
@@ -103,9 +103,7 @@ class TestShards:
         frame_store = shards.FrameStore(done)
         records = np.arange(0, len(frame_store), 5)
         loaded = frame_store.load(records)
-        parsed = shards.parse_frames(frame_store.read(records), frame_store).numpy()
-        assert loaded.shape == parsed.shape == (len(records), 32, 32, 3 if color == "rgb" else 1)
-        assert abs(loaded.astype(int) - parsed).max() <= tolerance
+        assert loaded.shape == (len(records), 32, 32, 3 if color == "rgb" else 1)
         video = done.index.videos[0]
         decoded = frames.read_video(Path(done.index.root, video.path), settings.data)
         assert abs(stored(done, video.path).astype(int) - decoded.frames_THWC).mean() <= tolerance

@@ -27,6 +27,10 @@ def initialised(module, x, seed: int = 0):
     return jax.jit(lambda k, x: module.init(k, x, train=False))(jax.random.key(seed), x)
 
 
+def evaluate(module, variables, x) -> np.ndarray:
+    return np.asarray(jax.jit(lambda v, x: module.apply(v, x, train=False))(variables, x))
+
+
 SMALL = dict(features=(8, 16), hidden=12)
 
 
@@ -72,7 +76,7 @@ def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
     ours = jax.eval_shape(lambda: module.init(jax.random.key(0), x, train=False))["params"]
     assert jax.tree.map(jnp.shape, before) == jax.tree.map(lambda leaf: leaf.shape, ours)
 
-    logits = module.apply({"params": before}, x, train=False)
+    logits = evaluate(module, {"params": before}, x)
     probabilities = reference(x, training=False).numpy()
     np.testing.assert_allclose(jax.nn.softmax(logits), probabilities, atol=1e-5)
     log_ratios = np.log(probabilities) - np.log(probabilities[:, :1])
@@ -131,7 +135,7 @@ def test_the_initialisation_is_that_of_keras_without_normalisation_and_he_with()
 def test_every_norm_head_and_input_gives_finite_logits_on_odd_sizes(norm, head, form):
     x = clips(2, 5, 13, 9, 3)
     module = network(norm=norm, head=head, input=form, **SMALL)
-    logits = module.apply(initialised(module, x), x, train=False)
+    logits = evaluate(module, initialised(module, x), x)
     assert logits.shape == (2, CLASSES)
     assert logits.dtype == jnp.float32
     assert np.isfinite(logits).all()
@@ -141,7 +145,7 @@ def test_every_norm_head_and_input_gives_finite_logits_on_odd_sizes(norm, head, 
 def test_any_number_of_frames_size_and_channels(shape):
     x = clips(*shape)
     module = network(**SMALL)
-    assert module.apply(initialised(module, x), x, train=False).shape == (shape[0], CLASSES)
+    assert evaluate(module, initialised(module, x), x).shape == (shape[0], CLASSES)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
@@ -152,21 +156,22 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_parameters(norm):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     stage = models.features(coarse, variables, x)["stage1"]
     assert stage.dtype == jnp.bfloat16
-    logits = coarse.apply(variables, x, train=False)
+    logits = evaluate(coarse, variables, x)
     assert logits.dtype == jnp.float32
-    np.testing.assert_allclose(logits, exact.apply(variables, x, train=False), atol=0.05)
+    np.testing.assert_allclose(logits, evaluate(exact, variables, x), atol=0.05)
 
 
 def test_batch_norm_moves_its_statistics_in_training_and_uses_them_in_evaluation():
     x = 5 + 3 * clips(4, 6, 12, 12, 3)
     module = network(norm="batch", dropout=0.0, feature_dropout=0.0, **SMALL)
     variables = initialised(module, x)
-    first, state = module.apply(variables, x, train=True, mutable=["batch_stats"])
+    train = jax.jit(lambda v: module.apply(v, x, train=True, mutable=["batch_stats"]))
+    first, state = train(variables)
     moved = state["batch_stats"]["layer1"]["norm"]["mean"]
     assert np.abs(moved).max() > 0.01
     for _ in range(80):
-        _, state = module.apply({**variables, **state}, x, train=True, mutable=["batch_stats"])
-    settled = module.apply({**variables, **state}, x, train=False)
+        _, state = train({**variables, **state})
+    settled = evaluate(module, {**variables, **state}, x)
     np.testing.assert_allclose(settled, first, atol=0.02)
 
 
@@ -174,8 +179,8 @@ def test_group_norm_does_not_look_at_the_other_clips():
     x = clips(3, 6, 12, 12, 3)
     module = network(norm="group", **SMALL)
     variables = initialised(module, x)
-    together = module.apply(variables, x, train=False)
-    alone = module.apply(variables, x[1:2], train=False)
+    together = evaluate(module, variables, x)
+    alone = evaluate(module, variables, x[1:2])
     np.testing.assert_allclose(together[1:2], alone, atol=1e-5)
 
 
@@ -186,11 +191,17 @@ def test_batch_norm_over_a_mapped_axis_equals_the_whole_batch():
     alone = models.build(model, CLASSES)
     mapped = models.build(model, CLASSES, axis_name="batch")
     variables = initialised(alone, x)
-    whole, whole_state = alone.apply(variables, x, train=True, mutable=["batch_stats"])
-    halves, state = jax.vmap(
-        lambda half: mapped.apply(variables, half, train=True, mutable=["batch_stats"]),
-        axis_name="batch",
-    )(x.reshape(2, 2, *x.shape[1:]))
+
+    @jax.jit
+    def both(variables, x):
+        whole = alone.apply(variables, x, train=True, mutable=["batch_stats"])
+        halves = jax.vmap(
+            lambda half: mapped.apply(variables, half, train=True, mutable=["batch_stats"]),
+            axis_name="batch",
+        )(x.reshape(2, 2, *x.shape[1:]))
+        return whole, halves
+
+    (whole, whole_state), (halves, state) = both(variables, x)
     np.testing.assert_allclose(halves.reshape(whole.shape), whole, atol=1e-4)
     jax.tree.map(
         lambda both, one: np.testing.assert_allclose(both, np.stack([one, one]), atol=1e-5),
@@ -203,8 +214,8 @@ def test_difference_sees_motion_only():
     still = np.repeat(clips(1, 1, 12, 12, 3), 6, axis=1)
     module = network(input="difference", **SMALL)
     variables = initialised(module, still)
-    logits = module.apply(variables, still, train=False)
-    np.testing.assert_array_equal(logits, module.apply(variables, 0 * still, train=False))
+    logits = evaluate(module, variables, still)
+    np.testing.assert_array_equal(logits, evaluate(module, variables, 0 * still))
     module = network(input="both", **SMALL)
     assert initialised(module, still)["params"]["layer1"]["conv"]["kernel"].shape[3] == 6
 
@@ -213,12 +224,12 @@ def test_frames_only_network_does_not_see_the_order_of_the_frames():
     x = clips(1, 6, 20, 20, 3)
     module = network(kernel=(1, 3, 3), pool=(1, 3, 3), head="time_average", **SMALL)
     variables = initialised(module, x)
-    logits = module.apply(variables, x, train=False)
-    np.testing.assert_allclose(logits, module.apply(variables, x[:, ::-1], train=False), atol=1e-5)
+    logits = evaluate(module, variables, x)
+    np.testing.assert_allclose(logits, evaluate(module, variables, x[:, ::-1]), atol=1e-5)
     tutorial = network(**SMALL)
     variables = initialised(tutorial, x)
-    logits = tutorial.apply(variables, x, train=False)
-    assert np.abs(logits - tutorial.apply(variables, x[:, ::-1], train=False)).max() > 1e-4
+    logits = evaluate(tutorial, variables, x)
+    assert np.abs(logits - evaluate(tutorial, variables, x[:, ::-1])).max() > 1e-4
 
 
 def test_dropout_follows_its_key_and_sleeps_in_evaluation():
@@ -226,14 +237,13 @@ def test_dropout_follows_its_key_and_sleeps_in_evaluation():
     module = network(**SMALL)
     variables = initialised(module, x)
 
+    @jax.jit
     def train(seed):
         return module.apply(variables, x, train=True, rngs={"dropout": jax.random.key(seed)})
 
     np.testing.assert_array_equal(train(1), train(1))
     assert np.abs(train(1) - train(2)).max() > 0
-    np.testing.assert_array_equal(
-        module.apply(variables, x, train=False), module.apply(variables, x, train=False)
-    )
+    np.testing.assert_array_equal(evaluate(module, variables, x), evaluate(module, variables, x))
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])

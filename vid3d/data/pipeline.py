@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from vid3d.config import UserError
 from vid3d.data.clips import clip_indices, evaluation_sampling, view_positions
 from vid3d.data.prepare import Prepared
-from vid3d.data.shards import FrameStore, parse_frames, quiet_tensorflow
+from vid3d.data.shards import FrameStore, quiet_tensorflow
 
 Batch = dict[str, np.ndarray]
 
@@ -103,9 +103,11 @@ class Clips:
         positions = self.draw_positions(index_B, seed=seed, epoch=epoch)
         return np.stack([self.records(int(i), p) for i, p in zip(index_B, positions, strict=True)])
 
-    def gather(self, records: np.ndarray) -> np.ndarray:
-        """Frames from memory, uint8 [..., H, W, C]."""
-        return self.frames[np.searchsorted(self.needed, records)]
+    def read(self, records: np.ndarray) -> np.ndarray:
+        """The frames of these records, uint8 [..., H, W, C], from memory or from the shards."""
+        if self.frames is not None:
+            return self.frames[np.searchsorted(self.needed, records)]
+        return self.store.load(records.ravel()).reshape(*records.shape, *self.frame_shape)
 
 
 def steps_per_epoch(clips: Clips, batch_size: int) -> int:
@@ -174,40 +176,26 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
     views = max(clips.views, 1)
     shape = (share, views, clips.data.num_frames, *clips.frame_shape)
 
-    def records_of(index_B, epoch):
+    def read(index_B, epoch):
         inside = np.minimum(index_B, len(clips) - 1)
-        return clips.batch_records(inside, seed=seed, epoch=int(epoch))
-
-    def from_memory(index_B, epoch):
-        return clips.gather(records_of(index_B, epoch))
-
-    def from_shards(index_B, epoch):
-        return np.array(clips.store.read(records_of(index_B, epoch).ravel()), dtype=object)
+        return clips.read(clips.batch_records(inside, seed=seed, epoch=int(epoch)))
 
     def load(index_B, epoch):
-        if clips.frames is not None:
-            frames = tf.numpy_function(from_memory, [index_B, epoch], tf.uint8, stateful=False)
-        else:
-            serialized = tf.numpy_function(from_shards, [index_B, epoch], tf.string, stateful=False)
-            serialized.set_shape([share * views * clips.data.num_frames])
-            frames = parse_frames(serialized, clips.store)
-        frames = tf.reshape(frames, shape)
+        clips_BVTHWC = tf.numpy_function(read, [index_B, epoch], tf.uint8, stateful=False)
+        clips_BVTHWC = tf.reshape(clips_BVTHWC, shape)
         inside = tf.minimum(index_B, len(clips) - 1)
+        name, pixels = (
+            ("clips_BVTHWC", clips_BVTHWC) if clips.views else ("clips_BTHWC", clips_BVTHWC[:, 0])
+        )
         return {
-            "clips_BVTHWC": frames if clips.views else None,
-            "clips_BTHWC": None if clips.views else frames[:, 0],
+            name: pixels,
             "labels_B": tf.gather(clips.labels_N, inside),
             "mask_B": tf.cast(index_B < len(clips), tf.float32),
             "index_B": tf.cast(inside, tf.int32),
         }
 
-    def without_none(batch):
-        return {name: x for name, x in batch.items() if x is not None}
-
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
-    batches = order.map(
-        lambda index_B, epoch: without_none(load(index_B, epoch)), num_parallel_calls=2
-    )
+    batches = order.map(load, num_parallel_calls=2)
     return iter(batches.prefetch(4).with_options(options).as_numpy_iterator())

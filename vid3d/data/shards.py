@@ -259,16 +259,3 @@ class FrameStore:
                 self.frame_shape
             )
         return decode_jpeg(record[record.index(b"\xff\xd8\xff") :], self.frame_shape[2])
-
-
-def parse_frames(serialized_N: Any, store: FrameStore) -> Any:
-    """The same in TensorFlow: uint8 [N, H, W, C] from serialized tf.Examples [N]."""
-    tf = quiet_tensorflow()
-    feature = {"frame": tf.io.FixedLenFeature([], tf.string)}
-    encoded_N = tf.io.parse_example(serialized_N, feature)["frame"]
-    if store.encoding == "raw":
-        frames = tf.io.decode_raw(encoded_N, tf.uint8)
-        return tf.reshape(frames, (-1, *store.frame_shape))
-    decode = lambda encoded: tf.io.decode_jpeg(encoded, channels=store.frame_shape[2])  # noqa: E731
-    frames = tf.map_fn(decode, encoded_N, fn_output_signature=tf.uint8)
-    return tf.ensure_shape(frames, (None, *store.frame_shape))

@@ -17,7 +17,6 @@ from jax import lax
 
 from vid3d.models.pooling import Pads, Triple, pad
 
-
 PATCHES = 2_000_000  # numbers in the patches of some frames
 
 

@@ -101,8 +101,9 @@ def separable_max_pool3d(
 
 
 def first_maximum(parts: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """The largest of several arrays, element by element, and (int8) which of them it is; the first of equals."""
-    best, winner = parts[0], lax.full_like(parts[0], 0, jnp.int8)
+    """The largest of several arrays, element by element, and which of them it is; the first of equals."""
+    dtype = jnp.int8 if len(parts) < 128 else jnp.int32
+    best, winner = parts[0], lax.full_like(parts[0], 0, dtype)
     for number, part in enumerate(parts[1:], start=1):
         winner = lax.select(lax.gt(part, best), lax.full_like(winner, number), winner)
         best = lax.max(best, part)
@@ -151,7 +152,7 @@ def _max_along_backward(axis, extent, stride, pads, residuals, dy):
     if stride == extent:
         shape = [1] * (dy.ndim + 1)
         shape[axis + 1] = extent
-        number = jnp.arange(extent, dtype=jnp.int8).reshape(shape)
+        number = jnp.arange(extent, dtype=winner.dtype).reshape(shape)
         won = jnp.expand_dims(winner, axis + 1) == number
         dx = jnp.where(won, jnp.expand_dims(dy, axis + 1), zero)
         dx = dx.reshape(*dy.shape[:axis], dy.shape[axis] * extent, *dy.shape[axis + 1 :])

@@ -1,0 +1,152 @@
+"""The order of the clips: the same for any number of hosts and restarts, each video once an epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vid3d.config import UserError
+from vid3d.data import pipeline, prepare
+from vid3d.data.clips import clip_indices
+
+
+@pytest.fixture
+def clips(settings, two_classes):
+    def make(split: str = "train", *, views: int = 0, in_memory: bool = True, **changed):
+        for key, value in changed.items():
+            settings.data[key] = value
+        prepared = prepare.prepare(settings, quiet=True)
+        found = pipeline.Clips(prepared, split, settings.data, views=views)
+        if in_memory:
+            assert found.hold_in_memory(2**30)
+        else:
+            assert not found.hold_in_memory(1)
+        return found
+
+    return make
+
+
+def train(
+    clips, *, first: int, last: int, batch_size: int = 4, host=(0, 1), seed: int = 0
+) -> list[dict]:
+    return list(
+        pipeline.train_batches(
+            clips, seed=seed, batch_size=batch_size, first_step=first, last_step=last, host=host
+        )
+    )
+
+
+def test_each_video_comes_once_an_epoch_in_another_order_each_epoch(clips):
+    found = clips()
+    per_epoch = pipeline.steps_per_epoch(found, 2)
+    epochs = [
+        [int(i) for batch in train(found, first=e * per_epoch, last=(e + 1) * per_epoch, batch_size=2)
+         for i in batch["index_B"]]
+        for e in range(3)
+    ]  # fmt: skip
+    for order in epochs:
+        assert len(set(order)) == len(order) == per_epoch * 2
+        assert set(order) <= set(range(len(found)))
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_the_order_is_a_function_of_seed_and_epoch_that_never_changes(clips):
+    found = clips()
+    found.videos, found.facts, found.labels_N = (
+        found.videos[:12],
+        found.facts[:12],
+        found.labels_N[:12],
+    )
+    order = [batch["index_B"].tolist() for batch in train(found, first=0, last=6)]
+    assert order == [
+        [0, 9, 1, 8], [4, 10, 3, 6], [7, 2, 5, 11],
+        [1, 11, 5, 4], [3, 2, 6, 0], [9, 7, 8, 10],
+    ]  # fmt: skip
+    other = [batch["index_B"].tolist() for batch in train(found, first=0, last=6, seed=1)]
+    assert other != order
+
+
+def test_a_restart_in_the_middle_goes_on_with_the_same_clips(clips):
+    found = clips(sampling="random")
+    whole = train(found, first=0, last=7)
+    rest = train(found, first=4, last=7)
+    for a, b in zip(whole[4:], rest, strict=True):
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_hosts_share_each_global_batch_between_them(clips, hosts):
+    found = clips(sampling="random")
+    alone = train(found, first=0, last=5)
+    shared = [train(found, first=0, last=5, host=(p, hosts)) for p in range(hosts)]
+    for step, batch in enumerate(alone):
+        for name, expected in batch.items():
+            together = np.concatenate([shared[p][step][name] for p in range(hosts)])
+            np.testing.assert_array_equal(together, expected)
+
+
+@pytest.mark.parametrize("store", ["raw", "jpeg"])
+@pytest.mark.parametrize("sampling", ["first", "uniform", "random"])
+def test_streaming_gives_what_memory_gives(clips, store, sampling):
+    held = clips(sampling=sampling, store=store)
+    streamed = clips(sampling=sampling, store=store, in_memory=False)
+    assert streamed.frames is None
+    for a, b in zip(train(held, first=0, last=4), train(streamed, first=0, last=4), strict=True):
+        np.testing.assert_array_equal(a["clips_BTHWC"], b["clips_BTHWC"])
+        np.testing.assert_array_equal(a["labels_B"], b["labels_B"])
+
+
+def test_a_clip_holds_the_frames_that_the_sampling_names(clips):
+    """Frame k of a video is grey with the value shade + 10 (k + 1), shade tells the video."""
+    found = clips(sampling="center")
+    for batch in train(found, first=0, last=3):
+        for index, clip_THWC, label in zip(
+            batch["index_B"], batch["clips_BTHWC"], batch["labels_B"], strict=True
+        ):
+            video, facts = found.videos[index], found.facts[index]
+            number = int(video.path.rsplit("_", 1)[1].split(".")[0])
+            shade = {"down": 0, "up": 100}[video.label] + number
+            expected = clip_indices(facts.times_N, found.data, sampling="center")
+            seen = clip_THWC.reshape(len(clip_THWC), -1).mean(axis=1)
+            np.testing.assert_allclose(seen, (shade + 10 * (expected + 1)) % 256, atol=3)
+            assert ["down", "up"][label] == video.label
+
+
+def test_random_clips_start_everywhere_and_only_inside_the_video(clips):
+    found = clips(sampling="random")
+    longest = max(range(len(found)), key=lambda i: found.facts[i].num_frames)
+    facts = found.facts[longest]
+    starts = {
+        int(found.batch_records(np.array([longest]), seed=0, epoch=epoch)[0, 0, 0])
+        - facts.first_record
+        for epoch in range(200)
+    }
+    assert starts == set(range(facts.num_frames - found.data.num_frames + 1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 64])
+@pytest.mark.parametrize("views", [1, 3])
+def test_evaluation_sees_each_video_once_and_masks_the_padding(clips, batch_size, views):
+    found = clips("test", views=views)
+    seen = []
+    for batch in pipeline.eval_batches(found, batch_size=batch_size):
+        assert batch["clips_BVTHWC"].shape == (batch_size, views, 4, 32, 32, 3)
+        real = batch["mask_B"] > 0
+        seen += batch["index_B"][real].tolist()
+        np.testing.assert_array_equal(
+            batch["labels_B"][real], found.labels_N[batch["index_B"][real]]
+        )
+    assert seen == list(range(len(found)))
+
+
+def test_a_split_that_does_not_fit_into_the_budget_streams(clips):
+    found = clips(in_memory=False)
+    size = len(found.needed_records()) * 32 * 32 * 3
+    assert found.hold_in_memory(size - 1) == 0
+    assert found.hold_in_memory(size) == size
+
+
+def test_fewer_videos_than_a_batch_is_an_error(clips):
+    with pytest.raises(UserError, match=r"fewer than config\.train\.batch_size=64"):
+        pipeline.steps_per_epoch(clips(), 64)
