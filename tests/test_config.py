@@ -89,7 +89,7 @@ def test_overrides_take_the_type_of_the_default(key, text, value):
 )
 def test_a_wrong_override_is_one_clear_line(tmp_path, override, words):
     spec = write(tmp_path, "    return c\n")
-    with pytest.raises(UserError, match=".*") as error:
+    with pytest.raises(UserError) as error:
         configs.load(spec, [override])
     assert words in str(error.value)
     assert "\n" not in str(error.value)

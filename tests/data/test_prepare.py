@@ -94,9 +94,7 @@ class TestShards:
 
     @pytest.mark.parametrize(("store", "tolerance"), [("raw", 0), ("jpeg", 6)])
     @pytest.mark.parametrize("color", ["rgb", "gray"])
-    def test_a_record_holds_the_decoded_frame(
-        self, settings, two_classes, store, tolerance, color
-    ):
+    def test_a_record_holds_the_decoded_frame(self, settings, two_classes, store, tolerance, color):
         with settings.unlocked():
             settings.data.update(store=store, color=color)
         done = prepare.prepare(settings, quiet=True)

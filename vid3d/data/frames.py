@@ -21,6 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+DECODER = f"opencv {cv2.__version__}"  # frames may differ between versions
 DEFAULT_FPS = 25.0
 JPEG_QUALITY = 90
 

@@ -13,7 +13,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -21,7 +20,7 @@ from rich.console import Console
 from vid3d.config import UserError
 from vid3d.data import builders, cache, decoding, disk, shards
 from vid3d.data.decoding import Again, Done, Failed, Frames
-from vid3d.data.frames import stored_size
+from vid3d.data.frames import DECODER, stored_size
 from vid3d.data.index import Index, find
 from vid3d.data.records import Settings
 from vid3d.data.report import Progress, report, summary, write_ledger, write_manifest
@@ -150,7 +149,7 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
 def key(index: Index, data: ConfigDict) -> str:
     """Names the cached frames: changes with any file and with whatever decides about a stored frame."""
     digest = hashlib.sha256()
-    settings = (FORMAT, cv2.__version__, stored_size(data), data.resize, data.color)
+    settings = (FORMAT, DECODER, stored_size(data), data.resize, data.color)
     digest.update(repr((*settings, data.stored_frames, data.store)).encode())
     if data.source == "tfds":  # its videos are no files; the root tells the version
         digest.update(index.root.encode())
