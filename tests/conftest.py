@@ -26,6 +26,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(folder)
+    from vid3d import compilation
+
+    compilation.use_cache()
     yield folder
     if before is None:
         del os.environ["XDG_CACHE_HOME"]

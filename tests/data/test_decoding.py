@@ -60,7 +60,7 @@ def test_children_decode_exactly_what_the_parent_would(video, settings, tmp_path
     for job, path in enumerate(paths):
         decoded = frames.read_video(path, settings.data)
         assert (found[job] == decoded.frames_THWC).all()
-        assert ends[job].times == decoded.times_T.tolist()
+        assert ends[job].times.tolist() == decoded.times_T.tolist()
         assert (ends[job].fps, ends[job].size) == (decoded.fps, decoded.size)
         digest = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True)
         assert ends[job].sha256 == digest.stdout.split()[0]
@@ -197,7 +197,9 @@ def test_no_child_outlives_its_parent(video, tmp_path, stopped):
         "import sys, time\nfrom vid3d.data import decoding\nfrom vid3d.data.records import Settings\n"
         "s = Settings((256, 256), 'squash', 'rgb', 0, 'raw')\n"
         "events = decoding.decode([sys.argv[1]] * 4, s, workers=2, timeout=60)\n"
-        "next(events)\nprint('go', flush=True)\ntime.sleep(60)\n"
+        "lanes = set()\n"
+        "while len(lanes) < 2:\n    lanes.add(next(events).lane)\n"
+        "print('go', flush=True)\ntime.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
     assert parent.stdout.readline() == b"go\n"

@@ -179,6 +179,17 @@ class TestCache:
         again = prepare.prepare(settings, quiet=True)
         assert len(stored(again, "up/g0_0.avi")) == 5
 
+    def test_a_video_that_hung_is_tried_again_when_it_is_given_more_time(self, settings, prepared):
+        sidecar = json.loads((prepared.directory / "videos.json").read_text())
+        del sidecar["videos"]["up/g0_0.avi"]
+        sidecar["bad"] = {"up/g0_0.avi": "the decoder hung: nothing for 20 s (data.decode_timeout)"}
+        (prepared.directory / "videos.json").write_text(json.dumps(sidecar))
+        with pytest.raises(UserError, match="the decoder hung"):
+            prepare.prepare(settings, quiet=True)
+        with settings.unlocked():
+            settings.data.decode_timeout = 40.0
+        assert "up/g0_0.avi" in prepare.prepare(settings, quiet=True).facts
+
     @pytest.mark.parametrize("delay", [0.0, 0.4, 1.2])
     def test_a_kill_at_any_moment_leaves_nothing_that_counts(self, settings, two_classes, delay):
         process = run_prepare(settings, start_new_session=True)

@@ -109,3 +109,9 @@ def test_a_full_disk_is_an_error(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
+
+
+def test_no_shape_of_frame_is_too_strange():
+    for size in ((1, 1), (2, 3000), (3000, 2), (20, 20)):
+        drawn = overlay.draw(grey(*size), "label", probability=0.5, note="1 ms")
+        assert max(drawn.shape) <= 4096

@@ -104,7 +104,7 @@ def decode(data: ConfigDict, index: Index, settings: Settings) -> Iterator[Event
             lane=0,
             job=jobs[path],
             sha256=hashlib.sha256(frames_THWC.tobytes()).hexdigest(),
-            times=[number / FPS for number in range(len(wanted))],
+            times=np.arange(len(wanted)) / FPS,
             fps=FPS,
             size=frames_THWC.shape[1:3],
             claimed=0,

@@ -71,7 +71,7 @@ class Decoder:
         """Sends what the header of a video claims."""
         reader = frames.Reader(path)
         fps, size = reader.claimed_fps, (0, 0)
-        self.pipe.send(("done", job, None, [], "", [], fps, size, reader.claimed))
+        self.pipe.send(("done", job, None, [], "", np.zeros(0), fps, size, reader.claimed))
 
     def decode(self, job: int, path: str) -> None:
         """Decodes one video and sends its records and facts."""
@@ -102,9 +102,10 @@ class Decoder:
             times.append(seconds)
             if len(times) == settings.max_frames:
                 break
-        fps = frames.measured_fps(np.array(times), reader.claimed_fps)
+        times_T = np.array(times)
+        fps = frames.measured_fps(times_T, reader.claimed_fps)
         claimed = reader.claimed if len(times) != settings.max_frames else 0
-        self.pipe.send(("done", job, slot, sizes, sha256, times, fps, size, claimed))
+        self.pipe.send(("done", job, slot, sizes, sha256, times_T, fps, size, claimed))
 
     def free_slot(self) -> int:
         """A slot that may be written; waits for the parent where there is none."""

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.data.records import Settings, record_bytes
@@ -31,6 +32,7 @@ SLOTS = 3
 SLOT_BYTES = 4 * 2**20
 MEMORY_BYTES = 4 * 2**30  # of address space that decoding may take
 START_SECONDS = 60.0  # in which a child has to load
+HUNG = "the decoder hung"
 AHEAD = 2  # videos that a child has been given: the one in work and the next
 
 
@@ -50,7 +52,7 @@ class Done:
     lane: int
     job: int
     sha256: str
-    times: list[float]
+    times: np.ndarray  # seconds of the frames, float64 [T]
     fps: float
     size: tuple[int, int]
     claimed: int  # frames, by the container; 0 where it claims none or where not all were wanted
@@ -184,7 +186,7 @@ class Pool:
                 else:
                     yield from self.take(lane, child, message)
             elif child.jobs and time.monotonic() - child.heard > self.patience(child):
-                reason = f"the decoder hung: nothing for {self.timeout:g} s (data.decode_timeout)"
+                reason = f"{HUNG}: nothing for {self.timeout:g} s (data.decode_timeout)"
                 yield from self.replace(lane, reason, again=False)
 
     def patience(self, child: Child) -> float:

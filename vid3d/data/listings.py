@@ -152,11 +152,18 @@ def split_folders(root: Path, tops: set[str]) -> dict[str, str]:
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Relative paths of all files below root, sorted, without hidden ones; follows links, but never in a circle."""
+    """Relative paths of all files below root, sorted, without hidden ones; follows links, but never in a circle.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
 
     def below(directory: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-        with os.scandir(directory) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
+        try:
+            with os.scandir(directory) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            raise UserError(f"cannot read the folder {directory}: {error.strerror}") from None
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue

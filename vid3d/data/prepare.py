@@ -23,7 +23,7 @@ from vid3d.data.decoding import Again, Done, Failed, Frames
 from vid3d.data.frames import DECODER, stored_size
 from vid3d.data.index import Index, find
 from vid3d.data.records import Settings
-from vid3d.data.report import Progress, report, summary, write_ledger, write_manifest
+from vid3d.data.report import Progress, make_console, report, summary, write_ledger, write_manifest
 
 FORMAT = 1  # of the prepared folder; a change of it decodes again
 FACTS = "videos.json"
@@ -105,11 +105,11 @@ def prepare(
     data = config.data
     index = index or find(data, config.seed)
     folder = cache.cache_root(data) / f"frames-{key(index, data)}"
-    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    console = make_console(quiet=quiet)
     is_new = cache.make_once(
         folder,
         lambda incomplete: build(incomplete, index, data, console),
-        is_whole=is_whole,
+        is_whole=lambda folder: is_whole(folder, data.decode_timeout),
         stalled_seconds=stalled_seconds,
     )
     prepared = load(folder, index)
@@ -186,14 +186,15 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
         events = decoding.decode(
             paths, settings, workers=decoding.workers(data), timeout=data.decode_timeout
         )
-    facts, places, bad = {}, {}, {}
+    done: dict[int, Done] = {}
+    places: dict[int, tuple[int, int]] = {}  # job -> shard, position of the first frame in it
+    bad: dict[str, str] = {}
     with (
         shards.ShardWriter(folder) as writer,
         contextlib.closing(events),
         Progress(len(paths), console) as progress,
     ):
         for event in disk.watch(events, folder):
-            path = index.videos[event.job].path
             if isinstance(event, Frames):
                 places.setdefault(event.job, writer.place(event.lane))
                 writer.add(event.lane, event.records)
@@ -201,40 +202,39 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
                 places.pop(event.job, None)
             elif isinstance(event, Failed):
                 places.pop(event.job, None)
-                bad[path] = event.reason
+                bad[index.videos[event.job].path] = event.reason
                 progress.advance(bad=True)
             else:
-                facts[path] = event
+                done[event.job] = event
                 writer.end_video(event.lane)
                 progress.advance()
-        finished = writer.finish()
-    starts = writer.first_records()
-    times_N = np.zeros(sum(shard.records for shard in finished))
-    entries = {}
-    for job, (shard, position) in sorted(places.items()):
-        path = index.videos[job].path
-        done: Done = facts[path]
-        first = int(starts[shard]) + position
-        times_N[first : first + len(done.times)] = done.times
-        entries[path] = {
-            "sha256": done.sha256,
+        written = writer.finish()
+    if written:
+        shards.write_metadata(folder, written, frame_shape=settings.frame_shape, store=data.store)
+    starts = np.cumsum([0] + [shard.records for shard in written])
+    times_N = np.zeros(starts[-1])
+    videos = {}
+    for job, event in sorted(done.items()):
+        shard, position = places[job]
+        first, count = int(starts[shard]) + position, len(event.times)
+        times_N[first : first + count] = event.times
+        videos[index.videos[job].path] = {
+            "sha256": event.sha256,
             "first_record": first,
-            "num_frames": len(done.times),
-            "fps": done.fps,
-            "size": done.size,
-            "damage": damage(len(done.times), done.claimed),
+            "num_frames": count,
+            "fps": event.fps,
+            "size": event.size,
+            "damage": damage(count, event.claimed),
         }
-    if finished:
-        shards.write_metadata(folder, finished, frame_shape=settings.frame_shape, store=data.store)
     np.save(folder / TIMES, times_N)
     write_ledger(bad, folder / LEDGER)
     sidecar = {
-        "format": FORMAT,
         "frame_shape": settings.frame_shape,
         "store": data.store,
-        "shards": {shard.path.name: shard.records for shard in finished},
-        "bytes": {shard.path.name: shard.path.stat().st_size for shard in finished},
-        "videos": entries,
+        "decode_timeout": data.decode_timeout,
+        "shards": {shard.path.name: shard.records for shard in written},
+        "bytes": {shard.path.name: shard.path.stat().st_size for shard in written},
+        "videos": videos,
         "bad": bad,
     }
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
@@ -247,10 +247,13 @@ def damage(num_frames: int, claimed: int) -> str:
     return ""
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a prepared folder is there with all its bytes."""
+def is_whole(folder: Path, decode_timeout: float) -> bool:
+    """Whether a prepared folder is there with all its bytes, and no video hung that is given more time now."""
     try:
         sidecar = json.loads((folder / FACTS).read_text())
+        hung = any(decoding.HUNG in reason for reason in sidecar["bad"].values())
+        if hung and decode_timeout > sidecar["decode_timeout"]:
+            return False
         sizes = sidecar["bytes"].items()
         return all((folder / name).stat().st_size == size for name, size in sizes)
     except (OSError, ValueError, KeyError):
@@ -260,7 +263,7 @@ def is_whole(folder: Path) -> bool:
 def load(folder: Path, index: Index) -> Prepared:
     """Reads the facts of a prepared folder for the videos of an index."""
     sidecar = json.loads((folder / FACTS).read_text())
-    times = np.load(folder / TIMES)
+    times = np.asarray(np.load(folder / TIMES, mmap_mode="r"))
     facts = {}
     for path, entry in sidecar["videos"].items():
         first, count = entry["first_record"], entry["num_frames"]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from ml_collections import ConfigDict
 from rich import progress as bars
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +25,11 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
+
+
+def make_console(*, quiet: bool = False) -> Console:
+    """Standard error, where nothing is wrapped or taken for markup."""
+    return Console(stderr=True, quiet=quiet, soft_wrap=True, markup=False, highlight=False)
 
 
 class Progress:
@@ -83,13 +87,14 @@ def report(prepared: Prepared, data: ConfigDict) -> RenderableType:
     """Counts a class and a split, lengths, sizes, rates, short and bad videos, duplicates across splits, notes."""
     index = prepared.index
     good = [video for video in index.videos if video.path in prepared.facts]
-    table = Table(title=escape(f"{index.root}, protocol {index.protocol}"), title_justify="left")
+    title = Text(printable(f"{index.root}, protocol {index.protocol}"))
+    table = Table(title=title, title_justify="left")
     table.add_column("class")
     for split in SPLITS:
         table.add_column(split, justify="right")
     counts = Counter((video.label, video.split) for video in good)
     for label in index.classes:
-        table.add_row(escape(label), *(str(counts[label, split]) for split in SPLITS))
+        table.add_row(Text(printable(label)), *(str(counts[label, split]) for split in SPLITS))
     table.add_section()
     table.add_row("all", *(str(sum(v.split == split for v in good)) for split in SPLITS))
     lines = [*describe(prepared, data), *(f"note: {note}" for note in index.notes)]

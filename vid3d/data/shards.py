@@ -112,10 +112,6 @@ class ShardWriter:
             shard.path = shard.path.rename(self.folder / name)
         return self.shards
 
-    def first_records(self) -> np.ndarray:
-        """The number of the first record of each shard, int64."""
-        return np.cumsum([0] + [shard.records for shard in self.shards])[:-1]
-
 
 @contextlib.contextmanager
 def as_os_error() -> Iterator[None]:

@@ -26,11 +26,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from vid3d.config import UserError
 from vid3d.data import cache
-from vid3d.data.report import Progress
+from vid3d.data.report import Progress, make_console
 
 VERSION = 3  # of the pictures; a change draws them again
 GROUP_PATTERN = r"_(g\d+)_"
@@ -88,10 +87,9 @@ def write_all(folder: Path, settings: ConfigDict, seed: int) -> None:
     for label in LABELS:
         (folder / label).mkdir()
     groups = range(1, settings.groups + 1)
-    console = Console(stderr=True, soft_wrap=True)
     total = settings.groups * settings.videos_per_group * len(LABELS)
     with (
-        Progress(total, console, doing="drawing") as progress,
+        Progress(total, make_console(), doing="drawing") as progress,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         for count in pool.map(lambda group: write_group(folder, settings, seed, group), groups):

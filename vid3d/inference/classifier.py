@@ -282,7 +282,7 @@ class Classifier:
             clip_indices(stored_N, data, sampling=sampling, position=position)
             for position in view_positions(views)
         ]
-        seconds = float(times_N[-1]) + frame_interval(times_N)
+        seconds = round(float(times_N[-1]) + frame_interval(times_N), 6)
         bounds: list[float] = []
         window = window_of(data, self.window_seconds)
         tiles = window.tiles(times_N)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -117,7 +118,8 @@ def live(
     """
     with contextlib.ExitStack() as stack:
         reader = open_source(source)
-        stack.callback(reader.close)
+        # A camera runs while the network is loaded, so that the first label is not about old frames.
+        camera = stack.enter_context(Camera(reader) if reader.is_camera else reader)
         sink: Sink | None = None
         if output:
             fps = reader.fps or frames.DEFAULT_FPS
@@ -135,7 +137,7 @@ def live(
         every = classifier.config.live.every
         with until_interrupted():
             if reader.is_camera:
-                label_camera(reader, stream, display, every=every, seconds=seconds)
+                label_camera(camera, stream, display, every=every, seconds=seconds)
             else:
                 every = every or classifier.config.data.frame_step
                 label_file(reader, stream, display, every=every)
@@ -165,12 +167,14 @@ def label_file(reader: frames.Source, stream: Stream, display: Display, *, every
 
 
 def label_camera(
-    reader: frames.Source, stream: Stream, display: Display, *, every: int, seconds: float
+    camera: Camera, stream: Stream, display: Display, *, every: int, seconds: float
 ) -> None:
     """Shows the newest frame with the newest label until the display is closed, or for so many seconds."""
-    with Camera(reader, stream) as camera, Labeller(camera, stream, display, every=every) as labels:
+    camera.stream = stream
+    end = camera.clock() + seconds if seconds else math.inf
+    with Labeller(camera, stream, display, every=every) as labels:
         newest = camera.newest
-        while not seconds or camera.clock() < seconds:
+        while camera.clock() < end:
             newest = camera.wait(after=newest.number, timeout=0.05) or newest
             labels.check()
             if not display.frame(newest.frame_HWC, newest.seconds, labels.newest, lost=camera.lost):
@@ -210,7 +214,7 @@ class Worker:
         except BaseException as error:
             self._error = error
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -220,21 +224,23 @@ class Worker:
 
 
 class Camera(Worker):
-    """Takes the frames of a camera as they come, puts them into the stream and remembers the newest.
+    """Takes the frames of a camera as they come, gives them to a stream and remembers the newest.
 
     Attributes:
+        stream: who gets the frames; None until somebody wants them.
         newest: the newest frame.
         lost: the camera gives no frames and is being opened again.
     """
 
-    def __init__(self, reader: frames.Source, stream: Stream):
+    def __init__(self, reader: frames.Source):
         """Takes the first frame.
 
         Raises:
             UserError: there is none.
         """
         super().__init__()
-        self.reader, self.stream = reader, stream
+        self.reader = reader
+        self.stream: Stream | None = None
         self.lost = False
         self._came = threading.Condition()
         self._began = time.perf_counter()
@@ -266,7 +272,8 @@ class Camera(Worker):
                 continue
             if not self.lost:
                 self.lost = True
-                self.stream.clear()
+                if self.stream:
+                    self.stream.clear()
                 print(f"{self.reader.name}: no signal, opening it again", file=sys.stderr)
             self.reader.close()
             self.ended.wait(pause)
@@ -277,7 +284,7 @@ class Camera(Worker):
 
     def _take(self, frame_HWC: np.ndarray) -> None:
         seconds = self.clock()
-        full = self.stream.add(frame_HWC, seconds)
+        full = self.stream is not None and self.stream.add(frame_HWC, seconds)
         with self._came:
             self.newest = Taken(self.newest.number + 1, frame_HWC, seconds, full)
             self._came.notify_all()
@@ -334,7 +341,7 @@ class Recording:
                 self._begin = self._last = seconds
             self._begin += max(seconds - self._last - LONGEST_GAP, 0)
             self._last = seconds
-            due = int((seconds - self._begin) * self.writer.fps) + 1
+            due = int((seconds - self._begin) * self.writer.fps + 1e-6) + 1
             copies = due - self.writer.num_frames
         for _ in range(copies):
             self.writer.write(frame_HWC)

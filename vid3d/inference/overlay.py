@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from vid3d.config import UserError
+from vid3d.data import frames
 
 TITLE = "vid3d"
 ESCAPE = 27
@@ -21,6 +22,7 @@ NO_WINDOW = "no display to open a window on: use --output=annotated.mp4 for a vi
 LARGEST_WINDOW = (720, 1280)  # pixels, height and width; larger frames are shown smaller
 SUFFIXES = (".mp4", ".mov", ".mkv", ".avi")  # containers that hold MPEG-4 (mp4v)
 SMALLEST = 240  # pixels; the text cannot be read on a smaller frame
+LARGEST = 4096  # pixels that no frame is enlarged beyond
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE, GRAY = (255, 255, 255), (170, 170, 170)
 SURE, UNSURE = (64, 200, 120), (235, 170, 60)  # colours of the probability line, RGB
@@ -43,10 +45,11 @@ def draw(
     Returns:
         uint8 RGB, contiguous.
     """
-    zoom = -(-SMALLEST // min(frame_HWC.shape[:2]))
+    smaller, larger = sorted(frame_HWC.shape[:2])
+    zoom = max(min(-(-SMALLEST // smaller), LARGEST // larger), 1)
     canvas = frame_HWC.copy() if zoom == 1 else frame_HWC.repeat(zoom, axis=0).repeat(zoom, axis=1)
     height, width = canvas.shape[:2]
-    bar = max(26, round(0.075 * min(height, width)))
+    bar = min(max(26, round(0.075 * min(height, width))), height)
     margin = bar // 4
     top = height - bar
     canvas[top:] = canvas[top:] // 4  # darkened: white text reads on any scene
@@ -58,18 +61,18 @@ def draw(
 
     right = width - margin
     if note:
-        right -= write(canvas, note, right=right, top=top, bar=bar, share=0.38, colour=GRAY)
+        right -= put(canvas, note, right=right, top=top, bar=bar, share=0.38, colour=GRAY)
         right -= margin
     if probability is not None:
         percent = f"{100 * probability:.0f}%"
-        right -= write(canvas, percent, right=right, top=top, bar=bar, share=0.5, colour=WHITE)
+        right -= put(canvas, percent, right=right, top=top, bar=bar, share=0.5, colour=WHITE)
         right -= margin
     text = shorten(ascii_text(label), right - margin, bar)
-    write(canvas, text, left=margin, top=top, bar=bar, share=0.5, colour=WHITE)
+    put(canvas, text, left=margin, top=top, bar=bar, share=0.5, colour=WHITE)
     return canvas
 
 
-def write(
+def put(
     canvas: np.ndarray,
     text: str,
     *,
@@ -137,7 +140,7 @@ class VideoWriter:
         # MPEG-4 keeps the rate as a fraction with 16 bits below.
         self.fps = round(fps, 3) if fps <= 60 else float(round(fps))
         self.num_frames = 0
-        self._size: tuple[int, int] | None = None
+        self._size = (0, 0)  # height and width of the first frame
         self._writer: cv2.VideoWriter | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,22 +158,11 @@ class VideoWriter:
             UserError: no video of this size can be written here.
         """
         if self._writer is None:
-            height, width = frame_HWC.shape[:2]
-            self._size = (width - width % 2, height - height % 2)  # MPEG-4 stores pairs of pixels
-            fourcc = cv2.VideoWriter_fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self.part), fourcc, self.fps, self._size)
-            if not self._writer.isOpened():
-                raise UserError(
-                    f"cannot write {self.path}: no encoder for {width}x{height} at {self.fps:g} frames a second"
-                )
-        width, height = self._size
-        if (
-            frame_HWC.shape[0] - height > 1
-            or frame_HWC.shape[1] - width > 1
-            or min(frame_HWC.shape[0] - height, frame_HWC.shape[1] - width) < 0
-        ):
-            frame_HWC = cv2.resize(frame_HWC, self._size, interpolation=cv2.INTER_AREA)
-        frame_HWC = frame_HWC[:height, :width]
+            self._writer = self._open(*frame_HWC.shape[:2])
+        if frame_HWC.shape[:2] != self._size:
+            frame_HWC = cv2.resize(frame_HWC, self._size[::-1], interpolation=cv2.INTER_AREA)
+        height, width = self._size
+        frame_HWC = frame_HWC[: height - height % 2, : width - width % 2]
         self._writer.write(cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2BGR))
         self.num_frames += 1
 
@@ -184,15 +176,26 @@ class VideoWriter:
             self.part.unlink(missing_ok=True)
             return
         self._writer.release()
-        written = cv2.VideoCapture(
-            str(self.part)
-        )  # a full disk shows only here: the index comes last
-        whole = written.get(cv2.CAP_PROP_FRAME_COUNT) >= self.num_frames
-        written.release()
+        try:
+            # A full disk shows only here. The last frame may have been written, but not counted, before an interruption.
+            whole = frames.Reader(self.part).claimed >= self.num_frames
+        except frames.VideoError:
+            whole = False
         if not whole:
             self.part.unlink(missing_ok=True)
             raise UserError(f"cannot write {self.path}: the file is not whole; is the disk full?")
         os.replace(self.part, self.path)
+
+    def _open(self, height: int, width: int) -> cv2.VideoWriter:
+        self._size = (height, width)
+        even = (width - width % 2, height - height % 2)  # MPEG-4 stores colour for pairs of pixels
+        code = cv2.VideoWriter_fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(self.part), code, self.fps, even)
+        if not writer.isOpened():
+            raise UserError(
+                f"cannot write {self.path}: no encoder for {width}x{height} pixels at {self.fps:g} frames a second"
+            )
+        return writer
 
     def __enter__(self) -> VideoWriter:
         return self

@@ -57,17 +57,19 @@ class Progress:
 
 def check_sums(step: int, sums: dict[str, Any], *, params: Any, videos: list[str]) -> None:
     """Raises a BadNumberError that names the step, what is not finite and the videos of the batch."""
-    largest_L = np.asarray(sums["largest_L"])
-    if math.isfinite(sums["loss"]) and np.isfinite(largest_L).all():
-        return
     culprits = [] if math.isfinite(sums["loss"]) else ["the loss"]
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    bad = [path for path, largest in zip(paths, largest_L, strict=True) if not np.isfinite(largest)]
-    if bad:
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        culprits.append(f"the gradient of {bad[0]}{more}")
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    for what in ("gradient", "params"):
+        finite_L = np.asarray(sums[f"finite_{what}_L"])
+        bad = [name for name, finite in zip(names, finite_L, strict=True) if not finite]
+        if bad:
+            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            kind = "the gradient of " if what == "gradient" else "the new value of "
+            culprits.append(f"{kind}{bad[0]}{more}")
+    if not culprits:
+        return
     raise BadNumberError(
-        f"step {step}: {' and '.join(culprits)} is not finite; the videos were "
+        f"step {step}: {', '.join(culprits)} is not finite; the videos were "
         f"{', '.join(videos)}. The last checkpoint is whole: a lower optim.learning_rate or an "
         "optim.clip_norm, with a new workdir, usually helps"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +35,8 @@ def build_train_step(
     so that no random state has to be saved.
 
     Returns:
-        A function whose sums are: `loss`, `correct` and `count` over the global batch, and `largest_L`, the
-        largest magnitude in each leaf of the gradient, which is not finite exactly where the leaf is not.
+        A function whose sums are: `loss`, `correct` and `count` over the global batch, and `finite_gradient_L` and
+        `finite_params_L`, whether each leaf of the gradient and of the new parameters is free of NaN and infinity.
     """
 
     def train_step(state, batch):
@@ -65,22 +66,29 @@ def build_train_step(
         gradient = jax.lax.psum(gradient, axis_name)
         batch_stats = jax.lax.pmean(batch_stats, axis_name)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
         correct = ((jnp.argmax(logits_BK, -1) == labels_B) * mask_B).sum()
         sums = {
             "loss": jax.lax.psum(loss, axis_name) * count,
             "correct": jax.lax.psum(correct, axis_name),
             "count": count,
-            "largest_L": jnp.stack([jnp.abs(g).max() for g in jax.tree.leaves(gradient)]),
+            "finite_gradient_L": all_finite(gradient),
+            "finite_params_L": all_finite(params),
         }
         state = TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
         return state, sums
 
     return train_step
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Whether each leaf is free of NaN and infinity, bool [L]. (A maximum would not do: XLA's may drop a NaN.)"""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
 
 
 def augmentation_keys(seed: int, epoch: int | jax.Array, index_B: jax.Array) -> jax.Array:
