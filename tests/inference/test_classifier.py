@@ -18,7 +18,8 @@ from vid3d import models
 from vid3d.config import UserError
 from vid3d.data import clips, frames, index
 from vid3d.data.augment import normalise
-from vid3d.inference.classifier import Classifier, Prediction
+from vid3d.inference.classifier import Classifier
+from vid3d.inference.prediction import Prediction
 from vid3d.inference.windows import gather, window_of
 
 CLASSES = ["red", "green", "blue"]

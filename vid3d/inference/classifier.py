@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,45 +20,15 @@ from vid3d.config import UserError, from_json
 from vid3d.data import frames
 from vid3d.data.augment import normalise
 from vid3d.data.clips import clip_indices, evaluation_sampling, frame_interval, view_positions
+from vid3d.inference.prediction import Prediction, Segment
 from vid3d.inference.stream import Stream, fit
 from vid3d.inference.windows import gather, window_of
 
 UNKNOWN = "unknown"
 BATCH_SIZE = 8  # clips
 LONG = 1.5  # training videos: what is longer gets a time line
-HELD_BYTES = (
-    256 * 2**20
-)  # fitted frames of one file that are kept; a longer file is decoded twice instead
-
-
-class Segment(NamedTuple):
-    """A stretch of a video with one label; its probability is the mean over the windows in it."""
-
-    start: float  # seconds
-    end: float
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one video, or for one window of a stream.
-
-    Attributes:
-        label: the most probable class; in a stream "unknown" where its probability is below the threshold.
-        probability: of the most probable class.
-        probabilities: class -> probability, in the order of the classes.
-        segments: the time line; a single segment unless the video is longer than a window and than the training videos.
-        num_frames: frames of the video or the window.
-        seconds: their duration.
-    """
-
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-    segments: tuple[Segment, ...]
-    num_frames: int
-    seconds: float
+# Fitted frames of one file that are kept; a longer file is decoded twice instead.
+HELD_BYTES = 256 * 2**20
 
 
 @dataclass

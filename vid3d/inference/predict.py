@@ -18,7 +18,8 @@ from vid3d.config import UserError
 from vid3d.data import frames
 from vid3d.data.listings import VIDEO_SUFFIXES, walk
 from vid3d.inference import overlay
-from vid3d.inference.classifier import Classifier, Prediction
+from vid3d.inference.classifier import Classifier
+from vid3d.inference.prediction import Prediction
 
 LISTED = 12  # segments of one video in the table; JSON and CSV have all
 

@@ -16,7 +16,8 @@ from vid3d.data.clips import clip_indices
 from vid3d.inference.windows import window_of
 
 if TYPE_CHECKING:
-    from vid3d.inference.classifier import Classifier, Prediction
+    from vid3d.inference.classifier import Classifier
+    from vid3d.inference.prediction import Prediction
 
 
 class Stream:

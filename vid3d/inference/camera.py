@@ -1,0 +1,127 @@
+"""A camera that runs on a clock of its own: a thread takes its frames, the newest wins, a lost one is opened again."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from vid3d.config import UserError
+from vid3d.data import frames
+from vid3d.inference.stream import Stream
+
+FIRST_PAUSE = 0.5  # seconds until a lost camera is opened again; doubled each time it fails
+LONGEST_PAUSE = 8.0
+
+
+class Taken(NamedTuple):
+    """A frame of a camera."""
+
+    number: int
+    frame_HWC: np.ndarray
+    seconds: float  # on the camera's clock
+    full: bool  # whether the stream's window is full with it
+
+
+class Worker:
+    """A thread that lives as long as a `with` block; what goes wrong in it is raised by `check`."""
+
+    def __init__(self):
+        """Starts nothing yet."""
+        self.ended = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._guard, name=type(self).__name__, daemon=True)
+
+    def run(self) -> None:
+        """The work; returns soon after `ended` is set."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raises what ended the thread."""
+        if self._error:
+            raise self._error
+
+    def _guard(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            self._error = error
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self._thread.join(timeout=5)  # a camera that hangs in its driver does not keep the program
+
+
+class Camera(Worker):
+    """Takes the frames of a camera as they come, gives them to a stream and remembers the newest.
+
+    Attributes:
+        stream: who gets the frames; None until somebody wants them.
+        newest: the newest frame.
+        lost: the camera gives no frames and is being opened again.
+    """
+
+    def __init__(self, reader: frames.Source):
+        """Takes the first frame.
+
+        Raises:
+            UserError: there is none.
+        """
+        super().__init__()
+        self.reader = reader
+        self.stream: Stream | None = None
+        self.lost = False
+        self._came = threading.Condition()
+        self._began = time.perf_counter()
+        self.newest = Taken(-1, np.zeros((0, 0, 3), np.uint8), 0.0, False)
+        first = reader.read()
+        if first is None:
+            raise UserError(f"{reader.name}: it is open, but gives no frames")
+        self._take(first[0])
+
+    def clock(self) -> float:
+        """Seconds since the camera was opened for the first time."""
+        return time.perf_counter() - self._began
+
+    def wait(self, *, after: int, timeout: float) -> Taken | None:
+        """The newest frame, once its number is above `after`; None if that takes more than `timeout` seconds."""
+        with self._came:
+            came = self._came.wait_for(lambda: self.newest.number > after, timeout)
+            return self.newest if came else None
+
+    def run(self) -> None:
+        pause = FIRST_PAUSE
+        while not self.ended.is_set():
+            if item := self.reader.read():
+                pause = FIRST_PAUSE
+                if self.lost:
+                    self.lost = False
+                    print(f"{self.reader.name}: back", file=sys.stderr)
+                self._take(item[0])
+                continue
+            if not self.lost:
+                self.lost = True
+                if self.stream:
+                    self.stream.clear()
+                print(f"{self.reader.name}: no signal, opening it again", file=sys.stderr)
+            self.reader.close()
+            self.ended.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            with contextlib.suppress(frames.VideoError):
+                self.reader = frames.Source(self.reader.name)
+        self.reader.close()
+
+    def _take(self, frame_HWC: np.ndarray) -> None:
+        seconds = self.clock()
+        full = self.stream is not None and self.stream.add(frame_HWC, seconds)
+        with self._came:
+            self.newest = Taken(self.newest.number + 1, frame_HWC, seconds, full)
+            self._came.notify_all()
