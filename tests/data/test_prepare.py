@@ -18,8 +18,8 @@ import pytest
 from filelock import FileLock
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError
-from vid3d.data import cache, disk, frames, index, prepare, shards
+from vid3d.config import UserError, cache_folder
+from vid3d.data import disk, frames, index, prepare, shards
 from vid3d.data.report import printable
 
 PREPARE = """
@@ -264,9 +264,9 @@ class TestCache:
         with settings.unlocked():
             settings.data.cache_dir = ""
         monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-        assert cache.cache_root(settings.data) == Path("/somewhere/vid3d")
+        assert cache_folder(settings.data.cache_dir) == Path("/somewhere/vid3d")
         monkeypatch.delenv("XDG_CACHE_HOME")
-        assert cache.cache_root(settings.data) == Path.home() / ".cache" / "vid3d"
+        assert cache_folder(settings.data.cache_dir) == Path.home() / ".cache" / "vid3d"
 
 
 class TestBadVideos:

@@ -11,21 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from ml_collections import ConfigDict
 
 from vid3d.config import UserError
 
 INCOMPLETE = "incomplete."
 STALLED_SECONDS = 900.0
 DISK_ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-
-
-def cache_root(data: ConfigDict) -> Path:
-    """The folder of everything that can be made again: `data.cache_dir`, or vid3d/ in the user's cache folder."""
-    if data.cache_dir:
-        return Path(data.cache_dir).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().absolute() / "vid3d"
 
 
 def make_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,7 +124,7 @@ def list_videos(data: ConfigDict, seed: int) -> Listing:
         return builders.listing(data)
     if not data.root:
         raise UserError("data.root is empty: set --config.data.root to the folder of the videos")
-    root = Path(data.root).expanduser().absolute()
+    root = Path(os.path.abspath(Path(data.root).expanduser()))
     if not root.exists():
         raise UserError(f"data.root={data.root}: there is no such folder or file")
     source = data.source

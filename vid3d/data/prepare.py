@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from vid3d.config import UserError
+from vid3d.config import UserError, cache_folder
 from vid3d.data import builders, cache, decoding, disk, shards
 from vid3d.data.decoding import Again, Done, Failed, Frames
 from vid3d.data.frames import DECODER, stored_size
@@ -104,7 +104,7 @@ def prepare(
     """
     data = config.data
     index = index or find(data, config.seed)
-    folder = cache.cache_root(data) / f"frames-{key(index, data)}"
+    folder = cache_folder(data.cache_dir) / f"frames-{key(index, data)}"
     console = make_console(quiet=quiet)
     is_new = cache.make_once(
         folder,
@@ -133,7 +133,7 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
         UserError: there is nothing to look at, or the folder cannot be written.
     """
     prepared = prepare(config, strict=False)
-    folder = Path(output).absolute() if output else cache.cache_root(config.data)
+    folder = Path(output).absolute() if output else cache_folder(config.data.cache_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_manifest(prepared, folder / "manifest.csv")

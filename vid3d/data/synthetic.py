@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError
+from vid3d.config import UserError, cache_folder
 from vid3d.data import cache
 from vid3d.data.report import Progress, make_console
 
@@ -77,7 +77,7 @@ def write(data: ConfigDict, seed: int) -> Path:
         raise UserError(f"data.synthetic.size={settings.size} has to be even and at least 32")
     asked = repr((VERSION, seed, sorted(settings.to_dict().items())))
     name = hashlib.sha256(asked.encode()).hexdigest()[:16]
-    folder = cache.cache_root(data) / f"synthetic-{name}"
+    folder = cache_folder(data.cache_dir) / f"synthetic-{name}"
     cache.make_once(folder, lambda empty: write_all(empty, settings, seed))
     return folder
 

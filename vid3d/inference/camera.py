@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import sys
 import threading
@@ -27,7 +28,7 @@ class Taken(NamedTuple):
     full: bool  # whether the stream's window is full with it
 
 
-class Worker:
+class Worker(abc.ABC):
     """A thread that lives as long as a `with` block; what goes wrong in it is raised by `check`."""
 
     def __init__(self):
@@ -36,9 +37,9 @@ class Worker:
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._guard, name=type(self).__name__, daemon=True)
 
+    @abc.abstractmethod
     def run(self) -> None:
         """The work; returns soon after `ended` is set."""
-        raise NotImplementedError
 
     def check(self) -> None:
         """Raises what ended the thread."""

@@ -147,7 +147,8 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
             if unsettled:
                 settle(*unsettled)
             unsettled = step, sums, batch["index_B"]
-            recorder.show(step, **progress.averages())
+            if progress.count:
+                recorder.show(step, **progress.averages())
 
             evaluating = step % eval_every == 0 or step == last_step
             stopping = parallel.agree_to_stop(step, stop.requested)
