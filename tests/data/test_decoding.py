@@ -95,6 +95,23 @@ def test_bad_videos_are_named_with_their_reasons_among_good_ones(video, tmp_path
     assert all(isinstance(ends[job], Done) for job in (0, 4, 5, 6))
 
 
+def test_files_with_flipped_bytes_give_frames_or_reasons(video, tmp_path):
+    paths = []
+    for suffix in (".avi", ".mp4", ".mkv"):
+        whole = np.frombuffer(video(tmp_path / f"whole{suffix}", 10).read_bytes(), np.uint8)
+        for seed in range(100):
+            rng = np.random.default_rng(seed)
+            spoilt = whole.copy()
+            places = rng.integers(0, len(whole), 1 + seed // 4)
+            spoilt[places] = rng.integers(0, 256, len(places))
+            paths.append(tmp_path / f"{seed}{suffix}")
+            paths[-1].write_bytes(spoilt)
+    _, ends, _ = collect(paths, timeout=5.0)
+    assert len(ends) == len(paths)
+    assert all(isinstance(end, Done) or end.reason for end in ends.values())
+    assert sum(isinstance(end, Done) for end in ends.values()) > 100
+
+
 @pytest.mark.parametrize(
     ("blow", "reason"),
     [
