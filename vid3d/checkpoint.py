@@ -273,7 +273,8 @@ def remove_interrupted(folder: Path) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Writes a file so that it is there whole or not at all."""
     temporary = path.with_name(path.name + ".incomplete")
-    with temporary.open("w") as file:
+    # A file name that is no valid text comes back out as the bytes that it was.
+    with temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -2,8 +2,8 @@
 
 The library's gradient of max pooling searches every window again (select-and-scatter). Here the forward pass keeps
 the index of the winner, one byte an output, and the backward pass is a comparison: an input receives the gradient of
-the windows it won. Of equal values the first in the order t, h, w wins, as in the library. What a NaN
-becomes is up to XLA's maximum, which drops it on the CPU.
+the windows it won. Of equal values the first in the order t, h, w wins, as in the library. A NaN is the
+maximum of its window (of the library's pooling only on GPU and TPU: XLA's drops it on the CPU).
 """
 
 from __future__ import annotations
