@@ -85,6 +85,7 @@ def test_overrides_take_the_type_of_the_default(key, text, value):
         (("train.epochs", "0"), "at least 1"),
         (("optim.learning_rate", "nan"), "expected a number"),
         (("data.std", "0"), "above 0"),
+        (("data.mean", "0.4,0.5"), "length 2, expected 1 or 3"),
     ],
 )
 def test_a_wrong_override_is_one_clear_line(tmp_path, override, words):
@@ -113,6 +114,12 @@ def test_an_error_in_a_config_file_names_its_line(tmp_path, body, words):
 def test_a_missing_config_file_suggests_the_near_one():
     with pytest.raises(UserError, match=r"did you mean 'demo\.py'"):
         configs.load("configs/dem.py")
+
+
+def test_three_means_for_one_channel_are_refused(tmp_path):
+    spec = write(tmp_path, "    c.data.color = 'gray'\n    return c\n")
+    with pytest.raises(UserError, match="1 channels"):
+        configs.load(spec, [("data.mean", "0.4,0.4,0.4")])
 
 
 def test_an_unknown_preset_is_named():

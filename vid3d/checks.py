@@ -108,6 +108,13 @@ def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
             f"config.data.stored_size={values['data.stored_size']} is smaller than data.size="
             f"{values['data.size']}: videos are stored at least as large as the network sees them"
         )
+    channels = 1 if values["data.color"] == "gray" else 3
+    for key in ("data.mean", "data.std"):
+        if len(values[key]) not in (1, channels):
+            raise UserError(
+                f"config.{key}={values[key]!r} has {len(values[key])} numbers, "
+                f"data.color={values['data.color']!r} has {channels} channels"
+            )
     if min(values["data.std"]) <= 0:
         raise UserError(f"config.data.std={values['data.std']} has to be above 0")
     for key in ("checkpoint.every", "eval.every"):

@@ -18,8 +18,11 @@ def use_cache() -> None:
     JAX writes an entry in place, warns at each start of one it cannot read, and never writes it anew.
     """
     folder = cache_folder() / "compiled"
-    folder.mkdir(parents=True, exist_ok=True)
-    drop_torn_entries(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        drop_torn_entries(folder)
+    except OSError:
+        return  # nowhere to keep anything: compile each time
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

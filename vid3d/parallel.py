@@ -56,11 +56,6 @@ def host() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-def num_devices() -> int:
-    """Devices of all hosts together."""
-    return jax.device_count()
-
-
 def describe() -> str:
     """The devices in words: "1 cpu device", "16 tpu devices on 4 hosts"."""
     n, hosts = jax.device_count(), jax.process_count()

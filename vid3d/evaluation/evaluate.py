@@ -121,7 +121,7 @@ def evaluate(
     classes = tuple(meta["classes"])
     if data:
         index = other_set(config, data, classes)
-        folder_name = f"{Path(data).stem or 'data'}-{name}"
+        folder_name = f"data-{Path(data).stem}-{name}"
         split = "test"
     else:
         index = data_index.find(config.data, config.seed)

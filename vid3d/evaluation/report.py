@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def show(figures: dict[str, Any], folder: Path) -> None:
@@ -17,7 +18,7 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         column.justify = "right"
     for name, row in figures["per_class"].items():
         cells = (f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
-        table.add_row(name, *cells, str(row["count"]))
+        table.add_row(Text(name), *cells, str(row["count"]))
     console.print(table)
     low, high = figures["interval"]
     top5 = figures["top5_accuracy"]

@@ -121,6 +121,12 @@ def live(
         camera = stack.enter_context(Camera(reader) if reader.is_camera else reader)
         sink: Sink | None = None
         if output:
+            if (
+                Path(output).exists()
+                and Path(str(source)).exists()
+                and Path(output).samefile(source)
+            ):
+                raise UserError(f"--output={output} would overwrite the source: give another file")
             fps = reader.fps or frames.DEFAULT_FPS
             writer = stack.enter_context(overlay.VideoWriter(output, fps=fps))
             sink = Recording(writer, paced=reader.is_camera)

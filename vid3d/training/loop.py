@@ -165,7 +165,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
                 if not np.isfinite(scores["loss"]):
                     raise BadNumberError(f"step {step}: the validation loss is not finite")
                 improved = progress.evaluated(scores)
-                rate = float(schedule(step // config.optim.accumulate))
+                rate = float(schedule((step - 1) // config.optim.accumulate))
                 recorder.row(step, train_scores, scores, learning_rate=rate, improved=improved)
                 matrix = metrics.confusion_matrix(
                     predictions.labels_N, predictions.probabilities_NK.argmax(1), len(classes)
