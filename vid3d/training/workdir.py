@@ -36,7 +36,7 @@ def lock(workdir: Path) -> filelock.FileLock:
 def claim(workdir: Path, config: ConfigDict) -> None:
     """Writes config.json, or checks that the one that is there asks for the same result.
 
-    A constant learning rate allows more epochs than before.
+    A constant learning rate allows more epochs than before; before the first checkpoint everything may change.
 
     Raises:
         UserError: the workdir belongs to another config (the fields that differ are named) or is something else.
@@ -47,7 +47,7 @@ def claim(workdir: Path, config: ConfigDict) -> None:
         changed = configs.differences(before, config)
         if config.optim.schedule == "constant" and config.train.epochs > before.train.epochs:
             changed = [line for line in changed if not line.startswith("train.epochs:")]
-        if changed:
+        if changed and checkpoint.steps(workdir):
             raise UserError(
                 f"{workdir} was trained with another config ({'; '.join(changed)}): "
                 "take another --workdir, or the same values"
@@ -61,6 +61,10 @@ def is_finished(workdir: Path, config: ConfigDict) -> bool:
     """Whether the newest checkpoint is the last one that this config asks for; reads no video."""
     found = checkpoint.steps(workdir)
     if not found:
+        return False
+    try:
+        checkpoint.verify(workdir, found[-1])
+    except checkpoint.DamagedError:
         return False
     meta = checkpoint.read_meta(workdir, found[-1])
     return bool(meta["finished"]) and meta["config"]["train"]["epochs"] == config.train.epochs
