@@ -61,7 +61,7 @@ def transform(outputs: int, taps: int) -> Transform:
         g[n] = point ** np.arange(taps) / np.prod(point - others)
         b_t[n, :-1] = np.poly(others)[::-1]
     a[-1, -1] = g[-1, -1] = 1
-    b_t[-1] = np.poly(points)[::-1]
+    b_t[-1] = np.atleast_1d(np.poly(points))[::-1]
     return Transform(*(matrix.astype(np.float32) for matrix in (a.T, g, b_t)))
 
 
