@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN_STAMP := .venv/.installed
 TEST_STAMP := .venv/.installed-test
 
-.PHONY: demo demo-baseline setup test
+.PHONY: demo demo-baseline setup soak test
 
 setup: $(RUN_STAMP)
 
@@ -26,6 +26,9 @@ demo: setup
 demo-baseline: setup
 	$(BIN)/vid3d train --config=configs/demo.py:baseline --workdir=runs/demo-baseline
 	$(BIN)/vid3d evaluate --workdir=runs/demo-baseline
+
+soak: setup
+	$(BIN)/python experiments/soak.py
 
 test: $(TEST_STAMP)
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
 
 TINY = (
     "--config=configs/demo.py:smoke",
@@ -226,15 +229,18 @@ def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path,
     assert done.returncode == 2 and "write ./-dash.mp4" in done.stderr
 
 
-def test_killed_in_the_middle_the_next_call_ends_as_if_nothing_had_been(unbroken, tmp_path, run):
-    workdir = tmp_path / "run"
-    process = start("train", *TINY, f"--workdir={workdir}")
-    wait_until(process, lambda: len(checkpoint.steps(workdir)) > 1)
-    process.kill()
-    process.communicate()
-    assert checkpoint.resolve(workdir, "latest") > 0
-    run("train", *TINY, f"--workdir={workdir}")
-    assert_same_run(workdir, unbroken)
+def test_killed_again_and_again_it_ends_as_if_nothing_had_been(cache):
+    done = subprocess.run(
+        [sys.executable, "experiments/soak.py", "--kills=5"],
+        cwd=ROOT, env=os.environ | {"XLA_FLAGS": ""}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = done.stdout.splitlines()[-1]
+    kills, resumes = (
+        int(last.split()[0]),
+        int(re.search(r"(\d+) resumes from a step above 0", last)[1]),
+    )
+    assert kills >= 4 and resumes >= 3, done.stdout
 
 
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path, run):
