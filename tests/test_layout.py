@@ -18,7 +18,13 @@ FLOORS = {
 GROUND = {"config", "checks"}  # what every room stands on
 BESIDE = {("checkpoint", "parallel")}  # rooms of the first floor that may lean on each other
 HOMES = {
-    "cv2": {"data/frames.py", "data/synthetic.py", "inference/live.py", "inference/overlay.py"},
+    "cv2": {
+        "data/frames.py",
+        "data/resize.py",
+        "data/synthetic.py",
+        "inference/live.py",
+        "inference/overlay.py",
+    },
     "orbax": {"checkpoint.py"},
     "tensorflow": {"data/prepare.py", "data/pipeline.py", "data/shards.py", "data/builders.py"},
     "tensorflow_datasets": {"data/prepare.py", "data/shards.py", "data/builders.py"},

@@ -11,6 +11,7 @@ from typing import Any
 SOURCES = ("auto", "synthetic", "folder", "ucf101", "manifest", "tfds")
 PROTOCOLS = ("auto", "random", "grouped", "official1", "official2", "official3", "manifest")
 SAMPLINGS = ("first", "center", "uniform", "random")
+RESIZES = ("squash", "short_side", "squash_bilinear", "short_side_bilinear")
 
 
 # What a tuple holds where the default does not show it, and how many where that is fixed.
@@ -67,7 +68,7 @@ def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
     choice("data.source", SOURCES)
     choice("data.protocol", PROTOCOLS)
     choice("data.sampling", SAMPLINGS)
-    choice("data.resize", ("squash", "short_side"))
+    choice("data.resize", RESIZES)
     choice("data.color", ("rgb", "gray"))
     choice("data.short", ("repeat", "loop"))
     choice("data.store", ("raw", "jpeg"))

@@ -134,6 +134,19 @@ def build_parser() -> argparse.ArgumentParser:
     live.add_argument("--output", default="", metavar="MP4", help="write this file; no window")
     live.add_argument("--json", action="store_true", help="print one JSON object a label")
 
+    imported = command("import", "make a workdir of published PyTorch weights, without training")
+    imported.add_argument("--arch", required=True, metavar="NAME", help="such as r3d_18")
+    imported.add_argument(
+        "--weights", required=True, metavar="FILE", help=".pth, .pyth or .safetensors"
+    )
+    imported.add_argument(
+        "--classes",
+        required=True,
+        metavar="kinetics400|FILE",
+        help="the class names, one a line, in the order of the logits",
+    )
+    imported.add_argument("--workdir", required=True, metavar="DIR", help="a new folder")
+
     prepare = command("prepare", "decode the videos into the cache (train does it by itself)")
     takes_config(prepare)
 
@@ -222,6 +235,16 @@ def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     )
 
 
+def import_weights(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from vid3d.training.transfer import import_weights
+
+    for line in import_weights(
+        options.arch, options.weights, classes=options.classes, workdir=options.workdir
+    ):
+        print(line)
+    return 0
+
+
 def prepare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import prepare
@@ -252,6 +275,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "predict": predict,
     "live": live,
+    "import": import_weights,
     "prepare": prepare,
     "doctor": doctor,
     "summary": summary,

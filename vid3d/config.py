@@ -58,7 +58,8 @@ def default() -> ConfigDict:
     c.data.frame_step = 1  # take every n-th frame
     c.data.fps = 0.0  # above 0: sample by time, this many frames a second, instead of by frame_step
     c.data.size = 224  # the network sees size x size
-    c.data.resize = "squash"  # or "short_side": keep the shape, cut the centre
+    # or "short_side": keep the shape, cut the centre; with "_bilinear" as published weights were trained
+    c.data.resize = "squash"
     c.data.color = "rgb"  # or "gray": one channel
     c.data.sampling = "first"  # one of checks.SAMPLINGS; "random" is evaluated in the centre
     c.data.short = "repeat"  # a video shorter than the clip repeats its last frame; or "loop"
@@ -93,6 +94,8 @@ def default() -> ConfigDict:
 
     c.model = ConfigDict()
     c.model.name = "conv3d"  # or one of vid3d.models.NAMES: "r3d_18", "x3d_s", "slow_r50", ...
+    # where the training starts: a published PyTorch file (.pth, .pyth, .safetensors) or a workdir; "" is at random
+    c.model.init_from = ""
     c.model.input = "frames"  # or "difference": absolute differences of neighbouring frames; "both"
     c.model.dropout = 0.5  # before the classes
     c.model.dtype = "float32"  # of the computation; parameters are float32; or "bfloat16"
