@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from vid3d import __version__, config as configs
 from vid3d.config import UserError
+
+RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
 
 EXAMPLES = """\
 examples:
@@ -32,10 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vid3d {options.command}: error: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if options.command == "train":
+            print("vid3d train: stopped; the same command goes on from here", file=sys.stderr)
+            return RESUME_ME
         print(f"vid3d {options.command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"vid3d {options.command}: error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
 
 
@@ -57,6 +67,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str
             rest.append(argument)
         index += 1
     parser = build_parser()
+    for argument in rest:
+        if argument.startswith("-") and "--" not in rest and os.path.exists(argument):
+            parser.error(f"{argument} reads like an option: write ./{argument}")
     options = parser.parse_args(rest)
     if overrides and "takes_config" not in options:
         parser.error(f"vid3d {options.command} takes no --config.{overrides[0][0]}")
@@ -77,13 +90,14 @@ def build_parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
 
-    def takes_config(sub: argparse.ArgumentParser, *, required: bool = True) -> None:
+    def takes_config(sub: argparse.ArgumentParser, *, example: str = "") -> None:
         sub.set_defaults(takes_config=True)
-        if required:
+        if not example:
             sub.add_argument(
                 "--config", required=True, metavar="FILE[:ARG]", help="a file in configs/"
             )
-        sub.epilog = "--config.KEY=VALUE overrides a field of the config, such as --config.seed=1"
+        example = example or "--config.seed=1"
+        sub.epilog = f"--config.KEY=VALUE overrides a field of the config, such as {example}"
 
     def takes_workdir(sub: argparse.ArgumentParser, *, checkpoint: bool = True) -> None:
         sub.add_argument(
@@ -110,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = command(
         "evaluate", "test a checkpoint: accuracy, per-class figures, confusion matrix"
     )
-    takes_config(evaluate, required=False)
+    takes_config(evaluate, example="--config.data.root=DIR where the videos have moved")
     takes_workdir(evaluate)
     evaluate.add_argument("--split", default="test", choices=("test", "val", "train"))
     evaluate.add_argument("--data", default="", metavar="FOLDER|CSV", help="another set of videos")
@@ -126,7 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--output", default="", metavar="DIR", help="write annotated videos here")
 
     live = command("live", "label a camera, a stream or a file while it plays")
-    takes_config(live, required=False)
+    takes_config(live, example="--config.live.threshold=0.6; only live.* can be set")
     takes_workdir(live)
     live.add_argument(
         "--source", required=True, metavar="0|FILE|URL", help="camera number, file, URL"
@@ -152,7 +166,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     doctor = command("doctor", "check the videos and the split, without training")
     takes_config(doctor)
-    doctor.add_argument("--output", default="", metavar="DIR", help="default: the cache folder")
+    doctor.add_argument(
+        "--output", default="", metavar="DIR", help="default: a folder in data.cache_dir"
+    )
 
     summary = command("summary", "print the layers, parameters and FLOPs of a model")
     takes_config(summary)
@@ -170,6 +186,8 @@ def quiet_libraries() -> None:
 
 
 def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    # Until the loop takes the signals over there is nothing to save.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = configs.load(options.config, overrides)
     from vid3d import compilation, parallel
     from vid3d.training.loop import train

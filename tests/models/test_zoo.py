@@ -78,7 +78,7 @@ def test_pytorchvideos_preprocessing(shape, torch):
     pixels = torch.nn.functional.interpolate(
         pixels, size=scaled, mode="bilinear", align_corners=False
     )
-    top, left = (int(round((extent - size) / 2.0)) for extent in scaled)
+    top, left = (round((extent - size) / 2.0) for extent in scaled)
     expected = pixels[0, :, top : top + size, left : left + size].numpy().transpose(1, 2, 0)
     expected = (expected / 255 - 0.45) / 0.225
     np.testing.assert_allclose(prepared("x3d_s", frame), expected, atol=ROUNDING)
