@@ -99,6 +99,10 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path
     configs.validate(config)
     names = zoo.class_names(classes)
     sha256 = zoo.sha256(weights)
+    workdir = Path(workdir)
+    held = workdirs.lock(workdir)
+    if any(path.name != ".lock" for path in workdir.iterdir()):
+        raise UserError(f"{workdir} is not empty: take a new folder")
     module = models.build(config.model, len(names))
     size = config.data.size
     clips = jax.ShapeDtypeStruct((1, config.data.num_frames, size, size, 3), jnp.float32)
@@ -106,11 +110,6 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path
     filled, notes = published.load(weights, name=arch, variables=blank)
     if notes:
         raise UserError(f"{notes[0].partition(':')[0]}, and {classes} names {len(names)}")
-
-    workdir = Path(workdir)
-    held = workdirs.lock(workdir)
-    if any(path.name != ".lock" for path in workdir.iterdir()):
-        raise UserError(f"{workdir} is not empty: take a new folder")
     kinetics = names == zoo.class_names(zoo.KINETICS400)
     checkpoint.write_whole(workdir / "config.json", configs.to_json(config))
     checkpoints = checkpoint.Checkpoints(workdir)
