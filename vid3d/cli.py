@@ -170,8 +170,26 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", default="", metavar="DIR", help="default: a folder in data.cache_dir"
     )
 
-    summary = command("summary", "print the layers, parameters and FLOPs of a model")
-    takes_config(summary)
+    summary = command("summary", "print the layers, parameters and FLOPs of a model, or of all")
+    takes_config(summary, example="--config.model.dtype=bfloat16")
+    which = summary.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", metavar="FILE[:ARG]", help="a file in configs/: layer by layer")
+    which.add_argument(
+        "--all",
+        nargs="?",
+        const="",
+        metavar="NAME,NAME",
+        help="a line for each architecture, or for these",
+    )
+    summary.add_argument(
+        "--speed",
+        nargs="?",
+        type=int,
+        const=4,
+        default=0,
+        metavar="CLIPS",
+        help="with --all: measure training and prediction in batches of so many clips (4)",
+    )
     return parser
 
 
@@ -279,9 +297,17 @@ def doctor(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int
 
 
 def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
-    config = configs.load(options.config, overrides)
     from rich.console import Console
 
+    if options.all is not None:
+        from vid3d.training.speed import compare
+
+        names = [name for name in options.all.split(",") if name]
+        Console().print(compare(names, overrides, batch_size=options.speed))
+        return 0
+    if options.speed:
+        raise UserError("--speed is for --all: vid3d summary --all=NAME --speed")
+    config = configs.load(options.config, overrides)
     from vid3d.models.summary import render, summarise
 
     Console().print(render(summarise(config)))
