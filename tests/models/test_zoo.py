@@ -29,6 +29,20 @@ def test_every_architecture_has_a_preset_and_every_address_a_layout():
         zoo.preset("r3d_50")
 
 
+def test_the_readme_lists_each_file_with_what_is_known_of_its_checksum():
+    rows = [line.split("|") for line in Path("README.md").read_text().splitlines()]
+    listed = {
+        row[1].strip().strip("`"): (row[2].strip().strip("<>"), row[3].strip())
+        for row in rows
+        if len(row) == 5 and "https://" in row[2]
+    }
+    assert listed == {
+        name: (e.address, f"begins with `{e.sha256}`" if e.sha256 else "not published")
+        for name, e in zoo.ENTRIES.items()
+        if e.address
+    }
+
+
 def photograph(height: int, width: int) -> np.ndarray:
     """A uint8 frame with structure at every scale, so that another filter gives other pixels."""
     rng = np.random.default_rng(height)

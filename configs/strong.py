@@ -1,0 +1,44 @@
+"""A strong recipe from scratch."""
+
+from configs import demo, videos
+from vid3d.models import zoo
+
+
+def get_config(arg: str = "videos"):
+    name, *words = arg.split(",")
+    unknown = set(words) - {"weights", "sampling"}
+    if unknown:
+        raise ValueError(
+            f"configs/strong.py has no preset {arg!r}: after the name comes ,weights or ,sampling"
+        )
+    if name == "demo":
+        c = demo.get_config()
+    elif name == "videos":
+        c = videos.get_config()
+    else:
+        c = zoo.preset(name)
+        c.data.source = "auto"
+        c.data.short = "loop"
+        c.model.dropout = 0.5
+        if name not in ("c3d", "s3d"):
+            c.model.stochastic_depth = 0.1
+        c.train.batch_size = 16
+    c.augment.crop = "resized"
+    c.augment.crop_scale = (0.5, 1.0)
+    c.augment.flip = "auto"
+    c.augment.mixup = 0.2
+    c.augment.cutmix = 1.0
+    c.optim.name = "adamw"
+    c.optim.learning_rate = 2e-3
+    c.optim.weight_decay = 0.05
+    c.optim.schedule = "cosine"
+    c.optim.warmup = "2 epochs"
+    c.optim.clip_norm = 1.0
+    c.optim.label_smoothing = 0.1
+    c.optim.ema = 0.99
+    c.train.epochs = 20
+    if "weights" in words:
+        c.optim.class_weights = "balanced"
+    if "sampling" in words:
+        c.train.balance_classes = True
+    return c

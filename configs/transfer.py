@@ -1,0 +1,41 @@
+"""Weights that were trained elsewhere, on videos of one's own."""
+
+from configs import demo
+from vid3d.models import zoo
+
+
+def get_config(arg: str = "r3d_18"):
+    name, *words = arg.split(",")
+    unknown = set(words) - {"probe"}
+    if unknown:
+        raise ValueError(
+            f"configs/transfer.py has no preset {arg!r}: after the name comes ,probe or nothing"
+        )
+    if name == "demo":
+        c = demo.get_config()
+        c.data.synthetic.groups = 100
+        c.data.classes = ("Leap", "Wander")
+    else:
+        c = zoo.preset(name)
+        c.data.source = "auto"
+        # Where the stored frame leaves room, another place of it each time, otherwise another part.
+        roomy = min(c.data.stored_size) > c.data.size
+        c.augment.crop = "random" if roomy else "resized"
+        c.augment.crop_scale = (0.5, 1.0)
+        c.train.batch_size = 8
+    c.augment.flip = "auto"
+    c.model.dropout = 0.5
+    c.optim.name = "adamw"
+    c.optim.learning_rate = 2e-3
+    c.optim.weight_decay = 1e-2
+    c.optim.schedule = "cosine"
+    c.optim.warmup = "1 epoch"
+    c.optim.label_smoothing = 0.1
+    c.optim.backbone_rate = 0.1
+    c.train.epochs = 15
+    if "probe" in words:
+        c.optim.backbone_rate = 0.0
+        c.optim.weight_decay = 0.0
+        c.optim.label_smoothing = 0.0
+        c.augment.crop = "none"
+    return c
