@@ -1,4 +1,13 @@
-"""A strong recipe from scratch."""
+"""From scratch, with what keeps a network from learning its training videos by heart.
+
+vid3d train --config=configs/strong.py --config.data.root=DIR --workdir=runs/strong              # the network of configs/videos.py
+vid3d train --config=configs/strong.py:r3d_18 --config.data.root=DIR --workdir=runs/strong-r3d   # or any other, on its own clips
+vid3d train --config=configs/strong.py:demo --workdir=runs/strong-demo                           # or that of configs/demo.py
+
+Random resized crop, mirrored clips, mixup and CutMix, label smoothing, stochastic depth or dropout, AdamW with decay of the
+kernels alone, cosine with warm-up, clipped gradients, the moving average of the weights. Where the classes are of unequal
+size, `:NAME,weights` weighs them in the loss and `:NAME,sampling` draws them equally often.
+"""
 
 from configs import demo, videos
 from vid3d.models import zoo

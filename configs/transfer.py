@@ -1,4 +1,15 @@
-"""Weights that were trained elsewhere, on videos of one's own."""
+"""Weights that were trained elsewhere, on videos of one's own: DIR with one sub-folder a class, or with manifest.csv.
+
+vid3d train --config=configs/transfer.py:r3d_18 --config.model.init_from=r3d_18-b3b3357e.pth --config.data.root=DIR --workdir=runs/mine
+
+:NAME         fine-tuning of any architecture with published weights (`vid3d summary --all`): a new last layer, and all others
+              at a tenth of its learning rate; the clips are those that the weights were trained on
+:NAME,probe   a linear probe: only the new last layer is trained, without augmentation, and batch normalisation stands still
+:demo         the same for the network of configs/demo.py on two motions of the embedded data set, from a workdir that has
+:demo,probe   learnt the other three:
+              vid3d train --config=configs/demo.py --config.data.classes=Clockwise,Counterclockwise,Swing --workdir=runs/three
+              vid3d train --config=configs/transfer.py:demo --config.model.init_from=runs/three --workdir=runs/two
+"""
 
 from configs import demo
 from vid3d.models import zoo
