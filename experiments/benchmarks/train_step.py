@@ -120,7 +120,8 @@ def keras(clips_BTHWC: np.ndarray, labels_B: np.ndarray) -> Side:
     return Side(train, predict, seconds(train), seconds(predict))
 
 
-def torch(clips_BTHWC: np.ndarray, labels_B: np.ndarray) -> Side:
+def torch_model(shape: tuple[int, ...]):
+    """The same network in PyTorch, for clips of this shape [T, H, W, C] as it takes them: [B, C, T, H, W]."""
     import torch
     from torch import nn
 
@@ -132,13 +133,20 @@ def torch(clips_BTHWC: np.ndarray, labels_B: np.ndarray) -> Side:
             pads = [side for n in missing for side in (n // 2, n - n // 2)]
             return nn.functional.max_pool3d(nn.functional.pad(x, pads, value=-torch.inf), 3)
 
-    parts, channels, extent = [], 3, np.array(clips_BTHWC.shape[1:4])
+    parts, channels, extent = [], 3, np.array(shape[:3])
     for features in FEATURES:
         parts += [nn.Conv3d(channels, features, 3, padding="same"), nn.ReLU(), SamePool()]
         channels, extent = features, -(-extent // 3)
     flat = int(np.prod(extent)) * channels
     parts += [nn.Flatten(), nn.Dropout(0.25), nn.Linear(flat, 1024), nn.ReLU(), nn.Dropout(0.5)]
-    model = nn.Sequential(*parts, nn.Linear(1024, CLASSES)).to(memory_format=torch.channels_last_3d)
+    return nn.Sequential(*parts, nn.Linear(1024, CLASSES)).to(memory_format=torch.channels_last_3d)
+
+
+def torch(clips_BTHWC: np.ndarray, labels_B: np.ndarray) -> Side:
+    import torch
+    from torch import nn
+
+    model = torch_model(clips_BTHWC.shape[1:])
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     clips, labels = torch.from_numpy(clips_BTHWC), torch.from_numpy(labels_B).long()
 
