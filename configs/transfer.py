@@ -9,6 +9,8 @@ vid3d train --config=configs/transfer.py:r3d_18 --config.model.init_from=r3d_18-
 :demo,probe   learnt the other three:
               vid3d train --config=configs/demo.py --config.data.classes=Clockwise,Counterclockwise,Swing --workdir=runs/three
               vid3d train --config=configs/transfer.py:demo --config.model.init_from=runs/three --workdir=runs/two
+              With 96 training videos: 0.883 (95% interval 0.837 to 0.918) of 240 test videos, the probe 0.842 (0.790 to
+              0.882), from scratch 0.933 (0.895 to 0.959); each 1 to 3 minutes on two busy CPU cores (experiments/README.md)
 """
 
 from configs import demo
