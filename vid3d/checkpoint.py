@@ -65,6 +65,8 @@ def resolve(workdir: str | Path, name: str = "best") -> int:
     if name == "best":
         scores = {step: read_meta(workdir, step)["metrics"] for step in found}
         scored = [step for step in found if scores[step]]
+        if not scored and "imported" in read_meta(workdir, found[-1]):
+            return found[-1]
         if not scored:
             raise UserError(
                 f"no checkpoint in {workdir} was evaluated yet: use --checkpoint=latest"

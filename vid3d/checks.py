@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 SOURCES = ("auto", "synthetic", "folder", "ucf101", "manifest", "tfds")
 PROTOCOLS = ("auto", "random", "grouped", "official1", "official2", "official3", "manifest")
 SAMPLINGS = ("first", "center", "uniform", "random")
+RESIZES = ("squash", "short_side", "squash_bilinear", "short_side_bilinear")
 
 
 # What a tuple holds where the default does not show it, and how many where that is fixed.
@@ -31,7 +32,7 @@ CHOICES = {
     "data.source": SOURCES,
     "data.protocol": PROTOCOLS,
     "data.sampling": SAMPLINGS,
-    "data.resize": ("squash", "short_side"),
+    "data.resize": RESIZES,
     "data.color": ("rgb", "gray"),
     "data.short": ("repeat", "loop"),
     "data.store": ("raw", "jpeg"),
@@ -40,6 +41,7 @@ CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
     "optim.name": ("adam", "adamw", "sgd"),
     "optim.schedule": ("constant", "cosine"),
+    "optim.class_weights": ("none", "balanced"),
 }
 
 
@@ -80,17 +82,22 @@ RANGES = {
     "augment.crop_ratio": Range(0.1, 10),
     "augment.brightness": SHARE,
     "augment.contrast": SHARE,
+    "augment.mixup": NOT_NEGATIVE,
+    "augment.cutmix": NOT_NEGATIVE,
     "model.features": POSITIVE,
     "model.kernel": POSITIVE,
     "model.pool": POSITIVE,
     "model.hidden": NOT_NEGATIVE,
     "model.feature_dropout": SHARE_BELOW_ONE,
     "model.dropout": SHARE_BELOW_ONE,
+    "model.stochastic_depth": SHARE_BELOW_ONE,
     "optim.learning_rate": NOT_NEGATIVE,
     "optim.weight_decay": NOT_NEGATIVE,
     "optim.clip_norm": NOT_NEGATIVE,
     "optim.accumulate": POSITIVE,
     "optim.label_smoothing": SHARE_BELOW_ONE,
+    "optim.ema": SHARE_BELOW_ONE,
+    "optim.backbone_rate": SHARE,
     "train.batch_size": POSITIVE,
     "train.epochs": POSITIVE,
     "train.early_stopping": NOT_NEGATIVE,

@@ -148,6 +148,19 @@ def build_parser() -> argparse.ArgumentParser:
     live.add_argument("--output", default="", metavar="MP4", help="write this file; no window")
     live.add_argument("--json", action="store_true", help="print one JSON object a label")
 
+    imported = command("import", "make a workdir of published PyTorch weights, without training")
+    imported.add_argument("--arch", required=True, metavar="NAME", help="such as r3d_18")
+    imported.add_argument(
+        "--weights", required=True, metavar="FILE", help=".pth, .pyth or .safetensors"
+    )
+    imported.add_argument(
+        "--classes",
+        required=True,
+        metavar="kinetics400|FILE",
+        help="the class names, one a line, in the order of the logits",
+    )
+    imported.add_argument("--workdir", required=True, metavar="DIR", help="a new folder")
+
     prepare = command("prepare", "decode the videos into the cache (train does it by itself)")
     takes_config(prepare)
 
@@ -157,8 +170,26 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", default="", metavar="DIR", help="default: a folder in data.cache_dir"
     )
 
-    summary = command("summary", "print the layers, parameters and FLOPs of a model")
-    takes_config(summary)
+    summary = command("summary", "print the layers, parameters and FLOPs of a model, or of all")
+    takes_config(summary, example="--config.model.dtype=bfloat16")
+    which = summary.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", metavar="FILE[:ARG]", help="a file in configs/: layer by layer")
+    which.add_argument(
+        "--all",
+        nargs="?",
+        const="",
+        metavar="NAME,NAME",
+        help="a line for each architecture, or for these",
+    )
+    summary.add_argument(
+        "--speed",
+        nargs="?",
+        type=int,
+        const=4,
+        default=0,
+        metavar="CLIPS",
+        help="with --all: measure training and prediction in batches of so many clips (4)",
+    )
     return parser
 
 
@@ -240,6 +271,16 @@ def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     )
 
 
+def import_weights(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from vid3d.training.transfer import import_weights
+
+    for line in import_weights(
+        options.arch, options.weights, classes=options.classes, workdir=options.workdir
+    ):
+        print(line)
+    return 0
+
+
 def prepare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import prepare
@@ -256,9 +297,17 @@ def doctor(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int
 
 
 def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
-    config = configs.load(options.config, overrides)
     from rich.console import Console
 
+    if options.all is not None:
+        from vid3d.training.speed import compare
+
+        names = [name for name in options.all.split(",") if name]
+        Console().print(compare(names, overrides, batch_size=options.speed))
+        return 0
+    if options.speed:
+        raise UserError("--speed is for --all: vid3d summary --all=NAME --speed")
+    config = configs.load(options.config, overrides)
     from vid3d.models.summary import render, summarise
 
     Console().print(render(summarise(config)))
@@ -270,6 +319,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "predict": predict,
     "live": live,
+    "import": import_weights,
     "prepare": prepare,
     "doctor": doctor,
     "summary": summary,

@@ -6,10 +6,8 @@ A config is an `ml_collections.ConfigDict`. `default()` is the one place with de
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vid3d.checks import ELEMENT_TYPES, UserError, check, steps, suggest
+from vid3d.config_file import run_file
 
 __all__ = [
     "UserError",
@@ -58,7 +57,8 @@ def default() -> ConfigDict:
     c.data.frame_step = 1  # take every n-th frame
     c.data.fps = 0.0  # above 0: sample by time, this many frames a second, instead of by frame_step
     c.data.size = 224  # the network sees size x size
-    c.data.resize = "squash"  # or "short_side": keep the shape, cut the centre
+    # or "short_side": keep the shape, cut the centre; with "_bilinear" as published weights were trained
+    c.data.resize = "squash"
     c.data.color = "rgb"  # or "gray": one channel
     c.data.sampling = "first"  # one of checks.SAMPLINGS; "random" is evaluated in the centre
     c.data.short = "repeat"  # a video shorter than the clip repeats its last frame; or "loop"
@@ -90,11 +90,18 @@ def default() -> ConfigDict:
     c.augment.crop_ratio = (0.75, 1.3333)  # "resized": width : height of what is kept
     c.augment.brightness = 0.0  # largest shift, in units of the full range
     c.augment.contrast = 0.0  # largest relative change
+    # blends clips and labels with shares drawn from Beta(a, a); 0 does not; with both, each for half of the clips
+    c.augment.mixup = 0.0
+    c.augment.cutmix = 0.0
 
     c.model = ConfigDict()
     c.model.name = "conv3d"  # or one of vid3d.models.NAMES: "r3d_18", "x3d_s", "slow_r50", ...
+    # where the training starts: a published PyTorch file (.pth, .pyth, .safetensors) or a workdir; "" is at random
+    c.model.init_from = ""
     c.model.input = "frames"  # or "difference": absolute differences of neighbouring frames; "both"
     c.model.dropout = 0.5  # before the classes
+    # residual networks: chance that the last block is skipped, for a clip; the first ones are skipped more rarely
+    c.model.stochastic_depth = 0.0
     c.model.dtype = "float32"  # of the computation; parameters are float32; or "bfloat16"
     c.model.remat = False  # compute activations again in the backward pass: less memory, more time
     # conv3d alone; the published architectures have these fixed:
@@ -116,10 +123,19 @@ def default() -> ConfigDict:
     c.optim.clip_norm = 0.0  # largest global norm of the gradient; 0 is no limit
     c.optim.accumulate = 1  # steps whose gradients are averaged into one update
     c.optim.label_smoothing = 0.0
+    c.optim.class_weights = (
+        "none"  # or "balanced": the rarer a class, the more it counts in the loss
+    )
+    c.optim.ema = (
+        0.0  # decay of the moving average of the weights that is evaluated and kept, such as 0.999
+    )
+    # times the learning rate, for all layers but the last; 0: only the last layer is trained (a linear probe)
+    c.optim.backbone_rate = 1.0
 
     c.train = ConfigDict()
     c.train.batch_size = 8  # over all devices and hosts
     c.train.epochs = 100
+    c.train.balance_classes = False  # draw every class as often in an epoch
     c.train.early_stopping = 0  # evaluations without a better one before the run ends; 0 never
     c.train.profile_steps = ()  # (first, last): writes a JAX profile of these steps
 
@@ -174,38 +190,6 @@ def load(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
         apply(config, key, text)
     validate(config)
     return config
-
-
-def run_file(spec: str) -> ConfigDict:
-    """Calls `get_config` of a config file; see `load`."""
-    name, _, arg = spec.partition(".py:")
-    path = Path(name if name.endswith(".py") else name + ".py")
-    if not path.is_file():
-        near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise UserError(f"no config file {path}{suggest(path.name, near)}")
-    root = str(path.resolve().parent.parent)
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    module_spec = importlib.util.spec_from_file_location(f"vid3d_config_{path.stem}", path)
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise UserError(f"{path} defines no get_config()")
-        return module.get_config(arg) if arg else module.get_config()
-    except UserError:
-        raise
-    except Exception as error:
-        trace = error.__traceback__
-        line = 0
-        while trace:
-            if trace.tb_frame.f_code.co_filename == str(path):
-                line = trace.tb_lineno
-            trace = trace.tb_next
-        reason = str(error).strip().splitlines()
-        raise UserError(
-            f"{path}:{line}: {reason[0] if reason else type(error).__name__}"
-        ) from error
 
 
 def apply(config: ConfigDict, key: str, text: str) -> None:

@@ -150,3 +150,44 @@ def test_a_split_that_does_not_fit_into_the_budget_streams(clips):
 def test_fewer_videos_than_a_batch_is_an_error(clips):
     with pytest.raises(UserError, match=r"fewer than config\.train\.batch_size=64"):
         pipeline.steps_per_epoch(clips(), 64)
+
+
+def test_balanced_classes_come_equally_often_and_no_clip_comes_twice():
+    labels_N = np.array([0] * 17 + [1] * 5 + [2])
+    draw = pipeline.balanced(labels_N, seed=3)
+    places = np.arange(len(labels_N))
+    drawn = [draw(places, epoch) for epoch in range(30)]
+    for index_N, _ in drawn:
+        counts = np.bincount(labels_N[index_N], minlength=3)
+        assert counts.max() - counts.min() <= 1
+    index, rounds = (np.concatenate(x) for x in zip(*drawn, strict=True))
+    # A video that comes again comes with another round, so with another augmentation.
+    assert len(set(zip(index.tolist(), rounds.tolist(), strict=True))) == len(index)
+    for label in (0, 1):
+        counts = np.bincount(index, minlength=len(labels_N))[labels_N == label]
+        assert counts.max() - counts.min() <= 1
+    again = pipeline.balanced(labels_N, seed=3)(places, 7)
+    np.testing.assert_array_equal(again[0], drawn[7][0])
+    other = pipeline.balanced(labels_N, seed=4)(places, 7)
+    assert not np.array_equal(other[0], drawn[7][0])
+
+
+def test_balanced_batches_go_on_after_a_restart_and_over_hosts(clips):
+    found = clips(sampling="random")
+    found.labels_N = np.array([0] * (len(found) - 3) + [1] * 3, np.int32)
+
+    def some(**options) -> list[dict]:
+        options = {"first_step": 0, "last_step": 6, "batch_size": 4, "seed": 0} | options
+        return list(pipeline.train_batches(found, balance=True, **options))
+
+    whole = some()
+    labels = np.concatenate([batch["labels_B"] for batch in whole])
+    assert 0.3 < labels.mean() < 0.7
+    for a, b in zip(whole[4:], some(first_step=4), strict=True):
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+    halves = [some(host=(p, 2)) for p in range(2)]
+    for step, batch in enumerate(whole):
+        for name, expected in batch.items():
+            together = np.concatenate([half[step][name] for half in halves])
+            np.testing.assert_array_equal(together, expected)

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from vid3d import config, models
 from vid3d.models import summary
+from vid3d.models.layers import drop_path, drop_rates
 
 
 def described(name: str, frames: int, size: int, **changes):
@@ -297,3 +299,42 @@ def test_differences_are_an_input_of_every_architecture(form):
     shapes = variable_shapes(build("r3d_18", input=form), 6, 32, 32)
     kernel = shapes["params"]["stem_conv"]["kernel"]
     assert kernel.shape[3] == (3 if form == "difference" else 6)
+
+
+class Dropped(nn.Module):
+    """The branch of a residual block alone, skipped with a chance of one half."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        return drop_path(x, rate=0.5, train=train)
+
+
+def test_a_skipped_block_is_skipped_for_whole_clips_and_keeps_the_mean():
+    x = jnp.ones((400, 2, 3, 3, 4))
+    y = np.asarray(Dropped().apply({}, x, train=True, rngs={"dropout": jax.random.key(0)}))
+    per_clip = y.reshape(400, -1)
+    np.testing.assert_array_equal(per_clip, per_clip[:, :1].repeat(per_clip.shape[1], axis=1))
+    assert set(np.unique(y)) == {0.0, 2.0}
+    assert abs(y.mean() - 1) < 0.15
+    np.testing.assert_array_equal(Dropped().apply({}, x, train=False), x)
+    assert drop_rates(0.2, 4) == pytest.approx([0.05, 0.1, 0.15, 0.2])
+
+
+@pytest.mark.parametrize("name", ["r3d_18", "x3d_s", "slowfast_r50"])
+def test_stochastic_depth_skips_more_and_more_and_leaves_evaluation_alone(name):
+    module = build(name, stochastic_depth=0.2)
+    shapes = variable_shapes(module, 8, 24, 24)
+    assert jax.tree.structure(shapes) == jax.tree.structure(variable_shapes(build(name), 8, 24, 24))
+    clips = jax.ShapeDtypeStruct((2, 8, 24, 24, 3), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def draws(train: bool) -> bool:
+        """Whether one value a clip is drawn anywhere."""
+        jaxpr = jax.make_jaxpr(
+            lambda v, x, k: module.apply(
+                v, x, train=train, rngs={"dropout": k}, mutable=["batch_stats"]
+            )
+        )(shapes, clips, key)
+        return str(jaxpr).count("bool[2,1,1,1,1]") > 0
+
+    assert draws(train=True) and not draws(train=False)

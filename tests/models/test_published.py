@@ -2,7 +2,6 @@
 
 import collections
 import io
-import json
 import os
 import pickle
 import zipfile
@@ -64,22 +63,7 @@ def test_a_checkpoint_around_the_tensors_and_names_of_distributed_training(torch
     assert_same(tensor_file.read(tmp_path / "w.pyth"), tensors())
 
 
-def write_safetensors(path, values: dict[str, np.ndarray]) -> None:
-    kinds = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64"}
-    header, body = {"__metadata__": {"format": "pt"}}, b""
-    for name, value in values.items():
-        data = value.tobytes()
-        header[name] = {
-            "dtype": kinds[value.dtype.name],
-            "shape": value.shape,
-            "data_offsets": [len(body), len(body) + len(data)],
-        }
-        body += data
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
-
-
-def test_safetensors(tmp_path):
+def test_safetensors(write_safetensors, tmp_path):
     write_safetensors(tmp_path / "w.safetensors", tensors())
     assert_same(tensor_file.read(tmp_path / "w.safetensors"), tensors())
 
@@ -173,74 +157,101 @@ def test_files_that_are_none_of_it_are_one_clear_line(torch, tmp_path):
             tensor_file.read(tmp_path / "cut.pth")
 
 
-def x3d(num_classes: int):
-    """The smallest published network, its variables, and the file that would give them."""
+def blank(name: str, num_classes: int, frames: int = 8):
+    """Shapes of the variables of an architecture."""
     model = config.default().model
-    model.name = "x3d_xs"
+    model.name = name
     module = models.build(model, num_classes)
-    clips = jax.ShapeDtypeStruct((1, 4, 32, 32, 3), np.float32)
-    blank = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+    clips = jax.ShapeDtypeStruct((1, frames, 32, 32, 3), np.float32)
+    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+
+
+def x3d(num_classes: int):
+    """The variables of the smallest published network."""
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), blank)
+    return jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), blank("x3d_xs", num_classes)
+    )
 
 
-def x3d_file(torch, pytorchvideo, path, **changes):
-    state = pytorchvideo.x3d.create_x3d(model_num_class=6).state_dict()
-    for name, value in changes.items():
-        if value is None:
-            del state[name.replace("__", ".")]
-        else:
-            state[name.replace("__", ".")] = value
-    torch.save(state, path)
-    return state
+@pytest.fixture(scope="module")
+def x3d_state(published_state):
+    """What the file of an X3D with 6 classes holds."""
+    return published_state("x3d_s", 6)
 
 
-def test_every_tensor_finds_its_place_and_its_layout(torch, pytorchvideo, tmp_path):
-    state = x3d_file(torch, pytorchvideo, tmp_path / "w.pth")
-    variables, notes = published.load(tmp_path / "w.pth", name="x3d_xs", variables=x3d(6))
+# torchvision's and pytorchvideo's layouts, and what else they fit.
+LAYOUTS = {
+    "r3d_18": "r3d_18",
+    "mc3_18": "mc3_18",
+    "r2plus1d_18": "r2plus1d_18",
+    "s3d": "s3d",
+    "x3d_xs": "x3d_s",
+    "x3d_s": "x3d_s",
+    "x3d_m": "x3d_s",
+    "slow_r50": "slow_r50",
+    "slowfast_r50": "slowfast_r50",
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_tensor_of_the_published_layouts_has_one_place(name, published_shapes):
+    wanted = published.by_path(blank(name, 400))
+    shapes = published_shapes(LAYOUTS[name], 400)
+    tensors = {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
+    found = published.convert(tensors, name=name, wanted=wanted)
+    assert {key: tensor.shape for key, tensor in found.items()} == {
+        key: leaf.shape for key, leaf in wanted.items()
+    }
+    counted = [key for key in shapes if not key.endswith("num_batches_tracked")]
+    assert len(counted) == len(found)
+
+
+def test_every_tensor_finds_its_place_and_its_layout(x3d_state, write_safetensors, tmp_path):
+    write_safetensors(tmp_path / "w.safetensors", x3d_state)
+    variables, notes = published.load(tmp_path / "w.safetensors", name="x3d_xs", variables=x3d(6))
     assert notes == []
     block = variables["params"]["stage2_block1"]
-    kernel = state["blocks.2.res_blocks.0.branch2.conv_b.weight"].numpy()
+    kernel = x3d_state["blocks.2.res_blocks.0.branch2.conv_b.weight"]
     np.testing.assert_array_equal(block["conv_b"]["kernel"], kernel.transpose(2, 3, 4, 1, 0))
-    squeeze = state["blocks.2.res_blocks.0.branch2.norm_b.1.block.0.weight"].numpy()
+    squeeze = x3d_state["blocks.2.res_blocks.0.branch2.norm_b.1.block.0.weight"]
     np.testing.assert_array_equal(block["gate"]["squeeze"]["kernel"], squeeze[:, :, 0, 0, 0].T)
     np.testing.assert_array_equal(
-        variables["params"]["classes"]["kernel"], state["blocks.5.proj.weight"].numpy().T
+        variables["params"]["classes"]["kernel"], x3d_state["blocks.5.proj.weight"].T
+    )
+    np.testing.assert_array_equal(
+        variables["batch_stats"]["stem_norm"]["var"], x3d_state["blocks.0.norm.running_var"]
     )
 
 
 def test_another_number_of_classes_keeps_the_new_last_layer_and_says_so(
-    torch, pytorchvideo, tmp_path
+    x3d_state, write_safetensors, tmp_path
 ):
-    x3d_file(torch, pytorchvideo, tmp_path / "w.pth")
+    path = tmp_path / "w.safetensors"
+    write_safetensors(path, x3d_state)
     fresh = x3d(3)
-    variables, notes = published.load(tmp_path / "w.pth", name="x3d_xs", variables=fresh)
-    assert notes == ["w.pth has 6 classes: the last layer starts anew, for 3"]
+    variables, notes = published.load(path, name="x3d_xs", variables=fresh)
+    assert notes == ["w.safetensors has 6 classes: the last layer starts anew, for 3"]
     np.testing.assert_array_equal(
         variables["params"]["classes"]["kernel"], fresh["params"]["classes"]["kernel"]
     )
     fresh = x3d(6)
-    variables, notes = published.load(
-        tmp_path / "w.pth", name="x3d_xs", variables=fresh, new_head=True
-    )
+    variables, notes = published.load(path, name="x3d_xs", variables=fresh, new_head=True)
     assert notes
     np.testing.assert_array_equal(
         variables["params"]["classes"]["bias"], fresh["params"]["classes"]["bias"]
     )
 
 
-def test_missing_extra_and_misshapen_tensors_are_all_listed(torch, pytorchvideo, tmp_path):
-    x3d_file(
-        torch,
-        pytorchvideo,
-        tmp_path / "w.pth",
-        blocks__0__norm__bias=None,
-        blocks__4__res_blocks__6__branch2__conv_c__weight=None,
-        blocks__9__conv__weight=torch.zeros(1),
-        blocks__0__norm__weight=torch.zeros(25),
-    )
+def test_missing_extra_and_misshapen_tensors_are_all_listed(x3d_state, write_safetensors, tmp_path):
+    state = dict(x3d_state)
+    del state["blocks.0.norm.bias"]
+    del state["blocks.4.res_blocks.6.branch2.conv_c.weight"]
+    state["blocks.9.conv.weight"] = np.zeros(1, np.float32)
+    state["blocks.0.norm.weight"] = np.zeros(25, np.float32)
+    write_safetensors(tmp_path / "w.safetensors", state)
     with pytest.raises(config.UserError) as error:
-        published.load(tmp_path / "w.pth", name="x3d_xs", variables=x3d(6))
+        published.load(tmp_path / "w.safetensors", name="x3d_xs", variables=x3d(6))
     for words in (
         "2 missing: params/stage4_block7/conv_c/kernel, params/stem_norm/bias",
         "1 too many: blocks.9.conv.weight",
@@ -249,16 +260,16 @@ def test_missing_extra_and_misshapen_tensors_are_all_listed(torch, pytorchvideo,
         assert words in str(error.value)
 
 
-def test_weights_of_another_architecture_do_not_fit(torch, torchvision_video, tmp_path):
-    torch.save(torchvision_video.mc3_18(num_classes=6).state_dict(), tmp_path / "w.pth")
+def test_weights_of_another_architecture_do_not_fit(published_state, write_safetensors, tmp_path):
+    write_safetensors(tmp_path / "w.safetensors", published_state("mc3_18", 6))
     with pytest.raises(config.UserError, match=r"does not fit config\.model\.name='x3d_xs'"):
-        published.load(tmp_path / "w.pth", name="x3d_xs", variables=x3d(6))
+        published.load(tmp_path / "w.safetensors", name="x3d_xs", variables=x3d(6))
     with pytest.raises(config.UserError, match="no published weights for"):
-        published.load(tmp_path / "w.pth", name="conv3d", variables=x3d(6))
+        published.load(tmp_path / "w.safetensors", name="conv3d", variables=x3d(6))
 
 
-def test_the_8x8_form_of_slowfast_is_named(torch, tmp_path):
+def test_the_8x8_form_of_slowfast_is_named(write_safetensors, tmp_path):
     name = "blocks.0.multipathway_fusion.conv_fast_to_slow.weight"
-    torch.save({name: torch.zeros(16, 8, 7, 1, 1)}, tmp_path / "w.pth")
+    write_safetensors(tmp_path / "w.safetensors", {name: np.zeros((16, 8, 7, 1, 1), np.float32)})
     with pytest.raises(config.UserError, match="'slowfast_r50_8x8', not 'slowfast_r50'"):
-        published.load(tmp_path / "w.pth", name="slowfast_r50", variables={})
+        published.load(tmp_path / "w.safetensors", name="slowfast_r50", variables={})

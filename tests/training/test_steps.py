@@ -33,10 +33,11 @@ def batch_of(size: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
         "labels_B": rng.integers(0, CLASSES, size).astype(np.int32),
         "mask_B": np.ones(size, np.float32),
         "index_B": np.arange(size, dtype=np.int32),
+        "round_B": np.zeros(size, np.int32),
     }
 
 
-def run_steps(config, batches, *, devices: int, steps_per_epoch: int = 100):
+def run_steps(config, batches, *, devices: int):
     """Trains on the first `devices` devices; returns the losses and the state."""
     model = models.build(config.model, CLASSES, axis_name=parallel.AXIS)
     optimizer = optim.build(config.optim, lambda _: config.optim.learning_rate)
@@ -44,8 +45,7 @@ def run_steps(config, batches, *, devices: int, steps_per_epoch: int = 100):
     step = jax.pmap(
         steps.build_train_step(
             model, optimizer, data=config.data, augmentation=config.augment, flip=True,
-            label_smoothing=config.optim.label_smoothing, seed=config.seed,
-            steps_per_epoch=steps_per_epoch, axis_name=parallel.AXIS,
+            label_smoothing=config.optim.label_smoothing, seed=config.seed, axis_name=parallel.AXIS,
         ),
         axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.devices()[:devices],
     )  # fmt: skip
@@ -184,7 +184,7 @@ def test_the_step_reports_a_gradient_that_overflows():
     step = parallel.map_step(
         steps.build_train_step(
             model, optimizer, data=config.data, augmentation=config.augment, flip=True, label_smoothing=0.0,
-            seed=0, steps_per_epoch=10, axis_name=parallel.AXIS,
+            seed=0, axis_name=parallel.AXIS,
         )
     )  # fmt: skip
     state = parallel.replicate(state)

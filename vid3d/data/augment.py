@@ -114,9 +114,9 @@ def crop(key: jax.Array, clip_THWC: jax.Array, size: int, augment: ConfigDict) -
 
 
 def centre_crop(clips: jax.Array, size: int) -> jax.Array:
-    """The middle [..., size, size, C] of [..., H, W, C]."""
+    """The middle [..., size, size, C] of [..., H, W, C]; half a pixel is rounded to an even number, as in torchvision."""
     height, width = clips.shape[-3:-1]
-    top, left = (height - size) // 2, (width - size) // 2
+    top, left = round((height - size) / 2), round((width - size) / 2)
     return clips[..., top : top + size, left : left + size, :]
 
 

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from vid3d.data.resize import BILINEAR
+
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
@@ -191,12 +193,12 @@ def fit(frame_HWC: np.ndarray, *, size: tuple[int, int], resize: str, color: str
 
     "squash" changes the shape; "short_side" cuts the centre out so that the shape stays. A frame at least twice too
     large is first averaged over whole blocks of pixels (for that, less than one output pixel is trimmed off the edges),
-    and the rest is bilinear, which skips no pixel below a factor of two.
+    and the rest is bilinear, which skips no pixel below a factor of two. The others are those of `resize.BILINEAR`.
 
     Args:
         frame_HWC: uint8 RGB of any size.
         size: height and width to come out.
-        resize: "squash" or "short_side".
+        resize: one of `checks.RESIZES`.
         color: "rgb", or "gray" for one channel.
 
     Returns:
@@ -205,6 +207,8 @@ def fit(frame_HWC: np.ndarray, *, size: tuple[int, int], resize: str, color: str
     height, width = size
     if resize == "short_side":
         frame_HWC = cut_to_shape(frame_HWC, height, width)
+    if resize in BILINEAR:
+        frame_HWC = BILINEAR[resize](frame_HWC, height, width)
     rows, columns = frame_HWC.shape[0] // height, frame_HWC.shape[1] // width
     if rows > 1 or columns > 1:
         rows, columns = max(rows, 1), max(columns, 1)

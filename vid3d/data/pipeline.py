@@ -1,14 +1,16 @@
 """tf.data: from prepared shards to batches.
 
 A batch is a dict of numpy arrays: `clips_BTHWC` uint8 (evaluation: `clips_BVTHWC`, V views), `labels_B` int32, `mask_B`
-float32 (0 marks padding) and `index_B` int32, the position of the video in its split. The order is a function of (seed,
+float32 (0 marks padding), `index_B` int32, the position of the video in its split, and `round_B` int32, how often it was
+drawn before (the epoch, unless classes are balanced). The order is a function of (seed,
 epoch) alone: nothing is buffered that a resume would have to restore, and each host computes its own slice of the same
 global batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -85,20 +87,22 @@ class Clips:
         return size
 
     def draw_positions(
-        self, index_B: np.ndarray, *, seed: int, epoch: int
+        self, index_B: np.ndarray, *, seed: int, epoch: int | np.ndarray
     ) -> list[tuple[float, ...]]:
-        """Where each training clip starts, from (seed, epoch, index) alone."""
+        """Where each training clip starts, from (seed, epoch, index) alone; the epoch may be one a clip."""
         if self.views:
             return [view_positions(self.views)] * len(index_B)
         if self.data.sampling in ("first", "center"):
             return [(0.5,)] * len(index_B)
         draws = []
-        for index in index_B:
-            bits = np.random.Philox(key=seed, counter=[int(index), epoch, 0, 0])
+        for index, its_epoch in zip(index_B, np.broadcast_to(epoch, len(index_B)), strict=True):
+            bits = np.random.Philox(key=seed, counter=[int(index), int(its_epoch), 0, 0])
             draws.append((np.random.Generator(bits).random(),))
         return draws
 
-    def batch_records(self, index_B: np.ndarray, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
+    def batch_records(
+        self, index_B: np.ndarray, *, seed: int = 0, epoch: int | np.ndarray = 0
+    ) -> np.ndarray:
         """Record numbers of a batch, int64 [B, V, T]; V is 1 for training."""
         positions = self.draw_positions(index_B, seed=seed, epoch=epoch)
         return np.stack([self.records(int(i), p) for i, p in zip(index_B, positions, strict=True)])
@@ -131,26 +135,72 @@ def train_batches(
     batch_size: int,
     first_step: int,
     last_step: int,
+    balance: bool = False,
     host: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """This host's share of the global batches of steps first_step <= step < last_step.
 
     Each epoch is a permutation of the split (`tf.random.experimental.index_shuffle`, a cipher keyed by (seed, epoch)).
+    With `balance` an epoch is as long, but has every class as often: see `balanced`.
     """
     tf = quiet_tensorflow()
 
     share = batch_size // host[1]
     per_epoch = steps_per_epoch(clips, batch_size)
+    draw = balanced(clips.labels_N, seed=seed) if balance else None
 
     def order(step):
         epoch = step // per_epoch
         start = (step % per_epoch) * batch_size + host[0] * share
         places = start + tf.range(share, dtype=tf.int64)
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
-        return tf.random.experimental.index_shuffle(places, key, len(clips) - 1), epoch
+        shuffled = tf.random.experimental.index_shuffle(places, key, len(clips) - 1)
+        if draw:
+            pair = tf.numpy_function(draw, [shuffled, epoch], [tf.int64, tf.int64], stateful=False)
+            return tuple(tf.ensure_shape(x, [share]) for x in pair)
+        return shuffled, tf.fill([share], epoch)
 
     steps = tf.data.Dataset.range(first_step, last_step)
     return assemble(steps.map(order), clips, share, seed=seed)
+
+
+def balanced(
+    labels_N: np.ndarray, *, seed: int
+) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]:
+    """An order of epochs in which every class is drawn as often as any other, up to one.
+
+    A class goes through a permutation of its videos, then through another one, across the epochs: none of its videos is
+    drawn twice before all were drawn once.
+
+    Returns:
+        draw(places, epoch) -> (positions in the split, how often each was drawn before), int64; places are those of an
+        epoch of N, in any order.
+    """
+    members = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
+    whole, rest = divmod(len(labels_N), len(members))
+
+    @functools.lru_cache(maxsize=4 * len(members))
+    def permuted(label: int, times: int) -> np.ndarray:
+        # The 1 keeps these numbers apart from those of `draw_positions`.
+        bits = np.random.Philox(key=seed, counter=[label, times, 1, 0])
+        return np.random.Generator(bits).permutation(members[label])
+
+    def draw(places: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        drawn, epoch = [], int(epoch)
+        # An epoch draws every class `whole` times, and `rest` classes, which change with the epoch, once more.
+        cycles, begun = divmod(epoch, len(members))
+        for place in places.tolist():
+            label = (place + epoch) % len(members)
+            more = cycles * rest + np.count_nonzero(
+                (label - np.arange(begun)) % len(members) < rest
+            )
+            number = epoch * whole + int(more) + place // len(members)
+            times, inside = divmod(number, len(members[label]))
+            drawn.append((permuted(label, times)[inside], times))
+        index, rounds = np.array(drawn, np.int64).T
+        return index, rounds
+
+    return draw
 
 
 def eval_batches(
@@ -164,24 +214,24 @@ def eval_batches(
 
     def order(start):
         places = start + host[0] * share + tf.range(share, dtype=tf.int64)
-        return places, tf.constant(0, tf.int64)
+        return places, tf.zeros([share], tf.int64)
 
     return assemble(tf.data.Dataset.range(0, total, batch_size).map(order), clips, share, seed=0)
 
 
 def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
-    """Turns a tf.data set of (positions in the split [share], epoch) into batches; positions past the end are padding."""
+    """Turns a tf.data set of (positions in the split, rounds), [share] each, into batches; past the end is padding."""
     tf = quiet_tensorflow()
 
     views = max(clips.views, 1)
     shape = (share, views, clips.data.num_frames, *clips.frame_shape)
 
-    def read(index_B, epoch):
+    def read(index_B, round_B):
         inside = np.minimum(index_B, len(clips) - 1)
-        return clips.read(clips.batch_records(inside, seed=seed, epoch=int(epoch)))
+        return clips.read(clips.batch_records(inside, seed=seed, epoch=round_B))
 
-    def load(index_B, epoch):
-        clips_BVTHWC = tf.numpy_function(read, [index_B, epoch], tf.uint8, stateful=False)
+    def load(index_B, round_B):
+        clips_BVTHWC = tf.numpy_function(read, [index_B, round_B], tf.uint8, stateful=False)
         clips_BVTHWC = tf.reshape(clips_BVTHWC, shape)
         inside = tf.minimum(index_B, len(clips) - 1)
         name, pixels = (
@@ -192,6 +242,7 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
             "labels_B": tf.gather(clips.labels_N, inside),
             "mask_B": tf.cast(index_B < len(clips), tf.float32),
             "index_B": tf.cast(inside, tf.int32),
+            "round_B": tf.cast(round_B, tf.int32),
         }
 
     options = tf.data.Options()

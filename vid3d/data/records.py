@@ -17,7 +17,7 @@ class Settings:
 
     Attributes:
         size: height and width.
-        resize: "squash" or "short_side".
+        resize: one of `checks.RESIZES`.
         color: "rgb" or "gray".
         max_frames: how many of a video's frames are stored; 0 is all.
         store: "raw" or "jpeg".

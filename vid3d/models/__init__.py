@@ -31,8 +31,8 @@ NAMES = (
 def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) -> nn.Module:
     """The module that `config.model` describes.
 
-    Every architecture has `name`, `input`, `dropout` (before the classes), `dtype` and `remat`; the other keys are those of
-    conv3d and are ignored by the rest.
+    Every architecture has `name`, `input`, `dropout` (before the classes), `dtype` and `remat`, the residual ones
+    `stochastic_depth`; `init_from` is read by training. The other keys are those of conv3d and are ignored by the rest.
 
     Args:
         model: the group `config.model`.
@@ -40,7 +40,7 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
         axis_name: mapped axis over which batch normalisation averages its statistics in training.
 
     Raises:
-        UserError: a name that does not exist, or a value that is not one of its choices.
+        UserError: a name that does not exist, a value that is not one of its choices, or blocks to skip where there are none.
     """
     name = model.name
     check_choice("name", name, NAMES)
@@ -53,16 +53,21 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
         axis_name=axis_name,
         remat=model.remat,
     )
+    residual = dict(**shared, stochastic_depth=model.stochastic_depth)
+    if name in resnet3d.ARCHITECTURES:
+        return resnet3d.ResNet3D(stages=resnet3d.ARCHITECTURES[name], **residual)
+    if name in x3d.ARCHITECTURES:
+        return x3d.X3D(window=x3d.ARCHITECTURES[name], **residual)
+    if name in slowfast.ARCHITECTURES:
+        return slowfast.SlowFast(fast=slowfast.ARCHITECTURES[name], **residual)
+    if model.stochastic_depth:
+        raise UserError(
+            f"config.model.stochastic_depth skips residual blocks, and {name} has none: set it to 0"
+        )
     if name == "c3d":
         return c3d.C3D(**shared)
-    if name in resnet3d.ARCHITECTURES:
-        return resnet3d.ResNet3D(stages=resnet3d.ARCHITECTURES[name], **shared)
     if name == "s3d":
         return s3d.S3D(**shared)
-    if name in x3d.ARCHITECTURES:
-        return x3d.X3D(window=x3d.ARCHITECTURES[name], **shared)
-    if name in slowfast.ARCHITECTURES:
-        return slowfast.SlowFast(fast=slowfast.ARCHITECTURES[name], **shared)
     check_choice("norm", model.norm, layers.NORMS)
     check_choice("head", model.head, conv3d.HEADS)
     return conv3d.Conv3DNet(

@@ -164,6 +164,22 @@ def window_average(x_BTHWC: jax.Array, *, window: Triple) -> jax.Array:
     return nn.avg_pool(x_BTHWC, window, strides=(1, 1, 1))
 
 
+def drop_path(y_BTHWC: jax.Array, *, rate: float, train: bool) -> jax.Array:
+    """Stochastic depth (Huang et al., ECCV 2016): in training, the branch of a clip is left out with chance `rate`.
+
+    What stays is scaled by 1 / (1 - rate), so that evaluation needs no factor. Called inside a compact module.
+    """
+    if not rate:
+        return y_BTHWC
+    axes = tuple(range(1, y_BTHWC.ndim))
+    return nn.Dropout(rate, broadcast_dims=axes, deterministic=not train)(y_BTHWC)
+
+
+def drop_rates(last: float, blocks: int) -> list[float]:
+    """The chance to be skipped of each block: it grows in even steps up to that of the last one."""
+    return [last * number / blocks for number in range(1, blocks + 1)]
+
+
 def class_scores(num_classes: int) -> nn.Dense:
     """The last layer of the residual networks, in float32 whatever the network computes in."""
     return nn.Dense(num_classes, kernel_init=nn.initializers.normal(0.01), name="classes")

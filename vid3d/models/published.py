@@ -134,9 +134,36 @@ def load(
         raise UserError(
             f"{path} is config.model.name={architecture(name, tensors)!r}, not {name!r}"
         )
-    wanted = {"/".join(key): value for key, value in flatten_dict(dict(variables)).items()}
-    found = convert(tensors, name=name, wanted=wanted)
+    found = convert(tensors, name=name, wanted=by_path(variables))
+    return place(found, variables, origin=str(path), name=name, new_head=new_head)
 
+
+def by_path(variables: Mapping) -> dict[str, Any]:
+    """The leaves of a tree by their path: "params/stem_conv/kernel"."""
+    return {"/".join(key): leaf for key, leaf in flatten_dict(dict(variables)).items()}
+
+
+def place(
+    found: Mapping[str, np.ndarray],
+    variables: Mapping,
+    *,
+    origin: str,
+    name: str,
+    new_head: bool = False,
+) -> tuple[dict, list[str]]:
+    """Puts tensors by our paths in the place of freshly initialised variables; see `load`.
+
+    Args:
+        found: as `by_path` names them.
+        variables: of the architecture, as `module.init` returns them.
+        origin: the file or folder that they come from, for what is said.
+        name: `config.model.name`.
+        new_head: see `load`.
+
+    Raises:
+        UserError: tensors that are missing, too many or of another shape: all of them are listed.
+    """
+    wanted = by_path(variables)
     notes = []
     head = {key for key in wanted if f"/{HEAD}/" in key}
     published = sorted({found[key].shape[-1] for key in head & set(found)})
@@ -144,7 +171,7 @@ def load(
     if new_head or published != [own]:
         found = {key: tensor for key, tensor in found.items() if key not in head}
         classes = f"{published[0]} classes" if published else "no classes"
-        notes.append(f"{Path(path).name} has {classes}: the last layer starts anew, for {own}")
+        notes.append(f"{Path(origin).name} has {classes}: the last layer starts anew, for {own}")
     else:
         head = set()
 
@@ -161,7 +188,7 @@ def load(
         listed = "; ".join(
             f"{len(items)} {word}: {', '.join(items)}" for word, items in problems.items() if items
         )
-        raise UserError(f"{path} does not fit config.model.name={name!r}: {listed}")
+        raise UserError(f"{origin} does not fit config.model.name={name!r}: {listed}")
     merged = {tuple(key.split("/")): found.get(key, value) for key, value in wanted.items()}
     return unflatten_dict(merged), notes
 

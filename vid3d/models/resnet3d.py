@@ -18,7 +18,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vid3d.models.layers import Conv3D, batch_norm, class_scores, he_normal_fan_out, input_form
+from vid3d.models.layers import (
+    Conv3D,
+    batch_norm,
+    class_scores,
+    drop_path,
+    drop_rates,
+    he_normal_fan_out,
+    input_form,
+)
 
 FULL, FLAT, FACTORED = "3x3x3", "1x3x3", "1x3x3 + 3x1x1"
 
@@ -47,6 +55,7 @@ class ResNet3D(nn.Module):
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
     remat: bool = False
+    stochastic_depth: float = 0.0
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
@@ -70,11 +79,14 @@ class ResNet3D(nn.Module):
         x = nn.relu(norm(name="stem_norm")(x))
         self.sow("intermediates", "stem", x)
 
+        rates = iter(drop_rates(self.stochastic_depth, sum(depth for _, depth in self.stages)))
         for stage, (kind, depth) in enumerate(self.stages, start=1):
             features = 32 * 2**stage  # 64, 128, 256, 512
             for number in range(1, depth + 1):
                 stride = 2 if stage > 1 and number == 1 else 1
-                x = block(features, kind, stride, conv, norm, name=f"stage{stage}_block{number}")(x)
+                drop = partial(drop_path, rate=next(rates), train=train)
+                name = f"stage{stage}_block{number}"
+                x = block(features, kind, stride, conv, norm, drop, name=name)(x)
             self.sow("intermediates", f"stage{stage}", x)
 
         x_BC = x.mean(axis=(1, 2, 3), dtype=jnp.float32)
@@ -90,6 +102,7 @@ class Block(nn.Module):
     stride: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    drop: Callable[[jax.Array], jax.Array]
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
@@ -114,4 +127,4 @@ class Block(nn.Module):
             strides = (time_stride, self.stride, self.stride)
             x_BTHWC = self.conv(self.features, (1, 1, 1), strides, name="shortcut")(x_BTHWC)
             x_BTHWC = self.norm(name="shortcut_norm")(x_BTHWC)
-        return nn.relu(x_BTHWC + y)
+        return nn.relu(x_BTHWC + self.drop(y))

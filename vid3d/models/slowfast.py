@@ -25,6 +25,8 @@ from vid3d.models.layers import (
     MaxPool3D,
     batch_norm,
     class_scores,
+    drop_path,
+    drop_rates,
     he_normal_fan_out,
     input_form,
     window_average,
@@ -66,6 +68,7 @@ class SlowFast(nn.Module):
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
     remat: bool = False
+    stochastic_depth: float = 0.0
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
@@ -84,10 +87,15 @@ class SlowFast(nn.Module):
             x = nn.relu(norm(name=f"{name}_norm")(x))
             return MaxPool3D((1, 3, 3), (1, 2, 2), "HALF", name=f"{name}_pool")(x)
 
+        rates = drop_rates(self.stochastic_depth, sum(DEPTHS))
+
         def stage(x: jax.Array, width: int, frames: int, number: int, *, name: str) -> jax.Array:
             for block_number in range(1, DEPTHS[number - 1] + 1):
                 stride = 2 if number > 1 and block_number == 1 else 1
-                x = block(width, frames, stride, conv, norm, name=f"{name}_block{block_number}")(x)
+                rate = rates[sum(DEPTHS[: number - 1]) + block_number - 1]
+                drop = partial(drop_path, rate=rate, train=train)
+                block_name = f"{name}_block{block_number}"
+                x = block(width, frames, stride, conv, norm, drop, name=block_name)(x)
             return x
 
         def fuse(slow: jax.Array, fast: jax.Array, *, name: str) -> jax.Array:
@@ -133,6 +141,7 @@ class Block(nn.Module):
     stride: int
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    drop: Callable[[jax.Array], jax.Array]
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
@@ -146,7 +155,7 @@ class Block(nn.Module):
         if self.stride > 1 or x_BTHWC.shape[-1] != 4 * self.width:
             x_BTHWC = self.conv(4 * self.width, (1, 1, 1), strides, name="shortcut")(x_BTHWC)
             x_BTHWC = self.norm(name="shortcut_norm")(x_BTHWC)
-        return nn.relu(x_BTHWC + y)
+        return nn.relu(x_BTHWC + self.drop(y))
 
 
 def slow_frames(clips_BTHWC: jax.Array, ratio: int) -> jax.Array:

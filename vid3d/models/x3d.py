@@ -18,6 +18,8 @@ from vid3d.models.layers import (
     Conv3D,
     batch_norm,
     class_scores,
+    drop_path,
+    drop_rates,
     he_normal_fan_out,
     input_form,
     window_average,
@@ -48,6 +50,7 @@ class X3D(nn.Module):
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
     remat: bool = False
+    stochastic_depth: float = 0.0
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
@@ -67,6 +70,7 @@ class X3D(nn.Module):
         x = nn.relu(norm(name="stem_norm")(x))
         self.sow("intermediates", "stem", x)
 
+        rates = iter(drop_rates(self.stochastic_depth, sum(depth for _, depth in STAGES)))
         for stage, (features, depth) in enumerate(STAGES, start=1):
             for number in range(1, depth + 1):
                 x = block(
@@ -75,6 +79,7 @@ class X3D(nn.Module):
                     gated=number % 2 == 1,
                     conv=conv,
                     norm=norm,
+                    drop=partial(drop_path, rate=next(rates), train=train),
                     name=f"stage{stage}_block{number}",
                 )(x)
             self.sow("intermediates", f"stage{stage}", x)
@@ -94,6 +99,7 @@ class Block(nn.Module):
     gated: bool
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    drop: Callable[[jax.Array], jax.Array]
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
@@ -113,7 +119,7 @@ class Block(nn.Module):
             x_BTHWC = self.conv(self.features, (1, 1, 1), strides, name="shortcut")(x_BTHWC)
             if channels != self.features:
                 x_BTHWC = self.norm(name="shortcut_norm")(x_BTHWC)
-        return nn.relu(x_BTHWC + y)
+        return nn.relu(x_BTHWC + self.drop(y))
 
 
 class Gate(nn.Module):

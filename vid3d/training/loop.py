@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from vid3d import checkpoint, config as configs, models, parallel
 from vid3d.data import pipeline, prepare
 from vid3d.data.augment import augment, flips
 from vid3d.evaluation import evaluate, metrics, plots
-from vid3d.training import optim, record, steps, workdir as workdirs
+from vid3d.training import optim, record, steps, transfer, workdir as workdirs
 from vid3d.training.progress import BadNumberError, Progress, check_sums
 from vid3d.training.state import TrainState, create
 
@@ -40,6 +40,10 @@ class Setup:
     eval_step: Callable
     state: TrainState
     flip: bool
+    seen: dict[str, str] = field(
+        default_factory=dict
+    )  # videos of an earlier training: path -> sha256
+    notes: list[str] = field(default_factory=list)
 
     def meta(self) -> dict[str, Any]:
         """What each checkpoint says of where it comes from."""
@@ -47,7 +51,7 @@ class Setup:
             "config": self.config.to_dict(),
             "classes": list(self.classes),
             "protocol": self.protocol,
-            "training_videos": self.train_clips.hashes(),
+            "training_videos": self.seen | self.train_clips.hashes(),
             "window_seconds": self.train_clips.median_seconds(),
         }
 
@@ -124,8 +128,12 @@ def set_up(config: ConfigDict, prepared: prepare.Prepared) -> Setup:
         flip=flip,
         label_smoothing=config.optim.label_smoothing,
         seed=config.seed,
-        steps_per_epoch=per_epoch,
         axis_name=parallel.AXIS,
+        class_weights_K=steps.balanced_weights(train_clips.labels_N, len(classes))
+        if config.optim.class_weights == "balanced"
+        else None,
+        ema=config.optim.ema,
+        frozen_backbone=config.optim.backbone_rate == 0,
     )
     return Setup(
         config=config,
@@ -138,7 +146,9 @@ def set_up(config: ConfigDict, prepared: prepare.Prepared) -> Setup:
         schedule=schedule,
         train_step=parallel.map_step(train_step),
         eval_step=parallel.map_eval(evaluate.build_eval_step(model, data=config.data)),
-        state=create(model, optimizer, seed=config.seed, clip_shape=clip_shape),
+        state=create(
+            model, optimizer, seed=config.seed, clip_shape=clip_shape, ema=config.optim.ema > 0
+        ),
         flip=flip,
     )
 
@@ -146,14 +156,22 @@ def set_up(config: ConfigDict, prepared: prepare.Prepared) -> Setup:
 def resume(
     setup: Setup, checkpoints: checkpoint.Checkpoints, workdir: Path
 ) -> tuple[TrainState, Progress]:
-    """The state of the newest checkpoint, or the one before the first step, replicated on the devices."""
+    """The state of the newest checkpoint, or the one before the first step, replicated on the devices.
+
+    What `config.model.init_from` names is read before the first step only; its videos stay noted.
+    """
     state, progress = setup.state, Progress()
     restored = checkpoints.restore_latest(state.weights(), state.optimizer())
     if restored:
         weights, optimizer_state, meta = restored
         workdirs.check_classes(meta["classes"], setup.classes, workdir)
-        state = TrainState(**weights, **optimizer_state)
+        state = state.restored(weights, optimizer_state)
         progress = Progress(**meta["progress"])
+        setup.seen = meta["training_videos"]
+    elif setup.config.model.init_from:
+        start = transfer.initial(setup.config.model, state.weights(), setup.classes)
+        state = state.starting_from(start.variables)
+        setup.seen, setup.notes = start.videos, start.notes
     return parallel.replicate(state), progress
 
 
@@ -182,6 +200,7 @@ def run(
             batch_size=config.train.batch_size,
             first_step=step,
             last_step=last_step,
+            balance=config.train.balance_classes,
             host=parallel.host(),
         )
     )
@@ -276,6 +295,8 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
         f"(protocol: {setup.protocol}); {parallel.describe()}"
         + (f"; resuming at step {step} of {setup.last_step}" if step else "")
     )
+    for note in setup.notes:
+        recorder.say(note)
     left_out = videos % setup.config.train.batch_size
     if left_out > 0.05 * videos:
         recorder.say(
@@ -307,7 +328,7 @@ def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -
     """Up to four augmented training clips of step 0 as a picture: a row a clip, its frames from left to right."""
     index_B = parallel.unshard(batch["index_B"])[:4]
     clips_BTHWC = parallel.unshard(batch["clips_BTHWC"])[:4]
-    keys_B = steps.augmentation_keys(config.seed, 0, index_B)
+    keys_B = steps.augmentation_keys(config.seed, parallel.unshard(batch["round_B"])[:4], index_B)
     seen = np.asarray(augment(keys_B, clips_BTHWC, config.data, config.augment, flip=flip))
     pixels = (seen * np.array(config.data.std) + np.array(config.data.mean)) * 255
     frames = np.clip(pixels.round(), 0, 255).astype(np.uint8)

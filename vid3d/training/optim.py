@@ -7,6 +7,7 @@ import optax
 from ml_collections import ConfigDict
 
 from vid3d.config import UserError, steps
+from vid3d.models.published import HEAD
 
 
 def learning_rate(
@@ -41,6 +42,9 @@ def build(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransfor
 
     Weight decay is decoupled (Loshchilov & Hutter 2019) for every optimizer and leaves out biases and the scales of
     norms, that is, everything with fewer than two axes. Adam's epsilon is Keras's 1e-7.
+
+    `backbone_rate` multiplies the learning rate of all layers but the last; with 0 they stand still, have no optimizer
+    state, and do not count in the norm.
     """
     parts = []
     if optim.clip_norm:
@@ -52,7 +56,14 @@ def build(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransfor
     if optim.weight_decay:
         parts.append(optax.add_decayed_weights(optim.weight_decay, mask=has_several_axes))
     parts.append(optax.scale_by_learning_rate(schedule))
+    if optim.backbone_rate not in (0, 1):
+        backbone = optax.scale(optim.backbone_rate)
+        parts.append(optax.masked(backbone, lambda params: is_part(params, "backbone")))
     transformation = optax.chain(*parts)
+    if optim.backbone_rate == 0:
+        transformation = optax.partition(
+            {"head": transformation, "backbone": optax.set_to_zero()}, part_of_network
+        )
     if optim.accumulate > 1:
         transformation = optax.MultiSteps(
             transformation, optim.accumulate
@@ -63,3 +74,16 @@ def build(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransfor
 def has_several_axes(params):
     """True for kernels, False for biases and the scales of norms."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def part_of_network(params: dict) -> dict:
+    """ "head" for the parameters of the last layer, "backbone" for all others, in a tree of their structure."""
+    return {
+        name: jax.tree.map(lambda _, part="head" if name == HEAD else "backbone": part, leaves)
+        for name, leaves in params.items()
+    }
+
+
+def is_part(params: dict, part: str) -> dict:
+    """True for the parameters of one part."""
+    return jax.tree.map(lambda found: found == part, part_of_network(params))

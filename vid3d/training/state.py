@@ -13,20 +13,41 @@ from flax import linen as nn
 
 @flax.struct.dataclass
 class TrainState:
-    """step: int32, steps done. params, batch_stats: float32 trees. opt_state: as optax made it."""
+    """step: int32, steps done. params, batch_stats: float32 trees. opt_state: as optax made it.
+
+    ema: the moving averages of {"params", "batch_stats"}, or None where none are kept.
+    """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    ema: Any = None
 
     def weights(self) -> dict[str, Any]:
-        """What evaluation and inference need."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """What evaluation and inference need: the moving averages where they are kept."""
+        return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
 
     def optimizer(self) -> dict[str, Any]:
         """What only a resumed training needs."""
-        return {"opt_state": self.opt_state, "step": self.step}
+        only = {"opt_state": self.opt_state, "step": self.step}
+        if self.ema:
+            only |= {"params": self.params, "batch_stats": self.batch_stats}
+        return only
+
+    def restored(self, weights: dict[str, Any], optimizer: dict[str, Any]) -> TrainState:
+        """The state that was saved as `weights()` and `optimizer()`."""
+        if self.ema:
+            return TrainState(**optimizer, ema=weights)
+        return TrainState(**weights, **optimizer)
+
+    def starting_from(self, variables: dict[str, Any]) -> TrainState:
+        """This state before its first step, with other parameters and statistics."""
+        weights = {
+            "params": variables["params"],
+            "batch_stats": variables.get("batch_stats", {}),
+        }
+        return self.replace(**weights, ema=copied(weights) if self.ema else None)
 
 
 def create(
@@ -35,14 +56,30 @@ def create(
     *,
     seed: int,
     clip_shape: tuple[int, ...],
+    ema: bool = False,
 ) -> TrainState:
     """Initialises a model for clips of shape (T, H, W, C); the same seed gives the same parameters."""
     clips = jnp.zeros((1, *clip_shape), jnp.float32)
     init = jax.jit(lambda key: model.init({"params": key}, clips, train=False))
     variables = init(jax.random.key(seed))
+    weights = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=variables["params"],
-        batch_stats=variables.get("batch_stats", {}),
+        **weights,
         opt_state=optimizer.init(variables["params"]),
+        ema=copied(weights) if ema else None,
     )
+
+
+def copied(tree: Any) -> Any:
+    """The same values in buffers of their own: a step gives up those of the old state, each once."""
+    return jax.tree.map(jnp.array, tree)
+
+
+def moving_average(average: Any, value: Any, *, decay: float, step: jax.Array) -> Any:
+    """average <- d average + (1 - d) value with d = min(decay, (1 + step) / (10 + step)), for every leaf.
+
+    Polyak, Juditsky, 1992; the warm-up of the decay is that of TensorFlow's `ExponentialMovingAverage`.
+    """
+    d = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda a, v: d * a + (1 - d) * v, average, value)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
 from vid3d.data.augment import augment
-from vid3d.training.state import TrainState
+from vid3d.data.mixing import mix
+from vid3d.models.published import HEAD
+from vid3d.training.state import TrainState, moving_average
 
-AUGMENT_STREAM, DROPOUT_STREAM = 1, 2
+AUGMENT_STREAM, DROPOUT_STREAM, MIX_STREAM = 1, 2, 3
 
 
 def build_train_step(
@@ -26,13 +29,21 @@ def build_train_step(
     flip: bool,
     label_smoothing: float,
     seed: int,
-    steps_per_epoch: int,
     axis_name: str,
+    class_weights_K: Sequence[float] | None = None,
+    ema: float = 0.0,
+    frozen_backbone: bool = False,
 ) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
     """Builds step(state, batch) -> (state, sums), to be mapped over the devices.
 
-    The augmentation of a clip is a function of (seed, epoch, index of the video), dropout one of (seed, step, device),
+    The augmentation of a clip is a function of (seed, round, index of the video), dropout one of (seed, step, device),
     so that no random state has to be saved.
+
+    Args:
+        class_weights_K: factor of each class in the loss; None is 1.
+        ema: decay of the moving averages that the state keeps; 0 is none.
+        frozen_backbone: only the last layer is trained, on features as evaluation sees them: running statistics, no
+            dropout (a linear probe).
 
     Returns:
         A function whose sums are: `loss`, `correct` and `count` over the global batch, and `finite_gradient_L` and
@@ -40,7 +51,8 @@ def build_train_step(
     """
 
     def train_step(state, batch):
-        keys_B = augmentation_keys(seed, state.step // steps_per_epoch, batch["index_B"])
+        drawn = batch["round_B"], batch["index_B"]
+        keys_B = augmentation_keys(seed, *drawn)
         clips_BTHWC = augment(keys_B, batch["clips_BTHWC"], data, augmentation, flip=flip)
         stream = jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM)
         dropout_key = jax.random.fold_in(
@@ -48,26 +60,49 @@ def build_train_step(
         )
         labels_B, mask_B = batch["labels_B"], batch["mask_B"]
         count = jax.lax.psum(mask_B.sum(), axis_name)
+        targets_BK = smooth_targets(labels_B, model.num_classes, label_smoothing)
+        clips_BTHWC, targets_BK = mix(
+            augmentation_keys(seed, *drawn, stream=MIX_STREAM),
+            clips_BTHWC,
+            targets_BK,
+            mask_B,
+            mixup=augmentation.mixup,
+            cutmix=augmentation.cutmix,
+        )
 
-        def loss_of(params):
-            logits_BK, updated = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                clips_BTHWC,
-                train=True,
-                rngs={"dropout": dropout_key},
-                mutable=["batch_stats"],
-            )
-            loss_B = cross_entropy(logits_BK, labels_B, label_smoothing)
-            return (loss_B * mask_B).sum() / count, (logits_BK, updated.get("batch_stats", {}))
+        def loss_of(trained):
+            variables = {"params": {**state.params, **trained}, "batch_stats": state.batch_stats}
+            if frozen_backbone:
+                logits_BK, batch_stats = model.apply(variables, clips_BTHWC, train=False), None
+            else:
+                logits_BK, updated = model.apply(
+                    variables,
+                    clips_BTHWC,
+                    train=True,
+                    rngs={"dropout": dropout_key},
+                    mutable=["batch_stats"],
+                )
+                batch_stats = updated.get("batch_stats", {})
+            loss_B = cross_entropy(logits_BK, targets_BK, class_weights_K)
+            return (loss_B * mask_B).sum() / count, (logits_BK, batch_stats)
 
+        trained = {HEAD: state.params[HEAD]} if frozen_backbone else state.params
         (loss, (logits_BK, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            state.params
+            trained
         )
         gradient = jax.lax.psum(gradient, axis_name)
+        if frozen_backbone:
+            gradient = jax.tree.map(jnp.zeros_like, state.params) | gradient
+            batch_stats = state.batch_stats
         batch_stats = jax.lax.pmean(batch_stats, axis_name)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        correct = ((jnp.argmax(logits_BK, -1) == labels_B) * mask_B).sum()
+        # Of a blended clip, the class that it shows more of.
+        correct = ((jnp.argmax(logits_BK, -1) == jnp.argmax(targets_BK, -1)) * mask_B).sum()
+        averages = state.ema
+        if ema:
+            current = {"params": params, "batch_stats": batch_stats}
+            averages = moving_average(state.ema, current, decay=ema, step=state.step)
         sums = {
             "loss": jax.lax.psum(loss, axis_name) * count,
             "correct": jax.lax.psum(correct, axis_name),
@@ -80,6 +115,7 @@ def build_train_step(
             params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
+            ema=averages,
         )
         return state, sums
 
@@ -91,15 +127,32 @@ def all_finite(tree: Any) -> jax.Array:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
 
 
-def augmentation_keys(seed: int, epoch: int | jax.Array, index_B: jax.Array) -> jax.Array:
-    """One key a clip, a function of (seed, epoch, index of the video) alone."""
-    stream = jax.random.fold_in(jax.random.key(seed), AUGMENT_STREAM)
-    epoch_key = jax.random.fold_in(stream, epoch)
-    return jax.vmap(lambda index: jax.random.fold_in(epoch_key, index))(index_B)
+def augmentation_keys(
+    seed: int, round_B: int | jax.Array, index_B: jax.Array, *, stream: int = AUGMENT_STREAM
+) -> jax.Array:
+    """One key a clip, a function of (seed, how often the video was drawn before, index of the video) alone."""
+    base = jax.random.fold_in(jax.random.key(seed), stream)
+    rounds_B = jnp.broadcast_to(round_B, index_B.shape)
+    return jax.vmap(lambda r, index: jax.random.fold_in(jax.random.fold_in(base, r), index))(
+        rounds_B, index_B
+    )
 
 
-def cross_entropy(logits_BK: jax.Array, labels_B: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    """Cross-entropy of each clip, float32 [B], against labels smoothed as in Szegedy et al. 2016, section 7."""
-    num_classes = logits_BK.shape[-1]
-    targets_BK = optax.smooth_labels(jax.nn.one_hot(labels_B, num_classes), smoothing)
+def smooth_targets(labels_B: jax.Array, num_classes: int, smoothing: float = 0.0) -> jax.Array:
+    """Labels as probabilities, float32 [B, K], smoothed as in Szegedy et al. 2016, section 7."""
+    return optax.smooth_labels(jax.nn.one_hot(labels_B, num_classes), smoothing)
+
+
+def cross_entropy(
+    logits_BK: jax.Array, targets_BK: jax.Array, class_weights_K: Sequence[float] | None = None
+) -> jax.Array:
+    """Cross-entropy of each clip, float32 [B]; each class counts by its weight."""
+    if class_weights_K is not None:
+        targets_BK = targets_BK * jnp.array(class_weights_K, jnp.float32)
     return optax.softmax_cross_entropy(logits_BK.astype(jnp.float32), targets_BK)
+
+
+def balanced_weights(labels_N: np.ndarray, num_classes: int) -> tuple[float, ...]:
+    """N / (K n_k): every class has the same weight in sum, and a clip has 1 in the mean (King, Zeng, 2001)."""
+    counts_K = np.bincount(labels_N, minlength=num_classes)
+    return tuple(len(labels_N) / (num_classes * max(int(n), 1)) for n in counts_K)

@@ -42,6 +42,12 @@ def claim(workdir: Path, config: ConfigDict) -> None:
         UserError: the workdir belongs to another config (the fields that differ are named) or is something else.
     """
     path = workdir / "config.json"
+    found = checkpoint.steps(workdir)
+    if found and "imported" in checkpoint.read_meta(workdir, found[-1]):
+        raise UserError(
+            f"{workdir} holds imported weights: to train them further, take another --workdir and "
+            f"--config.model.init_from={workdir}"
+        )
     if path.exists():
         before = configs.from_json(path.read_text())
         changed = configs.differences(before, config)

@@ -1,0 +1,53 @@
+"""From scratch, with what keeps a network from learning its training videos by heart.
+
+vid3d train --config=configs/strong.py --config.data.root=DIR --workdir=runs/strong              # the network of configs/videos.py
+vid3d train --config=configs/strong.py:r3d_18 --config.data.root=DIR --workdir=runs/strong-r3d   # or any other, on its own clips
+vid3d train --config=configs/strong.py:demo --workdir=runs/strong-demo                           # or that of configs/demo.py
+
+Random resized crop, mirrored clips, mixup and CutMix, label smoothing, stochastic depth or dropout, AdamW with decay of the
+kernels alone, cosine with warm-up, clipped gradients, the moving average of the weights. Where the classes are of unequal
+size, `:NAME,weights` weighs them in the loss and `:NAME,sampling` draws them equally often.
+"""
+
+from configs import demo, videos
+from vid3d.models import zoo
+
+
+def get_config(arg: str = "videos"):
+    name, *words = arg.split(",")
+    unknown = set(words) - {"weights", "sampling"}
+    if unknown:
+        raise ValueError(
+            f"configs/strong.py has no preset {arg!r}: after the name comes ,weights or ,sampling"
+        )
+    if name == "demo":
+        c = demo.get_config()
+    elif name == "videos":
+        c = videos.get_config()
+    else:
+        c = zoo.preset(name)
+        c.data.source = "auto"
+        c.data.short = "loop"
+        c.model.dropout = 0.5
+        if name not in ("c3d", "s3d"):
+            c.model.stochastic_depth = 0.1
+        c.train.batch_size = 16
+    c.augment.crop = "resized"
+    c.augment.crop_scale = (0.5, 1.0)
+    c.augment.flip = "auto"
+    c.augment.mixup = 0.2
+    c.augment.cutmix = 1.0
+    c.optim.name = "adamw"
+    c.optim.learning_rate = 2e-3
+    c.optim.weight_decay = 0.05
+    c.optim.schedule = "cosine"
+    c.optim.warmup = "2 epochs"
+    c.optim.clip_norm = 1.0
+    c.optim.label_smoothing = 0.1
+    c.optim.ema = 0.99
+    c.train.epochs = 20
+    if "weights" in words:
+        c.optim.class_weights = "balanced"
+    if "sampling" in words:
+        c.train.balance_classes = True
+    return c

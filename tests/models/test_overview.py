@@ -1,0 +1,50 @@
+"""`vid3d summary --all`: every architecture, with the numbers that its own table gives."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from vid3d import config as configs, models
+from vid3d.models import overview
+from vid3d.training.speed import measure
+
+
+def printed(*arguments) -> list[str]:
+    text = io.StringIO()
+    Console(file=text, width=200).print(overview.render(*arguments))
+    return text.getvalue().splitlines()
+
+
+def test_a_line_says_what_is_known_of_an_architecture():
+    lines = printed(overview.presets(("r3d_18", "c3d", "slow_r50")))
+    r3d, c3d, slow = (next(x for x in lines if x.split()[:1] == [n]) for n in ("r3d_18", "c3d", "slow_r50"))  # fmt: skip
+    # Two FLOPs for each of torchvision's 40.697 G multiply-adds; the receptive fields are counted by hand in
+    # test_architectures.
+    assert r3d.split()[:9] == ["r3d_18", "16", "x", "112", "33.37", "M", "81.4", "109", "219"]
+    assert "63.2 (5 clips a video, 1 crop)" in r3d
+    assert c3d.split()[-3:] == ["76", "150", "-"]
+    assert slow.split()[7:9] == ["19", "427"]
+
+
+def test_all_is_all_and_overrides_hold_for_each():
+    chosen = overview.presets((), [("model.dtype", "bfloat16")])
+    assert tuple(chosen) == models.NAMES
+    assert {config.model.dtype for config in chosen.values()} == {"bfloat16"}
+    with pytest.raises(configs.UserError, match=r"'x3d_l'.*did you mean 'x3d_"):
+        overview.presets(("x3d_l",))
+    with pytest.raises(configs.UserError, match="no config key"):
+        overview.presets(("r3d_18",), [("model.dtyp", "bfloat16")])
+
+
+def test_speed_is_measured_and_shown():
+    chosen = overview.presets(
+        ("conv3d",), [("model.features", "2"), ("data.size", "16"), ("data.num_frames", "2")]
+    )
+    train, predict = measure(chosen["conv3d"], num_classes=400, batch_size=8, repeats=2)
+    assert 0 < train < np.inf and 0 < predict < np.inf
+    line = next(x for x in printed(chosen, {"conv3d": (12.34, 56.78)}) if "conv3d" in x)
+    assert line.split()[-3:] == ["12.3", "56.8", "-"]

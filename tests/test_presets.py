@@ -1,0 +1,32 @@
+"""The presets for published weights and stronger recipes load, fit their network, and refuse what they do not know."""
+
+from __future__ import annotations
+
+import pytest
+
+from vid3d import config as configs, models
+from vid3d.models import zoo
+
+
+@pytest.mark.parametrize("name", zoo.ENTRIES)
+def test_every_architecture_can_be_transferred_and_trained_from_scratch(name):
+    for spec in (f"transfer.py:{name}", f"transfer.py:{name},probe", f"strong.py:{name}"):
+        config = configs.load(f"configs/{spec}")
+        assert config.model.name == name
+        assert dict(zoo.ENTRIES[name].data).items() <= configs.flatten(config.data).items()
+        models.build(config.model, 5)
+
+
+def test_what_a_preset_is_for_is_what_it_sets():
+    assert configs.load("configs/transfer.py:r3d_18").optim.backbone_rate == 0.1
+    assert configs.load("configs/transfer.py:r3d_18,probe").optim.backbone_rate == 0
+    strong = configs.load("configs/strong.py:videos,weights")
+    assert strong.optim.class_weights == "balanced" and not strong.train.balance_classes
+    assert configs.load("configs/strong.py:demo,sampling").train.balance_classes
+    for spec, words in (
+        ("transfer.py:r3d_18,prob", "after the name comes"),
+        ("strong.py:videos,weight", "after the name comes"),
+        ("transfer.py:r3d_50", "no preset for 'r3d_50'"),
+    ):
+        with pytest.raises(configs.UserError, match=words):
+            configs.load(f"configs/{spec}")

@@ -1,0 +1,185 @@
+"""Weights that were trained elsewhere: where a training starts, and a workdir without a training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vid3d
+from vid3d import checkpoint, config as configs, models
+from vid3d.config import UserError
+from vid3d.evaluation.evaluate import evaluate
+from vid3d.inference.classifier import Classifier
+from vid3d.models import zoo
+from vid3d.training import transfer
+
+
+def fresh(model, num_classes: int, frames: int = 4, size: int = 32) -> dict:
+    """Variables of a model, all leaves -1."""
+    module = models.build(model, num_classes)
+    clips = jax.ShapeDtypeStruct((1, frames, size, size, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+    shapes = {"params": shapes["params"], "batch_stats": shapes.get("batch_stats", {})}
+    return jax.tree.map(lambda leaf: np.full(leaf.shape, -1, np.float32), shapes)
+
+
+def test_a_workdir_gives_its_weights_and_its_last_layer_to_the_same_classes(smoke_run):
+    step = checkpoint.resolve(smoke_run)
+    weights, meta = checkpoint.restore_weights(smoke_run, step)
+    config = configs.from_json(json.dumps(meta["config"]))
+    config.model.init_from = str(smoke_run)
+    classes = tuple(meta["classes"])
+    shape = {"frames": config.data.num_frames, "size": config.data.size}
+
+    start = transfer.initial(config.model, fresh(config.model, 5, **shape), classes)
+    assert start.notes == [f"starting from step {step} of {smoke_run}"]
+    jax.tree.map(np.testing.assert_array_equal, start.variables, weights)
+    assert sorted(start.videos.values()) == sorted(meta["training_videos"].values())
+
+    renamed = transfer.initial(
+        config.model, fresh(config.model, 5, **shape), (*classes[:4], "something else")
+    )
+    assert "5 classes: the last layer starts anew, for 5" in renamed.notes[1]
+    assert (renamed.variables["params"]["classes"]["kernel"] == -1).all()
+    np.testing.assert_array_equal(
+        renamed.variables["params"]["layer1"]["conv"]["kernel"],
+        weights["params"]["layer1"]["conv"]["kernel"],
+    )
+
+    config.model.features = (8, 12)
+    with pytest.raises(UserError) as error:
+        transfer.initial(config.model, fresh(config.model, 5, **shape), classes)
+    assert "misshapen" in str(error.value)
+    assert "params/layer2/conv/kernel (3, 3, 3, 8, 16) instead of (3, 3, 3, 8, 12)" in str(
+        error.value
+    )
+
+
+def test_what_is_no_start_is_one_clear_line(smoke_run, tmp_path):
+    model = configs.default().model
+    model.name = "mc3_18"
+    for origin, words in (
+        (str(tmp_path / "absent.pth"), "no such file or workdir"),
+        (str(tmp_path), "no checkpoint in"),
+        (str(smoke_run), "is config.model.name='conv3d', not 'mc3_18'"),
+    ):
+        model.init_from = origin
+        with pytest.raises(UserError, match=words):
+            transfer.initial(model, fresh(model, 5), ("a", "b", "c", "d", "e"))
+
+
+def test_a_published_head_is_kept_for_its_own_classes_only(
+    published_state, write_safetensors, tmp_path
+):
+    path = tmp_path / "w.safetensors"
+    write_safetensors(path, published_state("mc3_18", 400))
+    model = configs.default().model
+    model.name, model.init_from = "mc3_18", str(path)
+    kinetics = zoo.class_names("kinetics400")
+    kept = transfer.initial(model, fresh(model, 400), kinetics)
+    assert (kept.variables["params"]["classes"]["bias"] != -1).all()
+    assert "sha256" in kept.notes[0] and len(kept.notes) == 1
+    for classes in (tuple(f"class {n}" for n in range(400)), ("run", "jump")):
+        new = transfer.initial(model, fresh(model, len(classes)), classes)
+        assert (new.variables["params"]["classes"]["bias"] == -1).all()
+        assert f"starts anew, for {len(classes)}" in new.notes[1]
+
+
+@pytest.fixture(scope="module")
+def weights(published_state, write_safetensors, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "mc3_18.safetensors"
+    write_safetensors(path, published_state("mc3_18", 400))
+    return path
+
+
+@pytest.fixture(scope="module")
+def imported(weights, run, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("imported") / "run"
+    done = run(
+        "import", "--arch=mc3_18", f"--weights={weights}", "--classes=kinetics400",
+        f"--workdir={workdir}",
+    )  # fmt: skip
+    assert "holds mc3_18 with 400 classes" in done.stdout
+    return workdir
+
+
+def test_an_imported_workdir_has_the_preprocessing_of_its_weights(imported):
+    config = configs.from_json((imported / "config.json").read_text())
+    assert (config.data.num_frames, config.data.fps, config.data.size) == (16, 15.0, 112)
+    assert config.data.stored_size == (128, 171)
+    assert config.data.mean == (0.43216, 0.394666, 0.37645)
+    assert config.eval.views == 5
+    classifier = vid3d.load(str(imported))
+    assert classifier.classes == zoo.class_names("kinetics400")
+    assert classifier.window_seconds == 10
+
+
+SMALL = {"data.size": "32", "data.stored_size": "36,40", "data.num_frames": "4", "eval.views": "1"}
+
+
+def write_video(path: Path, frames_THWC: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25.0, (64, 48))
+    for frame in frames_THWC:
+        writer.write(frame[:, :, ::-1])
+    writer.release()
+
+
+def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("archery", "zumba"):
+        for number in range(4):
+            frames = rng.integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
+            write_video(tmp_path / "videos" / name / f"{number}.avi", frames)
+    overrides = list((SMALL | {"eval.batch_size": "8"}).items())
+    figures, _ = evaluate(str(imported), data=str(tmp_path / "videos"), overrides=overrides)
+    assert (figures["num_videos"], figures["step"]) == (8, 0)
+
+    # The same numbers from the network itself, on the clips that its preprocessing makes.
+    weights, meta = checkpoint.restore_weights(imported, 0)
+    config = configs.from_json(json.dumps(meta["config"]))
+    for key, text in SMALL.items():
+        configs.apply(config, key, text)
+    classifier = Classifier(weights, config, classes=meta["classes"])
+    answer = classifier.predict(str(tmp_path / "videos" / "zumba" / "2.avi"))
+    table = (imported / "evaluation" / "data-videos-best" / "predictions.csv").read_text()
+    row = next(line for line in table.splitlines() if "zumba/2.avi" in line)
+    assert float(row.rsplit(",", 1)[1]) == pytest.approx(answer.probabilities["zumba"], abs=1e-6)
+    assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_training_in_an_imported_workdir_says_what_to_do(imported, run):
+    done = run("train", "--config=configs/demo.py:smoke", f"--workdir={imported}", check=1)
+    assert f"--config.model.init_from={imported}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_cannot_be_imported_is_one_clear_line(weights, tmp_path):
+    (tmp_path / "five.txt").write_text("a\nb\nc\nd\ne\n")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "notes.txt").write_text("mine")
+    for options, words in (
+        ({"arch": "r3d_50"}, "no preset for 'r3d_50'"),
+        ({"arch": "r3d_18"}, "does not fit"),
+        ({"weights": str(tmp_path / "absent.pth")}, "no weights file"),
+        ({"classes": str(tmp_path / "five.txt")}, "has 400 classes, and .*five.txt names 5"),
+        ({"workdir": full}, "is not empty"),
+    ):
+        given = {
+            "arch": "mc3_18",
+            "weights": str(weights),
+            "classes": "kinetics400",
+            "workdir": tmp_path / "new",
+        } | options
+        with pytest.raises(UserError, match=words):
+            transfer.import_weights(
+                given["arch"], given["weights"], classes=given["classes"], workdir=given["workdir"]
+            )
+    assert [path.name for path in full.iterdir() if path.name != ".lock"] == ["notes.txt"]

@@ -1,0 +1,140 @@
+"""Where a training starts that does not start at random, and a workdir from weights that were trained elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from vid3d import checkpoint, config as configs, models
+from vid3d.config import UserError
+from vid3d.models import published, zoo
+from vid3d.training import workdir as workdirs
+from vid3d.training.progress import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a training begins with.
+
+    Attributes:
+        variables: {"params"} and, with batch normalisation, {"batch_stats"}.
+        notes: sentences for the user.
+        videos: path -> sha256 of the videos that the weights have seen: no test may count them.
+    """
+
+    variables: dict[str, Any]
+    notes: list[str]
+    videos: dict[str, str]
+
+
+def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> Start:
+    """The weights of `config.model.init_from` in the place of freshly initialised ones.
+
+    The last layer is taken over where it belongs to the same classes: those of the workdir or, of a published file with
+    400 classes, those of Kinetics-400. From another file it is taken wherever it fits.
+
+    Args:
+        model: `config.model`; init_from is a published file or a workdir.
+        variables: of that model, with params and batch_stats, freshly initialised.
+        classes: of the training.
+
+    Raises:
+        UserError: no such file or workdir, or one that does not fit.
+    """
+    origin = Path(model.init_from)
+    if origin.is_dir():
+        step = checkpoint.resolve(origin)
+        weights, meta = checkpoint.restore_weights(origin, step)
+        trained, name = meta["config"]["model"]["name"], model.name
+        if trained != name:
+            raise UserError(f"{origin} is config.model.name={trained!r}, not {name!r}")
+        found = {key: np.asarray(leaf) for key, leaf in published.by_path(weights).items()}
+        filled, notes = published.place(
+            found,
+            variables,
+            origin=str(origin),
+            name=name,
+            new_head=tuple(meta["classes"]) != tuple(classes),
+        )
+        videos = {f"{origin}: {path}": sha for path, sha in meta["training_videos"].items()}
+        return Start(filled, [f"starting from step {step} of {origin}", *notes], videos)
+    if not origin.exists():
+        raise UserError(
+            f"config.model.init_from={model.init_from}: there is no such file or workdir"
+        )
+    sha256 = zoo.sha256(origin)
+    kinetics = zoo.class_names(zoo.KINETICS400)
+    new_head = len(classes) == len(kinetics) and tuple(classes) != kinetics
+    filled, notes = published.load(origin, name=model.name, variables=variables, new_head=new_head)
+    return Start(filled, [f"starting from {origin.name}, sha256 {sha256}", *notes], {})
+
+
+def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path) -> list[str]:
+    """Makes a workdir of a published file, which evaluates and predicts like a trained one.
+
+    Its config has the preprocessing that belongs to the weights (`zoo.preset`), its only checkpoint is that of step 0.
+
+    Args:
+        arch: one of `zoo.ENTRIES`.
+        weights: the file; see `published.load`.
+        classes: see `zoo.class_names`.
+        workdir: a new or empty folder.
+
+    Returns:
+        Sentences for the user.
+
+    Raises:
+        UserError: no such architecture, file or class list, weights that do not fit, or a folder with something in it.
+    """
+    config = zoo.preset(arch)
+    config.data.sampling = "center"
+    config.eval.batch_size = 1  # a video is several clips
+    configs.validate(config)
+    names = zoo.class_names(classes)
+    sha256 = zoo.sha256(weights)
+    workdir = Path(workdir)
+    held = workdirs.lock(workdir)
+    if any(path.name != ".lock" for path in workdir.iterdir()):
+        raise UserError(f"{workdir} is not empty: take a new folder")
+    module = models.build(config.model, len(names))
+    size = config.data.size
+    clips = jax.ShapeDtypeStruct((1, config.data.num_frames, size, size, 3), jnp.float32)
+    blank = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+    filled, notes = published.load(weights, name=arch, variables=blank)
+    if notes:
+        raise UserError(f"{notes[0].partition(':')[0]}, and {classes} names {len(names)}")
+    kinetics = names == zoo.class_names(zoo.KINETICS400)
+    checkpoint.write_whole(workdir / "config.json", configs.to_json(config))
+    checkpoints = checkpoint.Checkpoints(workdir)
+    checkpoints.save(
+        0,
+        {"params": filled["params"], "batch_stats": filled.get("batch_stats", {})},
+        {"step": np.int32(0)},
+        meta={
+            "config": config.to_dict(),
+            "classes": list(names),
+            "protocol": "imported",
+            "training_videos": {},
+            "window_seconds": zoo.KINETICS_SECONDS if kinetics else 0.0,
+            "progress": dataclasses.asdict(Progress()),
+            "finished": True,
+            "imported": {"file": Path(weights).name, "sha256": sha256},
+        },
+    )
+    checkpoints.close()
+    held.release()
+    entry = zoo.ENTRIES[arch]
+    known = entry.sha256 and sha256.startswith(entry.sha256)
+    return [
+        f"{workdir} holds {arch} with {len(names)} classes from {Path(weights).name}, sha256 {sha256}"
+        + (f" (that of {entry.address})" if known else ""),
+        f"clips of {config.data.num_frames} frames, {config.data.fps:.4g} a second, {size}x{size}; "
+        f"{config.eval.views} a video",
+    ]
