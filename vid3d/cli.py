@@ -17,6 +17,7 @@ examples:
   vid3d evaluate --workdir=runs/mine
   vid3d predict  --workdir=runs/mine holiday.mp4
   vid3d live     --workdir=runs/mine --source=0
+  vid3d sweep    --config=configs/sweep_learning_rate.py --workdir=runs/rates --parallel=2
 """
 
 
@@ -107,6 +108,20 @@ def build_parser() -> argparse.ArgumentParser:
     takes_workdir(train, checkpoint=False)
     takes_hosts(train)
 
+    sweep = command(
+        "sweep", "train the runs of sweep(add) in a config; again goes on with the rest"
+    )
+    takes_config(sweep)
+    takes_workdir(sweep, checkpoint=False)
+    sweep.add_argument(
+        "--parallel", type=int, default=0, metavar="N",
+        help="N runs at a time, each on a GPU, a TPU chip or a share of the cores of its own; "
+        "default: one at a time on all devices",
+    )  # fmt: skip
+    sweep.add_argument("--shard", default="", metavar="I/N", help="only every N-th run, from I = 0")
+    sweep.add_argument("--seeds", type=int, default=1, metavar="N", help="repeats of each run")
+    sweep.add_argument("--dry-run", action="store_true", help="print the list of runs and end")
+
     evaluate = command(
         "evaluate", "test a checkpoint: accuracy, per-class figures, confusion matrix"
     )
@@ -166,6 +181,20 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     )
     compilation.use_cache()
     return train(config, options.workdir)
+
+
+def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from vid3d.sweep.launch import sweep
+
+    return sweep(
+        options.config,
+        options.workdir,
+        overrides,
+        seeds=options.seeds,
+        parallel=options.parallel,
+        part=options.shard,
+        dry_run=options.dry_run,
+    )
 
 
 def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
@@ -249,6 +278,7 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
 
 COMMANDS = {
     "train": train,
+    "sweep": sweep,
     "evaluate": evaluate,
     "predict": predict,
     "live": live,

@@ -163,21 +163,22 @@ def load(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     (`from configs import demo`).
 
     Args:
-        spec: a Python file that defines `get_config()` or `get_config(arg)`, with the argument after a colon.
+        spec: a Python file that defines `get_config()` or `get_config(arg)`, with the argument after a colon;
+            or "-": the JSON text of a config, from standard input.
         overrides: dotted keys and their values as text, such as `("model.features", "64,32")`.
 
     Raises:
         UserError: no such file, an error in it, an unknown key, a value of the wrong type or out of range.
     """
-    config = run_file(spec)
+    config = from_json(sys.stdin.read()) if spec == "-" else run_file(spec)
     for key, text in overrides:
         apply(config, key, text)
     validate(config)
     return config
 
 
-def run_file(spec: str) -> ConfigDict:
-    """Calls `get_config` of a config file; see `load`."""
+def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
+    """Calls a function of a config file, `get_config` with the argument of the spec; see `load`."""
     name, _, arg = spec.partition(".py:")
     path = Path(name if name.endswith(".py") else name + ".py")
     if not path.is_file():
@@ -190,9 +191,10 @@ def run_file(spec: str) -> ConfigDict:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise UserError(f"{path} defines no get_config()")
-        return module.get_config(arg) if arg else module.get_config()
+        if not hasattr(module, function):
+            raise UserError(f"{path} defines no {function}()")
+        args = args or ((arg,) if arg else ())
+        return getattr(module, function)(*args)
     except UserError:
         raise
     except Exception as error:
@@ -208,11 +210,11 @@ def run_file(spec: str) -> ConfigDict:
         ) from error
 
 
-def apply(config: ConfigDict, key: str, text: str) -> None:
-    """Sets one dotted key from text, in the type of its default.
+def apply(config: ConfigDict, key: str, value: Any) -> None:
+    """Sets one dotted key; text is read in the type of the key's default.
 
     Raises:
-        UserError: the key is not in the config (the near one is suggested), or the text has another type.
+        UserError: the key is not in the config (the near one is suggested), or the value has another type.
     """
     known = flatten(config)
     if key not in known:
@@ -220,12 +222,20 @@ def apply(config: ConfigDict, key: str, text: str) -> None:
         if key in groups:
             raise UserError(f"config.{key} is a group of keys, not a key: set one of its fields")
         raise UserError(f"no config key {key!r}{suggest(key, known)}")
-    value = parse(key, text, known[key])
+    assign(config, key, parse(key, value, known[key]) if isinstance(value, str) else value)
+
+
+def assign(config: ConfigDict, key: str, value: Any) -> None:
+    """Sets one dotted key that is known; raises a UserError where the value has another type."""
     *path, last = key.split(".")
     group = config
     for name in path:
         group = group[name]
-    group[last] = value
+    try:
+        like = group[last]
+        group[last] = tuple(value) if isinstance(value, list) else value
+    except TypeError:
+        raise UserError(f"config.{key}={value!r}: expected a value like {like!r}") from None
 
 
 def parse(key: str, text: str, like: Any) -> Any:
@@ -294,16 +304,7 @@ def from_json(text: str) -> ConfigDict:
             raise UserError(
                 f"no config key {key!r}: was the workdir written by a newer version of vid3d?"
             )
-        *path, last = key.split(".")
-        group = config
-        for name in path:
-            group = group[name]
-        try:
-            group[last] = tuple(value) if isinstance(value, list) else value
-        except TypeError:
-            raise UserError(
-                f"config.{key}={value!r}: expected a value like {known[key]!r}"
-            ) from None
+        assign(config, key, value)
     validate(config)
     return config
 

@@ -1,0 +1,197 @@
+"""How the runs of a sweep are doing, read from their workdirs, as a table."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from vid3d.sweep.plan import Run
+from vid3d.training.record import duration
+
+REFRESH_SECONDS = 1.0
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"  # it saved its state; the next call goes on with it
+    ELSEWHERE = "elsewhere"  # another process is training it
+
+
+# Which runs are shown where the terminal is too low for all.
+IMPORTANCE = [
+    State.RUNNING,
+    State.FAILED,
+    State.STOPPED,
+    State.ELSEWHERE,
+    State.WAITING,
+    State.FINISHED,
+]
+STYLES = {
+    State.RUNNING: "cyan",
+    State.FINISHED: "green",
+    State.FAILED: "bold red",
+    State.STOPPED: "yellow",
+}
+
+
+@dataclass
+class Status:
+    """A run and what is known about it.
+
+    Attributes:
+        run: the run.
+        workdir: its folder.
+        state: where it stands.
+        place: the device it runs on, or "".
+        started: time.monotonic() at the start of its process.
+        note: the last line of a run that failed.
+    """
+
+    run: Run
+    workdir: Path
+    state: State = State.WAITING
+    place: str = ""
+    started: float = 0.0
+    note: str = ""
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The whole rows of metrics.jsonl or timings.jsonl."""
+        try:
+            lines = (self.workdir / name).read_text().splitlines(keepends=True)
+        except OSError:
+            return []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def epoch(self) -> float:
+        """Epochs done at the last evaluation."""
+        rows = self.rows("metrics.jsonl")
+        return rows[-1]["epoch"] if rows else 0.0
+
+    def best_accuracy(self) -> float | None:
+        """The best validation accuracy so far."""
+        return max((row["val/accuracy"] for row in self.rows("metrics.jsonl")), default=None)
+
+    def seconds_left(self) -> float | None:
+        """Until the last epoch, at the rate of the evaluations so far; None before the first."""
+        rows = self.rows("timings.jsonl")
+        if not rows or not rows[-1]["epoch"]:
+            return None
+        rate = sum(row["seconds"] for row in rows) / rows[-1]["epoch"]
+        left = (self.run.config.train.epochs - rows[-1]["epoch"]) * rate
+        if self.state is State.RUNNING:
+            written = (self.workdir / "timings.jsonl").stat().st_mtime
+            left -= min(max(time.time() - written, 0.0), rate)
+        return max(left, 0.0)
+
+
+def render(statuses: list[Status], parallel: int, *, most: int | None = None) -> Table:
+    """The table: run, state, epoch, best validation accuracy, time left, and why a run failed.
+
+    Args:
+        statuses: a row each.
+        parallel: runs at a time, for the time that is left.
+        most: how many rows there is room for; the most important ones are kept.
+    """
+    caption = summary(statuses, parallel)
+    shown = statuses
+    if most is not None and len(statuses) > most:
+        ranked = sorted(statuses, key=lambda status: IMPORTANCE.index(status.state))
+        kept = {id(status) for status in ranked[:most]}
+        shown = [status for status in statuses if id(status) in kept]
+        caption += f"; {len(statuses) - len(shown)} runs are not shown"
+    table = Table(caption=caption)
+    table.add_column("run", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for name in ("epoch", "validation\naccuracy", "time left"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for status in shown:
+        accuracy = status.best_accuracy()
+        left = status.seconds_left() if status.state is State.RUNNING else None
+        table.add_row(
+            Text(status.run.name),
+            Text(status.state, style=STYLES.get(status.state, "")),
+            f"{status.epoch():g}/{status.run.config.train.epochs}",
+            "" if accuracy is None else f"{accuracy:.3f}",
+            "" if left is None else duration(left),
+            Text(status.note if status.state is not State.RUNNING else status.place),
+        )
+    return table
+
+
+def summary(statuses: list[Status], parallel: int) -> str:
+    """ "3 finished, 1 running, 2 waiting; about 12 min left"."""
+    counts = {state: sum(s.state is state for s in statuses) for state in State}
+    words = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+    left = total_left(statuses, parallel)
+    return words + (f"; about {duration(left)} left" if left else "")
+
+
+def total_left(statuses: list[Status], parallel: int) -> float | None:
+    """Seconds until all runs are done, those that have not begun at the mean of the others; None if unknown."""
+    known = [s.seconds_left() for s in statuses if s.state is State.RUNNING]
+    known = [seconds for seconds in known if seconds is not None]
+    whole = [sum(row["seconds"] for row in s.rows("timings.jsonl")) / s.epoch() * s.run.config.train.epochs
+             for s in statuses if s.epoch()]  # fmt: skip
+    if not known or not whole:
+        return None
+    waiting = sum(s.state is State.WAITING for s in statuses)
+    return max(max(known), (sum(known) + waiting * sum(whole) / len(whole)) / parallel)
+
+
+class Board:
+    """Shows the table while it changes: live on a terminal, elsewhere a line for each change and the table at the end."""
+
+    def __init__(self, statuses: list[Status], parallel: int):
+        self.statuses, self.parallel = statuses, parallel
+        self.console = Console(stderr=True, highlight=False)
+        self.live = Live(console=self.console, auto_refresh=False)
+        self.drawn = 0.0
+
+    def __enter__(self) -> Board:
+        if self.console.is_terminal:
+            self.live.start()
+            self.draw()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.live.is_started:
+            self.live.update("", refresh=True)
+            self.live.stop()
+        self.console.print(render(self.statuses, self.parallel))
+
+    def draw(self) -> None:
+        self.drawn = time.monotonic()
+        most = max(self.console.height - 8, 1)
+        self.live.update(render(self.statuses, self.parallel, most=most), refresh=True)
+
+    def tick(self) -> None:
+        """Redraws a live table when it is time to."""
+        if self.live.is_started and time.monotonic() - self.drawn >= REFRESH_SECONDS:
+            self.draw()
+
+    def changed(self, status: Status) -> None:
+        """A run has another state."""
+        if self.live.is_started:
+            self.draw()
+            return
+        note = status.note if status.state is not State.RUNNING else f"on {status.place}"
+        accuracy = status.best_accuracy() if status.state is State.FINISHED else None
+        self.console.print(
+            f"{status.run.name}: {status.state}"
+            + (f", validation accuracy {accuracy:.3f}" if accuracy is not None else "")
+            + (f", {note}" if note else ""),
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
