@@ -152,7 +152,8 @@ def test_a_run_that_another_process_trains_is_left_to_it(write, tmp_path, run):
     done = run("sweep", f"--config={config}", f"--workdir={workdir}", "--config.train.epochs=12")
     assert "base: elsewhere" in done.stderr
     assert "1 finished" in done.stderr
-    assert other.wait(timeout=60) == 0
+    other.communicate(timeout=60)
+    assert other.returncode == 0
     assert not (workdir / "base" / "log.txt").exists()
 
 

@@ -96,12 +96,18 @@ def build_parser() -> argparse.ArgumentParser:
             )
 
     def takes_hosts(sub: argparse.ArgumentParser) -> None:
-        hosts = sub.add_argument_group("several hosts")
+        hosts = sub.add_argument_group(
+            "several hosts", "found without these on TPU slices, under Slurm and Open MPI"
+        )
         hosts.add_argument(
             "--coordinator", default="", metavar="HOST:PORT", help="process 0's address"
         )
         hosts.add_argument("--num_processes", type=int, default=0, metavar="N")
         hosts.add_argument("--process_id", type=int, default=-1, metavar="I", help="0 to N - 1")
+        hosts.add_argument(
+            "--coordinator_timeout", type=float, default=120, metavar="SECONDS",
+            help="how long to wait for the others; default: 120",
+        )  # fmt: skip
 
     train = command("train", "train a model; the same workdir again goes on where it stopped")
     takes_config(train)
@@ -131,6 +137,13 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", default="", metavar="FOLDER|CSV", help="another set of videos")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     takes_hosts(evaluate)
+
+    compare = command("compare", "several runs side by side: configs, curves, figures, paired test")
+    compare.add_argument("folders", nargs="+", metavar="DIR", help="a workdir, or that of a sweep")
+    compare.add_argument(
+        "--evaluate", action="store_true", help="test the best checkpoints that were not tested yet"
+    )
+    compare.add_argument("--output", default="", metavar="DIR", help="write CSV and PNG here")
 
     predict = command("predict", "label videos")
     takes_workdir(predict)
@@ -171,14 +184,23 @@ def quiet_libraries() -> None:
     logging.set_stderrthreshold("error")
 
 
-def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
-    config = configs.load(options.config, overrides)
-    from vid3d import compilation, parallel
-    from vid3d.training.loop import train
+def join_hosts(options: argparse.Namespace) -> None:
+    from vid3d import parallel
 
     parallel.initialize(
-        options.coordinator, num_processes=options.num_processes, process_id=options.process_id
+        options.coordinator,
+        num_processes=options.num_processes,
+        process_id=options.process_id,
+        timeout=options.coordinator_timeout,
     )
+
+
+def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    config = configs.load(options.config, overrides)
+    from vid3d import compilation
+    from vid3d.training.loop import train
+
+    join_hosts(options)
     compilation.use_cache()
     return train(config, options.workdir)
 
@@ -201,9 +223,7 @@ def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
     from vid3d import compilation, parallel
     from vid3d.evaluation import evaluate, report
 
-    parallel.initialize(
-        options.coordinator, num_processes=options.num_processes, process_id=options.process_id
-    )
+    join_hosts(options)
     compilation.use_cache()
     figures, folder = evaluate.evaluate(
         options.workdir,
@@ -218,6 +238,15 @@ def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
         print(json.dumps(figures))
     else:
         report.show(figures, folder)
+    return 0
+
+
+def compare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from vid3d import compilation
+    from vid3d.evaluation.compare import compare
+
+    compilation.use_cache()
+    compare(options.folders, output=options.output, test=options.evaluate)
     return 0
 
 
@@ -280,6 +309,7 @@ COMMANDS = {
     "train": train,
     "sweep": sweep,
     "evaluate": evaluate,
+    "compare": compare,
     "predict": predict,
     "live": live,
     "prepare": prepare,
