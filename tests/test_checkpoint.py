@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 
 import jax
 import jax.numpy as jnp
@@ -106,20 +105,31 @@ def test_one_flipped_byte_in_any_file_is_never_restored(tmp_path, checkpoints):
     same(checkpoint.restore_weights(tmp_path, 2)[0], trees(2)[0])
 
 
-def test_resume_goes_back_to_the_checkpoint_before_a_damaged_one_and_says_so(tmp_path, checkpoints):
+def test_resume_goes_back_to_the_checkpoint_before_a_damaged_one_and_says_so(
+    tmp_path, checkpoints, capsys
+):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     path = max(files_of(tmp_path / "checkpoints" / "2" / "weights"), key=lambda p: p.stat().st_size)
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     again = checkpoint.Checkpoints(tmp_path)
-    with pytest.warns(UserWarning, match="checkpoint 2 .* is damaged"):
-        weights, optimizer, _ = again.restore_latest(*trees(0))
+    weights, optimizer, _ = again.restore_latest(*trees(0))
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: checkpoint 2 of") and "the one before it" in warning
     same((weights, optimizer), trees(1))
     save(again, 2, 0.6)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert again.restore_latest(*trees(0))[1]["step"] == 2
+    assert again.restore_latest(*trees(0))[1]["step"] == 2
+    assert not capsys.readouterr().err
     again.close()
+
+
+def test_a_damaged_checkpoint_names_those_that_can_be_taken_instead(tmp_path, checkpoints):
+    save(checkpoints, 1, 0.5)
+    save(checkpoints, 2, 0.6)
+    path = max(files_of(tmp_path / "checkpoints" / "2" / "weights"), key=lambda p: p.stat().st_size)
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(checkpoint.DamagedError, match=r"take --checkpoint=1$"):
+        checkpoint.restore_weights(tmp_path, 2)
 
 
 def test_no_checkpoint_and_unknown_names_are_clear(tmp_path, checkpoints):

@@ -185,6 +185,47 @@ def test_asked_to_stop_it_saves_and_the_next_call_ends_as_if_nothing_had_been(
     assert_same_run(workdir, unbroken)
 
 
+def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path):
+    cache = tmp_path / "cache"
+    flags = (*TINY, f"--config.data.cache_dir={cache}", "--config.data.synthetic.groups=200")
+    process = start("train", *flags, f"--workdir={tmp_path / 'run'}")
+    wait_until(process, lambda: any(cache.glob("incomplete.*/*")))
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 75, output
+    assert output.strip().splitlines()[-1].endswith("the same command goes on from here")
+    assert not any(cache.glob("incomplete.*"))
+
+
+def test_a_profile_is_written_also_where_the_run_ends_inside_its_steps(tmp_path, run):
+    workdir = tmp_path / "run"
+    steps = "--config.train.profile_steps=1,1000000"
+    run("train", *TINY, steps, "--config.train.epochs=1", f"--workdir={workdir}")
+    assert list((workdir / "profile").rglob("*.xplane.pb"))
+
+
+def test_a_wrong_model_is_an_error_before_any_video_is_decoded(tmp_path, run):
+    cache = tmp_path / "cache"
+    flags = ("--config.model.name=r3d_19", f"--config.data.cache_dir={cache}")
+    done = run("train", *TINY, *flags, f"--workdir={tmp_path / 'run'}", check=1)
+    assert "r3d_18" in done.stderr and done.stderr.count("\n") == 1
+    assert not cache.exists()
+
+
+def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path, run):
+    done = subprocess.run(
+        [sys.executable, "-m", "vid3d.cli", "predict", f"--workdir={smoke_run}", "-dash.mp4"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "./-dash.mp4" not in done.stderr
+    (tmp_path / "-dash.mp4").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "vid3d.cli", "predict", f"--workdir={smoke_run}", "-dash.mp4"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "write ./-dash.mp4" in done.stderr
+
+
 def test_killed_in_the_middle_the_next_call_ends_as_if_nothing_had_been(unbroken, tmp_path, run):
     workdir = tmp_path / "run"
     process = start("train", *TINY, f"--workdir={workdir}")

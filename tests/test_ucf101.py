@@ -12,7 +12,7 @@ import pytest
 
 CLASSES = ("ApplyLipstick", "BoxingPunchingBag", "HulaHoop", "SumoWrestling", "YoYo")
 SMALL = (
-    "--config.data.size=16", "--config.data.stored_size=", "--config.data.num_frames=6",
+    "--config.data.size=16", "--config.data.stored_size=20,24", "--config.data.num_frames=6",
     "--config.model.features=4", "--config.model.pool=3,3,3", "--config.model.hidden=8",
     "--config.train.epochs=1", "--config.train.batch_size=8", "--config.optim.warmup=0 steps",
     "--config.eval.views=2",

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,12 @@ def restore_weights(workdir: str | Path, step: int) -> tuple[dict[str, Any], dic
     Raises:
         DamagedError: a file differs from what was written.
     """
-    return restore_item(workdir, step, "weights"), read_meta(workdir, step)
+    try:
+        return restore_item(workdir, step, "weights"), read_meta(workdir, step)
+    except DamagedError as error:
+        others = [f"--checkpoint={other}" for other in steps(workdir) if other != step]
+        remedy = f"take {' or '.join(others)}" if others else "train again in another workdir"
+        raise DamagedError(f"{error}: {remedy}") from None
 
 
 def restore_item(workdir: str | Path, step: int, item: str) -> Any:
@@ -225,7 +230,7 @@ class Checkpoints:
             except DamagedError as error:
                 if step == found[0]:
                     raise UserError(f"{error}; no older checkpoint is left") from None
-                warnings.warn(f"{error}: going back to the one before it", stacklevel=2)
+                print(f"warning: {error}: going back to the one before it", file=sys.stderr)
                 self.set_aside(step)
                 continue
             try:

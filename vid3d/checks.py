@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 SOURCES = ("auto", "synthetic", "folder", "ucf101", "manifest", "tfds")
 PROTOCOLS = ("auto", "random", "grouped", "official1", "official2", "official3", "manifest")
@@ -25,6 +25,83 @@ LENGTHS = {
     "model.pool": (3,),
     "train.profile_steps": (0, 2),
 }
+
+
+CHOICES = {
+    "data.source": SOURCES,
+    "data.protocol": PROTOCOLS,
+    "data.sampling": SAMPLINGS,
+    "data.resize": ("squash", "short_side"),
+    "data.color": ("rgb", "gray"),
+    "data.short": ("repeat", "loop"),
+    "data.store": ("raw", "jpeg"),
+    "augment.flip": ("off", "auto", "on"),
+    "augment.crop": ("none", "random", "resized"),
+    "model.dtype": ("float32", "bfloat16"),
+    "optim.name": ("adam", "adamw", "sgd"),
+    "optim.schedule": ("constant", "cosine"),
+}
+
+
+class Range(NamedTuple):
+    """Numbers from low to high; every element of a tuple has to lie in it."""
+
+    low: float
+    high: float = math.inf
+    below: bool = False  # high itself is not allowed
+
+    def __contains__(self, number: float) -> bool:
+        return self.low <= number <= self.high and not (self.below and number == self.high)
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"at least {self.low:g}"
+        return f"from {self.low:g} to {self.high:g}" + (" (exclusive)" if self.below else "")
+
+
+POSITIVE, NOT_NEGATIVE = Range(1), Range(0)
+SHARE, SHARE_BELOW_ONE = Range(0, 1), Range(0, 1, below=True)
+RANGES = {
+    "seed": Range(0, 2**31 - 1),
+    "data.val_fraction": SHARE_BELOW_ONE,
+    "data.test_fraction": SHARE_BELOW_ONE,
+    "data.num_frames": POSITIVE,
+    "data.frame_step": POSITIVE,
+    "data.fps": NOT_NEGATIVE,
+    "data.size": POSITIVE,
+    "data.stored_frames": NOT_NEGATIVE,
+    "data.max_bad_fraction": SHARE,
+    "data.decode_timeout": Range(0.1),
+    "data.workers": NOT_NEGATIVE,
+    "data.memory_budget_mb": NOT_NEGATIVE,
+    "data.synthetic.groups": POSITIVE,
+    "data.synthetic.videos_per_group": POSITIVE,
+    "augment.crop_scale": Range(0.01, 1),
+    "augment.crop_ratio": Range(0.1, 10),
+    "augment.brightness": SHARE,
+    "augment.contrast": SHARE,
+    "model.features": POSITIVE,
+    "model.kernel": POSITIVE,
+    "model.pool": POSITIVE,
+    "model.hidden": NOT_NEGATIVE,
+    "model.feature_dropout": SHARE_BELOW_ONE,
+    "model.dropout": SHARE_BELOW_ONE,
+    "optim.learning_rate": NOT_NEGATIVE,
+    "optim.weight_decay": NOT_NEGATIVE,
+    "optim.clip_norm": NOT_NEGATIVE,
+    "optim.accumulate": POSITIVE,
+    "optim.label_smoothing": SHARE_BELOW_ONE,
+    "train.batch_size": POSITIVE,
+    "train.epochs": POSITIVE,
+    "train.early_stopping": NOT_NEGATIVE,
+    "train.profile_steps": NOT_NEGATIVE,
+    "eval.views": POSITIVE,
+    "eval.batch_size": NOT_NEGATIVE,
+    "live.every": NOT_NEGATIVE,
+    "live.smoothing": SHARE_BELOW_ONE,
+    "live.threshold": SHARE,
+}
+DURATIONS = {"checkpoint.every": 1, "eval.every": 1, "optim.warmup": 0}  # fewest steps
 
 
 class UserError(Exception):
@@ -48,65 +125,42 @@ def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
         if key not in values:
             raise UserError(f"config.{key} is missing: start from vid3d.config.default()")
         check_type(key, values[key], like)
-
-    def choice(key: str, options: Iterable[str]) -> None:
+    for key, options in CHOICES.items():
         if values[key] not in options:
             near = suggest(str(values[key]), options)
             raise UserError(
                 f"config.{key}={values[key]!r} is not one of {', '.join(options)}{near}"
             )
-
-    def between(key: str, low: float, high: float = math.inf, *, open_high: bool = False) -> None:
+    for key, allowed in RANGES.items():
         numbers = values[key] if isinstance(values[key], tuple) else (values[key],)
-        for number in numbers:
-            if not low <= number <= high or (open_high and number == high):
-                bound = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-                end = " (exclusive)" if open_high else ""
-                raise UserError(f"config.{key}={values[key]} has to be {bound}{end}")
+        if not all(number in allowed for number in numbers):
+            raise UserError(f"config.{key}={values[key]} has to be {allowed}")
+    for key, fewest in DURATIONS.items():
+        if steps(values[key], steps_per_epoch=1000, batch_size=1) < fewest:
+            raise UserError(f"config.{key}={values[key]!r} has to be above 0")
+    check_pixels(values)
+    try:
+        re.compile(values["data.group_pattern"])
+    except re.error as error:
+        raise UserError(f"config.data.group_pattern is no regular expression: {error}") from None
 
-    choice("data.source", SOURCES)
-    choice("data.protocol", PROTOCOLS)
-    choice("data.sampling", SAMPLINGS)
-    choice("data.resize", ("squash", "short_side"))
-    choice("data.color", ("rgb", "gray"))
-    choice("data.short", ("repeat", "loop"))
-    choice("data.store", ("raw", "jpeg"))
-    choice("augment.flip", ("off", "auto", "on"))
-    choice("augment.crop", ("none", "random", "resized"))
-    choice("model.dtype", ("float32", "bfloat16"))
-    choice("optim.name", ("adam", "adamw", "sgd"))
-    choice("optim.schedule", ("constant", "cosine"))
-    for key in ("data.val_fraction", "data.test_fraction", "optim.label_smoothing"):
-        between(key, 0, 1, open_high=True)
-    for key in ("model.feature_dropout", "model.dropout", "live.smoothing"):
-        between(key, 0, 1, open_high=True)
-    for key in (
-        "data.max_bad_fraction",
-        "live.threshold",
-        "augment.brightness",
-        "augment.contrast",
-    ):
-        between(key, 0, 1)
-    for key in ("data.num_frames", "data.frame_step", "data.size", "eval.views", "model.kernel"):
-        between(key, 1)
-    for key in ("model.pool", "model.features", "optim.accumulate", "train.batch_size"):
-        between(key, 1)
-    for key in ("train.epochs", "data.synthetic.groups", "data.synthetic.videos_per_group"):
-        between(key, 1)
-    for key in ("data.stored_frames", "data.fps", "data.workers", "data.memory_budget_mb"):
-        between(key, 0)
-    for key in ("eval.batch_size", "train.early_stopping", "train.profile_steps", "live.every"):
-        between(key, 0)
-    for key in ("model.hidden", "optim.learning_rate", "optim.weight_decay", "optim.clip_norm"):
-        between(key, 0)
-    between("seed", 0, 2**31 - 1)
-    between("data.decode_timeout", 0.1)
-    between("augment.crop_scale", 0.01, 1)
-    between("augment.crop_ratio", 0.1, 10)
-    if values["data.stored_size"] and min(values["data.stored_size"]) < values["data.size"]:
+
+def check_pixels(values: dict[str, Any]) -> None:
+    """Checks sizes and channels against each other.
+
+    Raises:
+        UserError: names the two keys that do not fit.
+    """
+    size, stored = values["data.size"], values["data.stored_size"]
+    if stored and min(stored) < size:
         raise UserError(
-            f"config.data.stored_size={values['data.stored_size']} is smaller than data.size="
-            f"{values['data.size']}: videos are stored at least as large as the network sees them"
+            f"config.data.stored_size={stored} is smaller than data.size={size}: "
+            "videos are stored at least as large as the network sees them"
+        )
+    if values["augment.crop"] == "random" and stored in ((), (size, size)):
+        raise UserError(
+            "config.augment.crop='random' has no room to move in: set data.stored_size larger than "
+            f"data.size={size}, or take augment.crop='resized'"
         )
     channels = 1 if values["data.color"] == "gray" else 3
     for key in ("data.mean", "data.std"):
@@ -117,14 +171,6 @@ def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
             )
     if min(values["data.std"]) <= 0:
         raise UserError(f"config.data.std={values['data.std']} has to be above 0")
-    for key in ("checkpoint.every", "eval.every"):
-        if steps(values[key], steps_per_epoch=1000, batch_size=1) < 1:
-            raise UserError(f"config.{key}={values[key]!r} has to be above 0")
-    steps(values["optim.warmup"], steps_per_epoch=1000, batch_size=1)
-    try:
-        re.compile(values["data.group_pattern"])
-    except re.error as error:
-        raise UserError(f"config.data.group_pattern is no regular expression: {error}") from None
 
 
 def check_type(key: str, value: Any, like: Any) -> None:

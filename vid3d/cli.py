@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from vid3d import __version__, config as configs
 from vid3d.config import UserError
+
+RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
 
 EXAMPLES = """\
 examples:
@@ -33,10 +36,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vid3d {options.command}: error: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if options.command in ("train", "sweep"):
+            print(
+                f"vid3d {options.command}: stopped; the same command goes on from here",
+                file=sys.stderr,
+            )
+            return RESUME_ME
         print(f"vid3d {options.command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"vid3d {options.command}: error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
 
 
@@ -58,6 +71,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str
             rest.append(argument)
         index += 1
     parser = build_parser()
+    for argument in rest:
+        if argument.startswith("-") and "--" not in rest and os.path.exists(argument):
+            parser.error(f"{argument} reads like an option: write ./{argument}")
     options = parser.parse_args(rest)
     if overrides and "takes_config" not in options:
         parser.error(f"vid3d {options.command} takes no --config.{overrides[0][0]}")
@@ -78,13 +94,14 @@ def build_parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, allow_abbrev=False)
 
-    def takes_config(sub: argparse.ArgumentParser, *, required: bool = True) -> None:
+    def takes_config(sub: argparse.ArgumentParser, *, example: str = "") -> None:
         sub.set_defaults(takes_config=True)
-        if required:
+        if not example:
             sub.add_argument(
                 "--config", required=True, metavar="FILE[:ARG]", help="a file in configs/"
             )
-        sub.epilog = "--config.KEY=VALUE overrides a field of the config, such as --config.seed=1"
+        example = example or "--config.seed=1"
+        sub.epilog = f"--config.KEY=VALUE overrides a field of the config, such as {example}"
 
     def takes_workdir(sub: argparse.ArgumentParser, *, checkpoint: bool = True) -> None:
         sub.add_argument(
@@ -104,10 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
         hosts.add_argument("--num_processes", type=int, default=0, metavar="N")
         hosts.add_argument("--process_id", type=int, default=-1, metavar="I", help="0 to N - 1")
-        hosts.add_argument(
-            "--coordinator_timeout", type=float, default=120, metavar="SECONDS",
-            help="how long to wait for the others; default: 120",
-        )  # fmt: skip
+        hosts.add_argument("--coordinator_timeout", type=float, default=120, metavar="SECONDS")
 
     train = command("train", "train a model; the same workdir again goes on where it stopped")
     takes_config(train)
@@ -119,11 +133,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     takes_config(sweep)
     takes_workdir(sweep, checkpoint=False)
-    sweep.add_argument(
-        "--parallel", type=int, default=0, metavar="N",
-        help="N runs at a time, each on a GPU, a TPU chip or a share of the cores of its own; "
-        "default: one at a time on all devices",
-    )  # fmt: skip
+    devices = "N runs at a time, each on its own GPU, TPU chip or share of the cores"
+    sweep.add_argument("--parallel", type=int, default=0, metavar="N", help=devices)
     sweep.add_argument("--shard", default="", metavar="I/N", help="only every N-th run, from I = 0")
     sweep.add_argument("--seeds", type=int, default=1, metavar="N", help="repeats of each run")
     sweep.add_argument("--dry-run", action="store_true", help="print the list of runs and end")
@@ -131,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = command(
         "evaluate", "test a checkpoint: accuracy, per-class figures, confusion matrix"
     )
-    takes_config(evaluate, required=False)
+    takes_config(evaluate, example="--config.data.root=DIR where the videos have moved")
     takes_workdir(evaluate)
     evaluate.add_argument("--split", default="test", choices=("test", "val", "train"))
     evaluate.add_argument("--data", default="", metavar="FOLDER|CSV", help="another set of videos")
@@ -154,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--output", default="", metavar="DIR", help="write annotated videos here")
 
     live = command("live", "label a camera, a stream or a file while it plays")
-    takes_config(live, required=False)
+    takes_config(live, example="--config.live.threshold=0.6; only live.* can be set")
     takes_workdir(live)
     live.add_argument(
         "--source", required=True, metavar="0|FILE|URL", help="camera number, file, URL"
@@ -167,7 +178,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     doctor = command("doctor", "check the videos and the split, without training")
     takes_config(doctor)
-    doctor.add_argument("--output", default="", metavar="DIR", help="default: the cache folder")
+    doctor.add_argument(
+        "--output", default="", metavar="DIR", help="default: a folder in data.cache_dir"
+    )
 
     summary = command("summary", "print the layers, parameters and FLOPs of a model")
     takes_config(summary)
@@ -187,15 +200,13 @@ def quiet_libraries() -> None:
 def join_hosts(options: argparse.Namespace) -> None:
     from vid3d import parallel
 
-    parallel.initialize(
-        options.coordinator,
-        num_processes=options.num_processes,
-        process_id=options.process_id,
-        timeout=options.coordinator_timeout,
-    )
+    names = ("num_processes", "process_id", "coordinator_timeout")
+    parallel.initialize(options.coordinator, **{name: getattr(options, name) for name in names})
 
 
 def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    # Until the loop takes the signals over there is nothing to save.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = configs.load(options.config, overrides)
     from vid3d import compilation
     from vid3d.training.loop import train

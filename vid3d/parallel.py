@@ -20,7 +20,11 @@ AXIS = "batch"
 
 
 def initialize(
-    coordinator: str = "", *, num_processes: int = 0, process_id: int = -1, timeout: float = 120.0
+    coordinator: str = "",
+    *,
+    num_processes: int = 0,
+    process_id: int = -1,
+    coordinator_timeout: float = 120.0,
 ) -> None:
     """Joins the other processes of this run, where there are any.
 
@@ -28,7 +32,7 @@ def initialize(
         coordinator: "host:port" of process 0, the same for all; empty asks Slurm, Open MPI or the TPU slice.
         num_processes: how many take part; 1 is this one alone, whatever the surroundings say.
         process_id: 0 to num_processes - 1.
-        timeout: seconds to wait for the others.
+        coordinator_timeout: seconds to wait for the others.
 
     Raises:
         UserError: the three do not fit together or the others do not come.
@@ -47,14 +51,14 @@ def initialize(
         )
     else:
         cluster = rendezvous.Cluster(coordinator, num_processes, process_id)
-    rendezvous.call_roll(cluster, timeout=timeout)
+    rendezvous.call_roll(cluster, timeout=coordinator_timeout)
     jax.distributed.initialize(
         cluster.coordinator,
         cluster.num_processes,
         cluster.process_id,
         local_device_ids=cluster.local_device_ids,
         cluster_detection_method="deactivate",
-        initialization_timeout=max(int(timeout), 1),
+        initialization_timeout=max(int(coordinator_timeout), 1),
     )
     check_devices(cluster)
 

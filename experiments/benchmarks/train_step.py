@@ -87,11 +87,12 @@ def vid3d(clips_BTHWC: np.ndarray, labels_B: np.ndarray) -> Side:
     return Side(train, predict, compile_train, compile_predict)
 
 
-def keras(clips_BTHWC: np.ndarray, labels_B: np.ndarray) -> Side:
+def keras_model(shape: tuple[int, ...]):
+    """The same network in Keras, compiled, for clips of this shape [T, H, W, C]."""
     import keras
     from keras import layers
 
-    model = keras.Sequential([keras.Input(clips_BTHWC.shape[1:]), layers.Rescaling(1 / 255)])
+    model = keras.Sequential([keras.Input(shape), layers.Rescaling(1 / 255)])
     for features in FEATURES:
         model.add(layers.Conv3D(features, 3, padding="same", activation="relu"))
         model.add(layers.MaxPooling3D(3, padding="same"))
@@ -104,6 +105,11 @@ def keras(clips_BTHWC: np.ndarray, labels_B: np.ndarray) -> Side:
         optimizer=keras.optimizers.Adam(1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
+    return model
+
+
+def keras(clips_BTHWC: np.ndarray, labels_B: np.ndarray) -> Side:
+    model = keras_model(clips_BTHWC.shape[1:])
 
     def train():
         model.train_on_batch(clips_BTHWC, labels_B)

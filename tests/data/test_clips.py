@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings as settings_of, strategies as st
@@ -150,12 +148,8 @@ def test_short_videos_are_those_that_have_to_repeat(times_N, data):
     assert clips.is_short(times_N, data) == shorter
 
 
-def test_live_prediction_knows_how_much_video_a_clip_spans():
-    video = SimpleNamespace(times_N=seconds(101), fps=25.0)
+def test_live_prediction_knows_how_many_frames_a_clip_spans():
     assert clips.clip_frames(data(num_frames=10, frame_step=2)) == 19
-    assert clips.clip_seconds(video, data(num_frames=10, frame_step=2)) == pytest.approx(18 / 25)
-    assert clips.clip_seconds(video, data(num_frames=10, fps=5.0)) == pytest.approx(9 / 5)
-    assert clips.clip_seconds(video, data(sampling="uniform")) == pytest.approx(4.0)
     assert clips.clip_frames(data(fps=5.0)) == clips.clip_frames(data(sampling="uniform")) == 0
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from vid3d.config import UserError
 from vid3d.data import decoding, frames
 from vid3d.data.decoding import Again, Done, Failed, Frames
 from vid3d.data.records import Settings, record_bytes, record_header
@@ -243,7 +244,7 @@ def test_a_child_that_cannot_start_says_why(monkeypatch, video, tmp_path):
     monkeypatch.setattr(
         decoding, "child_environment", lambda: os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     )
-    with pytest.raises(RuntimeError, match=r"libGL\.so\.1 is missing"):
+    with pytest.raises(UserError, match=r"libGL\.so\.1 is missing"):
         collect([video(tmp_path / "x.avi", 3)])
 
 

@@ -257,7 +257,7 @@ class TestBadVideos:
 class TestSource:
     def test_a_file_is_read_to_its_end_with_its_own_times(self, video, tmp_path):
         path = video(tmp_path / "x.avi", 6, fps=12.5)
-        with frames.open_source(str(path)) as source:
+        with frames.Source(str(path)) as source:
             assert not source.is_camera
             assert source.fps == pytest.approx(12.5)
             assert source.size == (48, 64)
@@ -269,7 +269,7 @@ class TestSource:
     def test_what_is_not_there_is_said(self, tmp_path):
         for name, reason in (("97", "no such camera"), (str(tmp_path / "x.mp4"), "no such file")):
             with pytest.raises(VideoError, match=reason) as caught:
-                frames.open_source(name)
+                frames.Source(name)
             assert caught.value.path == name
 
     def test_a_stream_over_the_network_is_read_as_a_camera(self, video, tmp_path, monkeypatch):
@@ -281,11 +281,11 @@ class TestSource:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             url = f"http://127.0.0.1:{server.server_port}/x.avi"
-            with frames.open_source(url) as source:
+            with frames.Source(url) as source:
                 assert source.is_camera
                 read = [source.read() for _ in range(6)]
             with pytest.raises(VideoError, match="stream cannot be opened"):
-                frames.open_source(url.replace("x.avi", "y.avi"))
+                frames.Source(url.replace("x.avi", "y.avi"))
             server.shutdown()
             thread.join()
         times = [seconds for _, seconds in read[:5]]

@@ -345,6 +345,17 @@ class TestDoctor:
         lines = (two_classes.parent / "manifest.csv").read_text().splitlines()
         assert lines[1].startswith("videos/down/g0_0.avi,down,")
 
+    def test_an_edited_manifest_is_never_overwritten(self, settings, two_classes, tmp_path, capsys):
+        prepare.doctor(settings, tmp_path)
+        prepare.doctor(settings, tmp_path)
+        assert not (tmp_path / "manifest-2.csv").exists()
+        edited = (tmp_path / "manifest.csv").read_text().replace("test", "train")
+        (tmp_path / "manifest.csv").write_text(edited)
+        prepare.doctor(settings, tmp_path)
+        assert (tmp_path / "manifest.csv").read_text() == edited
+        assert "manifest-2.csv" in capsys.readouterr().out
+        assert (tmp_path / "manifest-2.csv").read_text() != edited
+
     def test_a_bad_video_is_an_answer_and_no_crash(self, settings, two_classes, tmp_path, capsys):
         path = TestBadVideos.spoil(two_classes, "test", settings)
         assert not prepare.doctor(settings, tmp_path)

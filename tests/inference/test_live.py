@@ -124,6 +124,19 @@ def test_a_file_shorter_than_the_window_gets_one_label(make_workdir, videos, cap
     assert [line["label"] for line in lines] == ["green"]
 
 
+def test_a_file_shorter_than_the_window_shows_its_label_from_the_first_frame_on(
+    make_workdir, videos, tmp_path
+):
+    workdir = make_workdir({"data.sampling": "uniform", "live.window": 5.0})
+    output = tmp_path / "annotated.mp4"
+    live(workdir, videos["green"], output=output)
+    bars = [frame[-26:, :160] for frame, _ in frames.read_frames(output)]
+    assert len(bars) == 12
+    for bar in bars:
+        assert (bar > 180).all(axis=2).sum() > 20  # white letters
+        assert np.abs(bar.astype(int) - bars[-1]).mean() < 12
+
+
 def test_an_annotated_video_has_every_frame_with_its_label(workdir, videos, tmp_path, capsys):
     output = tmp_path / "annotated.mp4"
     assert live(workdir, videos["turning"], output=output) == 0

@@ -104,6 +104,30 @@ def test_equal_names_are_numbered_and_originals_kept(workdir, videos, tmp_path):
     assert (output / "clip.mp4").read_bytes() == before
 
 
+def test_a_copy_that_cannot_be_written_costs_no_answer(workdir, videos, tmp_path, capsys):
+    output = tmp_path / "out"
+    (output / "red.mp4").mkdir(parents=True)
+    assert predict(workdir, [videos["red"], videos["blue"]], output=output, as_json=True) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert [p["label"] for p in printed["predictions"]] == ["red", "blue"]
+    assert [e["path"] for e in printed["errors"]] == [str(videos["red"])]
+    assert len(list(frames.read_frames(output / f"{videos['blue'].stem}.mp4"))) > 0
+
+
+def test_paths_are_printed_as_they_were_given_and_no_line_is_folded(
+    workdir, videos, tmp_path, capsys, monkeypatch
+):
+    deep = tmp_path / ("long" * 20) / ("name" * 20)
+    deep.mkdir(parents=True)
+    shutil.copy(videos["red"], deep / "clip.avi")
+    monkeypatch.chdir(deep)
+    predict(workdir, ["./clip.avi", deep / "clip.avi"])
+    out = capsys.readouterr().out
+    assert "./clip.avi" in out and str(deep / "clip.avi") in out
+    assert predict(workdir, ["./missing.avi"]) == 1
+    assert not capsys.readouterr().out
+
+
 def test_bad_arguments_are_one_line(workdir, videos, tmp_path):
     (tmp_path / "file").touch()
     empty = tmp_path / "empty"

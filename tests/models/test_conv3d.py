@@ -70,6 +70,8 @@ def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
     features = (128, 64, 32, 32, 32)
     x = clips(2, 10, 32, 32, 3)
     labels = np.array([3, 1])
+    # Other weights may put two values of a pooling window as close together as rounding, and then either may win.
+    pytest.importorskip("keras").utils.set_random_seed(0)
     reference = keras_network(features, x.shape[1:])
     before = keras_parameters(reference)
     module = network(dropout=0.0, feature_dropout=0.0)

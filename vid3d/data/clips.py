@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from ml_collections import ConfigDict
-
-
-class Timed(Protocol):
-    """What is known about a decoded video: the seconds of its frames and its measured frame rate."""
-
-    times_N: np.ndarray
-    fps: float
 
 
 def clip_indices(
@@ -112,13 +103,3 @@ def clip_frames(data: ConfigDict) -> int:
     if data.fps > 0 or data.sampling == "uniform":
         return 0
     return (data.num_frames - 1) * data.frame_step + 1
-
-
-def clip_seconds(video: Timed, data: ConfigDict) -> float:
-    """Seconds from the first to the last frame that a clip can take from this video."""
-    seconds = float(video.times_N[-1] - video.times_N[0])
-    if data.sampling == "uniform":
-        return seconds
-    if data.fps > 0:
-        return (data.num_frames - 1) / data.fps
-    return (clip_frames(data) - 1) / video.fps

@@ -26,6 +26,7 @@ from typing import BinaryIO
 import numpy as np
 from ml_collections import ConfigDict
 
+from vid3d.config import UserError
 from vid3d.data.records import Settings, record_bytes
 
 SLOTS = 3
@@ -105,7 +106,7 @@ def decode(
         videos come interleaved, each video's own on one lane.
 
     Raises:
-        RuntimeError: a child cannot even start.
+        UserError: a child cannot even start.
     """
     pool = Pool(list(paths), settings, look=look, timeout=timeout, memory_bytes=memory_bytes)
     try:
@@ -181,7 +182,7 @@ class Pool:
                     message = child.pipe.recv()
                 except (EOFError, OSError):
                     if not child.ready:
-                        raise RuntimeError(why_not_started(child)) from None
+                        raise UserError(why_not_started(child)) from None
                     yield from self.replace(lane, death(child.process), again=True)
                 else:
                     yield from self.take(lane, child, message)

@@ -329,6 +329,3 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-open_source = Source

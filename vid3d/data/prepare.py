@@ -124,7 +124,7 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
 
     Args:
         config: the whole config.
-        output: folder for the two files; by default the cache folder.
+        output: folder for the two files; by default one of these videos' own in the cache folder.
 
     Returns:
         Whether all videos can be read.
@@ -133,16 +133,17 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
         UserError: there is nothing to look at, or the folder cannot be written.
     """
     prepared = prepare(config, strict=False)
-    folder = Path(output).absolute() if output else cache_folder(config.data.cache_dir)
+    frames = prepared.directory
+    folder = Path(output).absolute() if output else frames.with_name(f"doctor-{frames.name}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_manifest(prepared, folder / "manifest.csv")
+        manifest = write_manifest(prepared, folder)
         write_ledger(prepared.bad, folder / LEDGER)
     except OSError as error:
         raise UserError(
             f"cannot write to {folder} ({error.strerror}): name another --output"
         ) from error
-    print(f"videos:     {folder / 'manifest.csv'}", f"bad videos: {folder / LEDGER}", sep="\n")
+    print(f"videos:     {manifest}", f"bad videos: {folder / LEDGER}", sep="\n")
     return not prepared.bad
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import statistics
 import time
@@ -174,19 +175,30 @@ def write_ledger(bad: Mapping[str, str], path: Path) -> None:
         rows.writerows(sorted(bad.items()))
 
 
-def write_manifest(prepared: Prepared, path: Path) -> None:
+def write_manifest(prepared: Prepared, folder: Path) -> Path:
     """Writes the videos with their labels, groups and splits as a manifest that can be edited and trained on.
 
-    Paths are relative where the videos are below the manifest's folder, otherwise absolute.
+    Paths are relative where the videos are below the manifest's folder, otherwise absolute. A manifest that is there and
+    says something else, having been edited maybe, stays; the new one is numbered.
+
+    Returns:
+        The file: manifest.csv, or manifest-2.csv and so on.
     """
-    root, here = prepared.index.root, path.parent.absolute()
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = csv.writer(file)
-        rows.writerow(("path", "label", "group", "split"))
-        for video in prepared.index.videos:
-            full = Path(os.path.join(root, video.path))
-            name = full.relative_to(here) if full.is_relative_to(here) else full
-            rows.writerow((name, video.label, video.group, video.split))
+    root, here = prepared.index.root, folder.absolute()
+    text = io.StringIO(newline="")
+    rows = csv.writer(text)
+    rows.writerow(("path", "label", "group", "split"))
+    for video in prepared.index.videos:
+        full = Path(os.path.join(root, video.path))
+        name = full.relative_to(here) if full.is_relative_to(here) else full
+        rows.writerow((name, video.label, video.group, video.split))
+    written = text.getvalue().encode("utf-8", "surrogateescape")
+    path, number = folder / "manifest.csv", 1
+    while path.exists() and path.read_bytes() != written:
+        number += 1
+        path = folder / f"manifest-{number}.csv"
+    path.write_bytes(written)
+    return path
 
 
 def printable(line: str) -> str:

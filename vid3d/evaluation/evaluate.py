@@ -153,6 +153,7 @@ def evaluate(
         "checkpoint": name,
         "step": step,
         "protocol": index.protocol,
+        "data": index.root,
         "num_expected": clips.num_expected,
         "views": config.eval.views,
         "notes": list(index.notes),

@@ -218,21 +218,21 @@ class Classifier:
         """Decodes a file and keeps its fitted frames, where they are not too many."""
         times: list[float] = []
         held: list[np.ndarray] = []
-        try:
-            for frame, seconds in self._decode(path):
-                times.append(seconds)
-                if len(times) * frame.nbytes <= HELD_BYTES:
-                    held.append(frame)
-        except frames.VideoError as error:
-            raise UserError(f"{path}: {error}") from None
+        for frame, seconds in self._decode(path):
+            times.append(seconds)
+            if len(times) * frame.nbytes <= HELD_BYTES:
+                held.append(frame)
         if len(held) == len(times):
             return self._plan(times, lambda: held)
         held.clear()
         return self._plan(times, lambda: (frame for frame, _ in self._decode(path)))
 
     def _decode(self, path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
-        for frame, seconds in frames.read_frames(path):
-            yield fit(frame, self.config.data), seconds
+        try:
+            for frame, seconds in frames.read_frames(path):
+                yield fit(frame, self.config.data), seconds
+        except frames.VideoError as error:
+            raise UserError(f"{path}: {error}") from None
 
     def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> _Video:
         """Frames in memory, fitted like those of a file."""

@@ -152,8 +152,12 @@ def live(
 
 
 def label_file(reader: frames.Source, stream: Stream, display: Display, *, every: int) -> None:
-    """Labels windows that are `every` frames apart; a video shorter than a window gets one label, at its end."""
-    label, number, due = None, 0, 0
+    """Labels windows that are `every` frames apart; a video shorter than a window has one label, from its first frame on."""
+    label = label_if_short(reader.name, stream)
+    if label:
+        display.label(label)
+    stream.clear()
+    number, due = 0, 0
     while item := reader.read():
         frame_HWC, seconds = item
         taken = time.perf_counter()
@@ -164,11 +168,24 @@ def label_file(reader: frames.Source, stream: Stream, display: Display, *, every
         if not display.frame(frame_HWC, seconds, label, lost=False):
             return
         number += 1
-    if not number:
-        raise UserError(f"{reader.name}: no frame can be decoded")
-    if label is None:
-        taken = time.perf_counter()
-        display.label(Label(stream.predict(), time.perf_counter() - taken))
+
+
+def label_if_short(name: str, stream: Stream) -> Label | None:
+    """The label of a file that ends before the window is full; None for a longer one, of which one window is read.
+
+    Raises:
+        UserError: there is not a single frame.
+    """
+    with open_source(name) as reader:
+        empty = True
+        while item := reader.read():
+            empty = False
+            if stream.add(*item):
+                return None
+    if empty:
+        raise UserError(f"{name}: no frame can be decoded")
+    taken = time.perf_counter()
+    return Label(stream.predict(), time.perf_counter() - taken)
 
 
 def label_camera(

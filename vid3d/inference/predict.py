@@ -68,7 +68,10 @@ def predict(
             continue
         answers[path] = answer
         if output:
-            annotate(path, answer, copies[path])
+            try:
+                annotate(path, answer, copies[path])
+            except (UserError, frames.VideoError) as error:
+                errors[path] = f"no annotated copy of {path}: {error}"
     for error in errors.values():
         print(f"vid3d predict: error: {error}", file=sys.stderr)
     if as_json:
@@ -77,9 +80,9 @@ def predict(
         print(json.dumps({"predictions": predictions, "errors": failed}))
     elif as_csv:
         write_csv(answers, classifier.classes)
-    else:
-        Console().print(table(answers))
-        if answers and output:
+    elif answers:
+        print_table(answers)
+        if output:
             print(f"annotated videos are in {output}")
     return 1 if errors else 0
 
@@ -93,9 +96,10 @@ def collect(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
         UserError: a folder without videos.
     """
     found: list[tuple[str, Path]] = []
-    for path in map(Path, paths):
+    for given in paths:
+        path = Path(given)
         if not path.is_dir():
-            found.append((str(path), Path(path.name)))
+            found.append((str(given), Path(path.name)))
             continue
         below = sorted(p for p in walk(path) if Path(p).suffix.lower() in VIDEO_SUFFIXES)
         if not below:
@@ -109,10 +113,14 @@ def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, P
     """Where the annotated copy of each video goes: an .mp4 with its name, numbered where two have the same.
 
     Raises:
-        UserError: a copy would take the place of a video, or the folder is a file.
+        UserError: a copy would take the place of a video, or the folder is a file or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output={folder} is a file: give a folder for the annotated videos")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to --output={folder}: {error.strerror}") from None
     videos = list(videos)
     originals = {Path(path).resolve() for path, _ in videos}
     copies: dict[str, Path] = {}
@@ -158,6 +166,12 @@ def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
         segments = "; ".join(f"{s.start:.2f}-{s.end:.2f} {s.label}" for s in answer.segments)
         row = (path, answer.label, answer.probability, answer.num_frames, answer.seconds, segments)
         writer.writerow((*row, *answer.probabilities.values()))
+
+
+def print_table(answers: dict[str, Prediction]) -> None:
+    """Prints the table; into a file or a pipe no line of it is folded."""
+    width = None if sys.stdout.isatty() else 10_000
+    Console(width=width).print(table(answers))
 
 
 def table(answers: dict[str, Prediction]) -> Table:

@@ -145,6 +145,7 @@ class Process:
         self.status, self.place = status, place
         self.asked = False
         status.state, status.place, status.note = State.RUNNING, place.name, ""
+        status.seen = [(time.monotonic(), status.epoch())]
         try:
             status.workdir.mkdir(parents=True, exist_ok=True)
             log = (status.workdir / workdirs.LOG).open("ab")
@@ -178,7 +179,7 @@ class Process:
         status, code = self.status, self.process.returncode
         if code == FINISHED:
             status.state = State.FINISHED
-        elif code == RESUME_ME or (stopping and code in (-signal.SIGTERM, -signal.SIGINT, 130)):
+        elif code == RESUME_ME or (stopping and code == -signal.SIGTERM):
             status.state, status.note = State.STOPPED, "the same command goes on with it"
         elif workdirs.is_held(status.workdir):
             status.state = State.ELSEWHERE

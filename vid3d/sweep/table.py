@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -55,16 +55,16 @@ class Status:
         workdir: its folder.
         state: where it stands.
         place: the device it runs on, or "".
-        started: time.monotonic() at the start of its process.
         note: the last line of a run that failed.
+        seen: (time.monotonic(), epochs done) at the start of its process and at each evaluation since.
     """
 
     run: Run
     workdir: Path
     state: State = State.WAITING
     place: str = ""
-    started: float = 0.0
     note: str = ""
+    seen: list[tuple[float, float]] = field(default_factory=list)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The whole rows of metrics.jsonl or timings.jsonl."""
@@ -83,17 +83,22 @@ class Status:
         """The best validation accuracy so far."""
         return max((row["val/accuracy"] for row in self.rows("metrics.jsonl")), default=None)
 
+    def seconds_an_epoch(self) -> float | None:
+        """Measured while the table looks on: between the evaluations, and from the start before the second one."""
+        epoch, now = self.epoch(), time.monotonic()
+        if not self.seen or epoch > self.seen[-1][1]:
+            self.seen.append((now, epoch))
+        between = self.seen[1:] if len(self.seen) > 2 else self.seen
+        (start, first), (end, last) = between[0], between[-1]
+        return (end - start) / (last - first) if last > first else None
+
     def seconds_left(self) -> float | None:
-        """Until the last epoch, at the rate of the evaluations so far; None before the first."""
-        rows = self.rows("timings.jsonl")
-        if not rows or not rows[-1]["epoch"]:
+        """Until the last epoch; None before the first evaluation."""
+        rate = self.seconds_an_epoch()
+        if rate is None:
             return None
-        rate = sum(row["seconds"] for row in rows) / rows[-1]["epoch"]
-        left = (self.run.config.train.epochs - rows[-1]["epoch"]) * rate
-        if self.state is State.RUNNING:
-            written = (self.workdir / "timings.jsonl").stat().st_mtime
-            left -= min(max(time.time() - written, 0.0), rate)
-        return max(left, 0.0)
+        at, epoch = self.seen[-1]
+        return max((self.run.config.train.epochs - epoch) * rate - (time.monotonic() - at), 0.0)
 
 
 def render(statuses: list[Status], parallel: int, *, most: int | None = None) -> Table:
@@ -141,14 +146,15 @@ def summary(statuses: list[Status], parallel: int) -> str:
 
 def total_left(statuses: list[Status], parallel: int) -> float | None:
     """Seconds until all runs are done, those that have not begun at the mean of the others; None if unknown."""
-    known = [s.seconds_left() for s in statuses if s.state is State.RUNNING]
-    known = [seconds for seconds in known if seconds is not None]
-    whole = [sum(row["seconds"] for row in s.rows("timings.jsonl")) / s.epoch() * s.run.config.train.epochs
-             for s in statuses if s.epoch()]  # fmt: skip
-    if not known or not whole:
+    running = [s for s in statuses if s.state is State.RUNNING]
+    known = [seconds for s in running if (seconds := s.seconds_left()) is not None]
+    rates = [(s, rate) for s in statuses if s.seen and (rate := s.seconds_an_epoch()) is not None]
+    if len(known) < len(running) or not rates:
         return None
+    whole = [rate * s.run.config.train.epochs for s, rate in rates]
     waiting = sum(s.state is State.WAITING for s in statuses)
-    return max(max(known), (sum(known) + waiting * sum(whole) / len(whole)) / parallel)
+    total = sum(known) + waiting * sum(whole) / len(whole)
+    return max(max(known, default=0.0), total / parallel)
 
 
 class Board:

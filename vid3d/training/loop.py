@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,39 @@ from vid3d.training.state import TrainState, create
 FINISHED, RESUME_ME = 0, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h
 
 
+@dataclass
+class Setup:
+    """What the loop works with, the same in every call with one workdir."""
+
+    config: ConfigDict
+    classes: tuple[str, ...]
+    protocol: str
+    train_clips: pipeline.Clips
+    val_clips: pipeline.Clips
+    last_step: int
+    steps_per_epoch: int
+    schedule: Callable[[int], Any]
+    train_step: Callable
+    eval_step: Callable
+    state: TrainState
+    flip: bool
+
+    def meta(self) -> dict[str, Any]:
+        """What each checkpoint says of where it comes from."""
+        return {
+            "config": self.config.to_dict(),
+            "classes": list(self.classes),
+            "protocol": self.protocol,
+            "training_videos": self.train_clips.hashes(),
+            "window_seconds": self.train_clips.median_seconds(),
+        }
+
+    def every(self, duration: str) -> int:
+        """A duration of the config in steps."""
+        batch_size = self.config.train.batch_size
+        return configs.steps(duration, steps_per_epoch=self.steps_per_epoch, batch_size=batch_size)
+
+
 def train(config: ConfigDict, workdir: str | Path) -> int:
     """Trains one model, or goes on where the last call with this workdir stopped.
 
@@ -32,12 +67,9 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
         UserError: something in the config, the data or the workdir that the user can put right.
     """
     workdir = Path(workdir)
-    batch_size, eval_batch = (
-        config.train.batch_size,
-        config.eval.batch_size or config.train.batch_size,
-    )
-    parallel.check_batch_size(batch_size, "train.batch_size")
-    parallel.check_batch_size(eval_batch, "eval.batch_size")
+    parallel.check_batch_size(config.train.batch_size, "train.batch_size")
+    parallel.check_batch_size(eval_batch_size(config), "eval.batch_size")
+    models.build(config.model, 2)  # what is wrong with the model shows before any video is decoded
     if parallel.is_main():
         held = workdirs.lock(workdir)
         workdirs.claim(workdir, config)
@@ -45,88 +77,120 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     if workdirs.is_finished(workdir, config):
         record.announce_finished(workdir)
         return FINISHED
-
-    # Data: bytes -> clips.
     prepared = prepare.prepare(config)
+    setup = set_up(config, prepared)
+    checkpoints = checkpoint.Checkpoints(workdir)
+    state, progress = resume(setup, checkpoints, workdir)
+    if parallel.is_main():
+        workdirs.write_videos(workdir, prepared)
+    finished = run(setup, state, progress, checkpoints, workdir)
+    checkpoints.close()
+    if parallel.is_main():
+        held.release()
+    return FINISHED if finished else RESUME_ME
+
+
+def eval_batch_size(config: ConfigDict) -> int:
+    return config.eval.batch_size or config.train.batch_size
+
+
+def set_up(config: ConfigDict, prepared: prepare.Prepared) -> Setup:
+    """From prepared videos to the clips, the mapped steps and the state before the first step."""
+    # Data: bytes -> clips.
     classes = prepared.index.classes
     train_clips = pipeline.Clips(prepared, "train", config.data)
     val_clips = pipeline.Clips(prepared, "val", config.data, views=config.eval.views)
     budget = config.data.memory_budget_mb * 2**20
     budget -= train_clips.hold_in_memory(budget)
     val_clips.hold_in_memory(budget)
+    batch_size = config.train.batch_size
     per_epoch = pipeline.steps_per_epoch(train_clips, batch_size)
     last_step = config.train.epochs * per_epoch
-    units = {"steps_per_epoch": per_epoch, "batch_size": batch_size}
-    eval_every = configs.steps(config.eval.every, **units)
-    save_every = configs.steps(config.checkpoint.every, **units)
 
     # Model and optimizer: clips -> logits -> weights.
     model = models.build(config.model, len(classes), axis_name=parallel.AXIS)
-    schedule = optim.learning_rate(config.optim, total_steps=last_step, **units)
+    schedule = optim.learning_rate(
+        config.optim, total_steps=last_step, steps_per_epoch=per_epoch, batch_size=batch_size
+    )
     optimizer = optim.build(config.optim, schedule)
     size = config.data.size
     clip_shape = (config.data.num_frames, size, size, prepared.frame_shape[2])
-    state = create(model, optimizer, seed=config.seed, clip_shape=clip_shape)
     flip = flips(config.augment.flip, classes)
-    train_step = parallel.map_step(
-        steps.build_train_step(
-            model,
-            optimizer,
-            data=config.data,
-            augmentation=config.augment,
-            flip=flip,
-            label_smoothing=config.optim.label_smoothing,
-            seed=config.seed,
-            steps_per_epoch=per_epoch,
-            axis_name=parallel.AXIS,
-        )
+    train_step = steps.build_train_step(
+        model,
+        optimizer,
+        data=config.data,
+        augmentation=config.augment,
+        flip=flip,
+        label_smoothing=config.optim.label_smoothing,
+        seed=config.seed,
+        steps_per_epoch=per_epoch,
+        axis_name=parallel.AXIS,
     )
-    eval_step = parallel.map_eval(evaluate.build_eval_step(model, data=config.data))
+    return Setup(
+        config=config,
+        classes=classes,
+        protocol=prepared.index.protocol,
+        train_clips=train_clips,
+        val_clips=val_clips,
+        last_step=last_step,
+        steps_per_epoch=per_epoch,
+        schedule=schedule,
+        train_step=parallel.map_step(train_step),
+        eval_step=parallel.map_eval(evaluate.build_eval_step(model, data=config.data)),
+        state=create(model, optimizer, seed=config.seed, clip_shape=clip_shape),
+        flip=flip,
+    )
 
-    # Where an earlier call stopped.
-    checkpoints = checkpoint.Checkpoints(workdir)
-    progress = Progress()
+
+def resume(
+    setup: Setup, checkpoints: checkpoint.Checkpoints, workdir: Path
+) -> tuple[TrainState, Progress]:
+    """The state of the newest checkpoint, or the one before the first step, replicated on the devices."""
+    state, progress = setup.state, Progress()
     restored = checkpoints.restore_latest(state.weights(), state.optimizer())
     if restored:
         weights, optimizer_state, meta = restored
-        workdirs.check_classes(meta["classes"], classes, workdir)
+        workdirs.check_classes(meta["classes"], setup.classes, workdir)
         state = TrainState(**weights, **optimizer_state)
         progress = Progress(**meta["progress"])
-    state = parallel.replicate(state)
+    return parallel.replicate(state), progress
+
+
+def run(
+    setup: Setup,
+    state: TrainState,
+    progress: Progress,
+    checkpoints: checkpoint.Checkpoints,
+    workdir: Path,
+) -> bool:
+    """Trains until the last step, early stopping or a signal; returns whether the training is finished."""
+    config, last_step = setup.config, setup.last_step
     step = int(state.step)
-    if parallel.is_main():
-        workdirs.write_videos(workdir, prepared)
     recorder = record.open_recorder(
-        workdir, first_step=step, last_step=last_step, steps_per_epoch=per_epoch, config=config
+        workdir,
+        first_step=step,
+        last_step=last_step,
+        steps_per_epoch=setup.steps_per_epoch,
+        config=config,
     )
-    recorder.say(
-        f"training {config.model.name} ({count_parameters(state):,} parameters) on {len(train_clips)} "
-        f"videos of {len(classes)} classes, validating on {len(val_clips)} "
-        f"(protocol: {prepared.index.protocol}); {parallel.describe()}"
-        + (f"; resuming at step {step} of {last_step}" if step else "")
-    )
-    meta = {
-        "config": config.to_dict(),
-        "classes": list(classes),
-        "protocol": prepared.index.protocol,
-        "training_videos": train_clips.hashes(),
-        "window_seconds": train_clips.median_seconds(),
-    }
+    announce(setup, state, recorder)
     batches = parallel.prefetch(
         pipeline.train_batches(
-            train_clips,
+            setup.train_clips,
             seed=config.seed,
-            batch_size=batch_size,
+            batch_size=config.train.batch_size,
             first_step=step,
             last_step=last_step,
             host=parallel.host(),
         )
     )
+    eval_every, save_every = setup.every(config.eval.every), setup.every(config.checkpoint.every)
 
     def settle(at: int, sums: Any, index_B: jax.Array) -> None:
         """Waits for the sums of a dispatched step, checks them and adds them up."""
         sums = jax.device_get(sums)
-        videos = [train_clips.videos[i].path for i in parallel.unshard(index_B)]
+        videos = [setup.train_clips.videos[i].path for i in parallel.unshard(index_B)]
         check_sums(at, sums, params=state.params, videos=videos)
         progress.add(sums)
 
@@ -135,14 +199,14 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     # on resume the rows beyond it are cut.
     unsettled = None
     finished = step == last_step or progress.exhausted(config.train.early_stopping)
-    with StopSignal() as stop:
+    with StopSignal() as stop, record.Profile(workdir, config.train.profile_steps) as profile:
         while not finished:
-            record.profile(workdir, step, config.train.profile_steps)
+            profile.at(step)
             with recorder.waiting():
                 batch = next(batches)
             if step == 0:
-                recorder.image("training_clips", clip_strip(batch, config, flip=flip), step)
-            state, sums = train_step(state, batch)
+                recorder.image("training_clips", clip_strip(batch, config, flip=setup.flip), step)
+            state, sums = setup.train_step(state, batch)
             step += 1
             if unsettled:
                 settle(*unsettled)
@@ -157,27 +221,14 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
             settle(*unsettled)
             unsettled = scores = None
             if evaluating:
-                train_scores = progress.averages()
-                predictions = evaluate.run(
-                    eval_step, state.weights(), val_clips, batch_size=eval_batch
-                )
-                scores = {"accuracy": predictions.accuracy(), "loss": predictions.loss()}
-                if not np.isfinite(scores["loss"]):
-                    raise BadNumberError(f"step {step}: the validation loss is not finite")
-                improved = progress.evaluated(scores)
-                rate = float(schedule((step - 1) // config.optim.accumulate))
-                recorder.row(step, train_scores, scores, learning_rate=rate, improved=improved)
-                matrix = metrics.confusion_matrix(
-                    predictions.labels_N, predictions.probabilities_NK.argmax(1), len(classes)
-                )
-                figure = plots.confusion_figure(matrix, classes, title=f"validation, step {step}")
-                recorder.image("confusion_matrix", plots.figure_to_array(figure), step)
+                scores = validate(setup, state, progress, recorder, step)
             finished = step == last_step or progress.exhausted(config.train.early_stopping)
             checkpoints.save(
                 step,
                 state.weights(),
                 state.optimizer(),
-                meta=meta | {"progress": dataclasses.asdict(progress), "finished": finished},
+                meta=setup.meta()
+                | {"progress": dataclasses.asdict(progress), "finished": finished},
                 metrics=scores,
             )
             if stopping and not finished:
@@ -186,10 +237,51 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
                 )
                 break
     recorder.close()
-    checkpoints.close()
-    if parallel.is_main():
-        held.release()
-    return FINISHED if finished else RESUME_ME
+    return finished
+
+
+def validate(
+    setup: Setup, state: TrainState, progress: Progress, recorder: record.Recorder, step: int
+) -> dict[str, float]:
+    """Evaluates the validation split, writes the row and the picture; returns accuracy and loss.
+
+    Raises:
+        BadNumberError: the loss is not finite.
+    """
+    train_scores, rates = progress.averages(), recorder.rates(step)
+    predictions = evaluate.run(
+        setup.eval_step, state.weights(), setup.val_clips, batch_size=eval_batch_size(setup.config)
+    )
+    scores = {"accuracy": predictions.accuracy(), "loss": predictions.loss()}
+    if not np.isfinite(scores["loss"]):
+        raise BadNumberError(f"step {step}: the validation loss is not finite")
+    improved = progress.evaluated(scores)
+    rate = float(setup.schedule((step - 1) // setup.config.optim.accumulate))
+    recorder.row(step, train_scores, scores, learning_rate=rate, improved=improved, rates=rates)
+    matrix = metrics.confusion_matrix(
+        predictions.labels_N, predictions.probabilities_NK.argmax(1), len(setup.classes)
+    )
+    figure = plots.confusion_figure(matrix, setup.classes, title=f"validation, step {step}")
+    recorder.image("confusion_matrix", plots.figure_to_array(figure), step)
+    return scores
+
+
+def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None:
+    """Says what is going to be trained on what."""
+    step, videos = int(state.step), len(setup.train_clips)
+    count = sum(p.size for p in jax.tree.leaves(state.params))
+    recorder.say(
+        f"training {setup.config.model.name} ({count:,} parameters) on {videos} videos of "
+        f"{len(setup.classes)} classes, validating on {len(setup.val_clips)} "
+        f"(protocol: {setup.protocol}); {parallel.describe()}"
+        + (f"; resuming at step {step} of {setup.last_step}" if step else "")
+    )
+    left_out = videos % setup.config.train.batch_size
+    if left_out > 0.05 * videos:
+        recorder.say(
+            f"an epoch is {setup.steps_per_epoch} whole batches and leaves {left_out} of {videos} videos out, "
+            "others each time: train.batch_size decides"
+        )
 
 
 class StopSignal:
@@ -209,10 +301,6 @@ class StopSignal:
     def request(self, number: int, _) -> None:
         self.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def count_parameters(state: TrainState) -> int:
-    return sum(p.size for p in jax.tree.leaves(state.params))
 
 
 def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -> np.ndarray:

@@ -55,7 +55,7 @@ class Recorder:
         batch_size: int,
     ):
         self.workdir = workdir
-        self.first_step, self.last_step = first_step, last_step
+        self.last_step = last_step
         self.steps_per_epoch, self.batch_size = steps_per_epoch, batch_size
         for name in ("metrics.jsonl", "timings.jsonl"):
             keep_rows(workdir / name, last=first_step)
@@ -74,7 +74,8 @@ class Recorder:
         empty = {"epoch": 0.0, "loss": 0.0, "accuracy": 0.0, "rate": 0.0, "wait": 0.0, "left": "?"}
         self.task = self.bar.add_task("train", total=last_step, completed=first_step, **empty)
         self.bar.start()
-        self.started = self.printed = time.perf_counter()
+        self.printed = time.perf_counter()
+        self.measured_from: tuple[int, float] | None = None
         self.restart_clock(first_step)
 
     def restart_clock(self, step: int) -> None:
@@ -101,14 +102,14 @@ class Recorder:
         """Updates the bar; prints a line now and then where there is no terminal."""
         rates = self.rates(step)
         now = time.perf_counter()
-        left = (now - self.started) / max(step - self.first_step, 1) * (self.last_step - step)
+        left = self.seconds_left(step, now)
         figures = {
             "epoch": step / self.steps_per_epoch,
             "loss": loss,
             "accuracy": accuracy,
             "rate": rates["clips_per_second"],
             "wait": rates["data_wait_fraction"],
-            "left": duration(left),
+            "left": "?" if left is None else duration(left),
         }
         self.bar.update(self.task, completed=step, **figures)
         if not self.console.is_terminal and now - self.printed > PLAIN_INTERVAL:
@@ -118,6 +119,14 @@ class Recorder:
                 f"accuracy {accuracy:.3f}, {figures['rate']:.1f} clips/s, "
                 f"{figures['wait']:.0%} waiting for data, {figures['left']} left"
             )
+
+    def seconds_left(self, step: int, now: float) -> float | None:
+        """The time that the steps to come will take, from those since the first, which compiled; None before that."""
+        if self.measured_from is None:
+            self.measured_from = step, now
+            return None
+        first, start = self.measured_from
+        return (now - start) / max(step - first, 1) * (self.last_step - step)
 
     def say(self, line: str) -> None:
         """Prints one line above the bar, on standard error."""
@@ -131,13 +140,13 @@ class Recorder:
         *,
         learning_rate: float,
         improved: bool,
+        rates: dict[str, float],
     ) -> None:
-        """Writes the figures of one evaluation everywhere."""
+        """Writes the figures of one evaluation everywhere; `rates` are those of the training before it."""
         epoch = step / self.steps_per_epoch
         figures = {f"train/{name}": value for name, value in train.items()}
         figures |= {f"val/{name}": value for name, value in val.items()}
         figures["learning_rate"] = learning_rate
-        rates = self.rates(step)
         append(self.workdir / "timings.jsonl", {"step": step, "epoch": epoch} | rates)
         append(self.workdir / "metrics.jsonl", {"step": step, "epoch": epoch} | figures)
         for name, value in (figures | rates).items():
@@ -196,14 +205,36 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def profile(workdir: Path, step: int, span: tuple[int, ...]) -> None:
-    """Starts and ends the JAX profile of the steps (first, last) in `workdir/profile`."""
-    if not span or not parallel.is_main():
-        return
-    if step == span[0]:
-        jax.profiler.start_trace(str(workdir / "profile"))
-    elif step == span[1] + 1:
+class Profile:
+    """Writes the JAX profile of the steps from `first` to `last` to `workdir/profile`; a context manager."""
+
+    def __init__(self, workdir: Path, span: tuple[int, ...]):
+        """Takes `train.profile_steps`: (first, last), or () for none."""
+        self.folder = workdir / "profile"
+        self.span = span if parallel.is_main() else ()
+        self.active = False
+
+    def at(self, step: int) -> None:
+        """To be called before each step."""
+        if not self.span:
+            return
+        inside = self.span[0] <= step <= self.span[1]
+        if inside and not self.active:
+            jax.profiler.start_trace(str(self.folder))
+            self.active = True
+        elif self.active and not inside:
+            self.stop()
+
+    def stop(self) -> None:
         jax.profiler.stop_trace()
+        self.active = False
+
+    def __enter__(self) -> Profile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.active:
+            self.stop()
 
 
 def announce_finished(workdir: Path) -> None:

@@ -1,0 +1,151 @@
+"""How fast videos become stored frames and stored frames become clips.
+
+    python experiments/benchmarks/data.py [--json]
+
+Ingest: 320x240 XVID files of 150 frames, the first 10 frames at 224x224, by `vid3d prepare`'s children into shards, and as
+the tutorial reads them (one process that seeks to each frame), in turns. Reading: clips of 10x112x112 out of the shards in a
+random order and in sequence, in turns, then out of memory. Medians of the rounds; files are in the page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vid3d import config as configs
+from vid3d.data import pipeline, prepare
+
+VIDEOS, FRAMES, STORED = 400, 150, 10
+BATCH, SIZE = 8, 112
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_videos(folder / "videos")
+        figures = ingest(folder, options.rounds) | reading(folder, options.rounds)
+    figures |= {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]}
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        for key, value in figures.items():
+            print(f"{key:38} {value:.2f}" if isinstance(value, float) else f"{key:38} {value}")
+
+
+def write_videos(root: Path) -> None:
+    """Two classes of smooth noise that drifts; ten encodings, each under many names."""
+    codec = cv2.VideoWriter_fourcc(*"XVID")
+    for number in range(VIDEOS):
+        path = root / ("left", "right")[number % 2] / f"{number}.avi"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number >= 10:
+            first = root / ("left", "right")[number % 2] / f"{number % 10}.avi"
+            path.write_bytes(first.read_bytes())
+            continue
+        random = np.random.default_rng(number)
+        picture = cv2.resize(random.integers(0, 256, (12, 16, 3), np.uint8), (320, 240))
+        writer = cv2.VideoWriter(str(path), codec, 25, (320, 240))
+        for shift in range(FRAMES):
+            noise = random.integers(0, 12, picture.shape, np.uint8)
+            writer.write(cv2.add(np.roll(picture, 2 * shift, axis=1), noise))
+        writer.release()
+
+
+def config_of(folder: Path, *, cache: str, size: int):
+    config = configs.default()
+    config.data.root = str(folder / "videos")
+    config.data.cache_dir = str(folder / cache)
+    config.data.size = size
+    config.data.stored_frames = STORED
+    return config
+
+
+def as_the_tutorial(path: Path) -> np.ndarray:
+    """The first 10 frames, each sought."""
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    for number in range(STORED):
+        capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+        _, frame = capture.read()
+        frames.append(cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), (224, 224)))
+    capture.release()
+    return np.stack(frames)
+
+
+def ingest(folder: Path, rounds: int) -> dict[str, float]:
+    paths = sorted((folder / "videos").rglob("*.avi"))
+    sample = paths[:: len(paths) // 40]
+    ours, theirs = [], []
+    # TensorFlow is loaded once in a process, to write two small files of tfds: not what is compared.
+    prepare.prepare(config_of(folder, cache="warm", size=16), quiet=True)
+    for number in range(rounds):
+        theirs.append(len(sample) / seconds(lambda: [as_the_tutorial(path) for path in sample]))
+        config = config_of(folder, cache=f"cache{number}", size=224)
+        taken = seconds(lambda config=config: prepare.prepare(config, quiet=True))
+        ours.append(VIDEOS / taken)
+    return {
+        "ingest_videos_per_second": statistics.median(ours),
+        "ingest_tutorial_videos_per_second": statistics.median(theirs),
+        "ingest_ratio": statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+    }
+
+
+def reading(folder: Path, rounds: int) -> dict[str, float]:
+    config = config_of(folder, cache="read", size=SIZE)
+    prepared = prepare.prepare(config, quiet=True)
+    clips = pipeline.Clips(prepared, "train", config.data)
+    order = np.random.default_rng(0).permutation(len(clips))
+
+    def read(index_N: np.ndarray) -> Callable[[], None]:
+        def run() -> None:
+            for start in range(0, len(index_N) - BATCH + 1, BATCH):
+                clips.read(clips.batch_records(index_N[start : start + BATCH]))
+
+        return run
+
+    def flow() -> None:
+        batches = pipeline.train_batches(
+            clips, seed=0, batch_size=BATCH, first_step=0, last_step=8 * steps
+        )
+        for _ in batches:
+            pass
+
+    steps = len(clips) // BATCH
+    sides = {"random": read(order), "sequential": read(np.sort(order)), "tf_data": flow}
+    work = {"random": steps * BATCH, "sequential": steps * BATCH, "tf_data": 8 * steps * BATCH}
+    figures = {}
+    for where in ("shards", "memory"):
+        rates = {name: [] for name in sides}
+        for _ in range(rounds):
+            for name, side in sides.items():
+                rates[name].append(work[name] / seconds(side))
+        for name, found in rates.items():
+            figures[f"{where}_{name}_clips_per_second"] = statistics.median(found)
+        figures[f"{where}_random_over_sequential"] = statistics.median(
+            a / b for a, b in zip(rates["random"], rates["sequential"], strict=True)
+        )
+        clips.hold_in_memory(2**40)
+    return figures
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
