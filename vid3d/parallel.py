@@ -82,6 +82,11 @@ def host() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
+def num_devices() -> int:
+    """How many devices take part, over all hosts."""
+    return jax.device_count()
+
+
 def describe() -> str:
     """The devices in words: "1 cpu device", "16 tpu devices on 4 hosts"."""
     n, hosts = jax.device_count(), jax.process_count()

@@ -40,6 +40,7 @@ class Setup:
     eval_step: Callable
     state: TrainState
     flip: bool
+    saved_on: int = 0  # devices of the process that saved the state; 0 is unknown
 
     def meta(self) -> dict[str, Any]:
         """What each checkpoint says of where it comes from."""
@@ -49,6 +50,7 @@ class Setup:
             "protocol": self.protocol,
             "training_videos": self.train_clips.hashes(),
             "window_seconds": self.train_clips.median_seconds(),
+            "devices": parallel.num_devices(),
         }
 
     def every(self, duration: str) -> int:
@@ -154,6 +156,7 @@ def resume(
         workdirs.check_classes(meta["classes"], setup.classes, workdir)
         state = TrainState(**weights, **optimizer_state)
         progress = Progress(**meta["progress"])
+        setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
     return parallel.replicate(state), progress
 
 
@@ -276,6 +279,12 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
         f"(protocol: {setup.protocol}); {parallel.describe()}"
         + (f"; resuming at step {step} of {setup.last_step}" if step else "")
     )
+    if setup.saved_on not in (0, parallel.num_devices()):
+        batch_size = setup.config.train.batch_size
+        recorder.say(
+            f"saved on {setup.saved_on} devices, going on with {parallel.num_devices()}: the global batch of "
+            f"{batch_size} is dealt out anew, {batch_size // parallel.num_devices()} clips a device"
+        )
     left_out = videos % setup.config.train.batch_size
     if left_out > 0.05 * videos:
         recorder.say(
