@@ -203,9 +203,10 @@ def write(
         table.writerow([video.path, video.label, classes[best], *(repr(float(p)) for p in row_K)])
     checkpoint.write_whole(folder / "predictions.csv", text.getvalue())
     matrix = metrics.confusion_matrix(predictions.labels_N, predicted_N, len(classes))
+    low, high = figures["interval"]
     title = (
-        f"{figures['accuracy']:.1%} of {figures['num_videos']} {figures['split']} videos "
-        f"({figures['protocol']})"
+        f"{figures['accuracy']:.1%} ({low:.1%} to {high:.1%}) of {figures['num_videos']} "
+        f"{figures['split']} videos ({figures['protocol']})"
     )
     plots.save_figure(
         plots.confusion_figure(matrix, classes, title=title), folder / "confusion_matrix.png"

@@ -177,7 +177,7 @@ def reference_conv3d_max_pool(
 def _conv3d_cpu(x, kernel, *, strides, padding, feature_group_count):
     *_, channels, features = kernel.shape
     square = kernel.shape[1:3] == (3, 3) and strides == (1, 1, 1) and feature_group_count == 1
-    if square and min(channels, features) >= 16 and min(x.shape[2:4]) >= 5:
+    if square and min(channels, features) >= 16 and min(x.shape[2:4]) >= 7:
         return winograd.conv3d(x, kernel, padding)
     return folded.conv3d(
         x, kernel, strides=strides, padding=padding, feature_group_count=feature_group_count
