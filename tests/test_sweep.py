@@ -157,6 +157,16 @@ def test_a_run_that_another_process_trains_is_left_to_it(write, tmp_path, run):
     assert not (workdir / "base" / "log.txt").exists()
 
 
+def test_a_run_whose_folder_is_taken_fails_alone(write, tmp_path, capsys):
+    workdir = tmp_path / "sweep"
+    workdir.mkdir()
+    (workdir / "base").write_text("no folder")
+    assert cli.main(["sweep", f"--config={write('add()')}", f"--workdir={workdir}"]) == 1
+    said = capsys.readouterr().err
+    assert "1 failed" in said
+    assert "cannot start in" in said
+
+
 def test_shards_are_disjoint_and_seeds_repeat(write):
     config = write("for width in (4, 8, 16):\n    add(**{'model.features': (width,)})")
     runs = plan.plan(config, [("seed", "5")], seeds=2)

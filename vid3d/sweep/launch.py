@@ -117,7 +117,7 @@ def work(statuses: list[Status], places: list[Slot], board: Board, stop: StopSig
                     if workdirs.is_held(status.workdir):
                         status.state = State.ELSEWHERE
                     else:
-                        running.append(Process(status, free.pop(0)))
+                        begin(status, free, running)
                     board.changed(status)
                 left = (State.WAITING, State.RUNNING, State.ELSEWHERE)
                 if not any(status.state in left for status in statuses):
@@ -127,6 +127,16 @@ def work(statuses: list[Status], places: list[Slot], board: Board, stop: StopSig
     finally:
         for process in running:
             process.kill()
+
+
+def begin(status: Status, free: list[Slot], running: list[Process]) -> None:
+    """Starts a run at the first free place; one whose folder cannot be written has failed."""
+    try:
+        running.append(Process(status, free[0]))
+        del free[0]
+    except OSError as error:
+        status.state = State.FAILED
+        status.note = f"cannot start in {status.workdir}: {error.strerror}"
 
 
 def look_elsewhere(statuses: list[Status], board: Board) -> None:
@@ -146,11 +156,8 @@ class Process:
         self.asked = False
         status.state, status.place, status.note = State.RUNNING, place.name, ""
         status.seen = [(time.monotonic(), status.epoch())]
-        try:
-            status.workdir.mkdir(parents=True, exist_ok=True)
-            log = (status.workdir / workdirs.LOG).open("ab")
-        except OSError as error:
-            raise UserError(f"cannot write in {status.workdir}: {error.strerror}") from None
+        status.workdir.mkdir(parents=True, exist_ok=True)
+        log = (status.workdir / workdirs.LOG).open("ab")
         self.log_start = log.tell()
         command = [sys.executable, "-m", "vid3d.cli", "train", "--config=-", "--num_processes=1"]
         with log, tempfile.TemporaryFile() as text, place.bound() as environment:

@@ -66,22 +66,22 @@ class Status:
     note: str = ""
     seen: list[tuple[float, float]] = field(default_factory=list)
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """The whole rows of metrics.jsonl or timings.jsonl."""
+    def rows(self) -> list[dict[str, Any]]:
+        """The whole rows of metrics.jsonl."""
         try:
-            lines = (self.workdir / name).read_text().splitlines(keepends=True)
+            lines = (self.workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
         except OSError:
             return []
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def epoch(self) -> float:
         """Epochs done at the last evaluation."""
-        rows = self.rows("metrics.jsonl")
+        rows = self.rows()
         return rows[-1]["epoch"] if rows else 0.0
 
     def best_accuracy(self) -> float | None:
         """The best validation accuracy so far."""
-        return max((row["val/accuracy"] for row in self.rows("metrics.jsonl")), default=None)
+        return max((row["val/accuracy"] for row in self.rows()), default=None)
 
     def seconds_an_epoch(self) -> float | None:
         """Measured while the table looks on: between the evaluations, and from the start before the second one."""
