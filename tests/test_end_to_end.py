@@ -390,7 +390,8 @@ def test_two_trainings_cannot_share_a_workdir(tmp_path, run):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["train"], ["evaluate"], ["predict"], ["live"], ["doctor"]]
+    "command",
+    [[], ["train"], ["evaluate"], ["predict"], ["live"], ["doctor"], ["sweep"], ["compare"]],
 )
 def test_help_answers_and_exits_0(command, run):
     done = run(*command, "--help")
