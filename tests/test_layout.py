@@ -12,12 +12,14 @@ import pytest
 FILES = sorted(Path("vid3d").rglob("*.py"))
 FLOORS = {
     "cli": 5, "sweep": 4, "training": 3, "evaluation": 2, "inference": 2,
-    "data": 1, "models": 1, "checkpoint": 1, "parallel": 1, "config": 1, "config_file": 1, "compilation": 1,
-    "checks": 1,
-    "__init__": 5,
+    "data": 1, "models": 1, "checkpoint": 1, "parallel": 1, "rendezvous": 1, "config": 1, "config_file": 1,
+    "compilation": 1, "checks": 1, "arguments": 1, "__init__": 5,
 }  # fmt: skip
 GROUND = {"config", "config_file", "checks"}  # what every room stands on
-BESIDE = {("checkpoint", "parallel")}  # rooms of the first floor that may lean on each other
+BESIDE = {
+    ("checkpoint", "parallel"),
+    ("parallel", "rendezvous"),
+}  # rooms of the first floor that may lean on each other
 HOMES = {
     "cv2": {
         "data/frames.py",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,24 +180,25 @@ def load(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     (`from configs import demo`).
 
     Args:
-        spec: a Python file that defines `get_config()` or `get_config(arg)`, with the argument after a colon.
+        spec: a Python file that defines `get_config()` or `get_config(arg)`, with the argument after a colon;
+            or "-": the JSON text of a config, from standard input.
         overrides: dotted keys and their values as text, such as `("model.features", "64,32")`.
 
     Raises:
         UserError: no such file, an error in it, an unknown key, a value of the wrong type or out of range.
     """
-    config = run_file(spec)
+    config = from_json(sys.stdin.read()) if spec == "-" else run_file(spec)
     for key, text in overrides:
         apply(config, key, text)
     validate(config)
     return config
 
 
-def apply(config: ConfigDict, key: str, text: str) -> None:
-    """Sets one dotted key from text, in the type of its default.
+def apply(config: ConfigDict, key: str, value: Any) -> None:
+    """Sets one dotted key; text is read in the type of the key's default.
 
     Raises:
-        UserError: the key is not in the config (the near one is suggested), or the text has another type.
+        UserError: the key is not in the config (the near one is suggested), or the value has another type.
     """
     known = flatten(config)
     if key not in known:
@@ -204,12 +206,20 @@ def apply(config: ConfigDict, key: str, text: str) -> None:
         if key in groups:
             raise UserError(f"config.{key} is a group of keys, not a key: set one of its fields")
         raise UserError(f"no config key {key!r}{suggest(key, known)}")
-    value = parse(key, text, known[key])
+    assign(config, key, parse(key, value, known[key]) if isinstance(value, str) else value)
+
+
+def assign(config: ConfigDict, key: str, value: Any) -> None:
+    """Sets one dotted key that is known; raises a UserError where the value has another type."""
     *path, last = key.split(".")
     group = config
     for name in path:
         group = group[name]
-    group[last] = value
+    try:
+        like = group[last]
+        group[last] = tuple(value) if isinstance(value, list) else value
+    except TypeError:
+        raise UserError(f"config.{key}={value!r}: expected a value like {like!r}") from None
 
 
 def parse(key: str, text: str, like: Any) -> Any:
@@ -278,16 +288,7 @@ def from_json(text: str) -> ConfigDict:
             raise UserError(
                 f"no config key {key!r}: was the workdir written by a newer version of vid3d?"
             )
-        *path, last = key.split(".")
-        group = config
-        for name in path:
-            group = group[name]
-        try:
-            group[last] = tuple(value) if isinstance(value, list) else value
-        except TypeError:
-            raise UserError(
-                f"config.{key}={value!r}: expected a value like {known[key]!r}"
-            ) from None
+        assign(config, key, value)
     validate(config)
     return config
 

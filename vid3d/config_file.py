@@ -1,18 +1,17 @@
-"""A config file: Python with a `get_config`, run with its errors told as one line."""
+"""A config file: Python with a `get_config` and maybe a `sweep`, run with its errors told as one line."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from pathlib import Path
-
-from ml_collections import ConfigDict
+from typing import Any
 
 from vid3d.checks import UserError, suggest
 
 
-def run_file(spec: str) -> ConfigDict:
-    """Calls `get_config` of a config file; see `vid3d.config.load`."""
+def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
+    """Calls a function of a config file, `get_config` with the argument of the spec; see `vid3d.config.load`."""
     name, _, arg = spec.partition(".py:")
     path = Path(name if name.endswith(".py") else name + ".py")
     if not path.is_file():
@@ -25,9 +24,10 @@ def run_file(spec: str) -> ConfigDict:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise UserError(f"{path} defines no get_config()")
-        return module.get_config(arg) if arg else module.get_config()
+        if not hasattr(module, function):
+            raise UserError(f"{path} defines no {function}()")
+        args = args or ((arg,) if arg else ())
+        return getattr(module, function)(*args)
     except UserError:
         raise
     except Exception as error:

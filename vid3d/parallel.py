@@ -13,37 +13,63 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
+from vid3d import rendezvous
 from vid3d.config import UserError
 
 AXIS = "batch"
 
 
-def initialize(coordinator: str = "", *, num_processes: int = 0, process_id: int = -1) -> None:
-    """Joins the other hosts of this run, where there are any.
+def initialize(
+    coordinator: str = "",
+    *,
+    num_processes: int = 0,
+    process_id: int = -1,
+    coordinator_timeout: float = 120.0,
+) -> None:
+    """Joins the other processes of this run, where there are any.
 
     Args:
-        coordinator: "host:port" of process 0, the same on every host; empty is a run of one process.
-        num_processes: how many hosts take part.
+        coordinator: "host:port" of process 0, the same for all; empty asks Slurm, Open MPI or the TPU slice.
+        num_processes: how many take part; 1 is this one alone, whatever the surroundings say.
         process_id: 0 to num_processes - 1.
+        coordinator_timeout: seconds to wait for the others.
 
     Raises:
-        UserError: the three do not fit together, or the coordinator does not answer.
+        UserError: the three do not fit together or the others do not come.
     """
-    if not coordinator:
-        if num_processes > 1 or process_id > 0:
-            raise UserError("--num_processes and --process_id need --coordinator=HOST:PORT")
+    if num_processes == 1 and process_id <= 0:
         return
-    if not 0 <= process_id < num_processes:
+    if not coordinator:
+        if num_processes or process_id >= 0:
+            raise UserError("--num_processes and --process_id need --coordinator=HOST:PORT")
+        cluster = rendezvous.detect()
+        if cluster is None:
+            return
+    elif not 0 <= process_id < num_processes:
         raise UserError(
             f"--process_id={process_id} has to be from 0 to --num_processes - 1 = {num_processes - 1}"
         )
-    try:
-        jax.distributed.initialize(
-            coordinator, num_processes, process_id, initialization_timeout=120
+    else:
+        cluster = rendezvous.Cluster(coordinator, num_processes, process_id)
+    rendezvous.call_roll(cluster, timeout=coordinator_timeout)
+    jax.distributed.initialize(
+        cluster.coordinator,
+        cluster.num_processes,
+        cluster.process_id,
+        local_device_ids=cluster.local_device_ids,
+        cluster_detection_method="deactivate",
+        initialization_timeout=max(int(coordinator_timeout), 1),
+    )
+    check_devices(cluster)
+
+
+def check_devices(cluster: rendezvous.Cluster) -> None:
+    """Raises a UserError where JAX sees another number of processes than were counted: a TPU slice counts itself."""
+    if jax.process_count() != cluster.num_processes:
+        raise UserError(
+            f"{cluster.num_processes} processes came to {cluster.coordinator}, but the "
+            f"{jax.default_backend()} devices belong to {jax.process_count()}: start one on each host"
         )
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"no answer from the coordinator at {coordinator}: {reason}") from error
 
 
 def is_main() -> bool:
@@ -54,6 +80,11 @@ def is_main() -> bool:
 def host() -> tuple[int, int]:
     """(number of this host, how many hosts)."""
     return jax.process_index(), jax.process_count()
+
+
+def num_devices() -> int:
+    """How many devices take part, over all hosts."""
+    return jax.device_count()
 
 
 def describe() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -46,6 +46,31 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
                     column, row, str(matrix[row, column]), ha="center", va="center", color=color
                 )
     figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.04)
+    return figure
+
+
+def curves_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Validation accuracy and loss of several runs over the epochs.
+
+    Args:
+        curves: name of the run -> its rows with `epoch`, `val/accuracy` and `val/loss`.
+    """
+    height = max(3.6, 0.17 * len(curves) + 1.2)
+    figure = Figure(figsize=(11, height), layout="constrained")
+    axes = figure.subplots(1, 2)
+    colors = matplotlib.colormaps["tab10" if len(curves) <= 10 else "turbo"]
+    for number, (name, rows) in enumerate(curves.items()):
+        color = colors(number if len(curves) <= 10 else number / (len(curves) - 1))
+        epochs = [row["epoch"] for row in rows]
+        for panel, key in zip(axes, ("val/accuracy", "val/loss"), strict=True):
+            values = [row[key] for row in rows]
+            panel.plot(epochs, values, label=name, color=color, marker=".", linewidth=1.2)
+    for panel, title in zip(axes, ("validation accuracy", "validation loss"), strict=True):
+        panel.set_xlabel("epoch")
+        panel.set_title(title, fontsize=10)
+        panel.grid(alpha=0.3)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=7)
     return figure
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from vid3d.evaluation import evaluate, metrics, plots
 from vid3d.training import optim, record, steps, transfer, workdir as workdirs
 from vid3d.training.progress import BadNumberError, Progress, check_sums
 from vid3d.training.state import TrainState, create
+from vid3d.training.stop import StopSignal
 
 FINISHED, RESUME_ME = 0, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h
 
@@ -44,6 +44,7 @@ class Setup:
         default_factory=dict
     )  # videos of an earlier training: path -> sha256
     notes: list[str] = field(default_factory=list)
+    saved_on: int = 0  # devices of the process that saved the state; 0 is unknown
 
     def meta(self) -> dict[str, Any]:
         """What each checkpoint says of where it comes from."""
@@ -53,6 +54,7 @@ class Setup:
             "protocol": self.protocol,
             "training_videos": self.seen | self.train_clips.hashes(),
             "window_seconds": self.train_clips.median_seconds(),
+            "devices": parallel.num_devices(),
         }
 
     def every(self, duration: str) -> int:
@@ -172,6 +174,7 @@ def resume(
         start = transfer.initial(setup.config.model, state.weights(), setup.classes)
         state = state.starting_from(start.variables)
         setup.seen, setup.notes = start.videos, start.notes
+        setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
     return parallel.replicate(state), progress
 
 
@@ -297,31 +300,18 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
     )
     for note in setup.notes:
         recorder.say(note)
+    if setup.saved_on not in (0, parallel.num_devices()):
+        batch_size = setup.config.train.batch_size
+        recorder.say(
+            f"saved on {setup.saved_on} devices, going on with {parallel.num_devices()}: the global batch of "
+            f"{batch_size} is dealt out anew, {batch_size // parallel.num_devices()} clips a device"
+        )
     left_out = videos % setup.config.train.batch_size
     if left_out > 0.05 * videos:
         recorder.say(
             f"an epoch is {setup.steps_per_epoch} whole batches and leaves {left_out} of {videos} videos out, "
             "others each time: train.batch_size decides"
         )
-
-
-class StopSignal:
-    """Takes SIGTERM and the first SIGINT as a request to save and stop; a second SIGINT interrupts at once."""
-
-    def __init__(self):
-        self.requested = False
-
-    def __enter__(self) -> StopSignal:
-        self.before = {s: signal.signal(s, self.request) for s in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def request(self, number: int, _) -> None:
-        self.requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -> np.ndarray:

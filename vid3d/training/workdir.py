@@ -13,6 +13,8 @@ from vid3d import checkpoint, config as configs
 from vid3d.config import UserError
 from vid3d.data.prepare import Prepared
 
+LOG = "log.txt"  # what a run of a sweep printed
+
 
 def lock(workdir: Path) -> filelock.FileLock:
     """Takes the workdir for this training until the process ends, however it ends.
@@ -23,7 +25,7 @@ def lock(workdir: Path) -> filelock.FileLock:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         held = filelock.FileLock(workdir / ".lock")
-        held.acquire(blocking=False)
+        held.acquire(timeout=2)  # a sweep that looks holds it for a moment
     except filelock.Timeout:
         raise UserError(
             f"another training is writing in {workdir}: wait for it or end it"
@@ -33,8 +35,27 @@ def lock(workdir: Path) -> filelock.FileLock:
     return held
 
 
+def is_held(workdir: Path) -> bool:
+    """Whether a training is writing in the workdir at this moment, on this machine or on a shared disk."""
+    if not (workdir / ".lock").exists():
+        return False
+    probe = filelock.FileLock(workdir / ".lock")
+    try:
+        probe.acquire(blocking=False)
+    except (filelock.Timeout, OSError):
+        return True
+    probe.release()
+    return False
+
+
 def claim(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json, or checks that the one that is there asks for the same result.
+    """Writes config.json, after `check_claim`."""
+    check_claim(workdir, config)
+    checkpoint.write_whole(workdir / "config.json", configs.to_json(config))
+
+
+def check_claim(workdir: Path, config: ConfigDict) -> None:
+    """Checks that a folder is new, or that the config.json in it asks for the same result.
 
     A constant learning rate allows more epochs than before; before the first checkpoint everything may change.
 
@@ -58,9 +79,8 @@ def claim(workdir: Path, config: ConfigDict) -> None:
                 f"{workdir} was trained with another config ({'; '.join(changed)}): "
                 "take another --workdir, or the same values"
             )
-    elif any(p.name != ".lock" for p in workdir.iterdir()):
+    elif workdir.is_dir() and any(p.name not in (".lock", LOG) for p in workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and no workdir of vid3d: take a new folder")
-    checkpoint.write_whole(path, configs.to_json(config))
 
 
 def is_finished(workdir: Path, config: ConfigDict) -> bool:

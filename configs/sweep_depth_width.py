@@ -1,0 +1,20 @@
+"""Deeper or wider? Two, three and four layers of 4, 8 and 16 features.
+
+vid3d sweep   --config=configs/sweep_depth_width.py --workdir=runs/depth-width --parallel=2    # 9 runs
+vid3d compare runs/depth-width --evaluate
+"""
+
+from configs import demo
+
+
+def get_config(arg: str = ""):
+    c = demo.get_config("smoke")
+    c.data.synthetic.groups = 40
+    c.train.epochs = 6
+    return c
+
+
+def sweep(add):
+    for depth in (2, 3, 4):
+        for width in (4, 8, 16):
+            add(**{"model.features": (width,) * depth})

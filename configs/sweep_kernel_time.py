@@ -1,0 +1,26 @@
+"""How much time does a 3D-CNN need? Kernels of 1, 3 and 5 in time, on 1, 5, 10 and 16 frames.
+
+The input is plain frames and the features are averaged over time, so that a kernel of 1 sees no motion at all. The
+embedded data set moves in rounds of ten frames: 1 and 5 frames do not hold a whole one.
+
+vid3d sweep   --config=configs/sweep_kernel_time.py --workdir=runs/kernel-time --parallel=2    # 12 runs
+vid3d compare runs/kernel-time --evaluate
+"""
+
+from configs import demo
+
+
+def get_config(arg: str = ""):
+    c = demo.get_config("smoke")
+    c.data.synthetic.groups = 60
+    c.model.input = "frames"
+    c.model.head = "time_average"
+    c.model.features = (8, 16)
+    c.train.epochs = 8
+    return c
+
+
+def sweep(add):
+    for kernel in (1, 3, 5):
+        for frames in (1, 5, 10, 16):
+            add(**{"model.kernel": (kernel, 3, 3), "data.num_frames": frames})

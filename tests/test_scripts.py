@@ -1,0 +1,140 @@
+"""The scripts for TPU slices and Slurm: what they would run, without running it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+TPU, SLURM = Path("experiments/tpu/tpu.sh"), Path("experiments/slurm/submit.sh")
+
+
+def script(*arguments: str | Path, check: int = 0, **environment: str) -> str:
+    done = subprocess.run(
+        ["bash", *map(str, arguments)], text=True, capture_output=True, env=os.environ | environment
+    )
+    assert done.returncode == check, done.stdout + done.stderr
+    return done.stdout if check == 0 else done.stderr
+
+
+@pytest.mark.parametrize("path", [TPU, SLURM], ids=str)
+def test_shellcheck_finds_nothing(path):
+    tool = shutil.which("shellcheck") or shutil.which(
+        "shellcheck", path=Path(sys.executable).parent
+    )
+    if not tool:
+        pytest.skip("shellcheck is not installed")
+    subprocess.run([tool, path], check=True)
+
+
+GCLOUD = """#!/bin/bash
+# In the place of Google's program: writes down what it is asked for; the slice is lost once, and stopped once.
+printf '%s\\0' "$@" >>said
+printf '\\n' >>said
+case "$*" in
+  *"queued-resources create"*) echo >>creates ;;
+  *vid3d/.venv/bin/vid3d*) echo >>runs ;;
+esac
+touch creates runs
+creates=$(wc -l <creates) runs=$(wc -l <runs)
+case "$*" in
+  *describe*) if [ "$creates" -gt "$((runs > 0))" ]; then echo READY; else echo PREEMPTED; fi ;;
+  *"cat vid3d.code"*) if [ "$runs" -lt 3 ]; then echo 75; else echo 0; fi ;;
+esac
+"""
+
+
+def test_watching_a_slice_goes_on_until_the_training_is_finished(tmp_path):
+    (tmp_path / "gcloud").write_text(GCLOUD)
+    (tmp_path / "gcloud").chmod(0o755)
+    place = ("--name=slice", "--zone=z", "--type=v5litepod-16", "--image=v2-alpha-tpuv5-lite")
+    arguments = ("train", "--config=vid3d/configs/demo.py", "--workdir=bucket/a run")
+    command = (TPU.resolve(), "watch", *place, "--bucket=b", "--from=gs://b/data", "--", *arguments)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        list(map(str, command)), cwd=tmp_path, env=environment, text=True, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked = [call.split("\0") for call in (tmp_path / "said").read_text().split("\0\n") if call]
+    remote = [
+        word.removeprefix("--command=") for call in asked for word in call if "--command" in word
+    ]
+    trainings = [text for text in remote if "vid3d/.venv/bin/vid3d" in text]
+    # Lost in the first run, stopped in the second, finished by the third.
+    assert len(trainings) == 3
+    assert sum("create" in call for call in asked) == 2
+    assert sum("scp" in call for call in asked) == 2
+    with tarfile.open(tmp_path / "vid3d-slice.tar.gz") as archive:
+        assert {"vid3d/pyproject.toml", "vid3d/constraints.txt"} <= set(archive.getnames())
+
+    # What a host would do, with a program that writes down its arguments.
+    program = tmp_path / "vid3d" / ".venv" / "bin" / "vid3d"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >arguments\nexit 75\n')
+    program.chmod(0o755)
+    host = subprocess.run(["bash", "-c", trainings[0]], env=os.environ | {"HOME": str(tmp_path)})
+    assert host.returncode == 75
+    assert (tmp_path / "vid3d.code").read_text() == "75\n"
+    assert (tmp_path / "arguments").read_text().splitlines() == list(arguments)
+
+
+def test_a_dry_run_asks_for_nothing(tmp_path):
+    (tmp_path / "gcloud").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "gcloud").chmod(0o755)
+    place = ("--name=slice", "--zone=z", "--type=v5litepod-16", "--image=v2-alpha-tpuv5-lite")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    said = script(TPU, "watch", *place, "--dry-run", "--", "train", PATH=path, TMPDIR=str(tmp_path))
+    assert len([line for line in said.splitlines() if line.startswith("+ gcloud")]) == 5
+    assert [p.name for p in tmp_path.iterdir()] == ["gcloud"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((TPU, "create", "--name=x"), "create needs --zone=..."),
+        ((TPU, "create", "--name=x", "--zone=z"), "create needs --type=..."),
+        ((TPU, "run", "--name=x", "--zone=z"), "needs the arguments of vid3d after --"),
+        ((TPU, "crate"), "unknown command crate"),
+        ((TPU, "create", "--nmae=x"), "unknown option --nmae=x"),
+        ((SLURM, "train", "--nodes=2", "--", "x"), "train needs --gpus=N"),
+        ((SLURM, "sweep", "--shards=0", "--gpus=1", "--", "x"), "sweep needs --shards=N"),
+        ((SLURM, "train", "--nodes=2", "--gpus=1"), "needs the arguments of vid3d after --"),
+    ],
+)
+def test_a_missing_name_is_one_line(arguments, words):
+    said = script(*arguments, check=1)
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("code", [0, 1, 75])
+def test_the_slurm_job_hands_its_arguments_on_and_is_queued_again_when_it_was_stopped(
+    code, tmp_path
+):
+    job = script(
+        SLURM, "sweep", "--shards=4", "--gpus=2", "--dry-run", f"--python={tmp_path / 'python'}",
+        "--", "--config=a b.py", "--workdir=w",
+    )  # fmt: skip
+    options, text = job.split(" <<JOB\n")
+    assert "--array=0-3" in options
+    # In the place of Slurm's own two programs and of Python: what they are asked to do is written down.
+    for name, body in {
+        "srun": 'exec "$@"',
+        "scontrol": f'echo "scontrol $*" >>{tmp_path}/said',
+        "python": f'printf "%s\\n" "$@" >{tmp_path}/said; exit {code}',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "job").write_text(text.removesuffix("JOB\n"))
+    script(
+        tmp_path / "job", check=code, PATH=f"{tmp_path}:{os.environ['PATH']}", SLURM_JOB_ID="7",
+        SLURM_ARRAY_TASK_ID="3", SLURM_ARRAY_TASK_COUNT="4",
+    )  # fmt: skip
+    said = (tmp_path / "said").read_text().splitlines()
+    asked = ["-m", "vid3d.cli", "sweep", "--config=a b.py", "--workdir=w", "--shard=3/4", "--parallel=2"]  # fmt: skip
+    assert said == asked + (["scontrol requeue 7"] if code == 75 else [])

@@ -1,0 +1,253 @@
+"""Many runs: real child processes, real workdirs, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vid3d import checkpoint, cli
+from vid3d.config import UserError
+from vid3d.sweep import devices, plan
+
+TINY = """
+from configs import demo
+
+def get_config(arg=""):
+    c = demo.get_config("smoke")
+    c.data.size = 16
+    c.data.num_frames = 6
+    c.model.features = (4,)
+    c.data.synthetic.groups = 10
+    c.train.epochs = 2
+    return c
+
+def sweep(add):
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write(body of sweep(add))` -> a config file."""
+
+    def write(body: str) -> str:
+        path = tmp_path / "configs" / "many.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(TINY + "\n".join("    " + line for line in body.splitlines()) + "\n")
+        return str(path)
+
+    return write
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vid3d.cli", *arguments], env=os.environ | {"XLA_FLAGS": ""},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def wait_until(process: subprocess.Popen, happened, timeout: float = 240) -> None:
+    limit = time.monotonic() + timeout
+    while not happened():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def trainings(workdir: Path) -> dict[str, int]:
+    """Name of the run -> process id, of the trainings of a sweep that are alive."""
+    import psutil
+
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        for argument in process.info["cmdline"] or ():
+            if argument.startswith(f"--workdir={workdir}/") and "train" in process.info["cmdline"]:
+                found[Path(argument).name] = process.pid
+    return found
+
+
+def test_a_sweep_trains_each_run_in_a_workdir_of_its_own_and_only_once(write, tmp_path, run):
+    config = write(
+        "for rate in (1e-3, 1e-2):\n"
+        "    add(**{'optim.learning_rate': rate, 'model.features': (4, 8)})\n"
+        "add(**{'data.classes': ('Clockwise', 'Leep')})"
+    )
+    workdir = tmp_path / "sweep"
+    names = ["learning_rate=0.001,features=4-8", "learning_rate=0.01,features=4-8", "classes=Clockwise-Leep"]  # fmt: skip
+    listed = run("sweep", f"--config={config}", f"--workdir={workdir}", "--dry-run").stdout
+    assert [Path(line.split()[1]).name for line in listed.splitlines()[:3]] == names
+    assert not workdir.exists()
+
+    # The last run fails, and does not keep the others from finishing.
+    done = run("sweep", f"--config={config}", f"--workdir={workdir}", check=1)
+    assert sorted(p.name for p in workdir.iterdir()) == sorted(names)
+    for name, rate in zip(names[:2], (1e-3, 1e-2), strict=True):
+        found = json.loads((workdir / name / "config.json").read_text())
+        assert (found["optim"]["learning_rate"], found["model"]["features"]) == (rate, [4, 8])
+        assert checkpoint.read_meta(workdir / name, checkpoint.resolve(workdir / name, "latest"))["finished"]  # fmt: skip
+    assert "2 finished, 1 failed" in done.stderr
+    assert "did you mean 'Leap'" in done.stderr
+    assert (workdir / names[2] / "log.txt").read_text().splitlines()[-1] in done.stderr
+
+    before = {p: p.stat().st_mtime_ns for n in names[:2] for p in (workdir / n).rglob("*.json*")}
+    again = run("sweep", f"--config={config}", f"--workdir={workdir}", check=1)
+    assert f"{names[0]}: running" not in again.stderr
+    assert f"{names[2]}: running" in again.stderr
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    # A base config that asks for another result is told before anything runs.
+    arguments = ("--config.data.sampling=random", f"--workdir={workdir}")
+    other = run("sweep", f"--config={config}", *arguments, check=1)
+    assert "data.sampling: 'first' -> 'random'" in other.stderr.splitlines()[-1]
+
+
+def test_killed_and_stopped_runs_go_on_with_the_next_call(write, tmp_path, run):
+    config = write("for seed in (0, 1):\n    add(**{'optim.learning_rate': 1e-3 + seed})")
+    workdir, straight = tmp_path / "sweep", tmp_path / "straight"
+    names = ["learning_rate=0.001", "learning_rate=1.001"]
+    epochs = "--config.train.epochs=30"
+    parallel = "--parallel=2" if len(os.sched_getaffinity(0)) > 1 else "--parallel=1"
+    process = start("sweep", f"--config={config}", f"--workdir={workdir}", parallel, epochs)
+
+    def begun(name):
+        return bool(checkpoint.steps(workdir / name))
+
+    wait_until(process, lambda: begun(names[0]))
+    if parallel == "--parallel=2":
+        pids = trainings(workdir)
+        wait_until(process, lambda: len(trainings(workdir)) == 2)
+        pids = trainings(workdir)
+        cores = [os.sched_getaffinity(pids[name]) for name in names]
+        assert cores[0] and cores[1] and not cores[0] & cores[1]
+    os.kill(trainings(workdir)[names[0]], signal.SIGKILL)
+    wait_until(process, lambda: begun(names[1]))
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 1, output
+    assert f"{names[0]}: failed, killed by SIGKILL" in output
+    assert f"{names[1]}: stopped" in output
+    assert not trainings(workdir)
+
+    done = run("sweep", f"--config={config}", f"--workdir={workdir}", epochs, timeout=600)
+    assert "2 finished" in done.stderr
+    for name in names:
+        assert "resuming at step" in (workdir / name / "log.txt").read_text()
+    rows = [json.loads(r) for r in (workdir / names[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, 31))
+    assert not straight.exists()
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(write, tmp_path, run):
+    config = write("add()")
+    workdir = tmp_path / "sweep"
+    other = start(
+        "train", f"--config={config}", f"--workdir={workdir / 'base'}", "--config.train.epochs=12"
+    )
+    wait_until(other, lambda: bool(checkpoint.steps(workdir / "base")))
+    done = run("sweep", f"--config={config}", f"--workdir={workdir}", "--config.train.epochs=12")
+    assert "base: elsewhere" in done.stderr
+    assert "1 finished" in done.stderr
+    other.communicate(timeout=60)
+    assert other.returncode == 0
+    assert not (workdir / "base" / "log.txt").exists()
+
+
+def test_a_run_whose_folder_is_taken_fails_alone(write, tmp_path, capsys):
+    workdir = tmp_path / "sweep"
+    workdir.mkdir()
+    (workdir / "base").write_text("no folder")
+    assert cli.main(["sweep", f"--config={write('add()')}", f"--workdir={workdir}"]) == 1
+    said = capsys.readouterr().err
+    assert "1 failed" in said
+    assert "cannot start in" in said
+
+
+def test_shards_are_disjoint_and_seeds_repeat(write):
+    config = write("for width in (4, 8, 16):\n    add(**{'model.features': (width,)})")
+    runs = plan.plan(config, [("seed", "5")], seeds=2)
+    assert [r.name for r in runs] == [
+        "features=4", "features=4,seed=6", "features=8", "features=8,seed=6", "features=16", "features=16,seed=6",
+    ]  # fmt: skip
+    assert [r.config.seed for r in runs] == [5, 6] * 3
+    shards = [plan.shard(runs, f"{i}/4") for i in range(4)]
+    assert sorted(r.name for s in shards for r in s) == sorted(r.name for r in runs)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+    # A sweep that grows finds the runs it already had.
+    grown = plan.plan(write("add(**{'model.features': (4,)})\nadd(**{'data.num_frames': 3})"))
+    assert [r.name for r in grown] == ["features=4", "data.num_frames=3"]
+
+
+def test_names_are_folders_on_any_disk():
+    long = plan.name({"data.classes": tuple(f"class {i}/{i}" for i in range(40))})
+    assert len(long) <= plan.LONGEST_NAME
+    assert not set(long) & set("/ \\:*?\"<>|'")
+    assert plan.name({"data.group_pattern": "a/b"}) != plan.name({"data.group_pattern": "a b"})
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments", "words"),
+    [
+        ("pass", (), "sweep() adds no run"),
+        ("add(seed=1)\nadd(seed=2)\nadd(seed=1)", (), "runs 1 and 3 are the same: seed=1"),
+        ("add()\nadd(**{'optim.learning_rate': 2e-3})", (), "runs 1 and 2 are the same"),
+        ("add()\nadd(**{'model.featurs': (8,)})", (), "run 2 (model.featurs=8): no config key 'model.featurs'; did you mean 'model.features'?"),
+        ("add(**{'model.features': 8})", (), "config.model.features=8: expected a value like (4,)"),
+        ("add(**{'model.dropout': 1.5})", (), "config.model.dropout=1.5 has to be from 0 to 1"),
+        ("add(**{'model.name': 'conv4d'})", (), "did you mean 'conv3d'?"),
+        ("add(**{'model': 'conv3d'})", (), "config.model is a group of keys"),
+        ("add(seed=1)\nundefined()", (), "name 'undefined' is not defined"),
+        ("add(seed=1)", ("--seeds=2",), "sets seed itself: leave out --seeds=2"),
+        ("add(seed=1)", ("--config.seed=2",), "sets seed itself: leave out --config.seed=2"),
+        ("add()", ("--seeds=0",), "--seeds=0 has to be at least 1"),
+        ("add()", ("--shard=4/4",), "--shard=4/4 has to be i/N with i from 0 to N - 1"),
+        ("add()", ("--parallel=4000",), "cores for a run each"),
+        ("add()", ("--parallel=-1",), "--parallel=-1 has to be at least 1"),
+    ],
+)  # fmt: skip
+def test_a_bad_sweep_is_one_line_and_starts_nothing(
+    body, arguments, words, write, tmp_path, capsys
+):
+    workdir = tmp_path / "sweep"
+    assert cli.main(["sweep", f"--config={write(body)}", f"--workdir={workdir}", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+    assert not workdir.exists()
+
+
+def test_a_config_without_a_sweep_and_a_folder_that_is_taken(tmp_path, write, capsys):
+    assert cli.main(["sweep", "--config=configs/demo.py", f"--workdir={tmp_path / 'w'}"]) == 1
+    assert "configs/demo.py defines no sweep()" in capsys.readouterr().err
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "config.json").write_text("{}")
+    assert cli.main(["sweep", f"--config={write('add()')}", f"--workdir={tmp_path / 'w'}"]) == 1
+    assert "is the workdir of one training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "config", sorted(Path("configs").glob("sweep_*.py")), ids=lambda path: path.stem
+)
+def test_the_sweeps_that_ship_are_whole(config):
+    runs = plan.plan(str(config), seeds=2)
+    assert len({run.name for run in runs}) == len(runs) >= 6
+
+
+def test_each_device_is_bound_once(monkeypatch):
+    monkeypatch.setattr(devices, "probe", lambda: ("gpu", 2))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-abc")
+    seen = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in devices.slots(2)]
+    assert seen == ["3", "GPU-abc"]
+    with pytest.raises(UserError, match="2 gpu devices"):
+        devices.slots(3)
+    monkeypatch.setattr(devices, "probe", lambda: ("tpu", 4))
+    environments = [slot.environment for slot in devices.slots(4)]
+    for key in ("TPU_VISIBLE_DEVICES", "TPU_MESH_CONTROLLER_PORT"):
+        assert len({environment[key] for environment in environments}) == 4
+    shares = [slot.cores for slot in devices.core_slots(len(os.sched_getaffinity(0)))]
+    assert frozenset().union(*shares) == os.sched_getaffinity(0)
+    assert all(len(share) == 1 for share in shares)

@@ -1,0 +1,235 @@
+"""Several runs side by side: what differs in their configs, their curves, their figures, and a paired test for two."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vid3d import checkpoint, config as configs
+from vid3d.config import UserError
+from vid3d.evaluation import evaluate, plots
+from vid3d.evaluation.runs import (
+    Run,
+    differing_keys,
+    find_workdirs,
+    names,
+    over_seeds,
+    read,
+    read_test,
+)
+from vid3d.models.summary import quantity
+
+MOST_COLUMNS = 4  # differing keys that the table of runs has room for
+
+
+@dataclass(frozen=True)
+class Paired:
+    """McNemar's test of two runs on the same test videos (McNemar 1947), exact.
+
+    Attributes:
+        only_first: videos that only the first run has right; only_second: likewise.
+        both, neither: the other videos.
+        p_value: two-sided, of a difference this large if the two were equally good.
+        differing: (path, true class, prediction of the first, of the second) where the two predict another class.
+    """
+
+    only_first: int
+    only_second: int
+    both: int
+    neither: int
+    p_value: float
+    differing: list[tuple[str, str, str, str]]
+
+
+def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> None:
+    """Prints the comparison and, with `output`, writes runs.csv, curves.png and for two runs differing_videos.csv.
+
+    Args:
+        folders: workdirs, or folders of workdirs, such as that of a sweep.
+        output: a folder, made where it is missing.
+        test: evaluate the best checkpoints that were not tested yet.
+
+    Raises:
+        UserError: a folder that is no workdir and holds none; no two runs with a checkpoint for `test`.
+    """
+    workdirs = find_workdirs(folders)
+    if test:
+        for workdir in workdirs:
+            if checkpoint.steps(workdir) and read_test(workdir) is None:
+                evaluate.evaluate(str(workdir))
+    runs = [read(workdir, name) for workdir, name in zip(workdirs, names(workdirs), strict=True)]
+    keys = differing_keys([run.config for run in runs])
+    paired = pair(*runs) if len(runs) == 2 else None
+    show(runs, keys, paired)
+    if output:
+        write(Path(output), runs, keys, paired)
+
+
+def pair(first: Run, second: Run) -> Paired | None:
+    """The paired test; None where the two were not both tested on the same videos."""
+    if not first.answers or first.answers.keys() != second.answers.keys():
+        return None
+    from scipy.stats import binomtest
+
+    counts = {(a, b): 0 for a in (True, False) for b in (True, False)}
+    differing = []
+    for video, (label, a) in first.answers.items():
+        b = second.answers[video][1]
+        counts[a == label, b == label] += 1
+        if a != b:
+            differing.append((video[0], label, a, b))
+    discordant = counts[True, False] + counts[False, True]
+    p = binomtest(counts[True, False], discordant).pvalue if discordant else 1.0
+    return Paired(
+        only_first=counts[True, False],
+        only_second=counts[False, True],
+        both=counts[True, True],
+        neither=counts[False, False],
+        p_value=float(p),
+        differing=differing,
+    )
+
+
+def record(run: Run, keys: Sequence[str]) -> dict[str, Any]:
+    """The row of a run in runs.csv; what is not known is empty."""
+    flat = configs.flatten(run.config)
+    test = run.test or {}
+    low, high = test.get("interval", (None, None))
+    return {
+        "run": run.name,
+        **{key: value_text(flat[key]) for key in keys},
+        "epochs": run.curve[-1]["epoch"] if run.curve else 0,
+        "val_accuracy": run.val_accuracy,
+        "test_accuracy": test.get("accuracy"),
+        "test_low": low,
+        "test_high": high,
+        "test_videos": test.get("num_videos"),
+        "protocol": test.get("protocol"),
+        "parameters": run.parameters,
+        "flops": run.flops,
+        "clips_per_second": run.clips_per_second,
+        "workdir": str(run.workdir),
+    }
+
+
+def value_text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def show(runs: Sequence[Run], keys: Sequence[str], paired: Paired | None) -> None:
+    """Prints the comparison."""
+    console = Console(highlight=False)
+    inside = keys if len(keys) <= MOST_COLUMNS else []
+    table = Table()
+    for title in ("run", *inside):
+        table.add_column(Text(title), overflow="fold")
+    figures = ("validation\naccuracy", "test\naccuracy", "95% interval", "videos", "parameters", "FLOPs\na clip", "clips/s")  # fmt: skip
+    for title in figures:
+        table.add_column(title, justify="right", no_wrap=True)
+    for run in runs:
+        row = record(run, keys)
+        low, high = row["test_low"], row["test_high"]
+        cells = (
+            fixed(row["val_accuracy"]),
+            fixed(row["test_accuracy"]) or "not tested",
+            "" if low is None else f"{low:.3f} to {high:.3f}",
+            str(row["test_videos"] or ""),
+            "" if run.parameters is None else f"{run.parameters:,}",
+            "" if run.flops is None else quantity(run.flops).strip(),
+            fixed(run.clips_per_second, 1),
+        )
+        table.add_row(Text(run.name), *(Text(row[key]) for key in inside), *cells)
+    console.print(table)
+    if len(keys) > MOST_COLUMNS:
+        differences = Table(Text("config"), *(Text(run.name) for run in runs))
+        for key in keys:
+            values = (value_text(configs.flatten(run.config)[key]) for run in runs)
+            differences.add_row(Text(key), *map(Text, values))
+        console.print(differences)
+    lines = [*notes(runs, keys), *(paired_lines(*runs, paired) if len(runs) == 2 else ())]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def fixed(number: float | None, digits: int = 3) -> str:
+    return "" if number is None else f"{number:.{digits}f}"
+
+
+def notes(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
+    """What has to be said about the table."""
+    lines = [] if keys or len(runs) == 1 else ["the configs do not differ"]
+    for name, group in over_seeds(runs).items():
+        tested = [run.test["accuracy"] for run in group if run.test]
+        if len(tested) > 1:
+            mean, deviation = statistics.mean(tested), statistics.stdev(tested)
+            lines.append(
+                f"{name}: test accuracy {mean:.3f}, standard deviation {deviation:.3f} over {len(tested)} seeds"
+            )
+    protocols = {run.test["protocol"] for run in runs if run.test}
+    if len(protocols) > 1:
+        lines.append(
+            f"note: the test accuracies stand on different protocols: {', '.join(sorted(protocols))}"
+        )
+    elif protocols:
+        lines.append(f"protocol: {protocols.pop()}")
+    tested = [run for run in runs if run.test]
+    if any(run.answers.keys() != tested[0].answers.keys() for run in tested):
+        lines.append("note: the runs were not tested on the same videos")
+    if len(tested) < len(runs):
+        lines.append(
+            f"{len(runs) - len(tested)} of {len(runs)} runs are not tested: --evaluate does it"
+        )
+    return lines
+
+
+def paired_lines(first: Run, second: Run, paired: Paired | None) -> list[str]:
+    """McNemar's test in words."""
+    if paired is None:
+        return []
+    lines = [
+        f"of {len(first.answers)} test videos both have {paired.both} right and {paired.neither} wrong; "
+        f"only {first.name} has {paired.only_first} right, only {second.name} {paired.only_second}: "
+        f"p = {paired.p_value:.3g} (McNemar's exact test, two-sided)"
+    ]
+    if paired.differing:
+        lines.append(
+            f"{len(paired.differing)} videos on which they differ (true: {first.name} | {second.name}):"
+        )
+    lines += [f"  {path}  {label}: {a} | {b}" for path, label, a, b in paired.differing]
+    return lines
+
+
+def write(folder: Path, runs: Sequence[Run], keys: Sequence[str], paired: Paired | None) -> None:
+    """Writes runs.csv and curves.png, and differing_videos.csv where there is a paired test."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror}") from None
+    records = [record(run, keys) for run in runs]
+    write_csv(folder / "runs.csv", list(records[0]), [list(r.values()) for r in records])
+    curves = {run.name: run.curve for run in runs}
+    plots.save_figure(plots.curves_figure(curves), folder / "curves.png")
+    written = ["runs.csv", "curves.png"]
+    if paired:
+        header = ["path", "true", runs[0].name, runs[1].name]
+        write_csv(folder / "differing_videos.csv", header, paired.differing)
+        written.append("differing_videos.csv")
+    for name in written:
+        print(folder / name)
+
+
+def write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(header)
+    table.writerows(lines)
+    checkpoint.write_whole(path, text.getvalue())

@@ -1,0 +1,151 @@
+"""What the workdirs of several runs say: configs, curves, costs, and the answers on the test videos."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vid3d import checkpoint, config as configs
+from vid3d.config import UserError
+from vid3d.models.summary import summarise
+
+
+@dataclass(frozen=True)
+class Run:
+    """One workdir.
+
+    Attributes:
+        name: distinct among the runs that are compared.
+        workdir: its folder.
+        config: the whole config.
+        curve: the rows of metrics.jsonl.
+        parameters: trainable numbers; None before the first checkpoint.
+        flops: of one clip, two a multiply-add; None likewise.
+        clips_per_second: of the training, the median of its evaluations' intervals; None where it has none.
+        test: evaluation/test-best/metrics.json, or None where the best checkpoint was not tested.
+        answers: (path, sha256) of each test video -> (true class, predicted class).
+    """
+
+    name: str
+    workdir: Path
+    config: ConfigDict
+    curve: list[dict[str, Any]]
+    parameters: int | None
+    flops: int | None
+    clips_per_second: float | None
+    test: dict[str, Any] | None
+    answers: dict[tuple[str, str], tuple[str, str]]
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """The best validation accuracy, which chose the checkpoint."""
+        return max((row["val/accuracy"] for row in self.curve), default=None)
+
+
+def find_workdirs(folders: Sequence[str]) -> list[Path]:
+    """The workdirs among these folders and directly below them, each once.
+
+    Raises:
+        UserError: there is none in one of the folders.
+    """
+    found: dict[Path, Path] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UserError(f"no folder {folder}")
+        inside = [folder] if (folder / "config.json").is_file() else sorted(folder.iterdir())
+        workdirs = [path for path in inside if (path / "config.json").is_file()]
+        if not workdirs:
+            raise UserError(
+                f"{folder} is no workdir, and no folder of workdirs: config.json is missing"
+            )
+        found |= {path.resolve(): path for path in workdirs}
+    return list(found.values())
+
+
+def names(workdirs: Sequence[Path]) -> list[str]:
+    """The folders' names, with as many parents as it takes to tell them apart."""
+    parts = [path.resolve().parts for path in workdirs]
+    for depth in range(1, max(map(len, parts)) + 1):
+        short = ["/".join(p[-depth:]) for p in parts]
+        if len(set(short)) == len(short):
+            return short
+    raise AssertionError("find_workdirs gives each folder once")
+
+
+def read(workdir: Path, name: str) -> Run:
+    """Everything that a workdir says about its run."""
+    config = configs.from_json((workdir / "config.json").read_text())
+    counted = None
+    if found := checkpoint.steps(workdir):
+        classes = checkpoint.read_meta(workdir, found[-1])["classes"]
+        counted = summarise(config, num_classes=len(classes))
+    rates = [row["clips_per_second"] for row in rows(workdir / "timings.jsonl")]
+    test = read_test(workdir)
+    return Run(
+        name=name,
+        workdir=workdir,
+        config=config,
+        curve=rows(workdir / "metrics.jsonl"),
+        parameters=counted and counted.parameters,
+        flops=counted and counted.flops,
+        clips_per_second=statistics.median(rates) if rates else None,
+        test=test,
+        answers=read_answers(workdir) if test else {},
+    )
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a .jsonl file; none where it is missing."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def read_test(workdir: Path) -> dict[str, Any] | None:
+    """The figures of the test of the best checkpoint; None where there are none, or a later checkpoint is the best."""
+    path = workdir / "evaluation" / "test-best" / "metrics.json"
+    if not path.exists():
+        return None
+    figures = json.loads(path.read_text())
+    if checkpoint.steps(workdir) and figures["step"] != checkpoint.resolve(workdir):
+        return None
+    return figures
+
+
+def read_answers(workdir: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    """predictions.csv: (path, sha256) -> (true class, predicted class)."""
+    with (workdir / "videos.csv").open(encoding="utf-8", errors="surrogateescape") as file:
+        sha256 = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
+    path = workdir / "evaluation" / "test-best" / "predictions.csv"
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        return {
+            (row["path"], sha256.get(row["path"], "")): (row["true"], row["predicted"])
+            for row in csv.DictReader(file)
+        }
+
+
+def differing_keys(found: Sequence[ConfigDict]) -> list[str]:
+    """The keys that can change a result and do not have the same value in all configs."""
+    flat = [configs.flatten(config) for config in found]
+    return [
+        key
+        for key in flat[0]
+        if key not in configs.RESULT_FREE and any(f[key] != flat[0][key] for f in flat)
+    ]
+
+
+def over_seeds(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in nothing but the seed, by the name of the first; only where a seed was repeated."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        flat = {
+            k: v for k, v in configs.flatten(run.config).items() if k not in configs.RESULT_FREE
+        }
+        groups.setdefault(repr(flat | {"seed": None}), []).append(run)
+    return {group[0].name: group for group in groups.values() if len(group) > 1}

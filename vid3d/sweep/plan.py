@@ -1,0 +1,156 @@
+"""From `sweep(add)` in a config file to the list of runs, each with a checked config and a name of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vid3d import config as configs, models
+from vid3d.config import UserError
+from vid3d.config_file import run_file
+
+LONGEST_NAME = 120  # characters; a folder's name may have 255 bytes
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep.
+
+    Attributes:
+        name: of its workdir, made of its overrides; it does not depend on the other runs of the sweep.
+        overrides: dotted key -> value.
+        config: the whole config, locked and checked.
+    """
+
+    name: str
+    overrides: dict[str, Any]
+    config: ConfigDict
+
+
+def plan(spec: str, overrides: Iterable[tuple[str, str]] = (), *, seeds: int = 1) -> list[Run]:
+    """Every run of a sweep, checked.
+
+    Args:
+        spec: FILE or FILE:ARG; the file defines `sweep(add)` beside `get_config`.
+        overrides: (key, text) pairs of the command line, for all runs.
+        seeds: repeats of each run, with the seeds `config.seed`, `config.seed + 1`, ...
+
+    Raises:
+        UserError: no sweep, no run, two runs of the same config, an override that does not fit (the run is named).
+    """
+    overrides = list(overrides)
+    added: list[dict[str, Any]] = []
+    run_file(spec, "sweep", lambda **values: added.append(values))
+    where = f"{spec}: sweep()"
+    if not added:
+        raise UserError(f"{where} adds no run: call add(**{{'optim.learning_rate': 1e-3}}) in it")
+    check_counts(where, added, overrides, seeds)
+    base = configs.load(spec, overrides)
+    runs = []
+    for number, values in enumerate(added, start=1):
+        for repeat in range(seeds):
+            chosen = values | ({"seed": base.seed + repeat} if repeat else {})
+            try:
+                runs.append(Run(name(chosen), chosen, configure(base, chosen)))
+            except UserError as error:
+                raise UserError(f"{where}, run {number} ({describe(chosen)}): {error}") from None
+    refuse_twins(where, runs)
+    return runs
+
+
+def check_counts(
+    where: str, added: list[dict[str, Any]], overrides: list[tuple[str, str]], seeds: int
+) -> None:
+    """Raises a UserError where two of sweep(), the command line and --seeds set the same key."""
+    varied = {key for values in added for key in values}
+    for key, text in overrides:
+        if key in varied:
+            raise UserError(f"{where} sets {key} itself: leave out --config.{key}={text}")
+    if seeds < 1:
+        raise UserError(f"--seeds={seeds} has to be at least 1")
+    if seeds > 1 and "seed" in varied:
+        raise UserError(f"{where} sets seed itself: leave out --seeds={seeds}")
+
+
+def configure(base: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+    """A copy of `base` with these values, checked as far as that goes without the data.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type or out of range, an unknown architecture.
+    """
+    config = configs.from_json(configs.to_json(base))
+    for key, value in values.items():
+        configs.apply(config, key, value)
+    configs.validate(config)
+    models.build(config.model, num_classes=2)
+    return config
+
+
+def refuse_twins(where: str, runs: list[Run]) -> None:
+    """Raises a UserError where two runs have the same config, however it was written."""
+    first: dict[str, int] = {}
+    for number, run in enumerate(runs, start=1):
+        text = configs.to_json(run.config)
+        if text in first:
+            raise UserError(
+                f"{where}: runs {first[text]} and {number} are the same: {describe(run.overrides)}"
+            )
+        first[text] = number
+
+
+def describe(values: Mapping[str, Any]) -> str:
+    """ "optim.learning_rate=0.001, model.features=64,32"; the empty one is "the config as it is"."""
+    return ", ".join(f"{key}={text(value)}" for key, value in values.items()) or (
+        "the config as it is"
+    )
+
+
+def text(value: Any) -> str:
+    """A value as the command line takes it: 0.001, true, 64,32."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, list)):
+        return ",".join(text(v) for v in value)
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def name(values: Mapping[str, Any]) -> str:
+    """The name of a run's folder, such as "learning_rate=0.001,features=64-32".
+
+    It depends on the run's own overrides alone, so that a sweep that grows finds its finished runs again. A key is
+    written without its group where no other key ends like it. What a folder's name cannot hold is replaced, and a digest
+    of the values added.
+    """
+    if not values:
+        return "base"
+    ends = Counter(key.rsplit(".", 1)[-1] for key in configs.flatten(configs.default()))
+    parts = []
+    for key, value in values.items():
+        end = key.rsplit(".", 1)[-1]
+        parts.append(f"{end if ends[end] == 1 else key}={text(value).replace(',', '-')}")
+    whole = ",".join(parts)
+    safe = re.sub(r"[^\w.,=+-]", "_", whole)
+    if safe == whole and len(whole) <= LONGEST_NAME:
+        return whole
+    digest = hashlib.sha256(describe(values).encode()).hexdigest()[:8]
+    return f"{safe[: LONGEST_NAME - 9]},{digest}"
+
+
+def shard(runs: list[Run], part: str) -> list[Run]:
+    """The runs of one shard of several, "i/N" with i from 0 to N - 1: every N-th run; "" is all.
+
+    Raises:
+        UserError: the text is no such fraction.
+    """
+    if not part:
+        return runs
+    match = re.fullmatch(r"(\d+)/(\d+)", part)
+    if not match or int(match[1]) >= int(match[2]):
+        raise UserError(f"--shard={part} has to be i/N with i from 0 to N - 1, such as 0/4")
+    return runs[int(match[1]) :: int(match[2])]

@@ -1,0 +1,203 @@
+"""How the runs of a sweep are doing, read from their workdirs, as a table."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from vid3d.sweep.plan import Run
+from vid3d.training.record import duration
+
+REFRESH_SECONDS = 1.0
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"  # it saved its state; the next call goes on with it
+    ELSEWHERE = "elsewhere"  # another process is training it
+
+
+# Which runs are shown where the terminal is too low for all.
+IMPORTANCE = [
+    State.RUNNING,
+    State.FAILED,
+    State.STOPPED,
+    State.ELSEWHERE,
+    State.WAITING,
+    State.FINISHED,
+]
+STYLES = {
+    State.RUNNING: "cyan",
+    State.FINISHED: "green",
+    State.FAILED: "bold red",
+    State.STOPPED: "yellow",
+}
+
+
+@dataclass
+class Status:
+    """A run and what is known about it.
+
+    Attributes:
+        run: the run.
+        workdir: its folder.
+        state: where it stands.
+        place: the device it runs on, or "".
+        note: the last line of a run that failed.
+        seen: (time.monotonic(), epochs done) at the start of its process and at each evaluation since.
+    """
+
+    run: Run
+    workdir: Path
+    state: State = State.WAITING
+    place: str = ""
+    note: str = ""
+    seen: list[tuple[float, float]] = field(default_factory=list)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The whole rows of metrics.jsonl."""
+        try:
+            lines = (self.workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
+        except OSError:
+            return []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def epoch(self) -> float:
+        """Epochs done at the last evaluation."""
+        rows = self.rows()
+        return rows[-1]["epoch"] if rows else 0.0
+
+    def best_accuracy(self) -> float | None:
+        """The best validation accuracy so far."""
+        return max((row["val/accuracy"] for row in self.rows()), default=None)
+
+    def seconds_an_epoch(self) -> float | None:
+        """Measured while the table looks on: between the evaluations, and from the start before the second one."""
+        epoch, now = self.epoch(), time.monotonic()
+        if not self.seen or epoch > self.seen[-1][1]:
+            self.seen.append((now, epoch))
+        between = self.seen[1:] if len(self.seen) > 2 else self.seen
+        (start, first), (end, last) = between[0], between[-1]
+        return (end - start) / (last - first) if last > first else None
+
+    def seconds_left(self) -> float | None:
+        """Until the last epoch; None before the first evaluation."""
+        rate = self.seconds_an_epoch()
+        if rate is None:
+            return None
+        at, epoch = self.seen[-1]
+        return max((self.run.config.train.epochs - epoch) * rate - (time.monotonic() - at), 0.0)
+
+
+def render(statuses: list[Status], parallel: int, *, most: int | None = None) -> Table:
+    """The table: run, state, epoch, best validation accuracy, time left, and why a run failed.
+
+    Args:
+        statuses: a row each.
+        parallel: runs at a time, for the time that is left.
+        most: how many rows there is room for; the most important ones are kept.
+    """
+    caption = summary(statuses, parallel)
+    shown = statuses
+    if most is not None and len(statuses) > most:
+        ranked = sorted(statuses, key=lambda status: IMPORTANCE.index(status.state))
+        kept = {id(status) for status in ranked[:most]}
+        shown = [status for status in statuses if id(status) in kept]
+        caption += f"; {len(statuses) - len(shown)} runs are not shown"
+    table = Table(caption=caption)
+    table.add_column("run", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for name in ("epoch", "validation\naccuracy", "time left"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for status in shown:
+        accuracy = status.best_accuracy()
+        left = status.seconds_left() if status.state is State.RUNNING else None
+        table.add_row(
+            Text(status.run.name),
+            Text(status.state, style=STYLES.get(status.state, "")),
+            f"{status.epoch():g}/{status.run.config.train.epochs}",
+            "" if accuracy is None else f"{accuracy:.3f}",
+            "" if left is None else duration(left),
+            Text(status.note if status.state is not State.RUNNING else status.place),
+        )
+    return table
+
+
+def summary(statuses: list[Status], parallel: int) -> str:
+    """ "3 finished, 1 running, 2 waiting; about 12 min left"."""
+    counts = {state: sum(s.state is state for s in statuses) for state in State}
+    words = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+    left = total_left(statuses, parallel)
+    return words + (f"; about {duration(left)} left" if left else "")
+
+
+def total_left(statuses: list[Status], parallel: int) -> float | None:
+    """Seconds until all runs are done, those that have not begun at the mean of the others; None if unknown."""
+    running = [s for s in statuses if s.state is State.RUNNING]
+    known = [seconds for s in running if (seconds := s.seconds_left()) is not None]
+    rates = [(s, rate) for s in statuses if s.seen and (rate := s.seconds_an_epoch()) is not None]
+    if len(known) < len(running) or not rates:
+        return None
+    whole = [rate * s.run.config.train.epochs for s, rate in rates]
+    waiting = sum(s.state is State.WAITING for s in statuses)
+    total = sum(known) + waiting * sum(whole) / len(whole)
+    return max(max(known, default=0.0), total / parallel)
+
+
+class Board:
+    """Shows the table while it changes: live on a terminal, elsewhere a line for each change and the table at the end."""
+
+    def __init__(self, statuses: list[Status], parallel: int):
+        self.statuses, self.parallel = statuses, parallel
+        self.console = Console(stderr=True, highlight=False)
+        self.live = Live(console=self.console, auto_refresh=False)
+        self.drawn = 0.0
+
+    def __enter__(self) -> Board:
+        if self.console.is_terminal:
+            self.live.start()
+            self.draw()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.live.is_started:
+            self.live.update("", refresh=True)
+            self.live.stop()
+        self.console.print(render(self.statuses, self.parallel))
+
+    def draw(self) -> None:
+        self.drawn = time.monotonic()
+        most = max(self.console.height - 8, 1)
+        self.live.update(render(self.statuses, self.parallel, most=most), refresh=True)
+
+    def tick(self) -> None:
+        """Redraws a live table when it is time to."""
+        if self.live.is_started and time.monotonic() - self.drawn >= REFRESH_SECONDS:
+            self.draw()
+
+    def changed(self, status: Status) -> None:
+        """A run has another state."""
+        if self.live.is_started:
+            self.draw()
+            return
+        note = status.note if status.state is not State.RUNNING else f"on {status.place}"
+        accuracy = status.best_accuracy() if status.state is State.FINISHED else None
+        self.console.print(
+            f"{status.run.name}: {status.state}"
+            + (f", validation accuracy {accuracy:.3f}" if accuracy is not None else "")
+            + (f", {note}" if note else ""),
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
