@@ -2,9 +2,9 @@
 
     python experiments/soak.py [--kills=25] [--seed=0]          # or: make soak
 
-SIGKILL comes at seeded random moments: while the process starts, while videos are being decoded, right after a row of
-metrics.jsonl or a checkpoint folder appears (so that it hits steps, evaluations, saves and the renames after them), and
-while `vid3d evaluate` runs. In the end parameters and optimizer state have to be equal bit for bit, metrics.jsonl and
+SIGKILL comes at seeded random moments: while the process starts, while videos are being decoded, after a row of metrics.jsonl,
+after the folder of a checkpoint appears and after a checkpoint is whole (so that it hits steps, evaluations, saves and the
+renames in them), and while `vid3d evaluate` runs. In the end parameters and optimizer state have to be equal bit for bit, metrics.jsonl and
 predictions.csv byte for byte, the best checkpoint the same step, and nothing half-written may be left. Exits with 1 otherwise.
 """
 
@@ -48,7 +48,7 @@ def main() -> int:
         alone.finish()
         moments = Counter()
         resumed = 0
-        kinds = ["checkpoint", "row", "checkpoint", "decode", "start", "row"]
+        kinds = ["checkpoint", "save", "checkpoint", "row", "checkpoint", "decode", "start"]
         for number in range(options.kills):
             kind = kinds[number % len(kinds)]
             before = killed.step()
@@ -105,10 +105,12 @@ class Run:
         if kind == "row":
             rows = self.workdir / "metrics.jsonl"
             return lambda: rows.stat().st_size if rows.exists() else 0
+        if kind == "checkpoint":
+            return self.step
         folder, pattern = {
             "start": (self.cache, "nothing"),
             "decode": (self.cache / "vid3d", "incomplete.frames-*"),
-            "checkpoint": (self.workdir / "checkpoints", "*"),
+            "save": (self.workdir / "checkpoints", "*"),
         }[kind]
         # An earlier kill may have left a folder of the same name.
         seen = entries(folder, pattern)

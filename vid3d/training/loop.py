@@ -170,11 +170,11 @@ def resume(
         state = state.restored(weights, optimizer_state)
         progress = Progress(**meta["progress"])
         setup.seen = meta["training_videos"]
+        setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
     elif setup.config.model.init_from:
         start = transfer.initial(setup.config.model, state.weights(), setup.classes)
         state = state.starting_from(start.variables)
         setup.seen, setup.notes = start.videos, start.notes
-        setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
     return parallel.replicate(state), progress
 
 
