@@ -329,6 +329,12 @@ def test_another_set_is_evaluated_by_class_name(smoke_run, run, tmp_path):
     assert "Unknown" in done.stderr
 
 
+def test_what_the_checkpoint_fixes_cannot_be_evaluated_otherwise(smoke_run, run):
+    for key in ("model.features=8,8", "seed=5", "data.test_fraction=0.6"):
+        done = run("evaluate", f"--workdir={smoke_run}", f"--config.{key}", check=1)
+        assert "is fixed by the checkpoint" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_path):
     with (smoke_run / "videos.csv").open() as file:
         video = next(v for v in csv.DictReader(file) if v["split"] == "train")

@@ -94,6 +94,7 @@ RANGES = {
     "optim.learning_rate": NOT_NEGATIVE,
     "optim.weight_decay": NOT_NEGATIVE,
     "optim.clip_norm": NOT_NEGATIVE,
+    "optim.momentum": SHARE_BELOW_ONE,
     "optim.accumulate": POSITIVE,
     "optim.label_smoothing": SHARE_BELOW_ONE,
     "optim.ema": SHARE_BELOW_ONE,
@@ -107,6 +108,7 @@ RANGES = {
     "live.every": NOT_NEGATIVE,
     "live.smoothing": SHARE_BELOW_ONE,
     "live.threshold": SHARE,
+    "live.window": NOT_NEGATIVE,
 }
 DURATIONS = {"checkpoint.every": 1, "eval.every": 1, "optim.warmup": 0}  # fewest steps
 
@@ -185,7 +187,8 @@ def check_type(key: str, value: Any, like: Any) -> None:
     if isinstance(like, tuple):
         element = ELEMENT_TYPES.get(key) or type(like[0])
         allowed = (int, float) if element is float else element
-        if not isinstance(value, tuple) or not all(isinstance(v, allowed) for v in value):
+        right = isinstance(value, tuple) and all(isinstance(v, allowed) for v in value)
+        if not right or not all(math.isfinite(v) for v in value if isinstance(v, float)):
             raise UserError(f"config.{key}={value!r}: expected a tuple like {like!r}")
         if key in LENGTHS and len(value) not in LENGTHS[key]:
             lengths = " or ".join(str(n) for n in LENGTHS[key])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -63,12 +62,14 @@ def join_hosts(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
-    # Until the loop takes the signals over there is nothing to save.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from vid3d.training import stop
+
+    stop.note_only()
     config = configs.load(options.config, overrides)
     from vid3d import compilation
     from vid3d.training.loop import train
 
+    stop.interrupt_at_once()
     join_hosts(options)
     compilation.use_cache()
     return train(config, options.workdir)

@@ -22,6 +22,17 @@ from vid3d.data import index as data_index, pipeline, prepare
 from vid3d.data.augment import normalise
 from vid3d.evaluation import metrics, plots
 
+# What may differ from the training: where the videos are, how they are read, and how often they are looked at.
+OVERRIDES = (
+    "data.root",
+    "data.cache_dir",
+    "data.workers",
+    "data.decode_timeout",
+    "data.memory_budget_mb",
+    "eval.views",
+    "eval.batch_size",
+)
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -117,6 +128,10 @@ def evaluate(
     config = configs.from_json(json.dumps(meta["config"]))
     for key, text in overrides:
         configs.apply(config, key, text)
+        if key not in OVERRIDES:
+            raise UserError(
+                f"config.{key} is fixed by the checkpoint: only {', '.join(OVERRIDES)} can be set here"
+            )
     configs.validate(config)
     classes = tuple(meta["classes"])
     if data:

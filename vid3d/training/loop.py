@@ -306,6 +306,8 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
             f"saved on {setup.saved_on} devices, going on with {parallel.num_devices()}: the global batch of "
             f"{batch_size} is dealt out anew, {batch_size // parallel.num_devices()} clips a device"
         )
+    if step < setup.last_step:
+        recorder.say("the first step compiles the network, or loads it from the cache")
     left_out = videos % setup.config.train.batch_size
     if left_out > 0.05 * videos:
         recorder.say(

@@ -1,24 +1,56 @@
-"""SIGTERM and Ctrl-C as requests."""
+"""SIGTERM and Ctrl-C: from the first line of a training on they are noted, and none is lost."""
 
 from __future__ import annotations
 
 import signal
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_noted = False
+
+
+def note_only() -> None:
+    """Notes a signal and does nothing: libraries that are being imported do not survive an exception."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        global _noted
+        _noted = True
+
+    for number in SIGNALS:
+        signal.signal(number, note)
+
+
+def interrupt_at_once() -> None:
+    """Raises KeyboardInterrupt at a signal, or now where one was noted; until the first step there is nothing to save.
+
+    An exception that a library swallows, as in a destructor, stays noted for `StopSignal`.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        global _noted
+        _noted = True
+        raise KeyboardInterrupt
+
+    for number in SIGNALS:
+        signal.signal(number, interrupt)
+    if _noted:
+        raise KeyboardInterrupt
 
 
 class StopSignal:
     """Takes SIGTERM and the first SIGINT as a request to save and stop; a second SIGINT interrupts at once."""
 
     def __init__(self):
-        self.requested = False
+        self.requested = _noted
 
     def __enter__(self) -> StopSignal:
-        self.before = {s: signal.signal(s, self.request) for s in (signal.SIGTERM, signal.SIGINT)}
+        self.before = {number: signal.signal(number, self.request) for number in SIGNALS}
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def request(self, number: int, _) -> None:
+    def request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,54 @@
+"""A request to stop is never lost, whatever the process is doing when it comes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+START = "import os, signal\nfrom vid3d.training import stop\nstop.note_only()\n"
+ASK = "os.kill(os.getpid(), signal.{})\n"
+
+
+def run(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", START + script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_during_imports_it_is_noted_and_acted_upon_after_them(name):
+    script = ASK.format(name) + (
+        "print('imported')\n"
+        "try:\n    stop.interrupt_at_once()\n"
+        "except KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    assert run(script).split() == ["imported", "interrupted"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_swallowed_by_a_destructor_it_is_still_known_to_the_loop(name):
+    script = (
+        "stop.interrupt_at_once()\n"
+        "class Swallows:\n"
+        f"    def __del__(self):\n        {ASK.format(name)}"
+        "Swallows()\n"
+        "with stop.StopSignal() as asked:\n    print(asked.requested)\n"
+    )
+    assert run(script) == "True"
+
+
+def test_in_the_loop_it_is_a_request_and_a_second_ctrl_c_interrupts():
+    script = (
+        "stop.interrupt_at_once()\n"
+        "with stop.StopSignal() as asked:\n"
+        "    print(asked.requested)\n"
+        f"    {ASK.format('SIGINT')}"
+        "    print(asked.requested)\n"
+        "    try:\n"
+        f"        {ASK.format('SIGINT')}"
+        "        print('not interrupted')\n"
+        "    except KeyboardInterrupt:\n        print('interrupted')\n"
+    )
+    assert run(script).split() == ["False", "True", "interrupted"]
