@@ -333,6 +333,9 @@ def test_what_the_checkpoint_fixes_cannot_be_evaluated_otherwise(smoke_run, run)
     for key in ("model.features=8,8", "seed=5", "data.test_fraction=0.6"):
         done = run("evaluate", f"--workdir={smoke_run}", f"--config.{key}", check=1)
         assert "is fixed by the checkpoint" in done.stderr and done.stderr.count("\n") == 1
+    done = run("evaluate", f"--workdir={smoke_run}", "--config.data.size=48", check=1)
+    assert "do not fit clips of 10 frames of 48x48" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_path):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.errors import ScopeParamShapeError
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, parallel
@@ -22,8 +23,14 @@ from vid3d.data import index as data_index, pipeline, prepare
 from vid3d.data.augment import normalise
 from vid3d.evaluation import metrics, plots
 
-# What may differ from the training: where the videos are, how they are read, and how often they are looked at.
+# What may differ from the training: where the videos are, how they are read, and which clips are looked at.
 OVERRIDES = (
+    "data.num_frames",
+    "data.frame_step",
+    "data.fps",
+    "data.size",
+    "data.stored_size",
+    "data.sampling",
     "data.root",
     "data.cache_dir",
     "data.workers",
@@ -162,7 +169,13 @@ def evaluate(
     model = models.build(config.model, len(classes))
     mapped = parallel.map_eval(build_eval_step(model, data=config.data))
     clips.hold_in_memory(config.data.memory_budget_mb * 2**20)
-    predictions = run(mapped, parallel.replicate(weights), clips, batch_size=batch_size)
+    try:
+        predictions = run(mapped, parallel.replicate(weights), clips, batch_size=batch_size)
+    except ScopeParamShapeError:
+        raise UserError(
+            f"the weights of {workdir} do not fit clips of {config.data.num_frames} frames of "
+            f"{config.data.size}x{config.data.size}: leave data.num_frames and data.size as they were trained"
+        ) from None
     figures = {
         "split": split,
         "checkpoint": name,
