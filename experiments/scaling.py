@@ -1,7 +1,7 @@
 """Scale on paper: what one training step costs on a TPU v5e, from the compiled step; writes experiments/scaling.md.
 
     pip install 'libtpu==0.0.42.*'            # the compiler; no TPU is needed
-    python experiments/scaling.py
+    python experiments/scaling.py             # half an hour on a busy machine with 2 cores
 
 The step is the one that `vid3d train` maps over the devices, compiled by XLA's TPU compiler for a slice of 8 chips that need
 not be there. FLOPs and bytes are XLA's own count for one chip, all-reduced bytes are read off the compiled program, and
@@ -78,15 +78,8 @@ class Step:
         return self.seconds / (self.seconds + self.reduce_seconds(chips))
 
 
-# Where JAX sees nothing but a CPU, convolutions trace their CPU form alone: here the other one is wanted.
-convolution._by_platform = lambda *arrays, cpu, default: default(*arrays)
-
-
-def compile_step(name: str, config: ConfigDict, num_classes: int) -> Step:
-    """Compiles the training step of a config for the slice; nothing is computed."""
-    mesh = Mesh(
-        np.array(topologies.get_topology_desc(TOPOLOGY, platform="tpu").devices), ("batch",)
-    )
+def compile_step(name: str, config: ConfigDict, num_classes: int, mesh: Mesh) -> Step:
+    """Compiles the training step of a config for the chips of a mesh with the axis "batch"; nothing is computed."""
     model = models.build(config.model, num_classes, axis_name="batch")
     schedule = optim.learning_rate(
         config.optim, total_steps=1000, steps_per_epoch=100, batch_size=64
@@ -95,16 +88,17 @@ def compile_step(name: str, config: ConfigDict, num_classes: int) -> Step:
     shape = (config.data.num_frames, config.data.size, config.data.size, 3)
     state = jax.eval_shape(lambda: create(model, optimizer, seed=0, clip_shape=shape))
     stored = (shape[0], *(config.data.stored_size or shape[1:3]), 3)
-    batch = PER_CHIP * CHIPS
+    batch = PER_CHIP * mesh.size
     arrays = {
         "clips_BTHWC": jax.ShapeDtypeStruct((batch, *stored), jnp.uint8),
         "labels_B": jax.ShapeDtypeStruct((batch,), jnp.int32),
         "mask_B": jax.ShapeDtypeStruct((batch,), jnp.float32),
         "index_B": jax.ShapeDtypeStruct((batch,), jnp.int32),
+        "round_B": jax.ShapeDtypeStruct((batch,), jnp.int32),
     }
     step = steps.build_train_step(
         model, optimizer, data=config.data, augmentation=config.augment, flip=False,
-        label_smoothing=0.0, seed=0, steps_per_epoch=100, axis_name="batch",
+        label_smoothing=0.0, seed=0, axis_name="batch",
     )  # fmt: skip
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(P(), P("batch")), out_specs=(P(), P()), check_vma=False
@@ -118,7 +112,7 @@ def compile_step(name: str, config: ConfigDict, num_classes: int) -> Step:
         flops=cost["flops"],
         moved=cost["bytes accessed"],
         reduced=reduced_bytes(compiled.as_text()),
-        host=sum(x.size * x.dtype.itemsize for x in arrays.values()) // CHIPS,
+        host=sum(x.size * x.dtype.itemsize for x in arrays.values()) // mesh.size,
         peak_memory=memory.temp_size_in_bytes + memory.argument_size_in_bytes,
     )
 
@@ -151,10 +145,17 @@ def tutorial() -> ConfigDict:
 
 
 def main() -> None:
-    found = [
-        compile_step("the tutorial's network", tutorial(), 5),
-        compile_step("slow_r50, bfloat16", large(), 400),
-    ]
+    # Where JAX sees nothing but a CPU, convolutions trace their CPU form alone: here the other one is wanted.
+    convolution._by_platform = lambda *arrays, cpu, default: default(*arrays)
+    chips = topologies.get_topology_desc(TOPOLOGY, platform="tpu").devices
+    mesh = Mesh(np.array(chips), ("batch",))
+    found = []
+    for name, config, num_classes in (
+        ("the tutorial's network", tutorial(), 5),
+        ("slow_r50, bfloat16", large(), 400),
+    ):
+        found.append(compile_step(name, config, num_classes, mesh))
+        print(found[-1], flush=True)
     text = page(found)
     Path("experiments/scaling.md").write_text(text)
     print(text)
