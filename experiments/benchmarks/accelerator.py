@@ -101,7 +101,6 @@ def vid3d(config) -> tuple[Callable[[int], float], Callable[[int], float]]:
             flip=False,
             label_smoothing=0.0,
             seed=0,
-            steps_per_epoch=10,
             axis_name=parallel.AXIS,
         )
     )
@@ -111,11 +110,13 @@ def vid3d(config) -> tuple[Callable[[int], float], Callable[[int], float]]:
         for clips_BTHWC, labels_B in host_batches(config, count):
             mask_B = np.ones(len(labels_B), np.float32)
             index_B = np.arange(len(labels_B), dtype=np.int32)
+            round_B = np.zeros(len(labels_B), np.int32)
             yield {
                 "clips_BTHWC": clips_BTHWC,
                 "labels_B": labels_B,
                 "mask_B": mask_B,
                 "index_B": index_B,
+                "round_B": round_B,
             }
 
     one = next(parallel.prefetch(batches(1)))
