@@ -130,7 +130,7 @@ def map_eval(step: Callable) -> Callable:
 
 
 def local_mesh() -> Mesh:
-    return Mesh(np.array(jax.local_devices()), ("device",))
+    return Mesh(np.array(jax.local_devices()), (AXIS,))
 
 
 def replicate(tree: Any) -> Any:
@@ -141,7 +141,7 @@ def replicate(tree: Any) -> Any:
 def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Deals a host's batch out to its devices: [b, ...] -> [devices, b / devices, ...], copied in the background."""
     devices = len(jax.local_devices())
-    sharding = NamedSharding(local_mesh(), P("device"))
+    sharding = NamedSharding(local_mesh(), P(AXIS))
     return {
         name: jax.device_put(x.reshape(devices, len(x) // devices, *x.shape[1:]), sharding)
         for name, x in batch.items()
