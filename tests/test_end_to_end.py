@@ -200,6 +200,19 @@ def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path):
     assert not any(cache.glob("incomplete.*"))
 
 
+def test_asked_to_stop_while_it_compiles_it_says_call_me_again(tmp_path):
+    process = start(
+        "train", *TINY, "--config.model.features=8,8,8", f"--workdir={tmp_path / 'run'}"
+    )
+    for line in process.stdout:
+        if "the first step compiles" in line:
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 75, output
+
+
 def test_a_profile_is_written_also_where_the_run_ends_inside_its_steps(tmp_path, run):
     workdir = tmp_path / "run"
     steps = "--config.train.profile_steps=1,1000000"

@@ -27,14 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vid3d {options.command}: error: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        if options.command in ("train", "sweep"):
-            print(
-                f"vid3d {options.command}: stopped; the same command goes on from here",
-                file=sys.stderr,
-            )
-            return RESUME_ME
-        print(f"vid3d {options.command}: interrupted", file=sys.stderr)
-        return 130
+        resumes = options.command in ("train", "sweep")
+        words = "stopped; the same command goes on from here" if resumes else "interrupted"
+        print(f"vid3d {options.command}: {words}", file=sys.stderr)
+        return end_at_once(RESUME_ME if resumes else 130, is_program=argv is None)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -42,6 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"vid3d {options.command}: error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
+
+
+def end_at_once(code: int, *, is_program: bool) -> int:
+    """Ends the program without Python's own clean-up: libraries that were interrupted in their threads crash in it."""
+    if is_program:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def quiet_libraries() -> None:
@@ -86,6 +91,9 @@ def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
         parallel=options.parallel,
         part=options.shard,
         dry_run=options.dry_run,
+        launcher=options.launcher,
+        resources=options.resources,
+        retries=options.retries,
     )
 
 
