@@ -160,6 +160,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     prepare = command("prepare", "decode the videos into the cache (train does it by itself)")
     takes_config(prepare)
+    prepare.add_argument(
+        "--beam",
+        nargs="?",
+        const="",
+        metavar="OPTIONS",
+        help="decode on Apache Beam, with its pipeline options: --beam='--runner=FlinkRunner ...'",
+    )
 
     doctor = command("doctor", "check the videos and the split, without training")
     takes_config(doctor)

@@ -172,7 +172,7 @@ def prepare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import prepare
 
-    prepare(config)
+    prepare(config, beam_options=options.beam)
     return 0
 
 

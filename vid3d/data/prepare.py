@@ -6,7 +6,6 @@ another protocol, sampling or augmentation decodes nothing again.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -18,8 +17,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from vid3d.config import UserError, cache_folder
-from vid3d.data import builders, cache, decoding, disk, shards
-from vid3d.data.decoding import Again, Done, Failed, Frames
+from vid3d.data import beam, builders, cache, decoding, disk, ingest, shards
 from vid3d.data.frames import DECODER, stored_size
 from vid3d.data.index import Index, find
 from vid3d.data.records import Settings
@@ -89,6 +87,7 @@ def prepare(
     quiet: bool = False,
     strict: bool = True,
     stalled_seconds: float = cache.STALLED_SECONDS,
+    beam_options: str | None = None,
 ) -> Prepared:
     """Decodes what is not in the cache yet, or waits while another process does.
 
@@ -98,6 +97,7 @@ def prepare(
         quiet: print nothing.
         strict: raise where bad videos are more than the config allows.
         stalled_seconds: how long to wait for another process that prepares the same and does not get on.
+        beam_options: decode on Apache Beam, with these options of its pipeline; None decodes on this machine.
 
     Raises:
         UserError: the disk is too small, or too many videos, or any test video, cannot be read.
@@ -108,7 +108,7 @@ def prepare(
     console = make_console(quiet=quiet)
     is_new = cache.make_once(
         folder,
-        lambda incomplete: build(incomplete, index, data, console),
+        lambda incomplete: build(incomplete, index, data, console, beam_options),
         is_whole=lambda folder: is_whole(folder, data.decode_timeout),
         stalled_seconds=stalled_seconds,
     )
@@ -170,7 +170,9 @@ def identity(root: str, path: str) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> None:
+def build(
+    folder: Path, index: Index, data: ConfigDict, console: Console, beam_options: str | None
+) -> None:
     """Decodes the videos of an index into an empty folder."""
     settings = Settings(
         size=stored_size(data),
@@ -181,42 +183,16 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
     )
     paths = [os.path.join(index.root, video.path) for video in index.videos]
     disk.check(folder, paths, disk.estimate(paths, settings, data), console)
-    if data.source == "tfds":
-        events = builders.decode(data, index, settings)
-    else:
-        events = decoding.decode(
-            paths, settings, workers=decoding.workers(data), timeout=data.decode_timeout
-        )
-    done: dict[int, Done] = {}
-    places: dict[int, tuple[int, int]] = {}  # job -> shard, position of the first frame in it
-    bad: dict[str, str] = {}
-    with (
-        shards.ShardWriter(folder) as writer,
-        contextlib.closing(events),
-        Progress(len(paths), console) as progress,
-    ):
-        for event in disk.watch(events, folder):
-            if isinstance(event, Frames):
-                places.setdefault(event.job, writer.place(event.lane))
-                writer.add(event.lane, event.records)
-            elif isinstance(event, Again):
-                places.pop(event.job, None)
-            elif isinstance(event, Failed):
-                places.pop(event.job, None)
-                bad[index.videos[event.job].path] = event.reason
-                progress.advance(bad=True)
-            else:
-                done[event.job] = event
-                writer.end_video(event.lane)
-                progress.advance()
-        written = writer.finish()
+    decoded = decode(folder, paths, index, data, settings, console, beam_options)
+    written = decoded.shards
+    bad = {index.videos[job].path: reason for job, reason in decoded.bad.items()}
     if written:
         shards.write_metadata(folder, written, frame_shape=settings.frame_shape, store=data.store)
     starts = np.cumsum([0] + [shard.records for shard in written])
     times_N = np.zeros(starts[-1])
     videos = {}
-    for job, event in sorted(done.items()):
-        shard, position = places[job]
+    for job, event in sorted(decoded.done.items()):
+        shard, position = decoded.places[job]
         first, count = int(starts[shard]) + position, len(event.times)
         times_N[first : first + count] = event.times
         videos[index.videos[job].path] = {
@@ -239,6 +215,31 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
         "bad": bad,
     }
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
+
+
+def decode(
+    folder: Path,
+    paths: list[str],
+    index: Index,
+    data: ConfigDict,
+    settings: Settings,
+    console: Console,
+    beam_options: str | None,
+) -> ingest.Written:
+    """Decodes the videos on Beam, out of a tfds builder, or with children of this process."""
+    timeout = data.decode_timeout
+    if beam_options is not None:
+        if data.source == "tfds":
+            raise UserError("--beam decodes video files: data.source=tfds is prepared without it")
+        console.print(f"decoding {len(paths)} videos on Apache Beam")
+        return beam.decode(folder, paths, settings, timeout=timeout, options=beam_options)
+    if data.source == "tfds":
+        events = builders.decode(data, index, settings)
+    else:
+        workers = decoding.workers(data)
+        events = decoding.decode(paths, settings, workers=workers, timeout=timeout)
+    with Progress(len(paths), console) as progress:
+        return ingest.write(folder, events, lambda is_bad: progress.advance(bad=is_bad))
 
 
 def damage(num_frames: int, claimed: int) -> str:

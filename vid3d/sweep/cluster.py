@@ -77,7 +77,7 @@ class Cluster:
 
     def start(self, status: Status, place: Slot) -> Task:
         """Hands a run over to Ray."""
-        return Task(status, self.resources, self.retries)
+        return Task(status, place, self.resources, self.retries)
 
 
 def parse(text: str) -> dict[str, float]:
@@ -132,8 +132,8 @@ class Trainer:
 class Task:
     """The driver's side of a run on Ray; the methods are those of `launch.Process`."""
 
-    def __init__(self, status: Status, resources: dict[str, float], retries: int):
-        self.status = status
+    def __init__(self, status: Status, place: Slot, resources: dict[str, float], retries: int):
+        self.status, self.place = status, place
         self.code: int | None = None
         self.trouble = ""
         self.asked = False

@@ -224,7 +224,7 @@ class Process:
     trouble = ""
 
     def __init__(self, status: Status, place: Slot):
-        self.status = status
+        self.status, self.place = status, place
         self.asked = False
         self.log_start = child.log_size(status.workdir)
         with place.bound() as environment:
