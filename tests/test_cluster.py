@@ -25,12 +25,11 @@ def get_config(arg=""):
     c.data.num_frames = 6
     c.model.features = (4,)
     c.data.synthetic.groups = 10
-    c.train.epochs = 12
+    c.train.epochs = 6
     return c
 
 def sweep(add):
     add(**{"optim.learning_rate": 1e-3})
-    add(**{"data.classes": ("Clockwise", "Leep")})
 """
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed")
@@ -53,26 +52,25 @@ def training_in(workdir: Path) -> int | None:
 
 
 @needs_ray
-def test_a_killed_run_is_retried_and_goes_on_and_another_fails_alone(config, tmp_path):
+def test_a_killed_run_is_retried_and_goes_on(config, tmp_path):
     workdir = tmp_path / "sweep"
     run = workdir / "learning_rate=0.001"
     command = [sys.executable, "-m", "vid3d.cli", "sweep", f"--config={config}"]
     options = ["--launcher=ray", "--resources=CPU=1", "--retries=1", f"--workdir={workdir}"]
     environment = os.environ | {"XLA_FLAGS": "", "COLUMNS": "200"}
     driver = subprocess.Popen([*command, *options], env=environment, stderr=subprocess.PIPE, text=True)  # fmt: skip
-    limit = time.monotonic() + 240
+    limit = time.monotonic() + 280
     while not checkpoint.steps(run) or training_in(run) is None:
         assert driver.poll() is None, driver.stderr.read()
         assert time.monotonic() < limit
         time.sleep(0.02)
     os.kill(training_in(run), signal.SIGKILL)
     said = driver.communicate(timeout=240)[1]
-    assert driver.returncode == 1, said
-    assert "1 finished, 1 failed" in said
-    assert "did you mean 'Leap'" in said
+    assert driver.returncode == 0, said
+    assert "1 finished" in said
     assert "resuming at step" in (run / "log.txt").read_text()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == list(range(1, 13))
+    assert [row["epoch"] for row in rows] == list(range(1, 7))
 
 
 @pytest.mark.parametrize(

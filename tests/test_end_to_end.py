@@ -279,46 +279,49 @@ def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp
             assert a[name] == pytest.approx(b[name], rel=2e-3), name
 
 
-def test_two_processes_of_two_devices_equal_one_process_of_four(tmp_path, run):
+def test_two_and_four_processes_equal_one_of_four_devices(tmp_path, run):
     overrides = (*TINY, "--config.model.dropout=0.3", "--config.train.epochs=2")
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    run("train", *overrides, f"--workdir={tmp_path / 'one'}", env=flags)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-    }
+    devices = "--xla_force_host_platform_device_count={}"
+    run("train", *overrides, f"--workdir={tmp_path / 'one'}", env={"XLA_FLAGS": devices.format(4)})
+    one = rows(tmp_path / "one" / "metrics.jsonl")
+    assert len(one) == 2
 
-    def both(command, *arguments):
+    def together(count, command, *arguments):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        environment = os.environ | {
+            "XLA_FLAGS": devices.format(4 // count),
+            "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+        }
         processes = [
             subprocess.Popen(
                 [sys.executable, "-m", "vid3d.cli", command, *arguments, f"--coordinator=127.0.0.1:{port}",
-                 "--num_processes=2", f"--process_id={i}"],
+                 f"--num_processes={count}", f"--process_id={i}"],
                 env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )
-            for i in range(2)
+            for i in range(count)
         ]  # fmt: skip
-        outputs = [p.communicate(timeout=240) for p in processes]
-        assert [p.returncode for p in processes] == [0, 0], outputs
-        return outputs
+        outputs = [p.communicate(timeout=300) for p in processes]
+        assert [p.returncode for p in processes] == [0] * count, outputs
+        return [out for out, _ in outputs]
 
-    both("train", *overrides, f"--workdir={tmp_path / 'two'}")
-    one, two = (rows(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
-    assert len(one) == len(two) == 2
-    for a, b in zip(one, two, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            assert a[name] == pytest.approx(b[name], rel=1e-4), name
-    outputs = both("evaluate", f"--workdir={tmp_path / 'two'}", "--json")
-    assert "accuracy" not in outputs[1][0]
+    for count in (2, 4):
+        workdir = tmp_path / str(count)
+        together(count, "train", *overrides, f"--workdir={workdir}")
+        for a, b in zip(one, rows(workdir / "metrics.jsonl"), strict=True):
+            assert a.keys() == b.keys()
+            for name in a:
+                assert a[name] == pytest.approx(b[name], rel=1e-4), (count, name)
+        assert checkpoint.steps(workdir) == checkpoint.steps(tmp_path / "one")
+    outputs = together(2, "evaluate", f"--workdir={tmp_path / '2'}", "--json")
+    assert "accuracy" not in outputs[1]
     alone = json.loads(
-        run("evaluate", f"--workdir={tmp_path / 'two'}", "--json", "--checkpoint=best").stdout
+        run("evaluate", f"--workdir={tmp_path / '2'}", "--json", "--checkpoint=best").stdout
     )
-    together = json.loads(outputs[0][0].splitlines()[-1])
-    assert together["num_videos"] == alone["num_videos"]
-    assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    jointly = json.loads(outputs[0].splitlines()[-1])
+    assert jointly["num_videos"] == alone["num_videos"]
+    assert jointly["loss"] == pytest.approx(alone["loss"], rel=1e-5)
 
 
 def test_another_set_is_evaluated_by_class_name(smoke_run, run, tmp_path):
@@ -381,6 +384,8 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_p
         (("train", *TINY, "--workdir={tmp}"), "not empty and no workdir"),
         (("train", *TINY, "--workdir=/proc/none"), "cannot write in the workdir"),
         (("train", *TINY, "--workdir={tmp}/w", "--num_processes=2"), "need --coordinator"),
+        (("train", *TINY, "--workdir=gs://bucket/run"), "mount the bucket with gcsfuse"),
+        (("compare", "{tmp}", "gs://bucket/run"), "mount the bucket with gcsfuse"),
         (("evaluate", "--workdir={tmp}/none"), "no workdir"),
         (("evaluate", "--workdir={tmp}"), "no checkpoint in"),
         (("evaluate", "--workdir={smoke}", "--checkpoint=5000"), "there is best, latest"),

@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, overrides = parse(arguments)
     quiet_libraries()
     try:
+        check_folders(options)
         return COMMANDS[options.command](options, overrides)
     except UserError as error:
         line = " ".join(str(error).split())
@@ -38,6 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"vid3d {options.command}: error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
+
+
+def check_folders(options: argparse.Namespace) -> None:
+    """Raises a UserError where a workdir is an address in an object store: it would become a folder named "gs:"."""
+    given = getattr(options, "folders", [getattr(options, "workdir", "")])
+    for folder in given:
+        if "://" in folder:
+            raise UserError(
+                f"{folder} is no folder: mount the bucket with gcsfuse, as experiments/machines.md shows, "
+                "and name the folder in the mount"
+            )
 
 
 def end_at_once(code: int, *, is_program: bool) -> int:

@@ -49,15 +49,7 @@ class Cluster:
         self.retries = retries
 
     def __enter__(self) -> Cluster:
-        # Nothing of what Ray writes is for the reader of the table.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        except Exception as error:  # Ray raises all kinds, a plain Exception among them
-            ray.shutdown()
-            line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            address = os.environ.get("RAY_ADDRESS", "a new local cluster")
-            raise UserError(f"Ray cannot be reached (RAY_ADDRESS: {address}): {line}") from error
+        connect()
         if not self.room():
             ray.shutdown()
             asked = ", ".join(f"{name}={amount:g}" for name, amount in self.resources.items())
@@ -78,6 +70,25 @@ class Cluster:
     def start(self, status: Status, place: Slot) -> Task:
         """Hands a run over to Ray."""
         return Task(status, place, self.resources, self.retries)
+
+
+def connect(tries: int = 4) -> None:
+    """Joins the cluster at RAY_ADDRESS, or starts one on this machine; Ray gives a busy machine 30 seconds for that.
+
+    Raises:
+        UserError: it cannot be reached.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        # Nothing of what Ray writes is for the reader of the table.
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # of all kinds, a plain Exception among them
+        ray.shutdown()
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if tries > 1 and "timed out during startup" in line:
+            return connect(tries - 1)
+        address = os.environ.get("RAY_ADDRESS", "a new local cluster")
+        raise UserError(f"Ray cannot be reached (RAY_ADDRESS: {address}): {line}") from error
 
 
 def parse(text: str) -> dict[str, float]:
