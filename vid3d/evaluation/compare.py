@@ -131,7 +131,7 @@ def show(runs: Sequence[Run], keys: Sequence[str], paired: Paired | None) -> Non
     inside = keys if len(keys) <= MOST_COLUMNS else []
     table = Table()
     for title in ("run", *inside):
-        table.add_column(Text(title), overflow="fold")
+        table.add_column(Text(title), overflow="fold", min_width=8)
     figures = ("validation\naccuracy", "test\naccuracy", "95% interval", "videos", "parameters", "FLOPs\na clip", "clips/s")  # fmt: skip
     for title in figures:
         table.add_column(title, justify="right", no_wrap=True)
