@@ -54,7 +54,7 @@ def two_processes(command: str, *arguments: object) -> Iterator[list[subprocess.
 
 def finish(processes: list[subprocess.Popen], *, codes: list[int]) -> list[tuple[str, str]]:
     outputs = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == codes, outputs
+    assert [p.returncode for p in processes] == codes, "\n\n".join(e[-1500:] for _, e in outputs)
     return outputs
 
 
