@@ -169,21 +169,29 @@ def test_a_finished_run_says_so_and_changes_nothing(unbroken, run):
     assert set(after) == set(before)
 
 
-def test_asked_to_stop_it_saves_and_the_next_call_ends_as_if_nothing_had_been(
+def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_nothing_had_been(
     unbroken, tmp_path, run
 ):
     workdir = tmp_path / "run"
-    process = start("train", *TINY, f"--workdir={workdir}")
-    wait_until(
-        process, lambda: (workdir / "metrics.jsonl").exists() and rows(workdir / "metrics.jsonl")
-    )
-    process.send_signal(signal.SIGTERM)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 75, output
-    assert "the same command goes on from here" in output.strip().splitlines()[-1]
-    assert checkpoint.steps(workdir)
+
+    def written() -> int:
+        return len(rows(workdir / "metrics.jsonl")) if (workdir / "metrics.jsonl").exists() else 0
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before, process = written(), start("train", *TINY, f"--workdir={workdir}")
+        wait_until(process, lambda before=before: written() > before)
+        asked = time.time()
+        process.send_signal(number)
+        output = process.communicate(timeout=60)[0]
+        assert process.returncode == 75, output
+        last = checkpoint.steps(workdir)[-1]
+        manifest = workdir / "checkpoints" / str(last) / checkpoint.MANIFEST
+        assert manifest.stat().st_mtime - asked < 10
+        said = f"stopped at step {last}, all saved: the same command goes on from here"
+        assert output.strip().splitlines()[-1] == said
+        assert last >= rows(workdir / "metrics.jsonl")[-1]["step"]
     done = run("train", *TINY, f"--workdir={workdir}")
-    assert "resuming at step" in done.stderr
+    assert f"resuming at step {last}" in done.stderr
     assert_same_run(workdir, unbroken)
 
 
@@ -230,7 +238,7 @@ def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path,
 
 def test_killed_again_and_again_it_ends_as_if_nothing_had_been(cache):
     done = subprocess.run(
-        [sys.executable, "experiments/soak.py", "--kills=5"],
+        [sys.executable, "experiments/soak.py", "--kills=4"],
         cwd=ROOT, env=os.environ | {"XLA_FLAGS": ""}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -251,9 +259,9 @@ def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp
         arguments = (f"--config.train.epochs={epochs}", f"--workdir={tmp_path / workdir}")
         return run("train", *same, *arguments, env=flags).stderr
 
-    train("one", devices=1, epochs=4)
+    train("one", devices=1, epochs=3)
     before = 0
-    for epochs, devices in enumerate((2, 8, 1, 4), start=1):
+    for epochs, devices in enumerate((2, 8, 4), start=1):
         said = train("changing", devices=devices, epochs=epochs)
         words = f"saved on {before} devices, going on with {devices}: the global batch of 8"
         assert (words in said) == bool(before)

@@ -112,16 +112,18 @@ def explain(error: BaseException) -> BaseException:
     )
 
 
-def agree_to_stop(step: int, requested: bool) -> bool:
+def agree_to_stop(steps_done: int, requested: bool) -> bool:
     """Whether to save and stop after this step; all hosts answer the same.
 
-    With several hosts it is JAX's preemption service that catches SIGTERM on any of them and agrees on a step.
+    With several hosts it is JAX's preemption service that catches SIGTERM on any of them and agrees on a step: the one
+    after the highest that any of them has asked about, which is 0 before the first. So steps count from the start of
+    this process, or a notice before its first step would name one that never comes.
     """
     if jax.process_count() == 1:
         return requested
     from jax.experimental import multihost_utils
 
-    return multihost_utils.reached_preemption_sync_point(step)
+    return multihost_utils.reached_preemption_sync_point(steps_done)
 
 
 def check_batch_size(batch_size: int, key: str) -> None:

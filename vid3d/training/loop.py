@@ -187,10 +187,10 @@ def run(
 ) -> bool:
     """Trains until the last step, early stopping or a signal; returns whether the training is finished."""
     config, last_step = setup.config, setup.last_step
-    step = int(state.step)
+    step = first_step = int(state.step)
     recorder = record.open_recorder(
         workdir,
-        first_step=step,
+        first_step=first_step,
         last_step=last_step,
         steps_per_epoch=setup.steps_per_epoch,
         config=config,
@@ -238,7 +238,7 @@ def run(
                 recorder.show(step, **progress.averages())
 
             evaluating = step % eval_every == 0 or step == last_step
-            stopping = parallel.agree_to_stop(step, stop.requested)
+            stopping = parallel.agree_to_stop(step - first_step, stop.requested)
             if not (evaluating or stopping or step % save_every == 0):
                 continue
             settle(*unsettled)
