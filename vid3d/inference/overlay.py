@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -272,7 +273,7 @@ class Window:
 
 
 def check_display() -> None:
-    """Finds out whether there is a display; on Linux Qt ends the whole process where it finds none.
+    """Finds out whether there is a display, and readies it; on Linux Qt ends the whole process where it finds none.
 
     Raises:
         UserError: there is none.
@@ -289,3 +290,7 @@ def check_display() -> None:
         failed = True
     if failed:
         raise UserError(NO_WINDOW)
+    # OpenCV's wheel brings a libX11-xcb of its own, which does not fit the libX11 of today's systems: Qt then loses the
+    # events that Xlib reads first, and where "the window is visible" is among them it stays black for ever.
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
