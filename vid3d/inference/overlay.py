@@ -128,7 +128,7 @@ class VideoWriter:
         """Checks that the file can be written; its size is that of the first frame.
 
         Args:
-            path: ends in .mp4, .mov, .mkv or .avi; folders are created; an existing file is replaced.
+            path: ends in .mp4, .mov, .mkv or .avi; its folder is there; an existing file is replaced.
             fps: frames a second.
 
         Raises:
@@ -143,8 +143,9 @@ class VideoWriter:
         self.num_frames = 0
         self._size = (0, 0)  # height and width of the first frame
         self._writer: cv2.VideoWriter | None = None
+        if not self.path.parent.exists():
+            raise UserError(f"cannot write {self.path}: there is no folder {self.path.parent}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.is_dir():
                 raise IsADirectoryError(None, "it is a folder")
             self.part.touch()
