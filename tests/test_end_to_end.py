@@ -115,7 +115,8 @@ def test_evaluation_counts_every_video_once_and_recounts(smoke_run, run):
     correct = sum(row["true"] == row["predicted"] for row in table)
     assert printed["accuracy"] == correct / len(table)
     assert printed["protocol"] == "grouped"
-    assert printed["interval"][0] <= printed["accuracy"] <= printed["interval"][1]
+    for name in ("interval", "interval_groups"):
+        assert printed[name][0] <= printed["accuracy"] <= printed[name][1]
     for row in table:
         p = {name: float(row[name]) for name in printed["per_class"]}
         assert sum(p.values()) == pytest.approx(1, abs=1e-5)
@@ -323,6 +324,9 @@ def test_another_set_is_evaluated_by_class_name(smoke_run, run, tmp_path):
         run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", "--json").stdout
     )
     assert figures["num_videos"] == 6
+    shutil.copytree(tmp_path / "new", tmp_path / "moved" / "new")
+    run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'moved' / 'new'}", "--json")
+    assert len(list(smoke_run.glob("evaluation/data-new-*-best/metrics.json"))) == 2
     (tmp_path / "new" / "Unknown").mkdir()
     shutil.copy(root / videos[0]["path"], tmp_path / "new" / "Unknown" / "x.avi")
     done = run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", check=1)

@@ -213,6 +213,17 @@ def screenshot(display: str, window: str, path: Path) -> np.ndarray:
     raise AssertionError("the window stays empty")
 
 
+def test_no_window_stays_black_on_a_busy_machine(display):
+    if not shutil.which("import"):
+        pytest.skip("imagemagick is not installed")
+    done = subprocess.run(
+        [sys.executable, HERE / "open_windows.py", "6"],
+        env=os.environ | {"DISPLAY": display, "PYTHONPATH": str(HERE.parents[1])},
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, f"{[200] * 6}\n"), done.stderr
+
+
 @pytest.mark.parametrize("way", ["escape", "close"])
 def test_a_window_shows_the_label_and_is_ended_by_its_user(
     workdir, noisy, write_video, tmp_path, display, way

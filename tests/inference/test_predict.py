@@ -137,6 +137,7 @@ def test_bad_arguments_are_one_line(workdir, videos, tmp_path):
         ([tmp_path / "none", [videos["red"]]], {}, "none"),
         ([workdir, [videos["red"]]], {"output": tmp_path / "file"}, "is a file"),
         ([workdir, [videos["red"]]], {"output": "/proc/x"}, "cannot write"),
+        ([workdir, [videos["red"]]], {"output": tmp_path / "typo" / "x"}, "there is no folder"),
     ):
         with pytest.raises(UserError, match=reason) as error:
             predict(*arguments, **options)
