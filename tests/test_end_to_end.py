@@ -207,12 +207,21 @@ def test_a_profile_is_written_also_where_the_run_ends_inside_its_steps(tmp_path,
     assert list((workdir / "profile").rglob("*.xplane.pb"))
 
 
-def test_a_wrong_model_is_an_error_before_any_video_is_decoded(tmp_path, run):
-    cache = tmp_path / "cache"
-    flags = ("--config.model.name=r3d_19", f"--config.data.cache_dir={cache}")
-    done = run("train", *TINY, *flags, f"--workdir={tmp_path / 'run'}", check=1)
-    assert "r3d_18" in done.stderr and done.stderr.count("\n") == 1
-    assert not cache.exists()
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("model.name=r3d_19",), "r3d_18"),
+        (("model.input=difference", "data.num_frames=1"), "needs data.num_frames of at least 2"),
+        (("train.batch_size=64",), "take a smaller batch"),
+    ],
+)
+def test_what_cannot_be_trained_is_an_error_before_any_video_is_decoded(
+    flags, words, tmp_path, run
+):
+    flags = [f"--config.{flag}" for flag in (*flags, f"data.cache_dir={tmp_path / 'cache'}")]
+    done = run("train", *TINY, *flags, f"--workdir={tmp_path / 'runs' / 'w'}", check=1)
+    assert words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("cache/frames-*")) and not (tmp_path / "runs").exists()
 
 
 def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path, run):
@@ -323,7 +332,6 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_p
         (("train", "--config=configs/videos.py", "--workdir={tmp}/w"), "data.root is empty"),
         (("train", "--config=configs/videos.py", "--config.data.root={tmp}/none", "--workdir={tmp}/w"), "there is no such"),
         (("train", "--config=configs/videos.py", "--config.data.root={tmp}", "--workdir={tmp}/w"), "{tmp}"),
-        (("train", *TINY, "--config.train.batch_size=64", "--workdir={tmp}/w"), "take a smaller batch"),
         (("train", *TINY, "--config.data.classes=Clockwise,Leep", "--workdir={tmp}/w"), "did you mean 'Leap'"),
         (("train", *TINY, "--config.model.name=conv4d", "--workdir={tmp}/w"), "'conv3d'"),
         (("train", *TINY, "--workdir={tmp}"), "not empty and no workdir"),
@@ -349,6 +357,7 @@ def test_bad_input_is_one_clear_line(arguments, words, tmp_path, smoke_run, run)
     assert words.format(**fill) in done.stderr
     assert "Traceback" not in done.stderr
     assert f"vid3d {arguments[0]}: error:" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]  # nothing is left behind
 
 
 def test_a_workdir_of_another_config_names_the_fields(unbroken, run):

@@ -88,6 +88,10 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 
     stop.note_only()
     config = configs.load(options.config, overrides)
+    if not os.path.exists(os.path.join(options.workdir, "config.json")):
+        from vid3d.data.index import find_root
+
+        find_root(config.data)  # here already: the next lines take seconds
     from vid3d import compilation
     from vid3d.training.loop import train
 

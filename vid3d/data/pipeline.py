@@ -114,18 +114,18 @@ class Clips:
         return self.store.load(records.ravel()).reshape(*records.shape, *self.frame_shape)
 
 
-def steps_per_epoch(clips: Clips, batch_size: int) -> int:
+def steps_per_epoch(num_videos: int, batch_size: int) -> int:
     """Whole batches in an epoch; the remainder, another one each epoch, is dropped.
 
     Raises:
         UserError: there are fewer videos than a batch holds.
     """
-    if len(clips) < batch_size:
+    if num_videos < batch_size:
         raise UserError(
-            f"{len(clips)} training videos are fewer than config.train.batch_size={batch_size}: "
+            f"{num_videos} training videos are fewer than config.train.batch_size={batch_size}: "
             "take a smaller batch or more videos"
         )
-    return len(clips) // batch_size
+    return num_videos // batch_size
 
 
 def train_batches(
@@ -146,7 +146,7 @@ def train_batches(
     tf = quiet_tensorflow()
 
     share = batch_size // host[1]
-    per_epoch = steps_per_epoch(clips, batch_size)
+    per_epoch = steps_per_epoch(len(clips), batch_size)
     draw = balanced(clips.labels_N, seed=seed) if balance else None
 
     def order(step):
