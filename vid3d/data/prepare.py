@@ -10,7 +10,8 @@ import contextlib
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from vid3d.config import UserError, cache_folder
-from vid3d.data import builders, cache, decoding, disk, shards
-from vid3d.data.decoding import Again, Done, Failed, Frames
+from vid3d.data import builders, cache, decoding, disk, reuse, shards
+from vid3d.data.decoding import Again, Done, Event, Failed, Frames
 from vid3d.data.frames import DECODER, stored_size
 from vid3d.data.index import Index, find
 from vid3d.data.records import Settings
@@ -149,9 +150,7 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
 
 def key(index: Index, data: ConfigDict) -> str:
     """Names the cached frames: changes with any file and with whatever decides about a stored frame."""
-    digest = hashlib.sha256()
-    settings = (FORMAT, DECODER, stored_size(data), data.resize, data.color)
-    digest.update(repr((*settings, data.stored_frames, data.store)).encode())
+    digest = hashlib.sha256(frame_settings(data).encode())
     if data.source == "tfds":  # its videos are no files; the root tells the version
         digest.update(index.root.encode())
     for video in index.videos:
@@ -159,6 +158,12 @@ def key(index: Index, data: ConfigDict) -> str:
             f"\n{video.path}\t{identity(index.root, video.path)}".encode("utf-8", "surrogateescape")
         )
     return digest.hexdigest()[:16]
+
+
+def frame_settings(data: ConfigDict) -> str:
+    """Whatever decides about a stored frame besides the file that it comes from."""
+    settings = (FORMAT, DECODER, stored_size(data), data.resize, data.color)
+    return repr((*settings, data.stored_frames, data.store))
 
 
 def identity(root: str, path: str) -> str:
@@ -184,9 +189,8 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
     if data.source == "tfds":
         events = builders.decode(data, index, settings)
     else:
-        events = decoding.decode(
-            paths, settings, workers=decoding.workers(data), timeout=data.decode_timeout
-        )
+        marks = [f"{path} {identity('', path)}" for path in paths]
+        events = copy_or_decode(folder.parent, paths, marks, settings, data)
     done: dict[int, Done] = {}
     places: dict[int, tuple[int, int]] = {}  # job -> shard, position of the first frame in it
     bad: dict[str, str] = {}
@@ -238,7 +242,37 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
         "videos": videos,
         "bad": bad,
     }
+    if data.source != "tfds":
+        origin = {index.videos[j].path: (marks[j], event.claimed) for j, event in done.items()}
+        sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
+
+
+def copy_or_decode(
+    cache_dir: Path, paths: list[str], marks: list[str], settings: Settings, data: ConfigDict
+) -> Iterator[Event]:
+    """The events of all videos: first of those that lie in the cache for another list of videos, then of the rest."""
+    nothing = Index(root="", videos=(), classes=(), protocol="")
+    stored = reuse.copy(
+        cache_dir,
+        settings=frame_settings(data),
+        marks=marks,
+        load=lambda folder: load(folder, nothing) if is_whole(folder, 0) else None,
+    )
+    copied = set()
+    for event in stored:
+        copied.add(event.job)
+        yield event
+    rest = [job for job in range(len(paths)) if job not in copied]
+    decoded = decoding.decode(
+        [paths[job] for job in rest],
+        settings,
+        workers=decoding.workers(data),
+        timeout=data.decode_timeout,
+    )
+    with contextlib.closing(decoded):
+        for event in decoded:
+            yield replace(event, job=rest[event.job])
 
 
 def damage(num_frames: int, claimed: int) -> str:
