@@ -200,6 +200,19 @@ def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path):
     assert not any(cache.glob("incomplete.*"))
 
 
+def test_asked_to_stop_while_it_compiles_it_says_call_me_again(tmp_path):
+    process = start(
+        "train", *TINY, "--config.model.features=8,8,8", f"--workdir={tmp_path / 'run'}"
+    )
+    for line in process.stdout:
+        if "the first step compiles" in line:
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 75, output
+
+
 def test_a_profile_is_written_also_where_the_run_ends_inside_its_steps(tmp_path, run):
     workdir = tmp_path / "run"
     steps = "--config.train.profile_steps=1,1000000"
@@ -337,6 +350,8 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_p
         (("train", *TINY, "--workdir={tmp}"), "not empty and no workdir"),
         (("train", *TINY, "--workdir=/proc/none"), "cannot write in the workdir"),
         (("train", *TINY, "--workdir={tmp}/w", "--num_processes=2"), "need --coordinator"),
+        (("train", *TINY, "--workdir=gs://bucket/run"), "mount the bucket with gcsfuse"),
+        (("compare", "{tmp}", "gs://bucket/run"), "mount the bucket with gcsfuse"),
         (("evaluate", "--workdir={tmp}/none"), "no workdir"),
         (("evaluate", "--workdir={tmp}"), "no checkpoint in"),
         (("evaluate", "--workdir={smoke}", "--checkpoint=5000"), "there is best, latest"),

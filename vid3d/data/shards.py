@@ -37,7 +37,7 @@ class Shard:
     """A shard that is being written."""
 
     path: Path
-    writer: ArrayRecordWriter
+    writer: ArrayRecordWriter | None  # None once it is closed
     records: int = 0
     bytes: int = 0
 
@@ -108,10 +108,17 @@ class ShardWriter:
             _, number = self.open.popitem()
             with as_os_error():
                 self.shards[number].writer.close()
-        for number, shard in enumerate(self.shards):
-            name = f"{NAME}-{SPLIT}.array_record-{number:05d}-of-{len(self.shards):05d}"
-            shard.path = shard.path.rename(self.folder / name)
+        for shard in self.shards:
+            shard.writer = None
+        name_as_tfds(self.folder, self.shards)
         return self.shards
+
+
+def name_as_tfds(folder: Path, shards: list[Shard]) -> None:
+    """Renames the files of all shards of a data set, in their order, to what tfds looks for."""
+    for number, shard in enumerate(shards):
+        name = f"{NAME}-{SPLIT}.array_record-{number:05d}-of-{len(shards):05d}"
+        shard.path = shard.path.rename(folder / name)
 
 
 @contextlib.contextmanager
