@@ -27,22 +27,22 @@ RUN = (
 
 
 @contextlib.contextmanager
-def two_processes(command: str, *arguments: object) -> Iterator[list[subprocess.Popen]]:
-    """The same command in two processes of two devices each."""
+def together(command: str, *arguments: object, count: int = 2) -> Iterator[list[subprocess.Popen]]:
+    """The same command in several processes that share four devices."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // count}",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
     }
-    shared = (f"--coordinator=127.0.0.1:{port}", "--num_processes=2")
+    shared = (f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}")
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "vid3d.cli", command, *map(str, arguments), *shared, f"--process_id={i}"],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
-        for i in range(2)
+        for i in range(count)
     ]  # fmt: skip
     try:
         yield processes
@@ -66,33 +66,37 @@ def rows(workdir: Path) -> list[dict]:
 def unbroken(tmp_path_factory) -> Path:
     """A training on two processes that nothing happened to."""
     workdir = tmp_path_factory.mktemp("hosts") / "two"
-    with two_processes("train", *RUN, f"--workdir={workdir}") as processes:
+    with together("train", *RUN, f"--workdir={workdir}") as processes:
         finish(processes, codes=[0, 0])
     return workdir
 
 
-def test_two_processes_of_two_devices_equal_one_process_of_four(unbroken, tmp_path, run):
+def test_two_and_four_processes_equal_one_of_four_devices(unbroken, tmp_path, run):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     run("train", *RUN, f"--workdir={tmp_path / 'one'}", env=flags)
-    one, two = rows(tmp_path / "one"), rows(unbroken)
-    assert len(one) == len(two) == 3
-    for a, b in zip(one, two, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            assert a[name] == pytest.approx(b[name], rel=1e-4), name
-    with two_processes("evaluate", f"--workdir={unbroken}", "--json") as processes:
+    with together("train", *RUN, f"--workdir={tmp_path / 'four'}", count=4) as processes:
+        finish(processes, codes=[0] * 4)
+    one = rows(tmp_path / "one")
+    assert len(one) == 3
+    for workdir in (unbroken, tmp_path / "four"):
+        for a, b in zip(one, rows(workdir), strict=True):
+            assert a.keys() == b.keys()
+            for name in a:
+                assert a[name] == pytest.approx(b[name], rel=1e-4), name
+        assert checkpoint.steps(workdir) == checkpoint.steps(tmp_path / "one")
+    with together("evaluate", f"--workdir={unbroken}", "--json") as processes:
         outputs = finish(processes, codes=[0, 0])
     assert "accuracy" not in outputs[1][0]
-    together = json.loads(outputs[0][0].splitlines()[-1])
+    jointly = json.loads(outputs[0][0].splitlines()[-1])
     alone = json.loads(run("evaluate", f"--workdir={unbroken}", "--json").stdout)
-    assert together["num_videos"] == alone["num_videos"]
-    assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    assert jointly["num_videos"] == alone["num_videos"]
+    assert jointly["loss"] == pytest.approx(alone["loss"], rel=1e-5)
 
 
 def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(unbroken, tmp_path):
     workdir = tmp_path / "run"
     command = ("train", *RUN, f"--workdir={workdir}")
-    with two_processes(*command) as processes:
+    with together(*command) as processes:
         limit = time.monotonic() + 240
         while not checkpoint.steps(workdir):
             assert all(p.poll() is None for p in processes) and time.monotonic() < limit
@@ -106,7 +110,7 @@ def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(unbr
     assert "one of them has ended" in said or "another task died" in said
 
     # SIGTERM to one of them, before its first step: both save the same step and ask to be called again.
-    with two_processes(*command) as processes:
+    with together(*command) as processes:
         while "the first step compiles" not in (line := processes[0].stderr.readline()):
             assert line, processes[0].communicate()
         processes[1].send_signal(signal.SIGTERM)
@@ -115,7 +119,7 @@ def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(unbr
     assert said.splitlines()[-1].startswith(f"stopped at step {last}, all saved")
     assert last < rows(unbroken)[-1]["step"]
 
-    with two_processes(*command) as processes:
+    with together(*command) as processes:
         (_, said), _ = finish(processes, codes=[0, 0])
     assert f"resuming at step {last}" in said
     assert (workdir / "metrics.jsonl").read_bytes() == (unbroken / "metrics.jsonl").read_bytes()

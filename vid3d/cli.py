@@ -23,9 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, overrides = parse(arguments)
     quiet_libraries()
     try:
+        check_folders(options)
         return COMMANDS[options.command](options, overrides)
     except (UserError, KeyboardInterrupt, OSError) as error:
-        return explain(options.command, error)
+        code = explain(options.command, error)
+        was_interrupted = isinstance(error, KeyboardInterrupt)
+        return end_at_once(code, is_program=argv is None) if was_interrupted else code
 
 
 def explain(command: str, error: BaseException) -> int:
@@ -44,6 +47,26 @@ def explain(command: str, error: BaseException) -> int:
     else:
         line, code = "interrupted", 130
     print(f"vid3d {command}: {line}", file=sys.stderr)
+    return code
+
+
+def check_folders(options: argparse.Namespace) -> None:
+    """Raises a UserError where a workdir is an address in an object store: it would become a folder named "gs:"."""
+    given = getattr(options, "folders", [getattr(options, "workdir", "")])
+    for folder in given:
+        if "://" in folder:
+            raise UserError(
+                f"{folder} is no folder: mount the bucket with gcsfuse, as experiments/machines.md shows, "
+                "and name the folder in the mount"
+            )
+
+
+def end_at_once(code: int, *, is_program: bool) -> int:
+    """Ends the program without Python's own clean-up: libraries that were interrupted in their threads crash in it."""
+    if is_program:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 
@@ -78,9 +101,7 @@ def together(options: argparse.Namespace) -> Iterator[None]:
         else:
             code = 1
             traceback.print_exception(error)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(code)
+        end_at_once(code, is_program=True)
 
 
 def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
@@ -88,6 +109,10 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 
     stop.note_only()
     config = configs.load(options.config, overrides)
+    if not os.path.exists(os.path.join(options.workdir, "config.json")):
+        from vid3d.data.index import find_root
+
+        find_root(config.data)  # here already: the next lines take seconds
     from vid3d import compilation
     from vid3d.training.loop import train
 
@@ -108,6 +133,9 @@ def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
         parallel=options.parallel,
         part=options.shard,
         dry_run=options.dry_run,
+        launcher=options.launcher,
+        resources=options.resources,
+        retries=options.retries,
     )
 
 
@@ -186,7 +214,7 @@ def prepare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import prepare
 
-    prepare(config)
+    prepare(config, beam_options=options.beam)
     return 0
 
 

@@ -45,7 +45,7 @@ def train(
 
 def test_each_video_comes_once_an_epoch_in_another_order_each_epoch(clips):
     found = clips()
-    per_epoch = pipeline.steps_per_epoch(found, 2)
+    per_epoch = pipeline.steps_per_epoch(len(found), 2)
     epochs = [
         [int(i) for batch in train(found, first=e * per_epoch, last=(e + 1) * per_epoch, batch_size=2)
          for i in batch["index_B"]]
@@ -197,7 +197,7 @@ def test_a_split_that_does_not_fit_into_the_budget_streams(clips):
 
 def test_fewer_videos_than_a_batch_is_an_error(clips):
     with pytest.raises(UserError, match=r"fewer than config\.train\.batch_size=64"):
-        pipeline.steps_per_epoch(clips(), 64)
+        pipeline.steps_per_epoch(len(clips()), 64)
 
 
 def test_balanced_classes_come_equally_often_and_no_clip_comes_twice():

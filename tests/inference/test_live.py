@@ -6,6 +6,7 @@ The camera is ffmpeg serving a video in real time over HTTP, as network cameras 
 from __future__ import annotations
 
 import contextlib
+import ctypes.util
 import itertools
 import json
 import os
@@ -211,6 +212,19 @@ def screenshot(display: str, window: str, path: Path) -> np.ndarray:
             return seen[:, :, ::-1]
         time.sleep(0.2)
     raise AssertionError("the window stays empty")
+
+
+def test_no_window_stays_black_on_a_busy_machine(display):
+    if not shutil.which("import"):
+        pytest.skip("imagemagick is not installed")
+    if not ctypes.util.find_library("X11-xcb"):
+        pytest.skip("the system has no libX11-xcb")
+    done = subprocess.run(
+        [sys.executable, HERE / "open_windows.py", "6"],
+        env=os.environ | {"DISPLAY": display, "PYTHONPATH": str(HERE.parents[1])},
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, f"{[200] * 6}\n"), done.stderr
 
 
 @pytest.mark.parametrize("way", ["escape", "close"])
