@@ -201,6 +201,16 @@ def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path):
     assert not any(cache.glob("incomplete.*"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_interrupted_while_libraries_are_loaded_nothing_is_printed(smoke_run):
+    process = start("predict", f"--workdir={smoke_run}", "none.mp4")
+    maps = Path("/proc", str(process.pid), "maps")
+    wait_until(process, lambda: "jaxlib" in maps.read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == ""
+    assert process.returncode in (-signal.SIGINT, 130)
+
+
 def test_a_profile_is_written_also_where_the_run_ends_inside_its_steps(tmp_path, run):
     workdir = tmp_path / "run"
     steps = "--config.train.profile_steps=1,1000000"

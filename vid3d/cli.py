@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until a command has imported what it needs: libraries that are being loaded do not survive a KeyboardInterrupt.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import json
 import os
@@ -19,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 1 for an error, 2 for wrong usage, 75 for "resume me"."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, overrides = parse(arguments)
-    quiet_libraries()
     try:
+        quiet_libraries()
         return COMMANDS[options.command](options, overrides)
     except UserError as error:
         line = " ".join(str(error).split())
@@ -54,6 +60,12 @@ def quiet_libraries() -> None:
     logging.set_stderrthreshold("error")
 
 
+def listen() -> None:
+    """Lets Ctrl-C raise KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def join_hosts(options: argparse.Namespace) -> None:
     from vid3d import parallel
 
@@ -82,6 +94,7 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.sweep.launch import sweep
 
+    listen()
     return sweep(
         options.config,
         options.workdir,
@@ -97,6 +110,7 @@ def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
     from vid3d import compilation, parallel
     from vid3d.evaluation import evaluate, report
 
+    listen()
     join_hosts(options)
     compilation.use_cache()
     figures, folder = evaluate.evaluate(
@@ -119,6 +133,7 @@ def compare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     from vid3d import compilation
     from vid3d.evaluation.compare import compare
 
+    listen()
     compilation.use_cache()
     compare(options.folders, output=options.output, test=options.evaluate)
     return 0
@@ -128,6 +143,7 @@ def predict(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     from vid3d import compilation
     from vid3d.inference.predict import predict
 
+    listen()
     compilation.use_cache()
     return predict(
         options.workdir,
@@ -143,6 +159,7 @@ def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d import compilation
     from vid3d.inference.live import live
 
+    listen()
     compilation.use_cache()
     return live(
         options.workdir,
@@ -157,6 +174,7 @@ def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 def import_weights(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.training.transfer import import_weights
 
+    listen()
     for line in import_weights(
         options.arch, options.weights, classes=options.classes, workdir=options.workdir
     ):
@@ -168,6 +186,7 @@ def prepare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import prepare
 
+    listen()
     prepare(config)
     return 0
 
@@ -176,6 +195,7 @@ def doctor(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import doctor
 
+    listen()
     return 0 if doctor(config, options.output) else 1
 
 
@@ -185,6 +205,7 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     if options.all is not None:
         from vid3d.training.speed import compare
 
+        listen()
         names = [name for name in options.all.split(",") if name]
         Console().print(compare(names, overrides, batch_size=options.speed))
         return 0
@@ -193,6 +214,7 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     config = configs.load(options.config, overrides)
     from vid3d.models.summary import render, summarise
 
+    listen()
     Console().print(render(summarise(config)))
     return 0
 
