@@ -223,22 +223,19 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
     """Turns a tf.data set of (positions in the split, rounds), [share] each, into batches; past the end is padding."""
     tf = quiet_tensorflow()
 
-    views = max(clips.views, 1)
-    shape = (share, views, clips.data.num_frames, *clips.frame_shape)
+    name = "clips_BVTHWC" if clips.views else "clips_BTHWC"
+    shape = (share, *[clips.views] * bool(clips.views), clips.data.num_frames, *clips.frame_shape)
 
     def read(index_B, round_B):
         inside = np.minimum(index_B, len(clips) - 1)
-        return clips.read(clips.batch_records(inside, seed=seed, epoch=round_B))
+        records_BVT = clips.batch_records(inside, seed=seed, epoch=round_B)
+        return clips.read(records_BVT if clips.views else records_BVT[:, 0])
 
     def load(index_B, round_B):
-        clips_BVTHWC = tf.numpy_function(read, [index_B, round_B], tf.uint8, stateful=False)
-        clips_BVTHWC = tf.reshape(clips_BVTHWC, shape)
+        pixels = tf.numpy_function(read, [index_B, round_B], tf.uint8, stateful=False)
         inside = tf.minimum(index_B, len(clips) - 1)
-        name, pixels = (
-            ("clips_BVTHWC", clips_BVTHWC) if clips.views else ("clips_BTHWC", clips_BVTHWC[:, 0])
-        )
         return {
-            name: pixels,
+            name: tf.ensure_shape(pixels, shape),
             "labels_B": tf.gather(clips.labels_N, inside),
             "mask_B": tf.cast(index_B < len(clips), tf.float32),
             "index_B": tf.cast(inside, tf.int32),

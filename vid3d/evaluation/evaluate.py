@@ -41,6 +41,8 @@ OVERRIDES = (
     "eval.batch_size",
 )
 
+TRAINED_ON = "these videos were in the training: the accuracy says nothing about others"
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -185,7 +187,7 @@ def evaluate(
         "data": index.root,
         "num_expected": clips.num_expected,
         "views": config.eval.views,
-        "notes": list(index.notes),
+        "notes": [*index.notes, *([TRAINED_ON] if seen else [])],
     } | metrics.summarise(
         predictions.probabilities_NK,
         predictions.losses_N,

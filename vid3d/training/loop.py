@@ -227,7 +227,8 @@ def run(
     # on resume the rows beyond it are cut.
     unsettled = None
     finished = step == last_step or progress.exhausted(config.train.early_stopping)
-    with StopSignal() as stop, record.Profile(workdir, config.train.profile_steps) as profile:
+    asked = StopSignal(has_others=parallel.has_others())
+    with asked as stop, record.Profile(workdir, config.train.profile_steps) as profile:
         while not finished:
             profile.at(step)
             with recorder.waiting():

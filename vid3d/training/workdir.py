@@ -85,8 +85,7 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
         UserError: the workdir belongs to another config (the fields that differ are named) or is something else.
     """
     path = workdir / "config.json"
-    found = checkpoint.steps(workdir)
-    if found and "imported" in checkpoint.read_meta(workdir, found[-1]):
+    if checkpoint.is_imported(workdir):
         raise UserError(
             f"{workdir} holds imported weights: to train them further, take another --workdir and "
             f"--config.model.init_from={workdir}"
