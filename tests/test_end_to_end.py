@@ -208,6 +208,16 @@ def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path):
     assert not any(cache.glob("incomplete.*"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_interrupted_while_libraries_are_loaded_nothing_is_printed(smoke_run):
+    process = start("predict", f"--workdir={smoke_run}", "none.mp4")
+    maps = Path("/proc", str(process.pid), "maps")
+    wait_until(process, lambda: "jaxlib" in maps.read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == ""
+    assert process.returncode in (-signal.SIGINT, 130)
+
+
 def test_asked_to_stop_while_it_compiles_it_says_call_me_again(tmp_path):
     process = start(
         "train", *TINY, "--config.model.features=8,8,8", f"--workdir={tmp_path / 'run'}"

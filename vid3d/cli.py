@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until a command has imported what it needs: libraries that are being loaded do not survive a KeyboardInterrupt.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import contextlib
 import json
@@ -21,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 1 for an error, 2 for wrong usage, 75 for "resume me"."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, overrides = parse(arguments)
-    quiet_libraries()
     try:
+        quiet_libraries()
         check_folders(options)
         return COMMANDS[options.command](options, overrides)
     except (UserError, KeyboardInterrupt, OSError) as error:
@@ -80,6 +86,12 @@ def quiet_libraries() -> None:
     logging.set_stderrthreshold("error")
 
 
+def listen() -> None:
+    """Lets Ctrl-C raise KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextlib.contextmanager
 def together(options: argparse.Namespace) -> Iterator[None]:
     """Joins the other processes of the run, where there are any; an error then ends this one at once, and so the others.
@@ -125,6 +137,7 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.sweep.launch import sweep
 
+    listen()
     return sweep(
         options.config,
         options.workdir,
@@ -143,6 +156,7 @@ def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
     from vid3d import compilation, parallel
     from vid3d.evaluation import evaluate, report
 
+    listen()
     with together(options):
         compilation.use_cache()
         figures, folder = evaluate.evaluate(
@@ -165,6 +179,7 @@ def compare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     from vid3d import compilation
     from vid3d.evaluation.compare import compare
 
+    listen()
     compilation.use_cache()
     compare(options.folders, output=options.output, test=options.evaluate)
     return 0
@@ -174,6 +189,7 @@ def predict(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     from vid3d import compilation
     from vid3d.inference.predict import predict
 
+    listen()
     compilation.use_cache()
     return predict(
         options.workdir,
@@ -189,6 +205,7 @@ def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d import compilation
     from vid3d.inference.live import live
 
+    listen()
     compilation.use_cache()
     return live(
         options.workdir,
@@ -203,6 +220,7 @@ def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 def import_weights(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.training.transfer import import_weights
 
+    listen()
     for line in import_weights(
         options.arch, options.weights, classes=options.classes, workdir=options.workdir
     ):
@@ -214,6 +232,7 @@ def prepare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import prepare
 
+    listen()
     prepare(config, beam_options=options.beam)
     return 0
 
@@ -222,6 +241,7 @@ def doctor(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import doctor
 
+    listen()
     return 0 if doctor(config, options.output) else 1
 
 
@@ -231,6 +251,7 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     if options.all is not None:
         from vid3d.training.speed import compare
 
+        listen()
         names = [name for name in options.all.split(",") if name]
         Console().print(compare(names, overrides, batch_size=options.speed))
         return 0
@@ -239,6 +260,7 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     config = configs.load(options.config, overrides)
     from vid3d.models.summary import render, summarise
 
+    listen()
     Console().print(render(summarise(config)))
     return 0
 
