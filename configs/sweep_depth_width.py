@@ -9,8 +9,11 @@ from configs import demo
 
 def get_config(arg: str = ""):
     c = demo.get_config("smoke")
-    c.data.synthetic.groups = 40
-    c.train.epochs = 6
+    c.data.synthetic.groups = 120
+    c.data.size = 16
+    c.optim.learning_rate = 4e-3
+    c.train.batch_size = 16
+    c.train.epochs = 4
     return c
 
 

@@ -12,10 +12,13 @@ from configs import demo
 
 def get_config(arg: str = ""):
     c = demo.get_config("smoke")
-    c.data.synthetic.groups = 60
+    c.data.synthetic.groups = 120
+    c.data.size = 16
     c.model.input = "frames"
     c.model.head = "time_average"
     c.model.features = (8, 16)
+    c.optim.learning_rate = 4e-3
+    c.train.batch_size = 16
     c.train.epochs = 8
     return c
 

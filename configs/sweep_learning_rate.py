@@ -1,6 +1,6 @@
 """How large may the step be? Learning rates over three orders of magnitude, with Adam and with SGD.
 
-vid3d sweep   --config=configs/sweep_learning_rate.py --workdir=runs/rates --parallel=2    # 10 runs
+vid3d sweep   --config=configs/sweep_learning_rate.py --workdir=runs/rates --parallel=2    # 8 runs
 vid3d compare runs/rates --evaluate
 """
 
@@ -9,12 +9,14 @@ from configs import demo
 
 def get_config(arg: str = ""):
     c = demo.get_config("smoke")
-    c.data.synthetic.groups = 40
-    c.train.epochs = 6
+    c.data.synthetic.groups = 120
+    c.data.size = 16
+    c.train.batch_size = 16
+    c.train.epochs = 4
     return c
 
 
 def sweep(add):
     for optimizer in ("adam", "sgd"):
-        for rate in (1e-4, 1e-3, 3e-3, 1e-2, 1e-1):
+        for rate in (1e-4, 1e-3, 1e-2, 1e-1):
             add(**{"optim.name": optimizer, "optim.learning_rate": rate})

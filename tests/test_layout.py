@@ -29,6 +29,8 @@ HOMES = {
         "inference/overlay.py",
     },
     "orbax": {"checkpoint.py"},
+    "ray": {"sweep/cluster.py"},
+    "apache_beam": {"data/beam.py"},
     "tensorflow": {"data/prepare.py", "data/pipeline.py", "data/shards.py", "data/builders.py"},
     "tensorflow_datasets": {"data/prepare.py", "data/shards.py", "data/builders.py"},
 }

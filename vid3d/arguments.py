@@ -102,6 +102,14 @@ def build_parser() -> argparse.ArgumentParser:
     sweep.add_argument("--shard", default="", metavar="I/N", help="only every N-th run, from I = 0")
     sweep.add_argument("--seeds", type=int, default=1, metavar="N", help="repeats of each run")
     sweep.add_argument("--dry-run", action="store_true", help="print the list of runs and end")
+    ray = sweep.add_argument_group("on a Ray cluster", "the one at RAY_ADDRESS, or a new local one")
+    ray.add_argument("--launcher", default="local", choices=("local", "ray"))
+    ray.add_argument(
+        "--resources", default="", metavar="CPU=N,GPU=N", help="of each run; default: CPU=1"
+    )
+    ray.add_argument(
+        "--retries", type=int, default=0, metavar="N", help="of a run that is killed; it goes on"
+    )
 
     evaluate = command(
         "evaluate", "test a checkpoint: accuracy, per-class figures, confusion matrix"
@@ -152,6 +160,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     prepare = command("prepare", "decode the videos into the cache (train does it by itself)")
     takes_config(prepare)
+    prepare.add_argument(
+        "--beam",
+        nargs="?",
+        const="",
+        metavar="OPTIONS",
+        help="decode on Apache Beam, with its pipeline options: --beam='--runner=FlinkRunner ...'",
+    )
 
     doctor = command("doctor", "check the videos and the split, without training")
     takes_config(doctor)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 
 from vid3d import config as configs
 from vid3d.arguments import parse
@@ -21,27 +23,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, overrides = parse(arguments)
     quiet_libraries()
     try:
+        check_folders(options)
         return COMMANDS[options.command](options, overrides)
-    except UserError as error:
-        line = " ".join(str(error).split())
-        print(f"vid3d {options.command}: error: {line}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        if options.command in ("train", "sweep"):
-            print(
-                f"vid3d {options.command}: stopped; the same command goes on from here",
-                file=sys.stderr,
-            )
-            return RESUME_ME
-        print(f"vid3d {options.command}: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
+    except (UserError, KeyboardInterrupt, OSError) as error:
+        code = explain(options.command, error)
+        was_interrupted = isinstance(error, KeyboardInterrupt)
+        return end_at_once(code, is_program=argv is None) if was_interrupted else code
+
+
+def explain(command: str, error: BaseException) -> int:
+    """Says in one line what ended a command; returns its exit code."""
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    code = 1
+    if isinstance(error, UserError):
+        line = "error: " + " ".join(str(error).split())
+    elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        print(f"vid3d {options.command}: error: {where}{error.strerror or error}", file=sys.stderr)
-        return 1
+        line = f"error: {where}{error.strerror or error}"
+    elif command in ("train", "sweep"):
+        line, code = "stopped; the same command goes on from here", RESUME_ME
+    else:
+        line, code = "interrupted", 130
+    print(f"vid3d {command}: {line}", file=sys.stderr)
+    return code
+
+
+def check_folders(options: argparse.Namespace) -> None:
+    """Raises a UserError where a workdir is an address in an object store: it would become a folder named "gs:"."""
+    given = getattr(options, "folders", [getattr(options, "workdir", "")])
+    for folder in given:
+        if "://" in folder:
+            raise UserError(
+                f"{folder} is no folder: mount the bucket with gcsfuse, as experiments/machines.md shows, "
+                "and name the folder in the mount"
+            )
+
+
+def end_at_once(code: int, *, is_program: bool) -> int:
+    """Ends the program without Python's own clean-up: libraries that were interrupted in their threads crash in it."""
+    if is_program:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def quiet_libraries() -> None:
@@ -54,11 +80,28 @@ def quiet_libraries() -> None:
     logging.set_stderrthreshold("error")
 
 
-def join_hosts(options: argparse.Namespace) -> None:
+@contextlib.contextmanager
+def together(options: argparse.Namespace) -> Iterator[None]:
+    """Joins the other processes of the run, where there are any; an error then ends this one at once, and so the others.
+
+    The usual way out of Python waits for them, while they wait for this one.
+    """
     from vid3d import parallel
 
     names = ("num_processes", "process_id", "coordinator_timeout")
     parallel.initialize(options.coordinator, **{name: getattr(options, name) for name in names})
+    try:
+        yield
+    except BaseException as error:
+        if not parallel.has_others():
+            raise
+        error = parallel.explain(error)
+        if isinstance(error, (UserError, KeyboardInterrupt, OSError)):
+            code = explain(options.command, error)
+        else:
+            code = 1
+            traceback.print_exception(error)
+        end_at_once(code, is_program=True)
 
 
 def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
@@ -66,13 +109,17 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 
     stop.note_only()
     config = configs.load(options.config, overrides)
+    if not os.path.exists(os.path.join(options.workdir, "config.json")):
+        from vid3d.data.index import find_root
+
+        find_root(config.data)  # here already: the next lines take seconds
     from vid3d import compilation
     from vid3d.training.loop import train
 
     stop.interrupt_at_once()
-    join_hosts(options)
-    compilation.use_cache()
-    return train(config, options.workdir)
+    with together(options):
+        compilation.use_cache()
+        return train(config, options.workdir)
 
 
 def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
@@ -86,6 +133,9 @@ def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
         parallel=options.parallel,
         part=options.shard,
         dry_run=options.dry_run,
+        launcher=options.launcher,
+        resources=options.resources,
+        retries=options.retries,
     )
 
 
@@ -93,15 +143,15 @@ def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
     from vid3d import compilation, parallel
     from vid3d.evaluation import evaluate, report
 
-    join_hosts(options)
-    compilation.use_cache()
-    figures, folder = evaluate.evaluate(
-        options.workdir,
-        name=options.checkpoint,
-        split=options.split,
-        overrides=overrides,
-        data=options.data,
-    )
+    with together(options):
+        compilation.use_cache()
+        figures, folder = evaluate.evaluate(
+            options.workdir,
+            name=options.checkpoint,
+            split=options.split,
+            overrides=overrides,
+            data=options.data,
+        )
     if not parallel.is_main():
         return 0
     if options.json:
@@ -164,7 +214,7 @@ def prepare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import prepare
 
-    prepare(config)
+    prepare(config, beam_options=options.beam)
     return 0
 
 

@@ -10,7 +10,8 @@ import contextlib
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from vid3d.config import UserError, cache_folder
-from vid3d.data import builders, cache, decoding, disk, shards
-from vid3d.data.decoding import Again, Done, Failed, Frames
+from vid3d.data import beam, builders, cache, decoding, disk, ingest, reuse, shards
+from vid3d.data.decoding import Event
 from vid3d.data.frames import DECODER, stored_size
 from vid3d.data.index import Index, find
 from vid3d.data.records import Settings
@@ -89,6 +90,7 @@ def prepare(
     quiet: bool = False,
     strict: bool = True,
     stalled_seconds: float = cache.STALLED_SECONDS,
+    beam_options: str | None = None,
 ) -> Prepared:
     """Decodes what is not in the cache yet, or waits while another process does.
 
@@ -98,6 +100,7 @@ def prepare(
         quiet: print nothing.
         strict: raise where bad videos are more than the config allows.
         stalled_seconds: how long to wait for another process that prepares the same and does not get on.
+        beam_options: decode on Apache Beam, with these options of its pipeline; None decodes on this machine.
 
     Raises:
         UserError: the disk is too small, or too many videos, or any test video, cannot be read.
@@ -108,7 +111,7 @@ def prepare(
     console = make_console(quiet=quiet)
     is_new = cache.make_once(
         folder,
-        lambda incomplete: build(incomplete, index, data, console),
+        lambda incomplete: build(incomplete, index, data, console, beam_options),
         is_whole=lambda folder: is_whole(folder, data.decode_timeout),
         stalled_seconds=stalled_seconds,
     )
@@ -149,9 +152,7 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
 
 def key(index: Index, data: ConfigDict) -> str:
     """Names the cached frames: changes with any file and with whatever decides about a stored frame."""
-    digest = hashlib.sha256()
-    settings = (FORMAT, DECODER, stored_size(data), data.resize, data.color)
-    digest.update(repr((*settings, data.stored_frames, data.store)).encode())
+    digest = hashlib.sha256(frame_settings(data).encode())
     if data.source == "tfds":  # its videos are no files; the root tells the version
         digest.update(index.root.encode())
     for video in index.videos:
@@ -159,6 +160,12 @@ def key(index: Index, data: ConfigDict) -> str:
             f"\n{video.path}\t{identity(index.root, video.path)}".encode("utf-8", "surrogateescape")
         )
     return digest.hexdigest()[:16]
+
+
+def frame_settings(data: ConfigDict) -> str:
+    """Whatever decides about a stored frame besides the file that it comes from."""
+    settings = (FORMAT, DECODER, stored_size(data), data.resize, data.color)
+    return repr((*settings, data.stored_frames, data.store))
 
 
 def identity(root: str, path: str) -> str:
@@ -170,7 +177,9 @@ def identity(root: str, path: str) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> None:
+def build(
+    folder: Path, index: Index, data: ConfigDict, console: Console, beam_options: str | None
+) -> None:
     """Decodes the videos of an index into an empty folder."""
     settings = Settings(
         size=stored_size(data),
@@ -181,42 +190,17 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
     )
     paths = [os.path.join(index.root, video.path) for video in index.videos]
     disk.check(folder, paths, disk.estimate(paths, settings, data), console)
-    if data.source == "tfds":
-        events = builders.decode(data, index, settings)
-    else:
-        events = decoding.decode(
-            paths, settings, workers=decoding.workers(data), timeout=data.decode_timeout
-        )
-    done: dict[int, Done] = {}
-    places: dict[int, tuple[int, int]] = {}  # job -> shard, position of the first frame in it
-    bad: dict[str, str] = {}
-    with (
-        shards.ShardWriter(folder) as writer,
-        contextlib.closing(events),
-        Progress(len(paths), console) as progress,
-    ):
-        for event in disk.watch(events, folder):
-            if isinstance(event, Frames):
-                places.setdefault(event.job, writer.place(event.lane))
-                writer.add(event.lane, event.records)
-            elif isinstance(event, Again):
-                places.pop(event.job, None)
-            elif isinstance(event, Failed):
-                places.pop(event.job, None)
-                bad[index.videos[event.job].path] = event.reason
-                progress.advance(bad=True)
-            else:
-                done[event.job] = event
-                writer.end_video(event.lane)
-                progress.advance()
-        written = writer.finish()
+    marks = [f"{path} {identity('', path)}" for path in paths]
+    decoded = decode(folder, paths, marks, index, data, settings, console, beam_options)
+    written = decoded.shards
+    bad = {index.videos[job].path: reason for job, reason in decoded.bad.items()}
     if written:
         shards.write_metadata(folder, written, frame_shape=settings.frame_shape, store=data.store)
     starts = np.cumsum([0] + [shard.records for shard in written])
     times_N = np.zeros(starts[-1])
     videos = {}
-    for job, event in sorted(done.items()):
-        shard, position = places[job]
+    for job, event in sorted(decoded.done.items()):
+        shard, position = decoded.places[job]
         first, count = int(starts[shard]) + position, len(event.times)
         times_N[first : first + count] = event.times
         videos[index.videos[job].path] = {
@@ -238,7 +222,62 @@ def build(folder: Path, index: Index, data: ConfigDict, console: Console) -> Non
         "videos": videos,
         "bad": bad,
     }
+    if data.source != "tfds":
+        origin = {
+            index.videos[job].path: (marks[job], event.claimed)
+            for job, event in decoded.done.items()
+        }
+        sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
+
+
+def decode(
+    folder: Path,
+    paths: list[str],
+    marks: list[str],
+    index: Index,
+    data: ConfigDict,
+    settings: Settings,
+    console: Console,
+    beam_options: str | None,
+) -> ingest.Written:
+    """Decodes the videos on Beam, out of a tfds builder, or with children of this process."""
+    if beam_options is not None:
+        if data.source == "tfds":
+            raise UserError("--beam decodes video files: data.source=tfds is prepared without it")
+        console.print(f"decoding {len(paths)} videos on Apache Beam")
+        return beam.decode(
+            folder, paths, settings, timeout=data.decode_timeout, options=beam_options
+        )
+    if data.source == "tfds":
+        events = builders.decode(data, index, settings)
+    else:
+        events = copy_or_decode(folder.parent, paths, marks, settings, data)
+    with Progress(len(paths), console) as progress:
+        return ingest.write(folder, events, lambda is_bad: progress.advance(bad=is_bad))
+
+
+def copy_or_decode(
+    cache_dir: Path, paths: list[str], marks: list[str], settings: Settings, data: ConfigDict
+) -> Iterator[Event]:
+    """The events of all videos: first of those that lie in the cache for another list of videos, then of the rest."""
+    nothing = Index(root="", videos=(), classes=(), protocol="")
+    rest = set(range(len(paths)))
+    for event in reuse.copy(
+        cache_dir,
+        settings=frame_settings(data),
+        marks=marks,
+        load=lambda folder: load(folder, nothing) if is_whole(folder, 0) else None,
+    ):
+        rest.discard(event.job)
+        yield event
+    jobs, timeout = sorted(rest), data.decode_timeout
+    events = decoding.decode(
+        [paths[job] for job in jobs], settings, workers=decoding.workers(data), timeout=timeout
+    )
+    with contextlib.closing(events):
+        for event in events:
+            yield replace(event, job=jobs[event.job])
 
 
 def damage(num_frames: int, claimed: int) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vid3d import config as configs
 from vid3d.config import UserError
-from vid3d.sweep import plan
+from vid3d.sweep import child, plan
 from vid3d.sweep.devices import Slot, slots
 from vid3d.sweep.table import Board, State, Status
 from vid3d.training import workdir as workdirs
@@ -34,6 +31,9 @@ def sweep(
     parallel: int = 0,
     part: str = "",
     dry_run: bool = False,
+    launcher: str = "local",
+    resources: str = "",
+    retries: int = 0,
 ) -> int:
     """Trains every run that is not finished yet, each in `workdir/NAME`, and shows how they are doing.
 
@@ -45,6 +45,9 @@ def sweep(
         parallel: runs at a time, each on a device of its own; 0 is one at a time on all devices.
         part: "i/N", one shard of several.
         dry_run: only print the list.
+        launcher: "local", or "ray": on the machines of a Ray cluster, as many at a time as it has room for.
+        resources: of a run on Ray, such as "CPU=4,GPU=1".
+        retries: of a run on Ray that is killed, or whose machine is lost; it goes on from its newest checkpoint.
 
     Returns:
         FINISHED; FAILED where a run failed; RESUME_ME where one was stopped.
@@ -53,18 +56,43 @@ def sweep(
         UserError: a run that does not fit the config, a folder that belongs to something else, too few devices; before
             the first run starts.
     """
+    check_launcher(launcher, parallel=parallel, resources=resources, retries=retries)
     runs = plan.shard(plan.plan(spec, overrides, seeds=seeds), part)
     statuses = look(runs, Path(workdir))
     if dry_run:
         show(statuses)
         return FINISHED
-    places = slots(parallel) if any(s.state is State.WAITING for s in statuses) else []
-    with StopSignal() as stop, Board(statuses, max(len(places), 1)) as board:
-        work(statuses, places, board, stop)
+    waiting = sum(status.state is State.WAITING for status in statuses)
+    if waiting and launcher == "ray":
+        from vid3d.sweep.cluster import Cluster
+
+        with (
+            Cluster(resources, retries) as cluster,
+            StopSignal() as stop,
+            Board(statuses, min(waiting, cluster.room())) as board,
+        ):
+            # All runs are handed over at once: it is Ray that lets them wait.
+            work(statuses, [Slot("ray")] * waiting, cluster.start, board, stop)
+    else:
+        places = slots(parallel) if waiting else []
+        with StopSignal() as stop, Board(statuses, max(len(places), 1)) as board:
+            work(statuses, places, Process, board, stop)
     if any(status.state is State.FAILED for status in statuses):
         return FAILED
     done = all(status.state is State.FINISHED for status in statuses)
     return FINISHED if done else RESUME_ME
+
+
+def check_launcher(launcher: str, *, parallel: int, resources: str, retries: int) -> None:
+    """Raises a UserError where an option of one launcher is given to the other."""
+    if launcher == "ray" and parallel:
+        raise UserError(
+            "--parallel is for --launcher=local: Ray runs as many as --resources let it"
+        )
+    if launcher != "ray" and (resources or retries):
+        raise UserError("--resources and --retries are for --launcher=ray")
+    if retries < 0:
+        raise UserError(f"--retries={retries} has to be at least 0")
 
 
 def look(runs: list[plan.Run], workdir: Path) -> list[Status]:
@@ -92,8 +120,22 @@ def show(statuses: list[Status]) -> None:
     print(f"{len(statuses)} runs" + (f": {words}" if words else " in this shard"))
 
 
-def work(statuses: list[Status], places: list[Slot], board: Board, stop: StopSignal) -> None:
-    """Keeps every place busy until all runs are done, or until it is asked to stop and all have saved."""
+def work(
+    statuses: list[Status],
+    places: list[Slot],
+    start: Callable[[Status, Slot], Process],
+    board: Board,
+    stop: StopSignal,
+) -> None:
+    """Keeps every place busy until all runs are done, or until it is asked to stop and all have saved.
+
+    Args:
+        statuses: of the runs.
+        places: for one run at a time each.
+        start: begins a run; `Process` here, or a `cluster.Task` elsewhere.
+        board: shows them.
+        stop: asks to stop.
+    """
     free = list(places)
     running: list[Process] = []
     looked = 0.0
@@ -103,7 +145,9 @@ def work(statuses: list[Status], places: list[Slot], board: Board, stop: StopSig
                 if process.is_over():
                     running.remove(process)
                     free.append(process.place)
-                    process.settle(stopping=stop.requested)
+                    settle(process, stopping=stop.requested)
+                    board.changed(process.status)
+                elif process.has_begun():
                     board.changed(process.status)
             if stop.requested:
                 if not running:
@@ -118,9 +162,9 @@ def work(statuses: list[Status], places: list[Slot], board: Board, stop: StopSig
                     if workdirs.is_held(status.workdir):
                         status.state = State.ELSEWHERE
                     else:
-                        begin(status, free, running)
+                        begin(status, start, free, running)
                     board.changed(status)
-                left = (State.WAITING, State.RUNNING, State.ELSEWHERE)
+                left = (State.WAITING, State.QUEUED, State.RUNNING, State.ELSEWHERE)
                 if not any(status.state in left for status in statuses):
                     break
             board.tick()
@@ -130,10 +174,15 @@ def work(statuses: list[Status], places: list[Slot], board: Board, stop: StopSig
             process.kill()
 
 
-def begin(status: Status, free: list[Slot], running: list[Process]) -> None:
+def begin(
+    status: Status,
+    start: Callable[[Status, Slot], Process],
+    free: list[Slot],
+    running: list[Process],
+) -> None:
     """Starts a run at the first free place; one whose folder cannot be written has failed."""
     try:
-        running.append(Process(status, free[0]))
+        running.append(start(status, free[0]))
         del free[0]
     except OSError as error:
         status.state = State.FAILED
@@ -149,28 +198,48 @@ def look_elsewhere(statuses: list[Status], board: Board) -> None:
             board.changed(status)
 
 
+def settle(process: Process, *, stopping: bool) -> None:
+    """Notes how a run has ended."""
+    status, code = process.status, process.code
+    if code == FINISHED:
+        status.state = State.FINISHED
+    elif code == RESUME_ME or (stopping and code == -signal.SIGTERM):
+        status.state, status.note = State.STOPPED, "the same command goes on with it"
+    elif workdirs.is_held(status.workdir):
+        status.state = State.ELSEWHERE
+    else:
+        status.state = State.FAILED
+        status.note = process.trouble or child.last_words(status.workdir, process.log_start, code)
+
+
 class Process:
-    """One `vid3d train` and its log; it is given its config as JSON, so that editing the file changes no later run."""
+    """A run on this machine.
+
+    Attributes:
+        code: the exit code once it is over.
+        trouble: why it failed, where that is not in its log.
+    """
+
+    code: int | None = None
+    trouble = ""
 
     def __init__(self, status: Status, place: Slot):
         self.status, self.place = status, place
         self.asked = False
+        self.log_start = child.log_size(status.workdir)
+        with place.bound() as environment:
+            text = configs.to_json(status.run.config)
+            self.process = child.start(status.workdir, text, environment)
         status.state, status.place, status.note = State.RUNNING, place.name, ""
         status.seen = [(time.monotonic(), status.epoch())]
-        status.workdir.mkdir(parents=True, exist_ok=True)
-        log = (status.workdir / workdirs.LOG).open("ab")
-        self.log_start = log.tell()
-        command = [sys.executable, "-m", "vid3d.cli", "train", "--config=-", "--num_processes=1"]
-        with log, tempfile.TemporaryFile() as text, place.bound() as environment:
-            text.write(configs.to_json(status.run.config).encode())
-            text.seek(0)
-            self.process = subprocess.Popen(
-                [*command, f"--workdir={status.workdir}"],
-                env=environment, stdin=text, stdout=log, stderr=log,
-            )  # fmt: skip
 
     def is_over(self) -> bool:
-        return self.process.poll() is not None
+        self.code = self.process.poll()
+        return self.code is not None
+
+    def has_begun(self) -> bool:
+        """Whether it has begun since it was last asked; here that is at once."""
+        return False
 
     def ask_to_stop(self) -> None:
         """Lets the training save and end."""
@@ -181,25 +250,3 @@ class Process:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-
-    def settle(self, *, stopping: bool) -> None:
-        """Notes how the process has ended."""
-        status, code = self.status, self.process.returncode
-        if code == FINISHED:
-            status.state = State.FINISHED
-        elif code == RESUME_ME or (stopping and code == -signal.SIGTERM):
-            status.state, status.note = State.STOPPED, "the same command goes on with it"
-        elif workdirs.is_held(status.workdir):
-            status.state = State.ELSEWHERE
-        else:
-            status.state, status.note = State.FAILED, self.why(code)
-
-    def why(self, code: int) -> str:
-        """The signal that killed it, where one did, and the last line that it printed."""
-        with (self.status.workdir / workdirs.LOG).open("rb") as log:
-            log.seek(self.log_start)
-            lines = log.read().decode(errors="replace").splitlines()
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-        if code >= 0:
-            return last
-        return f"killed by {signal.Signals(-code).name}; its last line: {last}"

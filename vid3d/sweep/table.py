@@ -22,6 +22,7 @@ REFRESH_SECONDS = 1.0
 
 class State(StrEnum):
     WAITING = "waiting"
+    QUEUED = "queued"  # Ray has it, and no room for it yet
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
@@ -35,6 +36,7 @@ IMPORTANCE = [
     State.FAILED,
     State.STOPPED,
     State.ELSEWHERE,
+    State.QUEUED,
     State.WAITING,
     State.FINISHED,
 ]
@@ -152,7 +154,7 @@ def total_left(statuses: list[Status], parallel: int) -> float | None:
     if len(known) < len(running) or not rates:
         return None
     whole = [rate * s.run.config.train.epochs for s, rate in rates]
-    waiting = sum(s.state is State.WAITING for s in statuses)
+    waiting = sum(s.state in (State.WAITING, State.QUEUED) for s in statuses)
     total = sum(known) + waiting * sum(whole) / len(whole)
     return max(max(known, default=0.0), total / parallel)
 
@@ -193,7 +195,7 @@ class Board:
         if self.live.is_started:
             self.draw()
             return
-        note = status.note if status.state is not State.RUNNING else f"on {status.place}"
+        note = f"on {status.place}" if status.state is State.RUNNING else status.note
         accuracy = status.best_accuracy() if status.state is State.FINISHED else None
         self.console.print(
             f"{status.run.name}: {status.state}"

@@ -1,0 +1,55 @@
+"""Decoding on Apache Beam's Direct runner: the same frames and the same ledger as on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from vid3d import cli
+from vid3d.config import UserError
+from vid3d.data import beam, prepare, shards
+
+HAS_BEAM = importlib.util.find_spec("apache_beam") is not None
+needs_beam = pytest.mark.skipif(not HAS_BEAM, reason="Apache Beam is not installed")
+
+
+@needs_beam
+def test_beam_stores_what_this_machine_stores(settings, two_classes, tmp_path, monkeypatch):
+    broken = two_classes / "up" / "g0_broken.avi"
+    broken.write_bytes(b"no video")
+    here = prepare.prepare(settings, quiet=True, strict=False)
+    settings.data.cache_dir = str(tmp_path / "other")
+    monkeypatch.setattr(beam, "PART_VIDEOS", 6)
+    there = prepare.prepare(settings, quiet=True, strict=False, beam_options="")
+    assert len(here.facts) == 20
+    assert there.bad == here.bad and len(there.bad) == 1
+    assert len(there.shards) == 4
+    assert sum(there.shards.values()) == sum(here.shards.values())
+    stores = shards.FrameStore(here), shards.FrameStore(there)
+    for path, facts in here.facts.items():
+        other = there.facts[path]
+        assert (other.sha256, other.fps, other.size) == (facts.sha256, facts.fps, facts.size)
+        assert (other.times_N == facts.times_N).all()
+        clips = [
+            store.load(np.arange(f.first_record, f.first_record + f.num_frames))
+            for store, f in zip(stores, (facts, other), strict=True)
+        ]
+        assert (clips[0] == clips[1]).all()
+    assert not list(there.directory.glob("part-*"))
+
+
+@needs_beam
+def test_a_pipeline_that_fails_is_one_clear_line(settings, two_classes, tmp_path):
+    settings.data.cache_dir = str(tmp_path / "other")
+    with pytest.raises(UserError, match="Beam") as caught:
+        prepare.prepare(settings, quiet=True, beam_options="--runner=NoSuchRunner")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.skipif(HAS_BEAM, reason="Apache Beam is installed")
+def test_without_beam_it_says_what_to_install(two_classes, capsys):
+    arguments = ["--config=configs/videos.py", f"--config.data.root={two_classes}", "--beam"]
+    assert cli.main(["prepare", *arguments]) == 1
+    assert "pip install 'vid3d[beam]'" in capsys.readouterr().err

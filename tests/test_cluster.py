@@ -1,0 +1,99 @@
+"""A sweep on a real Ray: a cluster of one machine, real trainings, real kills."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from vid3d import checkpoint, cli
+
+SWEEP = """
+from configs import demo
+
+def get_config(arg=""):
+    c = demo.get_config("smoke")
+    c.data.size = 16
+    c.data.num_frames = 6
+    c.model.features = (4,)
+    c.data.synthetic.groups = 10
+    c.train.epochs = 6
+    return c
+
+def sweep(add):
+    add(**{"optim.learning_rate": 1e-3})
+"""
+HAS_RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed")
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    path = tmp_path / "configs" / "many.py"
+    path.parent.mkdir()
+    path.write_text(SWEEP)
+    return path
+
+
+def training_in(workdir: Path) -> int | None:
+    """The process that trains there."""
+    for process in psutil.process_iter(["cmdline"]):
+        if f"--workdir={workdir}" in (process.info["cmdline"] or ()):
+            return process.pid
+    return None
+
+
+@needs_ray
+def test_a_killed_run_is_retried_and_goes_on(config, tmp_path):
+    workdir = tmp_path / "sweep"
+    run = workdir / "learning_rate=0.001"
+    command = [sys.executable, "-m", "vid3d.cli", "sweep", f"--config={config}"]
+    options = ["--launcher=ray", "--resources=CPU=1", "--retries=1", f"--workdir={workdir}"]
+    environment = os.environ | {"XLA_FLAGS": "", "COLUMNS": "200"}
+    driver = subprocess.Popen([*command, *options], env=environment, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    limit = time.monotonic() + 280
+    while not checkpoint.steps(run) or training_in(run) is None:
+        assert driver.poll() is None, driver.stderr.read()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    os.kill(training_in(run), signal.SIGKILL)
+    said = driver.communicate(timeout=240)[1]
+    assert driver.returncode == 0, said
+    assert "1 finished" in said
+    assert "resuming at step" in (run / "log.txt").read_text()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, 7))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--launcher=ray", "--parallel=2"), "--parallel is for --launcher=local"),
+        (("--resources=GPU=1",), "--resources and --retries are for --launcher=ray"),
+        (("--launcher=ray", "--retries=-1"), "--retries=-1 has to be at least 0"),
+        pytest.param(("--launcher=ray", "--resources=GPU"), "--resources=GPU has to be NAME=AMOUNT", marks=needs_ray),
+        pytest.param(("--launcher=ray", "--resources=CPU=4000"), "no machine of the Ray cluster has as much", marks=needs_ray),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_fit_are_one_clear_line(arguments, words, config, tmp_path, capsys):
+    workdir = tmp_path / "sweep"
+    assert cli.main(["sweep", f"--config={config}", f"--workdir={workdir}", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+    assert not workdir.exists()
+
+
+@pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
+def test_without_ray_it_says_what_to_install(config, tmp_path, capsys):
+    arguments = ["sweep", f"--config={config}", f"--workdir={tmp_path / 's'}", "--launcher=ray"]
+    assert cli.main(arguments) == 1
+    assert "pip install 'vid3d[ray]'" in capsys.readouterr().err

@@ -1,0 +1,62 @@
+"""From decoded videos to shards: where each frame went, and what decoding has shown about each video."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vid3d.data import disk, shards
+from vid3d.data.decoding import Again, Done, Event, Failed, Frames
+
+
+@dataclass
+class Written:
+    """Shards and the videos in them; a video is called by its number, its job.
+
+    Attributes:
+        shards: in order.
+        done: job -> what decoding has shown.
+        places: job -> shard, position of its first frame in it.
+        bad: job -> why it cannot be read.
+    """
+
+    shards: list[shards.Shard] = field(default_factory=list)
+    done: dict[int, Done] = field(default_factory=dict)
+    places: dict[int, tuple[int, int]] = field(default_factory=dict)
+    bad: dict[int, str] = field(default_factory=dict)
+
+
+def write(
+    folder: Path, events: Iterator[Event], advance: Callable[[bool], None] = lambda is_bad: None
+) -> Written:
+    """Writes videos into an empty folder as they come.
+
+    Args:
+        folder: for the shards.
+        events: of `decoding.decode` or `builders.decode`; they are closed at the end.
+        advance: is called after each video with whether it is bad.
+
+    Raises:
+        OSError: the disk does not take it.
+        UserError: the disk is full.
+    """
+    written = Written()
+    with shards.ShardWriter(folder) as writer, contextlib.closing(events):
+        for event in disk.watch(events, folder):
+            if isinstance(event, Frames):
+                written.places.setdefault(event.job, writer.place(event.lane))
+                writer.add(event.lane, event.records)
+            elif isinstance(event, Again):
+                written.places.pop(event.job, None)
+            elif isinstance(event, Failed):
+                written.places.pop(event.job, None)
+                written.bad[event.job] = event.reason
+                advance(True)
+            else:
+                written.done[event.job] = event
+                writer.end_video(event.lane)
+                advance(False)
+        written.shards = writer.finish()
+    return written

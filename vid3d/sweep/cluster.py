@@ -1,0 +1,214 @@
+"""The runs of a sweep on the machines of a Ray cluster: the only file that knows Ray.
+
+Each run is an actor, so that it can be asked to save and stop while it trains. The workdir has to lie on a disk that all
+machines see, and vid3d has to be installed on each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from vid3d import config as configs
+from vid3d.config import UserError
+from vid3d.sweep import child
+from vid3d.sweep.devices import Slot
+from vid3d.sweep.table import State, Status
+from vid3d.training.loop import RESUME_ME
+
+try:
+    import ray
+except ImportError:
+    raise UserError("--launcher=ray needs Ray: pip install 'vid3d[ray]'") from None
+
+DEFAULT = "CPU=1"
+
+
+class Killed(Exception):
+    """A training ended without having been asked to; a retry goes on with it."""
+
+    def __init__(self, code: int):
+        super().__init__(code)
+        self.code = code
+
+
+class Cluster:
+    """A connection to Ray, and what each run gets of it; a context manager.
+
+    Attributes:
+        resources: Ray's name -> amount.
+        retries: of a run that is killed, or whose machine is lost.
+    """
+
+    def __init__(self, resources: str, retries: int):
+        self.resources = parse(resources or DEFAULT)
+        self.retries = retries
+
+    def __enter__(self) -> Cluster:
+        connect()
+        if not self.room():
+            ray.shutdown()
+            asked = ", ".join(f"{name}={amount:g}" for name, amount in self.resources.items())
+            raise UserError(f"--resources={asked}: no machine of the Ray cluster has as much")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ray.shutdown()
+
+    def room(self) -> int:
+        """How many runs fit at a time."""
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return sum(
+            min(int(machine.get(name, 0) // need) for name, need in self.resources.items())
+            for machine in machines
+        )
+
+    def start(self, status: Status, place: Slot) -> Task:
+        """Hands a run over to Ray."""
+        return Task(status, place, self.resources, self.retries)
+
+
+def connect(tries: int = 4) -> None:
+    """Joins the cluster at RAY_ADDRESS, or starts one on this machine; Ray gives a busy machine 30 seconds for that.
+
+    Raises:
+        UserError: it cannot be reached.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        # Nothing of what Ray writes is for the reader of the table.
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # of all kinds, a plain Exception among them
+        ray.shutdown()
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if tries > 1 and "timed out during startup" in line:
+            return connect(tries - 1)
+        address = os.environ.get("RAY_ADDRESS", "a new local cluster")
+        raise UserError(f"Ray cannot be reached (RAY_ADDRESS: {address}): {line}") from error
+
+
+def parse(text: str) -> dict[str, float]:
+    """ "CPU=2,GPU=1" as Ray's name -> amount.
+
+    Raises:
+        UserError: it is no such text.
+    """
+    found = {}
+    for part in text.split(","):
+        name, _, amount = part.partition("=")
+        try:
+            found[name] = float(amount)
+        except ValueError:
+            found[name] = 0.0
+        if not name or not found[name] > 0:
+            raise UserError(f"--resources={text} has to be NAME=AMOUNT, ... such as CPU=4,GPU=1")
+    return found
+
+
+class Trainer:
+    """The actor: one training on the machine that Ray has chosen."""
+
+    process: subprocess.Popen | None = None
+    asked = False
+
+    def where(self) -> str:
+        """The machine's name."""
+        return socket.gethostname()
+
+    def train(self, workdir: str, config_text: str) -> int:
+        """Trains until it is finished, fails or is asked to stop; returns the exit code.
+
+        Raises:
+            Killed: by a signal, or asked to stop by somebody else, such as a machine that is taken away.
+        """
+        self.process = child.start(Path(workdir), config_text, os.environ)
+        if self.asked:
+            self.process.terminate()
+        code = self.process.wait()
+        if not self.asked and (code < 0 or code == RESUME_ME):
+            raise Killed(code)
+        return code
+
+    def stop(self) -> None:
+        """Lets the training save and end."""
+        self.asked = True
+        if self.process is not None:
+            self.process.terminate()
+
+
+class Task:
+    """The driver's side of a run on Ray; the methods are those of `launch.Process`."""
+
+    def __init__(self, status: Status, place: Slot, resources: dict[str, float], retries: int):
+        self.status, self.place = status, place
+        self.code: int | None = None
+        self.trouble = ""
+        self.asked = False
+        self.log_start = child.log_size(status.workdir)
+        others = {name: need for name, need in resources.items() if name not in ("CPU", "GPU")}
+        self.actor = (
+            ray.remote(Trainer)
+            .options(
+                num_cpus=resources.get("CPU", 0),
+                num_gpus=resources.get("GPU", 0),
+                resources=others,
+                max_restarts=retries,
+                max_task_retries=retries,
+                max_concurrency=2,  # one trains, the other asks it to stop
+            )
+            .remote()
+        )
+        text = configs.to_json(status.run.config)
+        self.where = self.actor.where.remote()
+        self.answer = self.actor.train.options(retry_exceptions=[Killed]).remote(
+            str(status.workdir.absolute()), text
+        )
+        status.state, status.place, status.note = State.QUEUED, "", ""
+
+    def has_begun(self) -> bool:
+        """Whether Ray has found a place for it since it was last asked."""
+        if self.status.state is not State.QUEUED or not is_ready(self.where):
+            return False
+        with contextlib.suppress(ray.exceptions.RayError):
+            self.status.place = ray.get(self.where)
+        self.status.state = State.RUNNING
+        self.status.seen = [(time.monotonic(), self.status.epoch())]
+        return True
+
+    def is_over(self) -> bool:
+        if not is_ready(self.answer):
+            return False
+        try:
+            self.code = ray.get(self.answer)
+        except Killed as error:
+            self.code = error.code
+        except ray.exceptions.RayError as error:
+            if self.asked:
+                self.code = RESUME_ME
+            else:
+                self.code, self.trouble = 1, f"Ray lost it: {str(error).splitlines()[0]}"
+        # Its resources are for the next run.
+        ray.kill(self.actor)
+        return True
+
+    def ask_to_stop(self) -> None:
+        """Lets the training save and end; one that has not begun does not begin."""
+        if self.asked:
+            return
+        self.asked = True
+        if self.status.state is State.QUEUED:
+            self.kill()
+        else:
+            self.actor.stop.remote()
+
+    def kill(self) -> None:
+        ray.kill(self.actor, no_restart=True)
+
+
+def is_ready(reference: ray.ObjectRef) -> bool:
+    """Whether the answer, or an error, is there."""
+    return bool(ray.wait([reference], timeout=0)[0])
