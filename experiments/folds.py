@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vid3d.evaluation.metrics import group_interval
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
@@ -57,8 +59,10 @@ def main() -> None:
                 f"{max(row['val/accuracy'] for row in rows):>10.3f} {(time.time() - clock) / 60:>7.1f}",
                 flush=True,
             )
-    low, high = interval(right, group_of)
-    mean = np.mean([np.mean(answers) for answers in right.values()])
+    shares = [np.mean(answers) for answers in right.values()]
+    groups = [group_of[path] for path in right]
+    low, high = group_interval(shares, groups, draws=10_000)
+    mean = np.mean(shares)
     print(
         f"mean test accuracy {mean:.3f} (95% interval {low:.3f} to {high:.3f}), protocol: "
         f"{figures['protocol']}, {len(right)} videos of {len(set(group_of.values()))} sources, "
@@ -70,19 +74,6 @@ def vid3d(*arguments: str) -> str:
     """Runs one command; its progress goes to standard error."""
     command = [sys.executable, "-m", "vid3d.cli", *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def interval(right: dict[str, list[bool]], group_of: dict[str, str]) -> tuple[float, float]:
-    """95% interval of the share that is right, from 10,000 draws of the sources with replacement."""
-    groups = sorted({group_of[path] for path in right})
-    number = {group: i for i, group in enumerate(groups)}
-    correct, total = np.zeros(len(groups)), np.zeros(len(groups))
-    for path, answers in right.items():
-        correct[number[group_of[path]]] += np.mean(answers)
-        total[number[group_of[path]]] += 1
-    draws = np.random.default_rng(0).integers(0, len(groups), (10_000, len(groups)))
-    shares = correct[draws].sum(axis=1) / total[draws].sum(axis=1)
-    return tuple(np.quantile(shares, [0.025, 0.975]))
 
 
 if __name__ == "__main__":

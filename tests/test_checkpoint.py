@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -85,38 +87,45 @@ def files_of(folder):
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
 
 
-def test_one_flipped_byte_in_any_file_is_never_restored(tmp_path, checkpoints):
+def test_whatever_file_of_the_newest_is_damaged_it_is_never_restored_and_resume_goes_back(
+    tmp_path, checkpoints, capsys
+):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     folder = tmp_path / "checkpoints" / "2"
-    files = files_of(folder)
-    assert len(files) > 8
-    for path in files:
-        whole = path.read_bytes()
+    whole_folder = shutil.copytree(folder, tmp_path / "whole")
+    files = [path.relative_to(folder) for path in files_of(folder)]
+    assert len(files) > 8 and Path(checkpoint.MANIFEST) in files
+    for name in files:
+        whole = (folder / name).read_bytes()
         middle = len(whole) // 2
         for damaged in (
             whole[:middle],
             whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
         ):
-            path.write_bytes(damaged)
+            (folder / name).write_bytes(damaged)
             with pytest.raises(checkpoint.DamagedError, match="checkpoint 2"):
                 checkpoint.restore_weights(tmp_path, 2)
-        path.write_bytes(whole)
+            again = checkpoint.Checkpoints(tmp_path)
+            weights, optimizer, _ = again.restore_latest(*trees(0))
+            again.close()
+            warning = capsys.readouterr().err
+            assert warning.startswith("warning: checkpoint 2 of"), name
+            assert "the one before it" in warning
+            same((weights, optimizer), trees(1))
+            assert checkpoint.steps(tmp_path) == [1]
+            shutil.copytree(whole_folder, folder)
     same(checkpoint.restore_weights(tmp_path, 2)[0], trees(2)[0])
 
 
-def test_resume_goes_back_to_the_checkpoint_before_a_damaged_one_and_says_so(
-    tmp_path, checkpoints, capsys
-):
+def test_the_step_of_a_damaged_checkpoint_is_saved_again(tmp_path, checkpoints, capsys):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     path = max(files_of(tmp_path / "checkpoints" / "2" / "weights"), key=lambda p: p.stat().st_size)
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     again = checkpoint.Checkpoints(tmp_path)
-    weights, optimizer, _ = again.restore_latest(*trees(0))
-    warning = capsys.readouterr().err
-    assert warning.startswith("warning: checkpoint 2 of") and "the one before it" in warning
-    same((weights, optimizer), trees(1))
+    assert again.restore_latest(*trees(0))[1]["step"] == 1
+    assert capsys.readouterr().err
     save(again, 2, 0.6)
     assert again.restore_latest(*trees(0))[1]["step"] == 2
     assert not capsys.readouterr().err

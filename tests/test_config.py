@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -191,6 +193,22 @@ def test_any_values_survive_json(seed, rate, features, classes):
 )
 def test_durations_become_steps(text, expected):
     assert configs.steps(text, steps_per_epoch=25, batch_size=8) == expected
+
+
+@given(
+    number=st.integers(0, 10_000),
+    hundredths=st.integers(0, 99),
+    per_epoch=st.integers(1, 1000),
+    batch_size=st.integers(1, 512),
+)
+def test_any_duration_is_the_fewest_steps_that_cover_it(number, hundredths, per_epoch, batch_size):
+    def steps(text):
+        return configs.steps(text, steps_per_epoch=per_epoch, batch_size=batch_size)
+
+    assert steps(f"{number} steps") == number
+    epochs = Fraction(100 * number + hundredths, 100)
+    assert steps(f"{number}.{hundredths:02d} epochs") == math.ceil(epochs * per_epoch)
+    assert steps(f"{number} examples") == math.ceil(Fraction(number, batch_size))
 
 
 def test_differences_name_the_fields_and_leave_out_where_data_lies():

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -115,7 +114,8 @@ def test_evaluation_counts_every_video_once_and_recounts(smoke_run, run):
     correct = sum(row["true"] == row["predicted"] for row in table)
     assert printed["accuracy"] == correct / len(table)
     assert printed["protocol"] == "grouped"
-    assert printed["interval"][0] <= printed["accuracy"] <= printed["interval"][1]
+    for name in ("interval", "interval_groups"):
+        assert printed[name][0] <= printed["accuracy"] <= printed[name][1]
     for row in table:
         p = {name: float(row[name]) for name in printed["per_class"]}
         assert sum(p.values()) == pytest.approx(1, abs=1e-5)
@@ -170,21 +170,29 @@ def test_a_finished_run_says_so_and_changes_nothing(unbroken, run):
     assert set(after) == set(before)
 
 
-def test_asked_to_stop_it_saves_and_the_next_call_ends_as_if_nothing_had_been(
+def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_nothing_had_been(
     unbroken, tmp_path, run
 ):
     workdir = tmp_path / "run"
-    process = start("train", *TINY, f"--workdir={workdir}")
-    wait_until(
-        process, lambda: (workdir / "metrics.jsonl").exists() and rows(workdir / "metrics.jsonl")
-    )
-    process.send_signal(signal.SIGTERM)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 75, output
-    assert "the same command goes on from here" in output.strip().splitlines()[-1]
-    assert checkpoint.steps(workdir)
+
+    def written() -> int:
+        return len(rows(workdir / "metrics.jsonl")) if (workdir / "metrics.jsonl").exists() else 0
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before, process = written(), start("train", *TINY, f"--workdir={workdir}")
+        wait_until(process, lambda before=before: written() > before)
+        asked = time.time()
+        process.send_signal(number)
+        output = process.communicate(timeout=60)[0]
+        assert process.returncode == 75, output
+        last = checkpoint.steps(workdir)[-1]
+        manifest = workdir / "checkpoints" / str(last) / checkpoint.MANIFEST
+        assert manifest.stat().st_mtime - asked < 10
+        said = f"stopped at step {last}, all saved: the same command goes on from here"
+        assert output.strip().splitlines()[-1] == said
+        assert last >= rows(workdir / "metrics.jsonl")[-1]["step"]
     done = run("train", *TINY, f"--workdir={workdir}")
-    assert "resuming at step" in done.stderr
+    assert f"resuming at step {last}" in done.stderr
     assert_same_run(workdir, unbroken)
 
 
@@ -198,6 +206,16 @@ def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path):
     assert process.returncode == 75, output
     assert output.strip().splitlines()[-1].endswith("the same command goes on from here")
     assert not any(cache.glob("incomplete.*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_interrupted_while_libraries_are_loaded_nothing_is_printed(smoke_run):
+    process = start("predict", f"--workdir={smoke_run}", "none.mp4")
+    maps = Path("/proc", str(process.pid), "maps")
+    wait_until(process, lambda: "jaxlib" in maps.read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == ""
+    assert process.returncode in (-signal.SIGINT, 130)
 
 
 def test_asked_to_stop_while_it_compiles_it_says_call_me_again(tmp_path):
@@ -220,12 +238,21 @@ def test_a_profile_is_written_also_where_the_run_ends_inside_its_steps(tmp_path,
     assert list((workdir / "profile").rglob("*.xplane.pb"))
 
 
-def test_a_wrong_model_is_an_error_before_any_video_is_decoded(tmp_path, run):
-    cache = tmp_path / "cache"
-    flags = ("--config.model.name=r3d_19", f"--config.data.cache_dir={cache}")
-    done = run("train", *TINY, *flags, f"--workdir={tmp_path / 'run'}", check=1)
-    assert "r3d_18" in done.stderr and done.stderr.count("\n") == 1
-    assert not cache.exists()
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("model.name=r3d_19",), "r3d_18"),
+        (("model.input=difference", "data.num_frames=1"), "needs data.num_frames of at least 2"),
+        (("train.batch_size=64",), "take a smaller batch"),
+    ],
+)
+def test_what_cannot_be_trained_is_an_error_before_any_video_is_decoded(
+    flags, words, tmp_path, run
+):
+    flags = [f"--config.{flag}" for flag in (*flags, f"data.cache_dir={tmp_path / 'cache'}")]
+    done = run("train", *TINY, *flags, f"--workdir={tmp_path / 'runs' / 'w'}", check=1)
+    assert words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("cache/frames-*")) and not (tmp_path / "runs").exists()
 
 
 def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path, run):
@@ -244,7 +271,7 @@ def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path,
 
 def test_killed_again_and_again_it_ends_as_if_nothing_had_been(cache):
     done = subprocess.run(
-        [sys.executable, "experiments/soak.py", "--kills=5"],
+        [sys.executable, "experiments/soak.py", "--kills=4"],
         cwd=ROOT, env=os.environ | {"XLA_FLAGS": ""}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -265,9 +292,9 @@ def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp
         arguments = (f"--config.train.epochs={epochs}", f"--workdir={tmp_path / workdir}")
         return run("train", *same, *arguments, env=flags).stderr
 
-    train("one", devices=1, epochs=4)
+    train("one", devices=1, epochs=3)
     before = 0
-    for epochs, devices in enumerate((2, 8, 1, 4), start=1):
+    for epochs, devices in enumerate((2, 8, 4), start=1):
         said = train("changing", devices=devices, epochs=epochs)
         words = f"saved on {before} devices, going on with {devices}: the global batch of 8"
         assert (words in said) == bool(before)
@@ -277,51 +304,6 @@ def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp
     for a, b in zip(one, changing, strict=True):
         for name in a:
             assert a[name] == pytest.approx(b[name], rel=2e-3), name
-
-
-def test_two_and_four_processes_equal_one_of_four_devices(tmp_path, run):
-    overrides = (*TINY, "--config.model.dropout=0.3", "--config.train.epochs=2")
-    devices = "--xla_force_host_platform_device_count={}"
-    run("train", *overrides, f"--workdir={tmp_path / 'one'}", env={"XLA_FLAGS": devices.format(4)})
-    one = rows(tmp_path / "one" / "metrics.jsonl")
-    assert len(one) == 2
-
-    def together(count, command, *arguments):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        environment = os.environ | {
-            "XLA_FLAGS": devices.format(4 // count),
-            "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-        }
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "vid3d.cli", command, *arguments, f"--coordinator=127.0.0.1:{port}",
-                 f"--num_processes={count}", f"--process_id={i}"],
-                env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            )
-            for i in range(count)
-        ]  # fmt: skip
-        outputs = [p.communicate(timeout=300) for p in processes]
-        assert [p.returncode for p in processes] == [0] * count, outputs
-        return [out for out, _ in outputs]
-
-    for count in (2, 4):
-        workdir = tmp_path / str(count)
-        together(count, "train", *overrides, f"--workdir={workdir}")
-        for a, b in zip(one, rows(workdir / "metrics.jsonl"), strict=True):
-            assert a.keys() == b.keys()
-            for name in a:
-                assert a[name] == pytest.approx(b[name], rel=1e-4), (count, name)
-        assert checkpoint.steps(workdir) == checkpoint.steps(tmp_path / "one")
-    outputs = together(2, "evaluate", f"--workdir={tmp_path / '2'}", "--json")
-    assert "accuracy" not in outputs[1]
-    alone = json.loads(
-        run("evaluate", f"--workdir={tmp_path / '2'}", "--json", "--checkpoint=best").stdout
-    )
-    jointly = json.loads(outputs[0].splitlines()[-1])
-    assert jointly["num_videos"] == alone["num_videos"]
-    assert jointly["loss"] == pytest.approx(alone["loss"], rel=1e-5)
 
 
 def test_another_set_is_evaluated_by_class_name(smoke_run, run, tmp_path):
@@ -339,6 +321,9 @@ def test_another_set_is_evaluated_by_class_name(smoke_run, run, tmp_path):
         run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", "--json").stdout
     )
     assert figures["num_videos"] == 6
+    shutil.copytree(tmp_path / "new", tmp_path / "moved" / "new")
+    run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'moved' / 'new'}", "--json")
+    assert len(list(smoke_run.glob("evaluation/data-new-*-best/metrics.json"))) == 2
     (tmp_path / "new" / "Unknown").mkdir()
     shutil.copy(root / videos[0]["path"], tmp_path / "new" / "Unknown" / "x.avi")
     done = run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", check=1)
@@ -378,7 +363,6 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_p
         (("train", "--config=configs/videos.py", "--workdir={tmp}/w"), "data.root is empty"),
         (("train", "--config=configs/videos.py", "--config.data.root={tmp}/none", "--workdir={tmp}/w"), "there is no such"),
         (("train", "--config=configs/videos.py", "--config.data.root={tmp}", "--workdir={tmp}/w"), "{tmp}"),
-        (("train", *TINY, "--config.train.batch_size=64", "--workdir={tmp}/w"), "take a smaller batch"),
         (("train", *TINY, "--config.data.classes=Clockwise,Leep", "--workdir={tmp}/w"), "did you mean 'Leap'"),
         (("train", *TINY, "--config.model.name=conv4d", "--workdir={tmp}/w"), "'conv3d'"),
         (("train", *TINY, "--workdir={tmp}"), "not empty and no workdir"),
@@ -406,6 +390,7 @@ def test_bad_input_is_one_clear_line(arguments, words, tmp_path, smoke_run, run)
     assert words.format(**fill) in done.stderr
     assert "Traceback" not in done.stderr
     assert f"vid3d {arguments[0]}: error:" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]  # nothing is left behind
 
 
 def test_a_workdir_of_another_config_names_the_fields(unbroken, run):

@@ -65,7 +65,7 @@ def resolve(workdir: str | Path, name: str = "best") -> int:
     if name == "best":
         scores = {step: read_meta(workdir, step)["metrics"] for step in found}
         scored = [step for step in found if scores[step]]
-        if not scored and "imported" in read_meta(workdir, found[-1]):
+        if not scored and is_imported(workdir):
             return found[-1]
         if not scored:
             raise UserError(
@@ -87,6 +87,14 @@ def read_meta(workdir: str | Path, step: int) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise DamagedError(f"checkpoint {step} of {workdir} is damaged: {error}") from None
+
+
+def is_imported(workdir: str | Path) -> bool:
+    """Whether the newest checkpoint holds weights that were not trained here."""
+    try:
+        return any("imported" in read_meta(workdir, step) for step in steps(workdir)[-1:])
+    except DamagedError:
+        return False
 
 
 def verify(workdir: str | Path, step: int) -> None:
@@ -160,6 +168,7 @@ class Checkpoints:
         folder = (self.workdir / "checkpoints").absolute()
         if parallel.is_main():
             remove_interrupted(folder)
+            set_aside_damaged(self.workdir)
         parallel.barrier("checkpoints")
         policies = checkpoint_managers
         keep = policies.AnyPreservationPolicy(
@@ -215,55 +224,36 @@ class Checkpoints:
     def restore_latest(
         self, weights: Any, optimizer: Any
     ) -> tuple[Any, Any, dict[str, Any]] | None:
-        """Restores the newest checkpoint that is whole, into the shapes of the given trees.
-
-        A damaged one is set aside as `damaged-STEP` with a warning, and the one before it is taken.
+        """Restores the newest checkpoint into the shapes of the given trees.
 
         Returns:
             (weights, optimizer, meta), or None where there is no checkpoint.
 
         Raises:
-            UserError: every checkpoint is damaged, or it belongs to another model.
+            UserError: it belongs to another model.
         """
         found = steps(self.workdir)
-        for step in reversed(found):
-            try:
-                verify(self.workdir, step)
-            except DamagedError as error:
-                if step == found[0]:
-                    raise UserError(f"{error}; no older checkpoint is left") from None
-                print(f"warning: {error}: going back to the one before it", file=sys.stderr)
-                self.set_aside(step)
-                continue
-            try:
-                restored = self.manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        weights=ocp.args.StandardRestore(parallel.restore_target(weights)),
-                        optimizer=ocp.args.StandardRestore(parallel.restore_target(optimizer)),
-                    ),
-                )
-            except ValueError as error:
-                raise UserError(
-                    f"checkpoint {step} of {self.workdir} belongs to another model or optimizer: "
-                    + str(error).splitlines()[0]
-                ) from error
-            meta = read_meta(self.workdir, step)
-            return (
-                parallel.to_local(restored["weights"]),
-                parallel.to_local(restored["optimizer"]),
-                meta,
+        if not found:
+            return None
+        step = found[-1]
+        try:
+            restored = self.manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    weights=ocp.args.StandardRestore(parallel.restore_target(weights)),
+                    optimizer=ocp.args.StandardRestore(parallel.restore_target(optimizer)),
+                ),
             )
-        return None
-
-    def set_aside(self, step: int) -> None:
-        """Renames a damaged checkpoint so that its step can be written again."""
-        if parallel.is_main():
-            folder = self.workdir / "checkpoints"
-            shutil.rmtree(folder / f"damaged-{step}", ignore_errors=True)
-            (folder / str(step)).rename(folder / f"damaged-{step}")
-        parallel.barrier(f"set aside {step}")
-        self.manager.reload()
+        except ValueError as error:
+            raise UserError(
+                f"checkpoint {step} of {self.workdir} belongs to another model or optimizer: "
+                + str(error).splitlines()[0]
+            ) from error
+        return (
+            parallel.to_local(restored["weights"]),
+            parallel.to_local(restored["optimizer"]),
+            read_meta(self.workdir, step),
+        )
 
     def close(self) -> None:
         self.manager.close()
@@ -275,6 +265,29 @@ def remove_interrupted(folder: Path) -> None:
         for path in folder.iterdir():
             if path.name.isdigit() and not (path / MANIFEST).is_file():
                 shutil.rmtree(path)
+
+
+def set_aside_damaged(workdir: Path) -> None:
+    """Renames each damaged checkpoint to `damaged-STEP`, with a warning; Orbax fails at the sight of some of them.
+
+    Raises:
+        UserError: none is left.
+    """
+    found, errors = steps(workdir), {}
+    for step in found:
+        try:
+            verify(workdir, step)
+        except DamagedError as error:
+            errors[step] = error
+    whole = [step for step in found if step not in errors]
+    if found and not whole:
+        raise UserError(f"{errors[found[-1]]}; no older checkpoint is left")
+    for step, error in errors.items():
+        what = "going back to the one before it" if step > whole[-1] else "it is left out"
+        print(f"warning: {error}: {what}", file=sys.stderr)
+        folder = workdir / "checkpoints"
+        shutil.rmtree(folder / f"damaged-{step}", ignore_errors=True)
+        (folder / str(step)).rename(folder / f"damaged-{step}")
 
 
 def write_whole(path: Path, text: str) -> None:

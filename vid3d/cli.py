@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until a command has imported what it needs: libraries that are being loaded do not survive a KeyboardInterrupt.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 
 from vid3d import config as configs
 from vid3d.arguments import parse
@@ -19,26 +27,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 1 for an error, 2 for wrong usage, 75 for "resume me"."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, overrides = parse(arguments)
-    quiet_libraries()
     try:
+        quiet_libraries()
         check_folders(options)
         return COMMANDS[options.command](options, overrides)
-    except UserError as error:
-        line = " ".join(str(error).split())
-        print(f"vid3d {options.command}: error: {line}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        resumes = options.command in ("train", "sweep")
-        words = "stopped; the same command goes on from here" if resumes else "interrupted"
-        print(f"vid3d {options.command}: {words}", file=sys.stderr)
-        return end_at_once(RESUME_ME if resumes else 130, is_program=argv is None)
-    except BrokenPipeError:
+    except (UserError, KeyboardInterrupt, OSError) as error:
+        code = explain(options.command, error)
+        was_interrupted = isinstance(error, KeyboardInterrupt)
+        return end_at_once(code, is_program=argv is None) if was_interrupted else code
+
+
+def explain(command: str, error: BaseException) -> int:
+    """Says in one line what ended a command; returns its exit code."""
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    code = 1
+    if isinstance(error, UserError):
+        line = "error: " + " ".join(str(error).split())
+    elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        print(f"vid3d {options.command}: error: {where}{error.strerror or error}", file=sys.stderr)
-        return 1
+        line = f"error: {where}{error.strerror or error}"
+    elif command in ("train", "sweep"):
+        line, code = "stopped; the same command goes on from here", RESUME_ME
+    else:
+        line, code = "interrupted", 130
+    print(f"vid3d {command}: {line}", file=sys.stderr)
+    return code
 
 
 def check_folders(options: argparse.Namespace) -> None:
@@ -71,11 +86,34 @@ def quiet_libraries() -> None:
     logging.set_stderrthreshold("error")
 
 
-def join_hosts(options: argparse.Namespace) -> None:
+def listen() -> None:
+    """Lets Ctrl-C raise KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def together(options: argparse.Namespace) -> Iterator[None]:
+    """Joins the other processes of the run, where there are any; an error then ends this one at once, and so the others.
+
+    The usual way out of Python waits for them, while they wait for this one.
+    """
     from vid3d import parallel
 
     names = ("num_processes", "process_id", "coordinator_timeout")
     parallel.initialize(options.coordinator, **{name: getattr(options, name) for name in names})
+    try:
+        yield
+    except BaseException as error:
+        if not parallel.has_others():
+            raise
+        error = parallel.explain(error)
+        if isinstance(error, (UserError, KeyboardInterrupt, OSError)):
+            code = explain(options.command, error)
+        else:
+            code = 1
+            traceback.print_exception(error)
+        end_at_once(code, is_program=True)
 
 
 def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
@@ -83,18 +121,23 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 
     stop.note_only()
     config = configs.load(options.config, overrides)
+    if not os.path.exists(os.path.join(options.workdir, "config.json")):
+        from vid3d.data.index import find_root
+
+        find_root(config.data)  # here already: the next lines take seconds
     from vid3d import compilation
     from vid3d.training.loop import train
 
     stop.interrupt_at_once()
-    join_hosts(options)
-    compilation.use_cache()
-    return train(config, options.workdir)
+    with together(options):
+        compilation.use_cache()
+        return train(config, options.workdir)
 
 
 def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.sweep.launch import sweep
 
+    listen()
     return sweep(
         options.config,
         options.workdir,
@@ -113,15 +156,16 @@ def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
     from vid3d import compilation, parallel
     from vid3d.evaluation import evaluate, report
 
-    join_hosts(options)
-    compilation.use_cache()
-    figures, folder = evaluate.evaluate(
-        options.workdir,
-        name=options.checkpoint,
-        split=options.split,
-        overrides=overrides,
-        data=options.data,
-    )
+    listen()
+    with together(options):
+        compilation.use_cache()
+        figures, folder = evaluate.evaluate(
+            options.workdir,
+            name=options.checkpoint,
+            split=options.split,
+            overrides=overrides,
+            data=options.data,
+        )
     if not parallel.is_main():
         return 0
     if options.json:
@@ -135,6 +179,7 @@ def compare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     from vid3d import compilation
     from vid3d.evaluation.compare import compare
 
+    listen()
     compilation.use_cache()
     compare(options.folders, output=options.output, test=options.evaluate)
     return 0
@@ -144,6 +189,7 @@ def predict(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     from vid3d import compilation
     from vid3d.inference.predict import predict
 
+    listen()
     compilation.use_cache()
     return predict(
         options.workdir,
@@ -159,6 +205,7 @@ def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d import compilation
     from vid3d.inference.live import live
 
+    listen()
     compilation.use_cache()
     return live(
         options.workdir,
@@ -173,6 +220,7 @@ def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 def import_weights(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.training.transfer import import_weights
 
+    listen()
     for line in import_weights(
         options.arch, options.weights, classes=options.classes, workdir=options.workdir
     ):
@@ -184,6 +232,7 @@ def prepare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import prepare
 
+    listen()
     prepare(config, beam_options=options.beam)
     return 0
 
@@ -192,6 +241,7 @@ def doctor(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int
     config = configs.load(options.config, overrides)
     from vid3d.data.prepare import doctor
 
+    listen()
     return 0 if doctor(config, options.output) else 1
 
 
@@ -201,6 +251,7 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     if options.all is not None:
         from vid3d.training.speed import compare
 
+        listen()
         names = [name for name in options.all.split(",") if name]
         Console().print(compare(names, overrides, batch_size=options.speed))
         return 0
@@ -209,6 +260,7 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     config = configs.load(options.config, overrides)
     from vid3d.models.summary import render, summarise
 
+    listen()
     Console().print(render(summarise(config)))
     return 0
 

@@ -17,6 +17,7 @@ from vid3d import rendezvous
 from vid3d.config import UserError
 
 AXIS = "batch"
+HEARTBEAT_SECONDS = 30  # after which a process that is not heard of any more counts as dead
 
 
 def initialize(
@@ -59,6 +60,7 @@ def initialize(
         local_device_ids=cluster.local_device_ids,
         cluster_detection_method="deactivate",
         initialization_timeout=max(int(coordinator_timeout), 1),
+        heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )
     check_devices(cluster)
 
@@ -94,16 +96,34 @@ def describe() -> str:
     return words + (f" on {hosts} hosts" if hosts > 1 else "")
 
 
-def agree_to_stop(step: int, requested: bool) -> bool:
+def has_others() -> bool:
+    """Whether this process is one of several."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def explain(error: BaseException) -> BaseException:
+    """What an error in one of several processes means: where they cannot talk any more, one of them has ended."""
+    if not isinstance(error, jax.errors.JaxRuntimeError):
+        return error
+    reason = str(error).splitlines()[0]
+    return UserError(
+        f"the processes of this run cannot go on together ({reason}): one of them has ended, its own last line says why. "
+        "Start all of them again: a training goes on from its last checkpoint"
+    )
+
+
+def agree_to_stop(steps_done: int, requested: bool) -> bool:
     """Whether to save and stop after this step; all hosts answer the same.
 
-    With several hosts it is JAX's preemption service that catches SIGTERM on any of them and agrees on a step.
+    With several hosts it is JAX's preemption service that catches SIGTERM on any of them and agrees on a step: the one
+    after the highest that any of them has asked about, which is 0 before the first. So steps count from the start of
+    this process, or a notice before its first step would name one that never comes.
     """
     if jax.process_count() == 1:
         return requested
     from jax.experimental import multihost_utils
 
-    return multihost_utils.reached_preemption_sync_point(step)
+    return multihost_utils.reached_preemption_sync_point(steps_done)
 
 
 def check_batch_size(batch_size: int, key: str) -> None:

@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/inference.py [--json]
 
-Files are 320x240 XVID, 64 frames each, written anew and decoded for real. `predict_many` decodes in threads beside the
+Files are 320x240 XVID, 64 frames each, written anew and decoded for real. `predict_many` decodes in processes beside the
 network; decoding alone and the network alone are measured as well, interleaved with it, and the median of the rounds
 counts. The live figure is what one thread does that fits each frame, slides the window and runs the network.
 """

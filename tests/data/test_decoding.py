@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -96,21 +97,120 @@ def test_bad_videos_are_named_with_their_reasons_among_good_ones(video, tmp_path
     assert all(isinstance(ends[job], Done) for job in (0, 4, 5, 6))
 
 
-def test_files_with_flipped_bytes_give_frames_or_reasons(video, tmp_path):
+def test_a_thousand_files_with_flipped_bytes_give_frames_or_reasons(video, tmp_path):
     paths = []
-    for suffix in (".avi", ".mp4", ".mkv"):
-        whole = np.frombuffer(video(tmp_path / f"whole{suffix}", 10).read_bytes(), np.uint8)
-        for seed in range(100):
+    for suffix, count in ((".avi", 450), (".mp4", 450), (".mkv", 100)):
+        made = video(tmp_path / f"whole{suffix}", 5, size=(16, 24))
+        whole = np.frombuffer(made.read_bytes(), np.uint8)
+        for seed in range(count):
             rng = np.random.default_rng(seed)
             spoilt = whole.copy()
-            places = rng.integers(0, len(whole), 1 + seed // 4)
+            places = rng.integers(0, len(whole), 1 + seed // 9)
             spoilt[places] = rng.integers(0, 256, len(places))
             paths.append(tmp_path / f"{seed}{suffix}")
             paths[-1].write_bytes(spoilt)
     _, ends, _ = collect(paths, timeout=5.0)
+    assert len(ends) == len(paths) == 1000
+    assert all(isinstance(end, Done) or end.reason for end in ends.values())
+    assert sum(isinstance(end, Done) for end in ends.values()) > 300
+
+
+def test_real_files_with_flipped_bytes_give_frames_or_reasons(shared, tmp_path):
+    files = [
+        next((shared / "ucf101_sample").rglob("*.avi")),
+        shared / "odd_videos" / "realshort.mp4",
+    ]
+    paths = []
+    for path in files:
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            spoilt = whole.copy()
+            # Where the headers are, and anywhere.
+            places = np.append(rng.integers(0, 4096, 4), rng.integers(0, len(whole), 40))
+            spoilt[places] = rng.integers(0, 256, len(places))
+            paths.append(tmp_path / f"{seed}{path.suffix}")
+            paths[-1].write_bytes(spoilt)
+    _, ends, _ = collect(paths, Settings((16, 16), "squash", "rgb", 30, "raw"), timeout=5.0)
     assert len(ends) == len(paths)
     assert all(isinstance(end, Done) or end.reason for end in ends.values())
-    assert sum(isinstance(end, Done) for end in ends.values()) > 100
+
+
+def test_each_kind_of_odd_file_is_decoded_or_named(ffmpeg, video, tmp_path):
+    expected: dict[Path, int | str] = {}  # frames, or words of the reason
+    for suffix in (".avi", ".mp4"):
+        whole = video(tmp_path / f"whole{suffix}", 20).read_bytes()
+        for share in (0.1, 0.5, 0.9):
+            cut = tmp_path / f"cut{share}{suffix}"
+            cut.write_bytes(whole[: int(len(whole) * share)])
+            # The header of an AVI comes first, that of an MP4 last.
+            expected[cut] = "not a video" if suffix == ".mp4" else -1
+    for name, frames_, source in (
+        ("one frame.mkv", 1, "testsrc=s=32x24:d=0.04:r=25"),
+        ("8K.mkv", 1, "testsrc=s=7680x4320:d=0.04:r=25"),
+        ("odd size.mkv", 5, "testsrc=s=31x17:d=0.2:r=25"),
+    ):
+        ffmpeg("-f", "lavfi", "-i", source, "-c:v", "ffv1", tmp_path / name)
+        expected[tmp_path / name] = frames_
+    ten_bits = ("-c:v", "ffv1", "-pix_fmt", "yuv420p10le", tmp_path / "10 bit.mkv")
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=32x24:d=0.2:r=25", *ten_bits)
+    expected[tmp_path / "10 bit.mkv"] = 5
+    ffmpeg("-f", "lavfi", "-i", "sine=d=0.2", tmp_path / "sound.mp4")
+    expected[tmp_path / "sound.mp4"] = "not a video"
+    (tmp_path / "circle.mp4").symlink_to(tmp_path / "circle.mp4")
+    expected[tmp_path / "circle.mp4"] = "symbolic links"
+    video(tmp_path / "-日本.avi", 5)
+    expected[tmp_path / "-日本.avi"] = 5
+    found, ends, _ = collect(expected, timeout=10.0)
+    for job, (path, what) in enumerate(expected.items()):
+        end = ends[job]
+        if isinstance(what, str):
+            assert isinstance(end, Failed) and what in end.reason, (path.name, end)
+        elif what > 0:
+            assert isinstance(end, Done) and len(found[job]) == len(end.times) == what, path.name
+        else:
+            assert isinstance(end, Failed) or len(found[job]) < 20, path.name
+
+
+def test_a_file_that_may_not_be_read_says_so(video):
+    """As another user, since nothing is forbidden to root."""
+    code = (
+        "import os, sys\nfrom vid3d.data import frames\n"
+        "os.getuid() or os.seteuid(65534)\nframes.Reader(sys.argv[1])\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = video(Path(folder) / "x.avi", 3)
+        Path(folder).chmod(0o755)
+        path.chmod(0)
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert "cannot be read: Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        ("os._exit(123)", "ended with exit code 123"),
+        ("time.sleep(60)", "hung: nothing for 2 s"),
+    ],
+)
+def test_a_decoder_that_exits_or_never_ends_is_replaced(act, reason, video, tmp_path, monkeypatch):
+    """Python itself plays the broken decoder: it acts when a file with a certain name is opened."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        "def hook(event, arguments):\n"
+        "    if event == 'open' and 'poison' in str(arguments[0]):\n"
+        f"        {act}\n"
+        "sys.addaudithook(hook)\n"
+    )
+    inherited = decoding.child_environment()
+    monkeypatch.setattr(
+        decoding, "child_environment", lambda: inherited | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    )
+    paths = [video(tmp_path / f"{name}.avi", 5) for name in ("poison", "a", "b", "c")]
+    _, ends, _ = collect(paths, timeout=2.0)
+    assert isinstance(ends[0], Failed) and reason in ends[0].reason
+    assert all(isinstance(ends[job], Done) for job in (1, 2, 3))
+    assert not children()
 
 
 @pytest.mark.parametrize(

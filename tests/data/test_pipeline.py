@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 
 from vid3d.config import UserError
 from vid3d.data import pipeline, prepare
 from vid3d.data.clips import clip_indices
+from vid3d.training.steps import augmentation_keys
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ def train(
 
 def test_each_video_comes_once_an_epoch_in_another_order_each_epoch(clips):
     found = clips()
-    per_epoch = pipeline.steps_per_epoch(found, 2)
+    per_epoch = pipeline.steps_per_epoch(len(found), 2)
     epochs = [
         [int(i) for batch in train(found, first=e * per_epoch, last=(e + 1) * per_epoch, batch_size=2)
          for i in batch["index_B"]]
@@ -64,6 +71,47 @@ def test_the_order_is_a_function_of_seed_and_epoch_that_never_changes(clips):
     ]  # fmt: skip
     other = [batch["index_B"].tolist() for batch in train(found, first=0, last=6, seed=1)]
     assert other != order
+
+
+def test_the_clips_are_those_of_the_golden_file(clips):
+    """Clip k of epoch e: which video, which of its frames, which augmentation; the same in any version of vid3d."""
+    found = clips(sampling="random")
+    per_epoch = pipeline.steps_per_epoch(found, 4)
+    golden = json.loads((Path(__file__).parent / "golden_clips.json").read_text())
+    seen = []
+    for batch in train(found, first=0, last=3 * per_epoch, seed=7):
+        index_B, round_B = batch["index_B"], batch["round_B"]
+        records = found.batch_records(index_B, seed=7, epoch=round_B)[:, 0]
+        np.testing.assert_array_equal(batch["clips_BTHWC"], found.read(records))
+        keys = jax.random.key_data(augmentation_keys(7, round_B, index_B)).tolist()
+        for index, epoch, record_T, key in zip(index_B, round_B, records, keys, strict=True):
+            frames = (record_T - found.facts[index].first_record).tolist()
+            seen.append([int(epoch), found.videos[index].path, frames, key])
+    assert seen == golden
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_nothing_grows_over_two_thousand_batches(settings, two_classes, in_memory):
+    code = (
+        "import json, sys, psutil\n"
+        "from ml_collections import ConfigDict\n"
+        "from vid3d.data import pipeline, prepare\n"
+        "config = ConfigDict(json.loads(sys.argv[1]))\n"
+        "clips = pipeline.Clips(prepare.prepare(config, quiet=True), 'train', config.data)\n"
+        "if sys.argv[2] == 'True': assert clips.hold_in_memory(2**30)\n"
+        "this, found = psutil.Process(), []\n"
+        "batches = pipeline.train_batches(clips, seed=0, batch_size=4, first_step=0, last_step=2500)\n"
+        "for number, _ in enumerate(batches, 1):\n"
+        "    if number in (500, 1500, 2500):\n"
+        "        found.append((this.memory_info().rss, this.num_threads(), this.num_fds()))\n"
+        "print(json.dumps(found))\n"
+    )
+    command = [sys.executable, "-c", code, settings.to_json(), str(in_memory)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    memory, threads, handles = zip(*json.loads(done.stdout.splitlines()[-1]), strict=True)
+    assert max(memory) < 1.01 * memory[0], memory
+    assert max(threads) <= threads[0] and max(handles) <= handles[0], (threads, handles)
 
 
 def test_a_restart_in_the_middle_goes_on_with_the_same_clips(clips):
@@ -149,7 +197,7 @@ def test_a_split_that_does_not_fit_into_the_budget_streams(clips):
 
 def test_fewer_videos_than_a_batch_is_an_error(clips):
     with pytest.raises(UserError, match=r"fewer than config\.train\.batch_size=64"):
-        pipeline.steps_per_epoch(clips(), 64)
+        pipeline.steps_per_epoch(len(clips()), 64)
 
 
 def test_balanced_classes_come_equally_often_and_no_clip_comes_twice():

@@ -167,6 +167,37 @@ class TestCache:
         assert second.directory != first.directory
         assert second.facts["up/g0_0.avi"].num_frames == 9
 
+    def test_only_new_videos_are_decoded_when_a_folder_grows_or_classes_are_chosen(
+        self, settings, prepared, two_classes, video, monkeypatch, capsys
+    ):
+        decoded = []
+        original = prepare.decoding.decode
+
+        def decode(paths, *rest, look=False, **options):
+            decoded.extend([] if look else paths)
+            return original(paths, *rest, look=look, **options)
+
+        monkeypatch.setattr(prepare.decoding, "decode", decode)
+        new = video(two_classes / "left" / "g9_0.avi", 7, shade=50)
+        video(two_classes / "left" / "g8_0.avi", 7, shade=60)
+        with settings.unlocked():
+            settings.data.test_fraction = settings.data.val_fraction = 0.0
+        grown = prepare.prepare(settings)
+        assert sorted(decoded) == [str(new.with_name("g8_0.avi")), str(new)]
+        assert "cache: 2 sets of frames" in capsys.readouterr().err
+        decoded.clear()
+        settings.data.classes = ("left", "up")
+        chosen = prepare.prepare(settings, quiet=True)
+        assert not decoded and len(chosen.facts) == 12
+        for found in (grown, chosen):
+            for path, facts in found.facts.items():
+                whole = frames.read_video(two_classes / path, settings.data)
+                assert (stored(found, path) == whole.frames_THWC).all()
+                assert facts.times_N.tolist() == whole.times_T.tolist()
+        os.utime(new, (1, 1))
+        prepare.prepare(settings, quiet=True)
+        assert decoded == [str(new)]
+
     def test_a_warm_cache_needs_no_tensorflow(self, settings, prepared):
         process = run_prepare(settings)
         out, err = process.communicate(timeout=60)

@@ -49,6 +49,24 @@ def test_wilson_interval_equals_scipys(total, data):
     assert metrics.wilson_interval(correct, total) == pytest.approx(tuple(expected), abs=1e-9)
 
 
+def test_groups_widen_the_interval_as_much_as_their_videos_are_alike():
+    rng = np.random.default_rng(0)
+    right_G = rng.random(40) < 0.7
+    right_N, groups = right_G.repeat(10), [f"g{i}" for i in np.arange(40).repeat(10)]
+    p_NK = np.stack([~right_N, right_N], axis=1).astype(float)
+    labels_N = np.ones(400, int)
+    found = metrics.summarise(p_NK, np.zeros(400), labels_N, "ab", groups=groups)
+    low, high = found["interval_groups"]
+    expected = stats.bootstrap((right_G,), np.mean, method="percentile", random_state=1)
+    assert (low, high) == pytest.approx(tuple(expected.confidence_interval), abs=0.03)
+    assert high - low > 2.5 * (found["interval"][1] - found["interval"][0])
+    assert found["num_groups"] == 40
+    alone = metrics.summarise(
+        p_NK, np.zeros(400), labels_N, "ab", groups=list(map(str, range(400)))
+    )
+    assert alone["interval_groups"] is None
+
+
 def test_ties_count_for_the_class_that_is_reported():
     p_NK = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
     assert metrics.top_k_correct(p_NK, np.array([0, 1]), 1) == 1

@@ -89,8 +89,11 @@ def test_a_long_video_gets_a_time_line(load, videos, name):
 
 def test_a_video_that_is_not_held_in_memory_gives_the_same_answer(classifier, videos, monkeypatch):
     held = classifier.predict(videos["turning"])
-    monkeypatch.setattr("vid3d.inference.classifier.HELD_BYTES", 20_000)
+    for module in ("classifier", "files"):
+        monkeypatch.setattr(f"vid3d.inference.{module}.HELD_BYTES", 20_000)
     assert classifier.predict(videos["turning"]) == held
+    paths = [videos["red"], videos["turning"], videos["turning"]]
+    assert [answer for _, answer in classifier.predict_many(paths)][1:] == [held, held]
 
 
 def test_many_files_come_in_order_and_a_bad_one_stops_nothing(classifier, videos, tmp_path):

@@ -49,7 +49,7 @@ def test_long_labels_are_cut_and_other_letters_replaced():
 
 
 def test_written_video_decodes_again(tmp_path):
-    path = tmp_path / "new" / "out.mp4"
+    path = tmp_path / "out.mp4"
     with overlay.VideoWriter(path, fps=29.97002997) as writer:
         for i in range(7):
             writer.write(np.full((48, 64, 3), (30 * i, 0, 200), np.uint8))
@@ -88,10 +88,12 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
         (tmp_path / "file" / "out.mp4", "not a directory|file exists"),
         (tmp_path / "folder.mp4", "folder"),
         (tmp_path / "out.txt", r"\.mp4"),
+        (tmp_path / "typo" / "out.mp4", "there is no folder .*typo$"),
         ("/proc/out.mp4", "no such file|permission|not permitted"),
     ):
         with pytest.raises(UserError, match=reason) as error:
             overlay.VideoWriter(path, fps=25)
+        assert not (tmp_path / "typo").exists()
         assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import shutil
+import signal
+import threading
 
 import numpy as np
+import psutil
 import pytest
 
 from vid3d.config import UserError
@@ -54,6 +58,38 @@ def test_a_file_that_cannot_be_read_is_a_line_and_the_exit_code(workdir, folder,
     assert len(printed["predictions"]) == 3
     assert [e["path"] for e in printed["errors"]] == [str(folder / "broken.mp4"), "missing.mp4"]
     assert err.splitlines() == [f"vid3d predict: error: {e['error']}" for e in printed["errors"]]
+
+
+@pytest.mark.parametrize(
+    ("blow", "reason"),
+    [(signal.SIGSTOP, "the decoder hung: nothing for 3 s"), (signal.SIGSEGV, "crashed (SIGSEGV)")],
+)
+def test_a_video_that_hangs_or_crashes_the_decoder_costs_only_itself(
+    make_workdir, write_video, noisy, videos, tmp_path, capsys, blow, reason
+):
+    poison = write_video(tmp_path / "poison.avi", np.tile(noisy("red", 50), (100, 1, 1, 1)))
+    ended = threading.Event()
+
+    def strike():
+        while not ended.wait(0.002):
+            for process in psutil.Process().children():
+                with contextlib.suppress(psutil.Error):
+                    if any(file.path == str(poison) for file in process.open_files()):
+                        process.send_signal(blow)
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    try:
+        workdir = make_workdir({"data.decode_timeout": 3.0})
+        paths = [videos["red"], poison, videos["blue"], videos["green"]]
+        assert predict(workdir, paths, as_json=True) == 1
+    finally:
+        ended.set()
+        thread.join()
+    printed = json.loads(capsys.readouterr().out)
+    assert [p["label"] for p in printed["predictions"]] == ["red", "blue", "green"]
+    (error,) = printed["errors"]
+    assert error["path"] == str(poison) and reason in error["error"]
 
 
 def test_csv_has_a_row_a_video_and_a_column_a_class(workdir, folder, capsys):
@@ -137,6 +173,7 @@ def test_bad_arguments_are_one_line(workdir, videos, tmp_path):
         ([tmp_path / "none", [videos["red"]]], {}, "none"),
         ([workdir, [videos["red"]]], {"output": tmp_path / "file"}, "is a file"),
         ([workdir, [videos["red"]]], {"output": "/proc/x"}, "cannot write"),
+        ([workdir, [videos["red"]]], {"output": tmp_path / "typo" / "x"}, "there is no folder"),
     ):
         with pytest.raises(UserError, match=reason) as error:
             predict(*arguments, **options)

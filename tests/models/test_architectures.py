@@ -56,6 +56,13 @@ PUBLISHED = {
     "r3d_18": (16, 112, 400, 33_371_472, 40.697),  # torchvision, R3D_18_Weights.meta
     "mc3_18": (16, 112, 400, 11_695_440, 43.343),  # torchvision, MC3_18_Weights.meta
     "r2plus1d_18": (16, 112, 400, 31_505_325, 40.519),  # torchvision, R2Plus1D_18_Weights.meta
+    "r2plus1d_34": (
+        32,
+        112,
+        400,
+        61_831_661,
+        152.0,
+    ),  # Feichtenhofer et al. 2019 (SlowFast), table 2; parameters of torchvision's VideoResNet
     "s3d": (16, 224, 400, 8_320_048, 17.979),  # torchvision, S3D_Weights.meta
     "x3d_xs": (
         4,

@@ -57,7 +57,7 @@ def run_steps(config, batches, *, devices: int):
     return losses, state
 
 
-@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("devices", [2, 4, 8])
 def test_any_number_of_devices_gives_the_losses_of_one(devices):
     config = small_config(augment__brightness=0.2)
     batches = [batch_of(seed=s) for s in range(3)]

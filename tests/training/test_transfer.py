@@ -13,6 +13,7 @@ import pytest
 
 import vid3d
 from vid3d import checkpoint, config as configs, models
+from vid3d.cli import main
 from vid3d.config import UserError
 from vid3d.evaluation.evaluate import evaluate
 from vid3d.inference.classifier import Classifier
@@ -148,10 +149,27 @@ def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
         configs.apply(config, key, text)
     classifier = Classifier(weights, config, classes=meta["classes"])
     answer = classifier.predict(str(tmp_path / "videos" / "zumba" / "2.avi"))
-    table = (imported / "evaluation" / "data-videos-best" / "predictions.csv").read_text()
+    (table,) = imported.glob("evaluation/data-videos-*-best/predictions.csv")
+    table = table.read_text()
     row = next(line for line in table.splitlines() if "zumba/2.avi" in line)
     assert float(row.rsplit(",", 1)[1]) == pytest.approx(answer.probabilities["zumba"], abs=1e-6)
     assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_an_imported_workdir_labels_a_file_and_a_stream(imported, tmp_path, capsys):
+    video = tmp_path / "short.avi"
+    write_video(video, np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8))
+    answers = []
+    for command in (("predict", str(video)), ("live", f"--source={video}")):
+        assert main([*command, f"--workdir={imported}", "--json"]) == 0
+        answers.append(capsys.readouterr().out)
+    [predicted] = json.loads(answers[0])["predictions"]
+    [seen] = map(json.loads, answers[1].splitlines())
+    # The video is shorter than a clip, so that all views of the one and the window of the other are the same frames.
+    assert tuple(predicted["probabilities"]) == zoo.class_names("kinetics400")
+    assert predicted["probability"] > 1.5 / 400  # the weights say something
+    assert seen["probabilities"] == pytest.approx(predicted["probabilities"], abs=1e-5)
+    assert seen["label"] == predicted["label"]
 
 
 def test_training_in_an_imported_workdir_says_what_to_do(imported, run):

@@ -1,9 +1,14 @@
-"""Which frames make a clip: index arithmetic that training, evaluation and live prediction share."""
+"""Which frames make a clip, and its shape: index arithmetic that training, evaluation and live prediction share."""
 
 from __future__ import annotations
 
 import numpy as np
 from ml_collections import ConfigDict
+
+
+def clip_shape(data: ConfigDict) -> tuple[int, int, int, int]:
+    """T, H, W, C of the clips that the network sees."""
+    return data.num_frames, data.size, data.size, 1 if data.color == "gray" else 3
 
 
 def clip_indices(

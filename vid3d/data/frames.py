@@ -103,6 +103,10 @@ class Reader:
             raise VideoError("not a file", self.path)
         if not status.st_size:
             raise VideoError("empty file", self.path)
+        try:
+            os.close(os.open(self.path, os.O_RDONLY))
+        except OSError as error:
+            raise VideoError(f"cannot be read: {error.strerror}", self.path) from None
         # One thread a file: files are decoded side by side.
         with readable_name(self.path) as name:
             self.capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])

@@ -122,11 +122,7 @@ def list_videos(data: ConfigDict, seed: int) -> Listing:
         from vid3d.data import builders
 
         return builders.listing(data)
-    if not data.root:
-        raise UserError("data.root is empty: set --config.data.root to the folder of the videos")
-    root = Path(os.path.abspath(Path(data.root).expanduser()))
-    if not root.exists():
-        raise UserError(f"data.root={data.root}: there is no such folder or file")
+    root = find_root(data)
     source = data.source
     if source == "auto":
         is_manifest = root.is_file() or (root / manifests.NAME).is_file()
@@ -144,6 +140,23 @@ def list_videos(data: ConfigDict, seed: int) -> Listing:
     if source == "ucf101":
         return ucf101.listing(root, data.protocol, tuple(data.classes))
     return listings.folder(root, data.group_pattern)
+
+
+def find_root(data: ConfigDict) -> Path:
+    """The absolute path of `data.root`; where the source needs none, it is not looked at.
+
+    Raises:
+        UserError: there is no such root.
+    """
+    root = Path(os.path.abspath(Path(data.root).expanduser()))
+    if data.source not in ("synthetic", "tfds"):
+        if not data.root:
+            raise UserError(
+                "data.root is empty: set --config.data.root to the folder of the videos"
+            )
+        if not root.exists():
+            raise UserError(f"data.root={data.root}: there is no such folder or file")
+    return root
 
 
 def choose_classes(

@@ -114,18 +114,18 @@ class Clips:
         return self.store.load(records.ravel()).reshape(*records.shape, *self.frame_shape)
 
 
-def steps_per_epoch(clips: Clips, batch_size: int) -> int:
+def steps_per_epoch(num_videos: int, batch_size: int) -> int:
     """Whole batches in an epoch; the remainder, another one each epoch, is dropped.
 
     Raises:
         UserError: there are fewer videos than a batch holds.
     """
-    if len(clips) < batch_size:
+    if num_videos < batch_size:
         raise UserError(
-            f"{len(clips)} training videos are fewer than config.train.batch_size={batch_size}: "
+            f"{num_videos} training videos are fewer than config.train.batch_size={batch_size}: "
             "take a smaller batch or more videos"
         )
-    return len(clips) // batch_size
+    return num_videos // batch_size
 
 
 def train_batches(
@@ -146,7 +146,7 @@ def train_batches(
     tf = quiet_tensorflow()
 
     share = batch_size // host[1]
-    per_epoch = steps_per_epoch(clips, batch_size)
+    per_epoch = steps_per_epoch(len(clips), batch_size)
     draw = balanced(clips.labels_N, seed=seed) if balance else None
 
     def order(step):
@@ -223,22 +223,19 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
     """Turns a tf.data set of (positions in the split, rounds), [share] each, into batches; past the end is padding."""
     tf = quiet_tensorflow()
 
-    views = max(clips.views, 1)
-    shape = (share, views, clips.data.num_frames, *clips.frame_shape)
+    name = "clips_BVTHWC" if clips.views else "clips_BTHWC"
+    shape = (share, *[clips.views] * bool(clips.views), clips.data.num_frames, *clips.frame_shape)
 
     def read(index_B, round_B):
         inside = np.minimum(index_B, len(clips) - 1)
-        return clips.read(clips.batch_records(inside, seed=seed, epoch=round_B))
+        records_BVT = clips.batch_records(inside, seed=seed, epoch=round_B)
+        return clips.read(records_BVT if clips.views else records_BVT[:, 0])
 
     def load(index_B, round_B):
-        clips_BVTHWC = tf.numpy_function(read, [index_B, round_B], tf.uint8, stateful=False)
-        clips_BVTHWC = tf.reshape(clips_BVTHWC, shape)
+        pixels = tf.numpy_function(read, [index_B, round_B], tf.uint8, stateful=False)
         inside = tf.minimum(index_B, len(clips) - 1)
-        name, pixels = (
-            ("clips_BVTHWC", clips_BVTHWC) if clips.views else ("clips_BTHWC", clips_BVTHWC[:, 0])
-        )
         return {
-            name: pixels,
+            name: tf.ensure_shape(pixels, shape),
             "labels_B": tf.gather(clips.labels_N, inside),
             "mask_B": tf.cast(index_B < len(clips), tf.float32),
             "index_B": tf.cast(inside, tf.int32),

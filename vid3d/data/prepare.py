@@ -6,10 +6,12 @@ another protocol, sampling or augmentation decodes nothing again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from vid3d.config import UserError, cache_folder
-from vid3d.data import beam, builders, cache, decoding, disk, ingest, shards
+from vid3d.data import beam, builders, cache, decoding, disk, ingest, reuse, shards
+from vid3d.data.decoding import Event
 from vid3d.data.frames import DECODER, stored_size
 from vid3d.data.index import Index, find
 from vid3d.data.records import Settings
@@ -149,9 +152,7 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
 
 def key(index: Index, data: ConfigDict) -> str:
     """Names the cached frames: changes with any file and with whatever decides about a stored frame."""
-    digest = hashlib.sha256()
-    settings = (FORMAT, DECODER, stored_size(data), data.resize, data.color)
-    digest.update(repr((*settings, data.stored_frames, data.store)).encode())
+    digest = hashlib.sha256(frame_settings(data).encode())
     if data.source == "tfds":  # its videos are no files; the root tells the version
         digest.update(index.root.encode())
     for video in index.videos:
@@ -159,6 +160,12 @@ def key(index: Index, data: ConfigDict) -> str:
             f"\n{video.path}\t{identity(index.root, video.path)}".encode("utf-8", "surrogateescape")
         )
     return digest.hexdigest()[:16]
+
+
+def frame_settings(data: ConfigDict) -> str:
+    """Whatever decides about a stored frame besides the file that it comes from."""
+    settings = (FORMAT, DECODER, stored_size(data), data.resize, data.color)
+    return repr((*settings, data.stored_frames, data.store))
 
 
 def identity(root: str, path: str) -> str:
@@ -183,7 +190,8 @@ def build(
     )
     paths = [os.path.join(index.root, video.path) for video in index.videos]
     disk.check(folder, paths, disk.estimate(paths, settings, data), console)
-    decoded = decode(folder, paths, index, data, settings, console, beam_options)
+    marks = [f"{path} {identity('', path)}" for path in paths]
+    decoded = decode(folder, paths, marks, index, data, settings, console, beam_options)
     written = decoded.shards
     bad = {index.videos[job].path: reason for job, reason in decoded.bad.items()}
     if written:
@@ -214,12 +222,19 @@ def build(
         "videos": videos,
         "bad": bad,
     }
+    if data.source != "tfds":
+        origin = {
+            index.videos[job].path: (marks[job], event.claimed)
+            for job, event in decoded.done.items()
+        }
+        sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
 
 
 def decode(
     folder: Path,
     paths: list[str],
+    marks: list[str],
     index: Index,
     data: ConfigDict,
     settings: Settings,
@@ -227,19 +242,42 @@ def decode(
     beam_options: str | None,
 ) -> ingest.Written:
     """Decodes the videos on Beam, out of a tfds builder, or with children of this process."""
-    timeout = data.decode_timeout
     if beam_options is not None:
         if data.source == "tfds":
             raise UserError("--beam decodes video files: data.source=tfds is prepared without it")
         console.print(f"decoding {len(paths)} videos on Apache Beam")
-        return beam.decode(folder, paths, settings, timeout=timeout, options=beam_options)
+        return beam.decode(
+            folder, paths, settings, timeout=data.decode_timeout, options=beam_options
+        )
     if data.source == "tfds":
         events = builders.decode(data, index, settings)
     else:
-        workers = decoding.workers(data)
-        events = decoding.decode(paths, settings, workers=workers, timeout=timeout)
+        events = copy_or_decode(folder.parent, paths, marks, settings, data)
     with Progress(len(paths), console) as progress:
         return ingest.write(folder, events, lambda is_bad: progress.advance(bad=is_bad))
+
+
+def copy_or_decode(
+    cache_dir: Path, paths: list[str], marks: list[str], settings: Settings, data: ConfigDict
+) -> Iterator[Event]:
+    """The events of all videos: first of those that lie in the cache for another list of videos, then of the rest."""
+    nothing = Index(root="", videos=(), classes=(), protocol="")
+    rest = set(range(len(paths)))
+    for event in reuse.copy(
+        cache_dir,
+        settings=frame_settings(data),
+        marks=marks,
+        load=lambda folder: load(folder, nothing) if is_whole(folder, 0) else None,
+    ):
+        rest.discard(event.job)
+        yield event
+    jobs, timeout = sorted(rest), data.decode_timeout
+    events = decoding.decode(
+        [paths[job] for job in jobs], settings, workers=decoding.workers(data), timeout=timeout
+    )
+    with contextlib.closing(events):
+        for event in events:
+            yield replace(event, job=jobs[event.job])
 
 
 def damage(num_frames: int, claimed: int) -> str:

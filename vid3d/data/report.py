@@ -142,6 +142,12 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
         f"shorter than a clip ({data.short}): {short} of {len(facts)}",
         f"stored: {prepared.directory} ({disk.size(total)}, {prepared.store})",
     ]
+    sets = [p for p in prepared.directory.parent.glob("frames-*") if p.is_dir()]
+    if len(sets) > 1:
+        taken = sum(f.stat().st_size for p in sets for f in p.iterdir())
+        lines.append(
+            f"cache: {len(sets)} sets of frames, {disk.size(taken)}; frames-* that no training uses may be deleted"
+        )
     if damaged:
         lines.append(f"{len(damaged)} videos end early, such as {damaged[0]}")
     return lines

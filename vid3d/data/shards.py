@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -207,6 +208,7 @@ class FrameStore:
     def __init__(self, prepared: Prepared):
         """Opens nothing yet."""
         self.frame_shape = prepared.frame_shape
+        self.frame_bytes = math.prod(prepared.frame_shape)
         self.encoding = prepared.store
         self.paths = [prepared.directory / name for name in prepared.shards]
         self.starts = np.cumsum([0, *prepared.shards.values()])
@@ -257,8 +259,6 @@ class FrameStore:
     def parse(self, record: bytes) -> np.ndarray:
         """The frame of a serialized tf.Example, uint8 [H, W, C]; it is the string that the record ends with."""
         if self.encoding == "raw":
-            size = int(np.prod(self.frame_shape))
-            return np.frombuffer(record, np.uint8, size, len(record) - size).reshape(
-                self.frame_shape
-            )
+            pixels = np.frombuffer(record, np.uint8, offset=len(record) - self.frame_bytes)
+            return pixels.reshape(self.frame_shape)
         return decode_jpeg(record[record.index(b"\xff\xd8\xff") :], self.frame_shape[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, parallel
 from vid3d.config import UserError
-from vid3d.data import index as data_index, pipeline, prepare
+from vid3d.data import index as data_index, manifests, pipeline, prepare
 from vid3d.data.augment import normalise
 from vid3d.evaluation import metrics, plots
 
@@ -39,6 +40,8 @@ OVERRIDES = (
     "eval.views",
     "eval.batch_size",
 )
+
+TRAINED_ON = "these videos were in the training: the accuracy says nothing about others"
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def evaluate(
     overrides: list[tuple[str, str]] = (),
     data: str = "",
 ) -> tuple[dict[str, Any], Path]:
-    """Evaluates a checkpoint and writes `evaluation/SPLIT-CHECKPOINT/`.
+    """Evaluates a checkpoint and writes `evaluation/SPLIT-CHECKPOINT/`, or `evaluation/data-FOLDER-HASH-CHECKPOINT/`.
 
     Args:
         workdir: a training's folder.
@@ -143,7 +146,7 @@ def evaluate(
     classes = tuple(meta["classes"])
     if data:
         index = other_set(config, data, classes)
-        folder_name = f"data-{Path(data).stem}-{name}"
+        folder_name = f"{set_name(data)}-{name}"
         split = "test"
     else:
         index = data_index.find(config.data, config.seed)
@@ -184,9 +187,13 @@ def evaluate(
         "data": index.root,
         "num_expected": clips.num_expected,
         "views": config.eval.views,
-        "notes": list(index.notes),
+        "notes": [*index.notes, *([TRAINED_ON] if seen else [])],
     } | metrics.summarise(
-        predictions.probabilities_NK, predictions.losses_N, predictions.labels_N, classes
+        predictions.probabilities_NK,
+        predictions.losses_N,
+        predictions.labels_N,
+        classes,
+        groups=[video.group or video.path for video in clips.videos],
     )
     folder = Path(workdir) / "evaluation" / folder_name
     if parallel.is_main():
@@ -204,6 +211,13 @@ def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_i
         config.data.root = str(path)
         config.data.classes = ()
     return data_index.find_unsplit(config.data, classes)
+
+
+def set_name(data: str) -> str:
+    """`data-NAME-HASH`: the folder or file that `--data` names, and a hash of the path that tells equal names apart."""
+    path = Path(data).expanduser().resolve()
+    last = path.parent if path.name == manifests.NAME else path
+    return f"data-{last.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
 def seen_in_training(clips: pipeline.Clips, training_videos: dict[str, str]) -> list[str]:

@@ -21,6 +21,26 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def group_interval(
+    shares: Sequence[float], groups: Sequence[str], *, draws: int = 2000
+) -> tuple[float, float]:
+    """The 95% interval of the mean of `shares` where videos of one group are alike: the bootstrap over whole groups.
+
+    Groups are drawn with replacement, from a fixed seed (Field and Welsh 2007, "Bootstrapping clustered data").
+
+    Args:
+        shares: how right each video is, from 0 to 1.
+        groups: the group of each video.
+        draws: of as many groups as there are.
+    """
+    _, number_N = np.unique(groups, return_inverse=True)
+    right_G, total_G = np.bincount(number_N, weights=shares), np.bincount(number_N)
+    drawn = np.random.default_rng(0).integers(0, len(total_G), (draws, len(total_G)))
+    means = right_G[drawn].sum(axis=1) / total_G[drawn].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def top_k_correct(probabilities_NK: np.ndarray, labels_N: np.ndarray, k: int) -> int:
     """How many videos have their label among the k most probable classes; of equal ones the lower index is first."""
     order_NK = np.argsort(-probabilities_NK, axis=1, kind="stable")
@@ -35,7 +55,12 @@ def confusion_matrix(labels_N: np.ndarray, predicted_N: np.ndarray, num_classes:
 
 
 def summarise(
-    probabilities_NK: np.ndarray, losses_N: np.ndarray, labels_N: np.ndarray, classes: Sequence[str]
+    probabilities_NK: np.ndarray,
+    losses_N: np.ndarray,
+    labels_N: np.ndarray,
+    classes: Sequence[str],
+    *,
+    groups: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Every figure of one evaluation, as plain Python values.
 
@@ -44,14 +69,18 @@ def summarise(
         losses_N: cross-entropy a video.
         labels_N: the true classes.
         classes: names, in the order of the labels.
+        groups: the source of each video; without them each video is its own.
 
     Returns:
-        accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval, correct, num_videos and
-        per_class: precision, recall and f1 (0 where a class was never predicted or has no video) and count.
+        accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval (Wilson's, as if the
+        videos were independent), interval_groups (the bootstrap over groups; None where it says nothing else, or where
+        all videos are one group), num_groups, correct, num_videos and per_class:
+        precision, recall and f1 (0 where a class was never predicted or has no video) and count.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
     total = len(labels_N)
+    num_groups = len(set(groups)) or total
     correct = top_k_correct(probabilities_NK, labels_N, 1)
     predicted_N = probabilities_NK.argmax(axis=1)
     figures = precision_recall_fscore_support(
@@ -68,6 +97,12 @@ def summarise(
         ),
         "loss": float(losses_N.astype(np.float64).mean()),
         "interval": list(wilson_interval(correct, total)),
+        "interval_groups": (
+            list(group_interval(predicted_N == labels_N, groups))
+            if 1 < num_groups < total
+            else None
+        ),
+        "num_groups": num_groups,
         "correct": correct,
         "num_videos": total,
         "per_class": per_class,

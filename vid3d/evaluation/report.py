@@ -21,9 +21,14 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         table.add_row(Text(name), *cells, str(row["count"]))
     console.print(table)
     low, high = figures["interval"]
+    by_group = ""
+    if figures["interval_groups"]:
+        by_group = "; {:.4f} to {:.4f} by resampling the {} groups".format(
+            *figures["interval_groups"], figures["num_groups"]
+        )
     top5 = figures["top5_accuracy"]
     console.print(
-        f"accuracy {figures['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f})"
+        f"accuracy {figures['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}{by_group})"
         + (f", top-5 {top5:.4f}" if top5 is not None else "")
         + f", loss {figures['loss']:.4f}",
         markup=False,

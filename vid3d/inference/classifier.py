@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -20,6 +20,8 @@ from vid3d.config import UserError, from_json
 from vid3d.data import frames
 from vid3d.data.augment import normalise
 from vid3d.data.clips import clip_indices, evaluation_sampling, frame_interval, view_positions
+from vid3d.inference import files
+from vid3d.inference.files import HELD_BYTES
 from vid3d.inference.prediction import Prediction, Segment
 from vid3d.inference.stream import Stream, fit
 from vid3d.inference.windows import gather, window_of
@@ -27,8 +29,6 @@ from vid3d.inference.windows import gather, window_of
 UNKNOWN = "unknown"
 BATCH_SIZE = 8  # clips
 LONG = 1.5  # training videos: what is longer gets a time line
-# Fitted frames of one file that are kept; a longer file is decoded twice instead.
-HELD_BYTES = 256 * 2**20
 
 
 @dataclass
@@ -131,40 +131,21 @@ class Classifier:
     def predict_many(
         self, paths: Iterable[str | Path], *, batch_size: int = BATCH_SIZE, workers: int = 2
     ) -> Iterator[tuple[str, Prediction | UserError]]:
-        """Answers for many files: threads decode the next ones while the network works.
+        """Answers for many files: processes decode the next ones while the network works.
 
         Args:
             paths: video files.
             batch_size: clips that the network sees at once, of one or of several videos.
-            workers: decoding threads.
+            workers: decoding processes.
 
         Yields:
             (path, prediction), in the order of `paths`; (path, error) for a file that cannot be read.
         """
-        names: deque[str] = deque()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-
-        def read(path: str | Path) -> _Video | UserError:
-            try:
-                return self._read(path)
-            except UserError as error:
-                return error
-
-        def videos() -> Iterator[_Video | UserError]:
-            ahead: deque[Future[_Video | UserError]] = deque()
-            for path in paths:
-                names.append(str(path))
-                ahead.append(pool.submit(read, path))
-                if len(ahead) > workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-
-        try:
-            for answer in self._answers(videos(), batch_size=batch_size):
-                yield names.popleft(), answer
-        finally:
-            pool.shutdown(cancel_futures=True)
+        paths = [str(path) for path in paths]
+        found = files.read_many(paths, self.config.data, workers=workers)
+        videos = (self._plan(f.times, f.frames) if isinstance(f, files.File) else f for f in found)
+        with contextlib.closing(found):
+            yield from zip(paths, self._answers(videos, batch_size=batch_size), strict=True)
 
     def stream(self, *, fps: float | None = None) -> Stream:
         """A sliding window for one's own loop over frames; `config.live` says how it is smoothed.
@@ -287,8 +268,11 @@ class Classifier:
             for video in videos:
                 waiting.append(video)
                 if isinstance(video, _Video):
-                    for number, clip_THWC in gather(video.frames(), video.indices):
-                        yield video, number, clip_THWC
+                    try:
+                        for number, clip_THWC in gather(video.frames(), video.indices):
+                            yield video, number, clip_THWC
+                    except UserError as error:  # it was decoded twice, and failed the second time
+                        waiting[-1] = error
 
         def note(batch: list[tuple[_Video, int, np.ndarray]], probabilities_BK: jax.Array) -> None:
             for (video, number, _), row_K in zip(batch, np.asarray(probabilities_BK), strict=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -127,7 +128,7 @@ class VideoWriter:
         """Checks that the file can be written; its size is that of the first frame.
 
         Args:
-            path: ends in .mp4, .mov, .mkv or .avi; folders are created; an existing file is replaced.
+            path: ends in .mp4, .mov, .mkv or .avi; its folder is there; an existing file is replaced.
             fps: frames a second.
 
         Raises:
@@ -142,8 +143,9 @@ class VideoWriter:
         self.num_frames = 0
         self._size = (0, 0)  # height and width of the first frame
         self._writer: cv2.VideoWriter | None = None
+        if not self.path.parent.exists():
+            raise UserError(f"cannot write {self.path}: there is no folder {self.path.parent}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.is_dir():
                 raise IsADirectoryError(None, "it is a folder")
             self.part.touch()
@@ -272,7 +274,7 @@ class Window:
 
 
 def check_display() -> None:
-    """Finds out whether there is a display; on Linux Qt ends the whole process where it finds none.
+    """Finds out whether there is a display, and readies it; on Linux Qt ends the whole process where it finds none.
 
     Raises:
         UserError: there is none.
@@ -289,3 +291,7 @@ def check_display() -> None:
         failed = True
     if failed:
         raise UserError(NO_WINDOW)
+    # OpenCV's wheel brings a libX11-xcb of its own, which does not fit the libX11 of today's systems: Qt then loses the
+    # events that Xlib reads first, and where "the window is visible" is among them it stays black for ever.
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)

@@ -113,12 +113,14 @@ def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, P
     """Where the annotated copy of each video goes: an .mp4 with its name, numbered where two have the same.
 
     Raises:
-        UserError: a copy would take the place of a video, or the folder is a file or cannot be written.
+        UserError: a copy would take the place of a video, or the folder is a file, lies in none, or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output={folder} is a file: give a folder for the annotated videos")
+    if not folder.parent.exists():
+        raise UserError(f"cannot write to --output={folder}: there is no folder {folder.parent}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to --output={folder}: {error.strerror}") from None
     videos = list(videos)
@@ -143,6 +145,10 @@ def annotate(path: str, answer: Prediction, copy: Path) -> None:
     Raises:
         UserError: the copy cannot be written.
     """
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {copy.parent}: {error.strerror}") from None
     left = list(answer.segments)
     with overlay.VideoWriter(copy, fps=answer.num_frames / answer.seconds) as writer:
         for frame_HWC, seconds in frames.read_frames(path):

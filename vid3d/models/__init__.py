@@ -82,6 +82,16 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
     )
 
 
+def shapes(module: nn.Module, clip_shape: tuple[int, ...]) -> dict:
+    """The shapes of a network's variables for clips of shape (T, H, W, C); computes nothing.
+
+    Raises:
+        UserError: the clip has too few frames, or is too small, for this network.
+    """
+    clips = jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)
+    return jax.eval_shape(lambda clips: module.init(jax.random.key(0), clips, train=False), clips)
+
+
 def features(module: nn.Module, variables: dict, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
     """The output of every stage by its name ("stem", "stage1", ...), as `BTHWC` maps, in evaluation mode."""
     _, state = module.apply(variables, clips_BTHWC, train=False, mutable=["intermediates"])

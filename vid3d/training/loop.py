@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, parallel
-from vid3d.data import pipeline, prepare
+from vid3d.data import index as data_index, pipeline, prepare
 from vid3d.data.augment import augment, flips
+from vid3d.data.clips import clip_shape
 from vid3d.evaluation import evaluate, metrics, plots
 from vid3d.training import optim, record, steps, transfer, workdir as workdirs
 from vid3d.training.progress import BadNumberError, Progress, check_sums
@@ -75,24 +77,26 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     workdir = Path(workdir)
     parallel.check_batch_size(config.train.batch_size, "train.batch_size")
     parallel.check_batch_size(eval_batch_size(config), "eval.batch_size")
-    models.build(config.model, 2)  # what is wrong with the model shows before any video is decoded
-    if parallel.is_main():
-        held = workdirs.lock(workdir)
-        workdirs.claim(workdir, config)
-    parallel.barrier("workdir claimed")
-    if workdirs.is_finished(workdir, config):
-        record.announce_finished(workdir)
-        return FINISHED
-    prepared = prepare.prepare(config)
-    setup = set_up(config, prepared)
-    checkpoints = checkpoint.Checkpoints(workdir)
-    state, progress = resume(setup, checkpoints, workdir)
-    if parallel.is_main():
-        workdirs.write_videos(workdir, prepared)
-    finished = run(setup, state, progress, checkpoints, workdir)
-    checkpoints.close()
-    if parallel.is_main():
-        held.release()
+    # What is wrong shows before any video is decoded.
+    models.shapes(models.build(config.model, 2), clip_shape(config.data))
+    with workdirs.hold(workdir) if parallel.is_main() else contextlib.nullcontext():
+        if parallel.is_main():
+            workdirs.check_claim(workdir, config)
+        parallel.barrier("workdir held")
+        if workdirs.is_finished(workdir, config):
+            record.announce_finished(workdir)
+            return FINISHED
+        index = data_index.find(config.data, config.seed)
+        pipeline.steps_per_epoch(len(index.split("train")), config.train.batch_size)
+        prepared = prepare.prepare(config, index=index)
+        setup = set_up(config, prepared)
+        checkpoints = checkpoint.Checkpoints(workdir)
+        state, progress = resume(setup, checkpoints, workdir)
+        if parallel.is_main():
+            workdirs.claim(workdir, config)
+            workdirs.write_videos(workdir, prepared)
+        finished = run(setup, state, progress, checkpoints, workdir)
+        checkpoints.close()
     return FINISHED if finished else RESUME_ME
 
 
@@ -110,7 +114,7 @@ def set_up(config: ConfigDict, prepared: prepare.Prepared) -> Setup:
     budget -= train_clips.hold_in_memory(budget)
     val_clips.hold_in_memory(budget)
     batch_size = config.train.batch_size
-    per_epoch = pipeline.steps_per_epoch(train_clips, batch_size)
+    per_epoch = pipeline.steps_per_epoch(len(train_clips), batch_size)
     last_step = config.train.epochs * per_epoch
 
     # Model and optimizer: clips -> logits -> weights.
@@ -119,8 +123,6 @@ def set_up(config: ConfigDict, prepared: prepare.Prepared) -> Setup:
         config.optim, total_steps=last_step, steps_per_epoch=per_epoch, batch_size=batch_size
     )
     optimizer = optim.build(config.optim, schedule)
-    size = config.data.size
-    clip_shape = (config.data.num_frames, size, size, prepared.frame_shape[2])
     flip = flips(config.augment.flip, classes)
     train_step = steps.build_train_step(
         model,
@@ -149,7 +151,11 @@ def set_up(config: ConfigDict, prepared: prepare.Prepared) -> Setup:
         train_step=parallel.map_step(train_step),
         eval_step=parallel.map_eval(evaluate.build_eval_step(model, data=config.data)),
         state=create(
-            model, optimizer, seed=config.seed, clip_shape=clip_shape, ema=config.optim.ema > 0
+            model,
+            optimizer,
+            seed=config.seed,
+            clip_shape=clip_shape(config.data),
+            ema=config.optim.ema > 0,
         ),
         flip=flip,
     )
@@ -187,10 +193,10 @@ def run(
 ) -> bool:
     """Trains until the last step, early stopping or a signal; returns whether the training is finished."""
     config, last_step = setup.config, setup.last_step
-    step = int(state.step)
+    step = first_step = int(state.step)
     recorder = record.open_recorder(
         workdir,
-        first_step=step,
+        first_step=first_step,
         last_step=last_step,
         steps_per_epoch=setup.steps_per_epoch,
         config=config,
@@ -221,7 +227,8 @@ def run(
     # on resume the rows beyond it are cut.
     unsettled = None
     finished = step == last_step or progress.exhausted(config.train.early_stopping)
-    with StopSignal() as stop, record.Profile(workdir, config.train.profile_steps) as profile:
+    asked = StopSignal(has_others=parallel.has_others())
+    with asked as stop, record.Profile(workdir, config.train.profile_steps) as profile:
         while not finished:
             profile.at(step)
             with recorder.waiting():
@@ -237,7 +244,7 @@ def run(
                 recorder.show(step, **progress.averages())
 
             evaluating = step % eval_every == 0 or step == last_step
-            stopping = parallel.agree_to_stop(step, stop.requested)
+            stopping = parallel.agree_to_stop(step - first_step, stop.requested)
             if not (evaluating or stopping or step % save_every == 0):
                 continue
             settle(*unsettled)

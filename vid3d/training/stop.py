@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
 
@@ -38,13 +39,21 @@ def interrupt_at_once() -> None:
 
 
 class StopSignal:
-    """Takes SIGTERM and the first SIGINT as a request to save and stop; a second SIGINT interrupts at once."""
+    """Takes SIGTERM and the first SIGINT as a request to save and stop; a second SIGINT interrupts at once.
 
-    def __init__(self):
+    In one of several processes SIGTERM belongs to JAX's preemption service, which tells the others: it is left alone,
+    and what else asks to stop is handed on to it.
+    """
+
+    def __init__(self, *, has_others: bool = False):
+        self.has_others = has_others
         self.requested = _noted
+        self.signals = (signal.SIGINT,) if has_others else SIGNALS
 
     def __enter__(self) -> StopSignal:
-        self.before = {number: signal.signal(number, self.request) for number in SIGNALS}
+        self.before = {number: signal.signal(number, self.request) for number in self.signals}
+        if self.requested:
+            self.hand_on()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,3 +63,8 @@ class StopSignal:
     def request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.hand_on()
+
+    def hand_on(self) -> None:
+        if self.has_others:
+            os.kill(os.getpid(), signal.SIGTERM)

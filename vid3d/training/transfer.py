@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models
 from vid3d.config import UserError
+from vid3d.data.clips import clip_shape
 from vid3d.models import published, zoo
 from vid3d.training import workdir as workdirs
 from vid3d.training.progress import Progress
@@ -100,41 +99,38 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path
     names = zoo.class_names(classes)
     sha256 = zoo.sha256(weights)
     workdir = Path(workdir)
-    held = workdirs.lock(workdir)
-    if any(path.name != ".lock" for path in workdir.iterdir()):
-        raise UserError(f"{workdir} is not empty: take a new folder")
     module = models.build(config.model, len(names))
-    size = config.data.size
-    clips = jax.ShapeDtypeStruct((1, config.data.num_frames, size, size, 3), jnp.float32)
-    blank = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+    blank = models.shapes(module, clip_shape(config.data))
     filled, notes = published.load(weights, name=arch, variables=blank)
     if notes:
         raise UserError(f"{notes[0].partition(':')[0]}, and {classes} names {len(names)}")
     kinetics = names == zoo.class_names(zoo.KINETICS400)
-    checkpoint.write_whole(workdir / "config.json", configs.to_json(config))
-    checkpoints = checkpoint.Checkpoints(workdir)
-    checkpoints.save(
-        0,
-        {"params": filled["params"], "batch_stats": filled.get("batch_stats", {})},
-        {"step": np.int32(0)},
-        meta={
-            "config": config.to_dict(),
-            "classes": list(names),
-            "protocol": "imported",
-            "training_videos": {},
-            "window_seconds": zoo.KINETICS_SECONDS if kinetics else 0.0,
-            "progress": dataclasses.asdict(Progress()),
-            "finished": True,
-            "imported": {"file": Path(weights).name, "sha256": sha256},
-        },
-    )
-    checkpoints.close()
-    held.release()
+    with workdirs.hold(workdir):
+        if any(path.name != ".lock" for path in workdir.iterdir()):
+            raise UserError(f"{workdir} is not empty: take a new folder")
+        checkpoint.write_whole(workdir / "config.json", configs.to_json(config))
+        checkpoints = checkpoint.Checkpoints(workdir)
+        checkpoints.save(
+            0,
+            {"params": filled["params"], "batch_stats": filled.get("batch_stats", {})},
+            {"step": np.int32(0)},
+            meta={
+                "config": config.to_dict(),
+                "classes": list(names),
+                "protocol": "imported",
+                "training_videos": {},
+                "window_seconds": zoo.KINETICS_SECONDS if kinetics else 0.0,
+                "progress": dataclasses.asdict(Progress()),
+                "finished": True,
+                "imported": {"file": Path(weights).name, "sha256": sha256},
+            },
+        )
+        checkpoints.close()
     entry = zoo.ENTRIES[arch]
     known = entry.sha256 and sha256.startswith(entry.sha256)
     return [
         f"{workdir} holds {arch} with {len(names)} classes from {Path(weights).name}, sha256 {sha256}"
         + (f" (that of {entry.address})" if known else ""),
-        f"clips of {config.data.num_frames} frames, {config.data.fps:.4g} a second, {size}x{size}; "
-        f"{config.eval.views} a video",
+        f"clips of {config.data.num_frames} frames, {config.data.fps:.4g} a second, "
+        f"{config.data.size}x{config.data.size}; {config.eval.views} a video",
     ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -35,6 +37,27 @@ def lock(workdir: Path) -> filelock.FileLock:
     return held
 
 
+@contextlib.contextmanager
+def hold(workdir: Path) -> Iterator[None]:
+    """Takes the workdir for a training; one that ends before config.json is written leaves nothing of its own behind.
+
+    Raises:
+        UserError: see `lock`.
+    """
+    places = (workdir / "checkpoints", workdir, *workdir.parents)
+    made = [folder for folder in places if not folder.exists()]
+    held = lock(workdir)
+    try:
+        yield
+    finally:
+        if not (workdir / "config.json").exists():
+            (workdir / ".lock").unlink(missing_ok=True)
+            for folder in made:
+                with contextlib.suppress(OSError):  # it is not there, or not empty
+                    folder.rmdir()
+        held.release()
+
+
 def is_held(workdir: Path) -> bool:
     """Whether a training is writing in the workdir at this moment, on this machine or on a shared disk."""
     if not (workdir / ".lock").exists():
@@ -49,8 +72,7 @@ def is_held(workdir: Path) -> bool:
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json, after `check_claim`."""
-    check_claim(workdir, config)
+    """Writes config.json; `check_claim` comes before."""
     checkpoint.write_whole(workdir / "config.json", configs.to_json(config))
 
 
@@ -63,8 +85,7 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
         UserError: the workdir belongs to another config (the fields that differ are named) or is something else.
     """
     path = workdir / "config.json"
-    found = checkpoint.steps(workdir)
-    if found and "imported" in checkpoint.read_meta(workdir, found[-1]):
+    if checkpoint.is_imported(workdir):
         raise UserError(
             f"{workdir} holds imported weights: to train them further, take another --workdir and "
             f"--config.model.init_from={workdir}"

@@ -1,0 +1,120 @@
+"""A number that means less than it seems is refused, or says so where it stands."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vid3d import checkpoint, config as configs
+from vid3d.config import UserError
+from vid3d.evaluation import evaluate
+from vid3d.training import loop
+
+LABELS = ("down", "up")
+
+
+def write_video(path: Path, shade: int) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 32))
+    for k in range(6):
+        writer.write(np.full((32, 32, 3), shade + 3 * k, np.uint8))
+    writer.release()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path]:
+    """(videos, workdir): sixteen training videos, four each to validate and test, and one recording on two sides."""
+    root = tmp_path_factory.mktemp("honest") / "videos"
+    root.mkdir()
+    rows = []
+    for k in range(24):
+        split = "train" if k < 16 else "val" if k < 20 else "test"
+        group = "tape" if k in (0, 23) else f"g{k}"
+        name = f"{k}.avi"
+        write_video(root / name, 5 * k + 100 * (k % 2))
+        rows.append((name, LABELS[k % 2], group, split))
+    with (root / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "group", "split"), *rows])
+    workdir = root.parent / "run"
+    keys = {
+        "data.root": str(root), "data.size": "16", "data.num_frames": "4", "model.features": "4",
+        "model.hidden": "0", "model.pool": "1,2,2", "train.epochs": "1", "train.batch_size": "8",
+    }  # fmt: skip
+    config = configs.load("configs/videos.py:tutorial", keys.items())
+    assert loop.train(config, workdir) == loop.FINISHED
+    return root, workdir
+
+
+@pytest.fixture
+def copied(trained, tmp_path) -> tuple[Path, Path, list]:
+    """(videos, workdir, overrides) of a copy that a test may spoil."""
+    root, workdir = (shutil.copytree(path, tmp_path / path.name) for path in trained)
+    return root, workdir, [("data.root", str(root))]
+
+
+def written(workdir: Path, name: str) -> dict:
+    return json.loads((workdir / "evaluation" / name / "metrics.json").read_text())
+
+
+def test_a_recording_on_two_sides_is_called_leaky_beside_the_number(trained):
+    _, workdir = trained
+    figures, _ = evaluate.evaluate(workdir)
+    assert figures == written(workdir, "test-best")
+    assert figures["protocol"] == "manifest (leaky)"
+    assert any(
+        "'tape' in test and train" in note or "'tape' in train and test" in note
+        for note in figures["notes"]
+    )
+    assert (figures["num_videos"], figures["num_expected"]) == (4, 4)
+
+
+def test_the_training_videos_themselves_are_called_that(trained):
+    _, workdir = trained
+    evaluate.evaluate(workdir, split="train")
+    assert evaluate.TRAINED_ON in written(workdir, "train-best")["notes"]
+    evaluate.evaluate(workdir, split="val")
+    assert evaluate.TRAINED_ON not in written(workdir, "val-best")["notes"]
+
+
+def test_a_copy_of_a_training_video_among_the_test_videos_is_refused(copied):
+    root, workdir, moved = copied
+    shutil.copy(root / "3.avi", root / "21.avi")
+    with pytest.raises(UserError, match=r"1 of 4 test videos were in the training.*21\.avi"):
+        evaluate.evaluate(workdir, overrides=moved)
+
+
+@pytest.mark.parametrize("row", [22, 23])
+def test_a_test_video_that_is_missing_is_refused_and_named(copied, row):
+    root, workdir, moved = copied
+    (root / f"{row}.avi").unlink()
+    with pytest.raises(
+        UserError, match=f"1 of 4 test videos cannot be read.*{row}.avi .no such file"
+    ):
+        evaluate.evaluate(workdir, overrides=moved)
+
+
+def test_other_classes_than_the_checkpoints_are_refused(copied):
+    root, workdir, moved = copied
+    manifest = root / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",up,", ",above,"))
+    with pytest.raises(UserError, match="have the classes above, down, the checkpoint down, up"):
+        evaluate.evaluate(workdir, overrides=moved)
+
+
+def test_classes_in_another_order_are_refused_also_where_the_names_are_the_same(copied):
+    """As a checkpoint that was written with another order of the labels would say it."""
+    _, workdir, moved = copied
+    step = checkpoint.resolve(workdir)
+    folder = workdir / "checkpoints" / str(step)
+    meta = json.loads((folder / "meta" / "metadata").read_text())
+    meta["classes"] = meta["classes"][::-1]
+    (folder / "meta" / "metadata").write_text(json.dumps(meta))
+    manifest = json.dumps({"sha256": checkpoint.digests(folder)})
+    (folder / checkpoint.MANIFEST).write_text(manifest)
+    with pytest.raises(UserError, match="have the classes down, up, the checkpoint up, down"):
+        evaluate.evaluate(workdir, overrides=moved)

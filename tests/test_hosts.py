@@ -1,0 +1,129 @@
+"""One training on several processes: it equals one process, stops and ends as a whole, and goes on exactly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from vid3d import checkpoint
+
+RUN = (
+    "--config=configs/demo.py:smoke", "--config.data.size=16", "--config.data.num_frames=6",
+    "--config.data.sampling=random", "--config.model.features=4", "--config.model.dropout=0.3",
+    "--config.train.epochs=3",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def together(command: str, *arguments: object, count: int = 2) -> Iterator[list[subprocess.Popen]]:
+    """The same command in several processes that share four devices."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // count}",
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+    }
+    shared = (f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "vid3d.cli", command, *map(str, arguments), *shared, f"--process_id={i}"],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for i in range(count)
+    ]  # fmt: skip
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def finish(processes: list[subprocess.Popen], *, codes: list[int]) -> list[tuple[str, str]]:
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert [p.returncode for p in processes] == codes, "\n\n".join(e[-1500:] for _, e in outputs)
+    return outputs
+
+
+def rows(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> Path:
+    """A training on two processes that nothing happened to."""
+    workdir = tmp_path_factory.mktemp("hosts") / "two"
+    with together("train", *RUN, f"--workdir={workdir}") as processes:
+        finish(processes, codes=[0, 0])
+    return workdir
+
+
+def test_two_and_four_processes_equal_one_of_four_devices(unbroken, tmp_path, run):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    run("train", *RUN, f"--workdir={tmp_path / 'one'}", env=flags)
+    with together("train", *RUN, f"--workdir={tmp_path / 'four'}", count=4) as processes:
+        finish(processes, codes=[0] * 4)
+    one = rows(tmp_path / "one")
+    assert len(one) == 3
+    for workdir in (unbroken, tmp_path / "four"):
+        for a, b in zip(one, rows(workdir), strict=True):
+            assert a.keys() == b.keys()
+            for name in a:
+                assert a[name] == pytest.approx(b[name], rel=1e-4), name
+        assert checkpoint.steps(workdir) == checkpoint.steps(tmp_path / "one")
+    with together("evaluate", f"--workdir={unbroken}", "--json") as processes:
+        outputs = finish(processes, codes=[0, 0])
+    assert "accuracy" not in outputs[1][0]
+    jointly = json.loads(outputs[0][0].splitlines()[-1])
+    alone = json.loads(run("evaluate", f"--workdir={unbroken}", "--json").stdout)
+    assert jointly["num_videos"] == alone["num_videos"]
+    assert jointly["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+
+
+def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(unbroken, tmp_path):
+    workdir = tmp_path / "run"
+    command = ("train", *RUN, f"--workdir={workdir}")
+    with together(*command) as processes:
+        limit = time.monotonic() + 240
+        while not checkpoint.steps(workdir):
+            assert all(p.poll() is None for p in processes) and time.monotonic() < limit
+            time.sleep(0.01)
+        processes[1].kill()
+        killed = time.monotonic()
+        said = processes[0].communicate(timeout=120)[1]
+    # Where it was in a barrier, JAX ends it by abort() when no heartbeat has come for a while.
+    assert processes[0].returncode in (1, -signal.SIGABRT) and time.monotonic() - killed < 60
+    assert "Traceback" not in said
+    assert "one of them has ended" in said or "another task died" in said
+
+    # SIGTERM to one of them, before its first step: both save the same step and ask to be called again.
+    with together(*command) as processes:
+        while "the first step compiles" not in (line := processes[0].stderr.readline()):
+            assert line, processes[0].communicate()
+        processes[1].send_signal(signal.SIGTERM)
+        (_, said), _ = finish(processes, codes=[75, 75])
+    last = checkpoint.steps(workdir)[-1]
+    assert said.splitlines()[-1].startswith(f"stopped at step {last}, all saved")
+    assert last < rows(unbroken)[-1]["step"]
+
+    with together(*command) as processes:
+        (_, said), _ = finish(processes, codes=[0, 0])
+    assert f"resuming at step {last}" in said
+    assert (workdir / "metrics.jsonl").read_bytes() == (unbroken / "metrics.jsonl").read_bytes()
+    step = checkpoint.resolve(workdir, "latest")
+    for item in ("weights", "optimizer"):
+        a, b = (checkpoint.restore_item(w, step, item) for w in (workdir, unbroken))
+        jax.tree.map(np.testing.assert_array_equal, a, b)

@@ -1,0 +1,169 @@
+"""What goes wrong in the middle of a training: a bad number, a full disk, accuracy that falls. Nothing good is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from vid3d import checkpoint, cli, config as configs, parallel
+from vid3d.evaluation import evaluate
+from vid3d.training import loop
+from vid3d.training.progress import BadNumberError
+
+SMALL = {
+    "data.size": "16",
+    "data.num_frames": "4",
+    "model.features": "4",
+    "model.norm": "none",
+    "train.batch_size": "8",
+    "train.epochs": "3",
+}
+
+
+def arguments(workdir: Path, **more: str) -> list[str]:
+    found = {f"--config.{key}={value}" for key, value in (SMALL | more).items()}
+    return ["train", "--config=configs/demo.py:smoke", f"--workdir={workdir}", *sorted(found)]
+
+
+def train(workdir: Path, **more: str) -> int:
+    config = configs.load("configs/demo.py:smoke", (SMALL | more).items())
+    return loop.train(config, workdir)
+
+
+def rows(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("where", ["the loss", "the gradient of", "the new value of"])
+def test_a_bad_number_stops_the_run_a_step_later_and_the_last_good_checkpoint_stays(
+    where, tmp_path, monkeypatch
+):
+    """A real training; before step 9, in the second epoch of six steps, one of its inputs is spoilt."""
+    bad_step, steps = 9, []
+
+    def spoil(state, batch):
+        params = dict(state.params)
+        if where == "the loss":
+            return state, batch | {"mask_B": batch["mask_B"] * np.inf}
+        scale = np.inf if where == "the gradient of" else np.nan
+        params["classes"] = jax.tree.map(lambda p: p * scale, params["classes"])
+        return state.replace(params=params), batch
+
+    def map_step(step):
+        mapped = original(step)
+
+        def one(state, batch):
+            steps.append(len(steps) + 1)
+            return mapped(*(spoil(state, batch) if steps[-1] == bad_step else (state, batch)))
+
+        return one
+
+    original = parallel.map_step
+    monkeypatch.setattr(parallel, "map_step", map_step)
+    workdir = tmp_path / "run"
+    with pytest.raises(BadNumberError, match=f"^step {bad_step}: .*{where}") as caught:
+        train(workdir)
+    assert steps[-1] <= bad_step + 1
+    assert str(caught.value).count(".avi") == 8  # the videos of the batch
+    assert checkpoint.resolve(workdir, "best") == checkpoint.resolve(workdir, "latest") == 6
+    assert [row["step"] for row in rows(workdir)] == [6]
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own; skips where mounting is not permitted."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_is_room(
+    tmp_path, capfd, monkeypatch
+):
+    train(tmp_path / "whole")
+    with small_disk(tmp_path / "disk", "64m") as disk:
+        workdir, ballast = disk / "run", disk / "ballast"
+        save = checkpoint.Checkpoints.save
+
+        def fill(self, step, *rest, **options):
+            if step == 12 and not ballast.exists():
+                with ballast.open("wb") as file, contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(4096))
+                        file.flush()
+            return save(self, step, *rest, **options)
+
+        monkeypatch.setattr(checkpoint.Checkpoints, "save", fill)
+        capfd.readouterr()
+        assert cli.main(arguments(workdir)) == 1
+        said = capfd.readouterr().err
+        assert "Traceback" not in said
+        assert said.splitlines()[-1].startswith("vid3d train: error:")
+        assert "No space left" in said.splitlines()[-1]
+        assert checkpoint.steps(workdir) == [6]
+        checkpoint.verify(workdir, 6)
+        ballast.unlink()
+        ballast.mkdir()  # not again
+        assert cli.main(arguments(workdir)) == 0
+        assert "resuming at step 6" in capfd.readouterr().err
+        assert_same_run(workdir, tmp_path / "whole")
+
+
+def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        assert cli.main(arguments(disk / "run")) == 1
+        said = capsys.readouterr().err
+        assert (
+            said
+            == f"vid3d train: error: cannot write in the workdir {disk / 'run'}: Read-only file system\n"
+        )
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
+    step = checkpoint.resolve(a, "latest")
+    for item in ("weights", "optimizer"):
+        one, two = (checkpoint.restore_item(workdir, step, item) for workdir in (a, b))
+        jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_from_the_latest(
+    tmp_path, monkeypatch, capfd
+):
+    """Validation gets worse with every epoch; resume starts from the latest, which is not the best."""
+    more = {"train.epochs": "50", "train.batch_size": "48", "optim.schedule": "constant"}
+    judged = []
+
+    def worse(self):
+        judged.append(self)
+        return 0.9 - 0.01 * len(judged)
+
+    monkeypatch.setattr(evaluate.Predictions, "accuracy", worse)
+    workdir = tmp_path / "run"
+    assert train(workdir, **more) == loop.FINISHED
+    accuracies = [row["val/accuracy"] for row in rows(workdir)]
+    assert len(accuracies) == 50 and accuracies == sorted(accuracies, reverse=True)
+    assert checkpoint.resolve(workdir, "best") == 1
+    assert checkpoint.resolve(workdir, "latest") == 50
+    best, meta = checkpoint.restore_weights(workdir, 1)
+    latest, _ = checkpoint.restore_weights(workdir, 50)
+    assert meta["metrics"]["accuracy"] == accuracies[0]
+    assert not np.array_equal(jax.tree.leaves(best)[0], jax.tree.leaves(latest)[0])
+    capfd.readouterr()
+    assert train(workdir, **(more | {"train.epochs": "51"})) == loop.FINISHED
+    assert "resuming at step 50 of 51" in capfd.readouterr().err
+    assert checkpoint.steps(workdir) == [1, 50, 51]

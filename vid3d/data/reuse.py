@@ -1,0 +1,48 @@
+"""Frames of the same files that lie in the cache for another list of videos: copied, which is faster than decoding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vid3d.data.decoding import Done, Frames
+from vid3d.data.shards import FrameStore
+
+if TYPE_CHECKING:
+    from vid3d.data.prepare import Prepared
+
+LANE = -1  # in the shards; those of decoders are 0 and up
+RECORDS = 64  # copied at once
+
+
+def copy(
+    cache: Path, *, settings: str, marks: Sequence[str], load: Callable[[Path], Prepared | None]
+) -> Iterator[Frames | Done]:
+    """Brings what is stored already as if it were decoded now, a video after the other.
+
+    Args:
+        cache: the folder with the prepared folders.
+        settings: what decides about a stored frame; a folder that says something else is left alone.
+        marks: by job, what tells a file from all others.
+        load: reads a prepared folder; None where it is not whole.
+    """
+    wanted = {mark: job for job, mark in enumerate(marks)}
+    for folder in sorted(cache.glob("frames-*")):
+        prepared = load(folder) if folder.is_dir() else None
+        if prepared is None:
+            continue
+        origin = json.loads((folder / "videos.json").read_text()).get("origin")
+        if not origin or origin["settings"] != settings:  # earlier versions did not write it
+            continue
+        store = FrameStore(prepared)
+        for path, (mark, claimed) in origin["videos"].items():
+            job = wanted.pop(mark, None)
+            if job is None:
+                continue
+            facts = prepared.facts[path]
+            end = facts.first_record + facts.num_frames
+            for start in range(facts.first_record, end, RECORDS):
+                yield Frames(LANE, job, store.read(range(start, min(start + RECORDS, end))))
+            yield Done(LANE, job, facts.sha256, facts.times_N, facts.fps, facts.size, claimed)
