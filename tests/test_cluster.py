@@ -80,7 +80,6 @@ def test_a_killed_run_is_retried_and_goes_on(config, tmp_path):
         (("--resources=GPU=1",), "--resources and --retries are for --launcher=ray"),
         (("--launcher=ray", "--retries=-1"), "--retries=-1 has to be at least 0"),
         pytest.param(("--launcher=ray", "--resources=GPU"), "--resources=GPU has to be NAME=AMOUNT", marks=needs_ray),
-        pytest.param(("--launcher=ray", "--resources=CPU=4000"), "no machine of the Ray cluster has as much", marks=needs_ray),
     ],
 )  # fmt: skip
 def test_options_that_do_not_fit_are_one_clear_line(arguments, words, config, tmp_path, capsys):
@@ -89,6 +88,16 @@ def test_options_that_do_not_fit_are_one_clear_line(arguments, words, config, tm
     said = capsys.readouterr().err
     assert words in said
     assert len(said.strip().splitlines()) == 1
+    assert not workdir.exists()
+
+
+@needs_ray
+def test_resources_that_no_machine_has_are_one_clear_line(config, tmp_path, run):
+    workdir = tmp_path / "sweep"
+    options = ("--launcher=ray", "--resources=CPU=4000")
+    done = run("sweep", f"--config={config}", f"--workdir={workdir}", *options, check=1)
+    assert "no machine of the Ray cluster has as much" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
     assert not workdir.exists()
 
 
