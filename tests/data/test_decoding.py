@@ -260,10 +260,13 @@ def test_one_death_by_chance_costs_nothing(video, tmp_path):
 
     def strike(event):
         if not struck and isinstance(event, Frames):
-            struck.append(child_with_open(paths[event.job]))
-            os.kill(struck[0], signal.SIGKILL)
+            victim = child_with_open(paths[event.job])
+            if victim is not None:
+                struck.append(victim)
+                os.kill(victim, signal.SIGKILL)
 
     found, ends, _ = collect(paths, LARGE, act=strike)
+    assert struck
     assert all(isinstance(end, Done) for end in ends.values()) and len(ends) == 4
     assert all(len(found[job]) == 60 for job in range(4))
 
