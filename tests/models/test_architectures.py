@@ -301,11 +301,10 @@ def test_batch_statistics_over_a_mapped_axis_are_those_of_the_whole_batch():
         np.testing.assert_allclose(two[0], one, atol=1e-3 * np.abs(one).max())
 
 
-@pytest.mark.parametrize("form", ["difference", "both"])
-def test_differences_are_an_input_of_every_architecture(form):
+@pytest.mark.parametrize(("form", "channels"), [("difference", 3), ("both", 6), ("speed", 6)])
+def test_differences_are_an_input_of_every_architecture(form, channels):
     shapes = variable_shapes(build("r3d_18", input=form), 6, 32, 32)
-    kernel = shapes["params"]["stem_conv"]["kernel"]
-    assert kernel.shape[3] == (3 if form == "difference" else 6)
+    assert shapes["params"]["stem_conv"]["kernel"].shape[3] == channels
 
 
 class Dropped(nn.Module):

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from vid3d import config, models
+from vid3d.models.layers import FAINT_EDGE, input_form
 
 CLASSES = 5
 
@@ -222,6 +223,30 @@ def test_difference_sees_motion_only():
     assert initialised(module, still)["params"]["layer1"]["conv"]["kernel"].shape[3] == 6
 
 
+def moving_slope(*, steepness, speed, acceleration=0.0):
+    """A brightness that rises evenly to the right and moves there, float32 [1, 8, 6, 16, 1]."""
+    t, x = np.arange(8.0)[:, None], np.arange(16.0)
+    rows = steepness * (x - speed * t - acceleration / 2 * t**2)
+    return np.broadcast_to(rows[None, :, None, :, None], (1, 8, 6, 16, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("steepness", [0.6, -0.9])
+def test_speed_is_that_of_the_edges_whatever_their_contrast(steepness):
+    steady = input_form(moving_slope(steepness=steepness, speed=0.5), "speed")
+    assert steady.shape == (1, 6, 6, 16, 2)
+    inside = steady[:, :, :, 1:-1]  # at the border half of the gradient is missing
+    np.testing.assert_allclose(inside[..., 0], 0.5, rtol=0.01)
+    np.testing.assert_allclose(inside[..., 1], 0, atol=1e-4)
+    faster = moving_slope(steepness=steepness, speed=0.5, acceleration=0.25)
+    np.testing.assert_allclose(
+        input_form(faster, "speed")[:, :, :, 1:-1, 1], 0.25, rtol=0.01, atol=1e-4
+    )
+    still = np.repeat(clips(1, 1, 12, 12, 3), 6, axis=1)
+    assert not input_form(still, "speed").any()
+    noise = 0.01 * clips(1, 6, 12, 12, 3)  # on flat ground
+    assert input_form(noise, "speed")[..., :3].max() < 0.01 / FAINT_EDGE
+
+
 def test_frames_only_network_does_not_see_the_order_of_the_frames():
     x = clips(1, 6, 20, 20, 3)
     module = network(kernel=(1, 3, 3), pool=(1, 3, 3), head="time_average", **SMALL)
@@ -289,7 +314,7 @@ def test_features_of_every_stage():
         ({"name": "conv3"}, "did you mean 'conv3d'"),
         ({"norm": "bach"}, "did you mean 'batch'"),
         ({"head": "mean"}, "flatten, average, time_average"),
-        ({"input": "flow"}, "frames, difference, both"),
+        ({"input": "flow"}, "frames, difference, both, speed"),
     ],
 )
 def test_a_wrong_choice_is_one_clear_line(changes, words):
@@ -297,6 +322,8 @@ def test_a_wrong_choice_is_one_clear_line(changes, words):
         network(**changes)
 
 
-def test_the_difference_of_one_frame_is_an_error():
-    with pytest.raises(config.UserError, match="at least 2"):
-        initialised(network(input="difference"), clips(1, 1, 8, 8, 3))
+@pytest.mark.parametrize(("form", "fewest"), [("difference", 2), ("both", 2), ("speed", 3)])
+def test_too_few_frames_for_a_difference_are_an_error(form, fewest):
+    with pytest.raises(config.UserError, match=f"at least {fewest}"):
+        initialised(network(input=form), clips(1, fewest - 1, 8, 8, 3))
+    initialised(network(input=form, **SMALL), clips(1, fewest, 8, 8, 3))
