@@ -111,7 +111,8 @@ def default() -> ConfigDict:
     c.model.kernel = (3, 3, 3)
     c.model.pool = (3, 3, 3)
     c.model.norm = "none"  # or "batch", "group"
-    c.model.head = "flatten"  # or "average" over time and space, "time_average"
+    # or "average" over time and space, "time_average"; "statistics": mean and deviation of every layer's map
+    c.model.head = "flatten"
     c.model.hidden = 1024  # width of the dense layer; 0 leaves it out
     c.model.feature_dropout = 0.25  # before the dense layer
 

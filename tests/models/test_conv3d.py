@@ -133,6 +133,7 @@ def test_the_initialisation_is_that_of_keras_without_normalisation_and_he_with()
         ("batch", "average", "difference"),
         ("group", "flatten", "both"),
         ("group", "time_average", "frames"),
+        ("batch", "statistics", "speed"),
     ],
 )
 def test_every_norm_head_and_input_gives_finite_logits_on_odd_sizes(norm, head, form):
@@ -247,6 +248,26 @@ def test_speed_is_that_of_the_edges_whatever_their_contrast(steepness):
     assert input_form(noise, "speed")[..., :3].max() < 0.01 / FAINT_EDGE
 
 
+def test_statistics_are_those_of_every_layer():
+    x = clips(2, 6, 20, 20, 3)
+    module = network(norm="batch", head="statistics", dropout=0.0, features=(8, 16), hidden=0)
+    variables = initialised(module, x)
+    maps = models.features(module, variables, x)
+    expected = np.concatenate(
+        [f(maps[stage], (1, 2, 3)) for stage in ("stage1", "stage2") for f in (np.mean, np.std)], 1
+    )
+    classes = variables["params"]["classes"]
+    assert classes["kernel"].shape == (2 * (8 + 16), CLASSES)
+    logits = evaluate(module, variables, x)
+    np.testing.assert_allclose(logits, expected @ classes["kernel"], rtol=1e-3, atol=1e-3)
+
+    def loss(params):
+        return module.apply(variables | {"params": params}, 0 * x, train=False).sum()
+
+    gradient = jax.jit(jax.grad(loss))(variables["params"])  # no layer's map varies at all
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
 def test_frames_only_network_does_not_see_the_order_of_the_frames():
     x = clips(1, 6, 20, 20, 3)
     module = network(kernel=(1, 3, 3), pool=(1, 3, 3), head="time_average", **SMALL)
@@ -313,7 +334,7 @@ def test_features_of_every_stage():
     [
         ({"name": "conv3"}, "did you mean 'conv3d'"),
         ({"norm": "bach"}, "did you mean 'batch'"),
-        ({"head": "mean"}, "flatten, average, time_average"),
+        ({"head": "mean"}, "flatten, average, time_average, statistics"),
         ({"input": "flow"}, "frames, difference, both, speed"),
     ],
 )

@@ -23,7 +23,7 @@ from vid3d.models.layers import (
     input_form,
 )
 
-HEADS = ("flatten", "average", "time_average")
+HEADS = ("flatten", "average", "time_average", "statistics")
 
 
 class Layer(nn.Module):
@@ -68,7 +68,8 @@ class Conv3DNet(nn.Module):
         input: "frames", "difference", "both" or "speed", see `layers.input_form`.
         head: what the classes see of the last map: "flatten" all of it, "average" its mean over time and space,
             "time_average" its mean over time, so that frames are looked at one by one where the kernels and pooling
-            windows are 1 in time.
+            windows are 1 in time; "statistics" mean and deviation over time and space of every layer's map, so that
+            both fine and coarse patterns count, and how unevenly they are spread.
         hidden: width of the dense layer; 0 leaves it out.
         feature_dropout, dropout: share of the values dropped before the dense layer, and before the classes.
         axis_name: mapped axis over which batch statistics are averaged in training.
@@ -95,6 +96,7 @@ class Conv3DNet(nn.Module):
         glorot = nn.initializers.glorot_uniform()
 
         x = input_form(clips_BTHWC, self.input)
+        maps = []
         for number, features in enumerate(self.features, start=1):
             x = layer(
                 features,
@@ -107,8 +109,11 @@ class Conv3DNet(nn.Module):
                 name=f"layer{number}",
             )(x)
             self.sow("intermediates", f"stage{number}", x)
+            maps.append(x)
 
-        if self.head != "flatten":
+        if self.head == "statistics":
+            x = jnp.concatenate([mean_and_deviation(x) for x in maps], axis=-1)
+        elif self.head != "flatten":
             x = x.mean(axis=(1, 2, 3) if self.head == "average" else 1)
         x = x.reshape(x.shape[0], -1)
         if self.hidden:
@@ -117,3 +122,11 @@ class Conv3DNet(nn.Module):
             x = nn.relu(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.num_classes, kernel_init=glorot, name="classes")(x)
+
+
+def mean_and_deviation(x_BTHWC: jax.Array) -> jax.Array:
+    """Mean and standard deviation of every channel over time and space, float32 [B, 2C]."""
+    x = x_BTHWC.astype(jnp.float32)
+    variance = x.var(axis=(1, 2, 3))
+    # The gradient of a square root has no end at 0.
+    return jnp.concatenate([x.mean(axis=(1, 2, 3)), jnp.sqrt(variance + 1e-6)], axis=-1)
