@@ -47,20 +47,18 @@ START = {
 SMALL = {"data.size": 32}
 CROP = {"augment.crop": "resized", "augment.crop_scale": (0.4, 1.0)}
 LONG = {"train.epochs": 40, "optim.ema": 0.98, "optim.label_smoothing": 0.1}
+FEW = SMALL | CROP | {"data.num_frames": 26, "train.epochs": 16, "optim.ema": 0.98}
+STATISTICS = {"model.head": "statistics"}
 RECIPES = {
     "small": SMALL,
     "small-crop": SMALL | CROP,
     "small-crop-long": SMALL | CROP | LONG,
     "small-crop-both": SMALL | CROP | {"model.input": "both"},
     "small-crop-frames": SMALL | CROP | {"data.num_frames": 32},
-    "small-both": SMALL | {"model.input": "both"},
-    "small-crop-both-long": SMALL | CROP | LONG | {"model.input": "both"},
-    "small-crop-both-mix": SMALL | CROP | {"model.input": "both", "augment.mixup": 0.4},
-    "small-crop-both-wide": SMALL | CROP | {"model.input": "both", "model.features": (32, 64, 128)},
-    "start": {},
-    "crop": CROP,
-    "crop-both": CROP | {"model.input": "both"},
-    "crop-both-long": CROP | LONG | {"model.input": "both"},
+    "few": FEW,
+    "few-statistics": FEW | STATISTICS,
+    "few-speed": FEW | {"model.input": "speed"},
+    "few-speed-statistics": FEW | STATISTICS | {"model.input": "speed"},
 }
 
 
