@@ -12,6 +12,10 @@ from vid3d.config import cache_folder
 
 MAX_BYTES = 2 * 2**30
 VECTOR_WIDTH = "--xla_cpu_prefer_vector_width"
+WITHOUT_IT = (
+    0,
+    13,
+)  # versions of JAX from here on were not looked at: a flag that XLA does not know ends the process
 CPU_FACTS = Path("/proc/cpuinfo")
 
 
@@ -28,7 +32,8 @@ def use_wide_vectors() -> None:
     tutorial's network. XLA reads its flags when JAX starts. A width that is set already is left alone.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if VECTOR_WIDTH not in flags and has_wide_vectors():
+    known = jax.__version_info__ < WITHOUT_IT
+    if known and VECTOR_WIDTH not in flags and has_wide_vectors():
         os.environ["XLA_FLAGS"] = f"{flags} {VECTOR_WIDTH}=512".strip()
 
 
