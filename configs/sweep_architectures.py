@@ -27,7 +27,7 @@ def get_config(arg: str = ""):
     c.data.synthetic.groups = 40
     c.data.synthetic.videos_per_group = 1
     c.model.input = "frames"
-    c.model.features = (52, 104, 104)
+    c.model.features = (48, 100, 100)
     c.train.batch_size = 8
     c.train.epochs = 8
     return c
