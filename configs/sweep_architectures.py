@@ -4,7 +4,7 @@ vid3d sweep   --config=configs/sweep_architectures.py --workdir=runs/architectur
 vid3d compare runs/architectures --evaluate
 vid3d summary --config=configs/sweep_architectures.py --config.model.name=s3d --config.data.size=48    # the FLOPs of one
 
-A run takes 3 to 8 minutes of a crowded machine with two cores, x3d_s longer. In so few steps only conv3d leaves chance (0.20):
+A run takes 3 to 13 minutes of a crowded machine with two cores, x3d_s longer. In so few steps only conv3d leaves chance (0.20):
 0.378 (95% interval 0.251 to 0.524) of 45 test videos (experiments/README.md).
 
 The published architectures have fixed widths, so that the size of the clip is what makes them equally expensive: what
