@@ -174,7 +174,7 @@ RECIPE = {
     "augment.flip": "off",
     "optim.name": "adamw",
     "optim.schedule": "constant",
-    "optim.warmup": "4 steps",
+    "optim.warmup": "2 steps",
     "optim.clip_norm": "1.0",
     "optim.label_smoothing": "0.1",
     "optim.class_weights": "balanced",
