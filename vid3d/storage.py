@@ -67,11 +67,11 @@ def is_remote(path: PurePath) -> bool:
 
 
 @contextlib.contextmanager
-def told(path: PurePath) -> Iterator[None]:
+def told(path: PurePath, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turns what gcsfs, aiohttp and Google's libraries raise about a remote path, each its own, into one line."""
     try:
         yield
-    except (UserError, FileNotFoundError):
+    except (UserError, *passing):
         raise
     except Exception as error:
         if not is_remote(path):
@@ -118,7 +118,7 @@ def append(path: Path, line: str) -> None:
 
 def read(path: Path) -> str:
     """A whole file as text; bytes that are none come back as they were when it is written again."""
-    with told(path):
+    with told(path, passing=(FileNotFoundError,)):
         return path.read_bytes().decode(errors="surrogateescape")
 
 

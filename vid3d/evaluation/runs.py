@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +61,11 @@ def find_workdirs(folders: Sequence[str]) -> list[Path]:
     for folder in map(storage.place, folders):
         if not folder.is_dir():
             raise UserError(f"no folder {folder}")
-        inside = [folder] if (folder / "config.json").is_file() else sorted(folder.iterdir())
+        inside = (
+            [folder]
+            if (folder / "config.json").is_file()
+            else sorted(folder.iterdir(), key=natural)
+        )
         workdirs = [path for path in inside if (path / "config.json").is_file()]
         if not workdirs:
             raise UserError(
@@ -68,6 +73,12 @@ def find_workdirs(folders: Sequence[str]) -> list[Path]:
             )
         found |= {resolve(path): path for path in workdirs}
     return list(found.values())
+
+
+def natural(path: Path) -> list[str | float]:
+    """A key that sorts names by the numbers in them: 5 before 10."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", path.name)
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def resolve(path: Path) -> Path:

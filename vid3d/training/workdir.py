@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,19 +48,40 @@ def hold(workdir: Path) -> Iterator[None]:
     Raises:
         UserError: see `lock`.
     """
-    file = storage.here(workdir / LOCK)
+    file, sign = storage.here(workdir / LOCK), workdir / LOCK
     places = (workdir / "checkpoints", workdir, *workdir.parents)
     made = [] if storage.is_remote(workdir) else [p for p in places if not p.exists()]
     held = lock(workdir)
+    if storage.is_remote(workdir):
+        put_sign(sign)
     try:
         yield
     finally:
+        if storage.is_remote(workdir):
+            sign.unlink(missing_ok=True)
         if not (workdir / "config.json").exists():
             file.unlink(missing_ok=True)
             for folder in made:
                 with contextlib.suppress(OSError):  # it is not there, or not empty
                     folder.rmdir()
         held.release()
+
+
+def put_sign(sign: Path) -> None:
+    """Writes down who trains in a workdir in an object store, which has no locks; warns of another machine's sign.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    name = socket.gethostname()
+    before = storage.read(sign) if sign.exists() else name
+    if before != name:
+        print(
+            f"warning: a training on {before} began in {sign.parent} and was killed, or is still alive: end it, as two "
+            "of them spoil each other's checkpoints",
+            file=sys.stderr,
+        )
+    storage.write_whole(sign, name)
 
 
 def is_held(workdir: Path) -> bool:
