@@ -132,18 +132,22 @@ def test_a_workdir_in_a_bucket_is_evaluated_and_predicts_like_a_folder(
     assert reach.read("comparison/curves.png").startswith(b"\x89PNG")
 
 
-def test_a_damaged_checkpoint_in_a_bucket_is_set_aside(reach, uploaded, run):
-    name = max(reach.names("up/load/checkpoints/"), key=lambda n: len(reach.read(n)))
-    step = int(name.split("/")[3])
+def test_a_damaged_checkpoint_in_a_bucket_and_the_sign_of_another_machine(reach, uploaded, run):
+    step = max(int(n.split("/")[3]) for n in reach.names("up/load/checkpoints/"))
+    newest = reach.names(f"up/load/checkpoints/{step}/")
+    name = max(newest, key=lambda n: len(reach.read(n)))
     whole = {n: reach.read(n) for n in reach.names("up/load/")}
     try:
         reach.put(name, reach.read(name)[:-1] + b"!")
         done = run("predict", f"--workdir={uploaded}", f"--checkpoint={step}", "x.mp4", check=1)
         assert f"checkpoint {step} of {uploaded} is damaged" in done.stderr
-        more = ("--config.train.epochs=5", "--config.optim.schedule=constant")
-        done = run("train", SMOKE, *more, f"--workdir={uploaded}", check=None)
+        reach.put("up/load/.lock", b"another.host")
+        done = run("train", SMOKE, f"--workdir={uploaded}")
         assert f"warning: checkpoint {step} of {uploaded} is damaged" in done.stderr
+        assert f"warning: a training on another.host began in {uploaded}" in done.stderr
         assert reach.names(f"up/load/checkpoints/damaged-{step}/")
+        assert reach.read("up/load/metrics.jsonl") == whole["up/load/metrics.jsonl"]
+        assert ".lock" not in {n.rsplit("/", 1)[1] for n in reach.names("up/load/")}
     finally:
         for gone in set(reach.names("up/load/")) - whole.keys():
             del reach.objects[gone]
