@@ -201,6 +201,21 @@ def test_a_bucket_that_may_not_be_written_is_one_line(reach, run):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_bucket_that_cannot_be_reached_is_one_line(reach):
+    """With gcsfs as it is, but for its half a minute of retries."""
+    code = (
+        "import sys, gcsfs; gcsfs.GCSFileSystem.retries = 1; from vid3d import cli; "
+        "sys.exit(cli.main(['predict', '--workdir=gs://bucket/run', 'x.mp4']))"
+    )
+    environment = os.environ | {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, text=True, capture_output=True
+    )
+    assert done.returncode == 1
+    assert "gs://bucket/run cannot be reached (Cannot connect to host 127.0.0.1:9" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_without_gcsfs_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert cli.main(["evaluate", "--workdir=gs://bucket/run"]) == 1
@@ -217,9 +232,9 @@ def test_write_whole_leaves_the_old_file_when_it_cannot_finish(tmp_path):
     assert path.read_text() == "old"
 
 
-def test_what_is_no_workdir_lies_on_this_machine(smoke_run, capsys):
+def test_what_is_no_workdir_lies_on_this_machine(capsys):
     for command in (
-        ("predict", f"--workdir={smoke_run}", "x.mp4", "--output=gs://bucket/x"),
+        ("predict", "--workdir=w", "x.mp4", "--output=gs://bucket/x"),
         ("prepare", SMOKE, "--config.data.cache_dir=gs://bucket/x"),
     ):
         assert cli.main(list(command)) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import logging
 import os
 import shutil
 import tempfile
@@ -42,6 +43,7 @@ def place(address: str | PurePath) -> Path:
     import fsspec
     from etils import epath
 
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what it logs, it raises as well
     # Orbax and other processes write past gcsfs, which would never see it.
     fsspec.config.conf["gcs"] = {"use_listings_cache": False}
     found = epath.Path(text)
