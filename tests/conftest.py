@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -135,3 +136,24 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     workdir = tmp_path_factory.mktemp("smoke") / "run"
     vid3d("train", "--config=configs/demo.py:smoke", f"--workdir={workdir}")
     return workdir
+
+
+@pytest.fixture(scope="session")
+def bucket():
+    """A stand-in for a bucket of Google Cloud Storage, `gs://bucket`: see bucket.py beside this file."""
+    if importlib.util.find_spec("gcsfs") is None:
+        pytest.skip("gcsfs is not installed")
+    spec = importlib.util.spec_from_file_location("bucket", Path(__file__).parent / "bucket.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.Bucket() as made:
+        yield made
+
+
+@pytest.fixture
+def reach(bucket, monkeypatch):
+    """The bucket, with the clients of this process and of those it starts sent there."""
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    yield bucket
+    bucket.watch = lambda method, name: None

@@ -168,11 +168,3 @@ def test_loading_runs_no_code(tmp_path, checkpoints):
     for path in files_of(tmp_path / "checkpoints" / "1"):
         assert not path.read_bytes().startswith(b"\x80"), path
     json.loads((tmp_path / "checkpoints" / "1" / checkpoint.MANIFEST).read_text())
-
-
-def test_write_whole_leaves_the_old_file_when_it_cannot_finish(tmp_path):
-    path = tmp_path / "x.json"
-    checkpoint.write_whole(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        checkpoint.write_whole(path, "new \ud800")
-    assert path.read_text() == "old"

@@ -368,8 +368,6 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_p
         (("train", *TINY, "--workdir={tmp}"), "not empty and no workdir"),
         (("train", *TINY, "--workdir=/proc/none"), "cannot write in the workdir"),
         (("train", *TINY, "--workdir={tmp}/w", "--num_processes=2"), "need --coordinator"),
-        (("train", *TINY, "--workdir=gs://bucket/run"), "mount the bucket with gcsfuse"),
-        (("compare", "{tmp}", "gs://bucket/run"), "mount the bucket with gcsfuse"),
         (("evaluate", "--workdir={tmp}/none"), "no workdir"),
         (("evaluate", "--workdir={tmp}"), "no checkpoint in"),
         (("evaluate", "--workdir={smoke}", "--checkpoint=5000"), "there is best, latest"),

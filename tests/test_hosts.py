@@ -71,6 +71,21 @@ def unbroken(tmp_path_factory) -> Path:
     return workdir
 
 
+def test_two_processes_write_one_workdir_in_a_bucket(unbroken, reach):
+    with together("train", *RUN, "--workdir=gs://bucket/two") as processes:
+        finish(processes, codes=[0, 0])
+    assert reach.read("two/metrics.jsonl") == (unbroken / "metrics.jsonl").read_bytes()
+    step = checkpoint.steps(unbroken)[-1]
+    here = checkpoint.digests(unbroken / "checkpoints" / str(step))
+    there = json.loads(reach.read(f"two/checkpoints/{step}/manifest.json"))["sha256"]
+    assert there["meta/metadata"] == here["meta/metadata"]
+    with together("evaluate", "--workdir=gs://bucket/two", "--json") as processes:
+        (printed, _), (silent, _) = finish(processes, codes=[0, 0])
+    figures = json.loads(reach.read("two/evaluation/test-best/metrics.json"))
+    assert json.loads(printed.splitlines()[-1]) == figures
+    assert "{" not in silent
+
+
 def test_two_and_four_processes_equal_one_of_four_devices(unbroken, tmp_path, run):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     run("train", *RUN, f"--workdir={tmp_path / 'one'}", env=flags)

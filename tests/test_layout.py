@@ -13,9 +13,9 @@ FILES = sorted(Path("vid3d").rglob("*.py"))
 FLOORS = {
     "cli": 5, "sweep": 4, "training": 3, "evaluation": 2, "inference": 2,
     "data": 1, "models": 1, "checkpoint": 1, "parallel": 1, "rendezvous": 1, "config": 1, "config_file": 1,
-    "compilation": 1, "checks": 1, "arguments": 1, "__init__": 5,
+    "compilation": 1, "checks": 1, "storage": 1, "arguments": 1, "__init__": 5,
 }  # fmt: skip
-GROUND = {"config", "config_file", "checks"}  # what every room stands on
+GROUND = {"config", "config_file", "checks", "storage"}  # what every room stands on
 BESIDE = {
     ("checkpoint", "parallel"),
     ("parallel", "rendezvous"),
@@ -30,6 +30,8 @@ HOMES = {
     },
     "orbax": {"checkpoint.py"},
     "ray": {"sweep/cluster.py"},
+    "etils": {"storage.py"},
+    "fsspec": {"storage.py"},
     "apache_beam": {"data/beam.py"},
     "tensorflow": {"data/prepare.py", "data/pipeline.py", "data/shards.py", "data/builders.py"},
     "tensorflow_datasets": {"data/prepare.py", "data/shards.py", "data/builders.py"},

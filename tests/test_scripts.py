@@ -93,6 +93,16 @@ def test_a_dry_run_asks_for_nothing(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["gcloud"]
 
 
+def test_a_workdir_is_fetched_from_a_host_or_from_a_bucket():
+    fetch = (TPU, "fetch", "--name=x", "--zone=z", "--to=runs/a", "--dry-run")
+    said = script(*fetch, "--from=gs://bucket/runs/a").splitlines()
+    assert said == [
+        "+ mkdir -p runs/a",
+        "+ gcloud storage rsync --recursive gs://bucket/runs/a runs/a",
+    ]
+    assert "scp --recurse x:runs/a runs/a --zone=z --worker=0" in script(*fetch, "--from=runs/a")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -69,7 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     def takes_workdir(sub: argparse.ArgumentParser, *, checkpoint: bool = True) -> None:
         sub.add_argument(
-            "--workdir", required=True, metavar="DIR", help="the folder of the training"
+            "--workdir",
+            required=True,
+            metavar="DIR",
+            help="the training's folder, or gs://BUCKET/FOLDER",
         )
         if checkpoint:
             sub.add_argument(

@@ -8,10 +8,7 @@ whose files differ from it is damaged and is never restored.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from vid3d import parallel
+from vid3d import parallel, storage
 from vid3d.config import UserError
 
 MANIFEST = "manifest.json"
@@ -39,7 +36,7 @@ def better(metrics: Mapping[str, float]) -> tuple[float, float]:
 
 def steps(workdir: str | Path) -> list[int]:
     """The steps of all whole checkpoints of a workdir, ascending."""
-    folder = Path(workdir) / "checkpoints"
+    folder = storage.place(workdir) / "checkpoints"
     if not folder.is_dir():
         return []
     return sorted(
@@ -54,7 +51,7 @@ def resolve(workdir: str | Path, name: str = "best") -> int:
         UserError: no such workdir, no checkpoint in it, or not this one.
     """
     found = steps(workdir)
-    if not Path(workdir).is_dir():
+    if not storage.place(workdir).is_dir():
         raise UserError(
             f"no workdir {workdir}: it is the folder that was given to vid3d train --workdir"
         )
@@ -82,7 +79,7 @@ def resolve(workdir: str | Path, name: str = "best") -> int:
 
 def read_meta(workdir: str | Path, step: int) -> dict[str, Any]:
     """Config, class names, training videos, progress and metrics of one checkpoint."""
-    path = Path(workdir) / "checkpoints" / str(step) / "meta" / "metadata"
+    path = storage.place(workdir) / "checkpoints" / str(step) / "meta" / "metadata"
     try:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
@@ -103,7 +100,7 @@ def verify(workdir: str | Path, step: int) -> None:
     Raises:
         DamagedError: names the first file that is missing, was added or differs.
     """
-    folder = Path(workdir) / "checkpoints" / str(step)
+    folder = storage.place(workdir) / "checkpoints" / str(step)
     where = f"checkpoint {step} of {workdir} is damaged"
     try:
         expected = json.loads((folder / MANIFEST).read_text())["sha256"]
@@ -119,14 +116,8 @@ def verify(workdir: str | Path, step: int) -> None:
 
 def digests(folder: Path) -> dict[str, str]:
     """Relative path -> sha256 of every file below a checkpoint, its manifest left out."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    found = {}
-    for path in files:
-        with path.open("rb") as file:
-            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(
-                file, "sha256"
-            ).hexdigest()
-    return found
+    files = sorted(storage.files(folder).items())
+    return {name: storage.sha256(path) for name, path in files if path.name != MANIFEST}
 
 
 def restore_weights(workdir: str | Path, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -150,7 +141,7 @@ def restore_item(workdir: str | Path, step: int, item: str) -> Any:
         DamagedError: a file differs from what was written.
     """
     verify(workdir, step)
-    folder = (Path(workdir) / "checkpoints" / str(step) / item).absolute()
+    folder = storage.absolute(storage.place(workdir) / "checkpoints" / str(step) / item)
     handler = ocp.PyTreeCheckpointHandler()
     tree = handler.metadata(folder).tree
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
@@ -164,8 +155,8 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str | Path):
-        self.workdir = Path(workdir)
-        folder = (self.workdir / "checkpoints").absolute()
+        self.workdir = storage.place(workdir)
+        folder = storage.absolute(self.workdir / "checkpoints")
         if parallel.is_main():
             remove_interrupted(folder)
             set_aside_damaged(self.workdir)
@@ -218,7 +209,9 @@ class Checkpoints:
         self.manager.wait_until_finished()
         if parallel.is_main():
             folder = self.workdir / "checkpoints" / str(step)
-            write_whole(folder / MANIFEST, json.dumps({"sha256": digests(folder)}, indent=1))
+            storage.write_whole(
+                folder / MANIFEST, json.dumps({"sha256": digests(folder)}, indent=1)
+            )
         parallel.barrier(f"saved {step}")
 
     def restore_latest(
@@ -264,7 +257,7 @@ def remove_interrupted(folder: Path) -> None:
     if folder.is_dir():
         for path in folder.iterdir():
             if path.name.isdigit() and not (path / MANIFEST).is_file():
-                shutil.rmtree(path)
+                storage.remove_folder(path)
 
 
 def set_aside_damaged(workdir: Path) -> None:
@@ -286,16 +279,5 @@ def set_aside_damaged(workdir: Path) -> None:
         what = "going back to the one before it" if step > whole[-1] else "it is left out"
         print(f"warning: {error}: {what}", file=sys.stderr)
         folder = workdir / "checkpoints"
-        shutil.rmtree(folder / f"damaged-{step}", ignore_errors=True)
+        storage.remove_folder(folder / f"damaged-{step}")
         (folder / str(step)).rename(folder / f"damaged-{step}")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that it is there whole or not at all."""
-    temporary = path.with_name(path.name + ".incomplete")
-    # A file name that is no valid text comes back out as the bytes that it was.
-    with temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

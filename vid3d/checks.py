@@ -148,6 +148,11 @@ def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
         if steps(values[key], steps_per_epoch=1000, batch_size=1) < fewest:
             raise UserError(f"config.{key}={values[key]!r} has to be above 0")
     check_pixels(values)
+    if "://" in values["data.cache_dir"]:
+        raise UserError(
+            f"config.data.cache_dir={values['data.cache_dir']} has to be a folder: prepared videos are read from a "
+            "disk of this machine, or from a bucket mounted with gcsfuse"
+        )
     try:
         re.compile(values["data.group_pattern"])
     except re.error as error:

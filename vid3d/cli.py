@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 
-from vid3d import config as configs
+from vid3d import config as configs, storage
 from vid3d.arguments import parse
 from vid3d.config import UserError
 
@@ -29,7 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, overrides = parse(arguments)
     try:
         quiet_libraries()
-        check_folders(options)
         return COMMANDS[options.command](options, overrides)
     except (UserError, KeyboardInterrupt, OSError) as error:
         code = explain(options.command, error)
@@ -54,17 +53,6 @@ def explain(command: str, error: BaseException) -> int:
         line, code = "interrupted", 130
     print(f"vid3d {command}: {line}", file=sys.stderr)
     return code
-
-
-def check_folders(options: argparse.Namespace) -> None:
-    """Raises a UserError where a workdir is an address in an object store: it would become a folder named "gs:"."""
-    given = getattr(options, "folders", [getattr(options, "workdir", "")])
-    for folder in given:
-        if "://" in folder:
-            raise UserError(
-                f"{folder} is no folder: mount the bucket with gcsfuse, as experiments/machines.md shows, "
-                "and name the folder in the mount"
-            )
 
 
 def end_at_once(code: int, *, is_program: bool) -> int:
@@ -121,7 +109,7 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 
     stop.note_only()
     config = configs.load(options.config, overrides)
-    if not os.path.exists(os.path.join(options.workdir, "config.json")):
+    if not (storage.place(options.workdir) / "config.json").exists():
         from vid3d.data.index import find_root
 
         find_root(config.data)  # here already: the next lines take seconds

@@ -9,10 +9,10 @@ usage: tpu.sh COMMAND --name=NAME --zone=ZONE [options] [--dry-run] [-- argument
   create     ask for the slice and wait until it is there   --type=v5litepod-16 --image=v2-alpha-tpuv5-lite [--spot]
   install    copy this checkout to every host, with a Python of its own   [--bucket=BUCKET: mount it at ~/bucket]
   copy-data  copy prepared data to the local disk of every host           --from=gs://BUCKET/FOLDER
-  run        one vid3d command on all hosts together, such as  -- train --config=vid3d/configs/ucf101.py:all --workdir=bucket/runs/all
+  run        one vid3d command on all hosts together, such as  -- train --config=vid3d/configs/ucf101.py:all --workdir=gs://BUCKET/runs/all
   watch      like run, again and again until it is finished: a slice that was preempted is made anew
              (takes the options of create, install, copy-data)
-  fetch      copy a workdir to this machine                                --from=bucket/runs/all --to=runs/all
+  fetch      copy a workdir to this machine              --from=gs://BUCKET/runs/all (or a folder of host 0) --to=runs/all
   delete     give the slice back
 
   --project=PROJECT   other than gcloud's own
@@ -100,8 +100,8 @@ install() {
   # The images ship an older Python than JAX needs: uv brings one along and touches nothing of the system's.
   on_all 'set -e; tar -xzf vid3d.tar.gz; curl -LsSf https://astral.sh/uv/install.sh | sh; cd vid3d
 ~/.local/bin/uv venv --quiet --python 3.12 --allow-existing .venv
-~/.local/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable ".[tpu]"'
-  # A checkpoint is written by all hosts together: they need one folder.
+~/.local/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable ".[tpu,gcs]"'
+  # A workdir in a bucket needs no mount; videos do.
   [ -z "$bucket" ] || on_all "set -e; command -v gcsfuse >/dev/null || { echo 'gcsfuse is not installed' >&2; exit 1; }
 mkdir -p ~/bucket; mountpoint -q ~/bucket || gcsfuse --implicit-dirs --rename-dir-limit=100000 $(printf %q "$bucket") ~/bucket"
 }
@@ -149,6 +149,13 @@ fetch() {
   need from to
   local where
   mapfile -t where < <(place)
+  case $from in
+    gs://*)
+      step mkdir -p "$to"
+      step gcloud storage rsync --recursive "$from" "$to"
+      return
+      ;;
+  esac
   step mkdir -p "$(dirname "$to")"
   step gcloud compute tpus tpu-vm scp --recurse "$name:$from" "$to" "${where[@]}" --worker=0
 }

@@ -18,6 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from vid3d import storage
 from vid3d.config import UserError, cache_folder
 from vid3d.data import beam, builders, cache, decoding, disk, ingest, reuse, shards
 from vid3d.data.decoding import Event
@@ -135,9 +136,10 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
     Raises:
         UserError: there is nothing to look at, or the folder cannot be written.
     """
+    chosen = storage.local(output or "", "--output")
     prepared = prepare(config, strict=False)
     frames = prepared.directory
-    folder = Path(output).absolute() if output else frames.with_name(f"doctor-{frames.name}")
+    folder = chosen.absolute() if output else frames.with_name(f"doctor-{frames.name}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         manifest = write_manifest(prepared, folder)

@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vid3d import checkpoint, config as configs
-from vid3d.config import UserError
+from vid3d import checkpoint, config as configs, storage
 from vid3d.evaluation import evaluate, plots
 from vid3d.evaluation.runs import (
     Run,
@@ -71,7 +70,7 @@ def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> 
     paired = pair(*runs) if len(runs) == 2 else None
     show(runs, keys, paired)
     if output:
-        write(Path(output), runs, keys, paired)
+        write(storage.place(output), runs, keys, paired)
 
 
 def pair(first: Run, second: Run) -> Paired | None:
@@ -210,10 +209,7 @@ def paired_lines(first: Run, second: Run, paired: Paired | None) -> list[str]:
 
 def write(folder: Path, runs: Sequence[Run], keys: Sequence[str], paired: Paired | None) -> None:
     """Writes runs.csv and curves.png, and differing_videos.csv where there is a paired test."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write in {folder}: {error.strerror}") from None
+    storage.make_folder(folder)
     records = [record(run, keys) for run in runs]
     write_csv(folder / "runs.csv", list(records[0]), [list(r.values()) for r in records])
     curves = {run.name: run.curve for run in runs}
@@ -232,4 +228,4 @@ def write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[Any]])
     table = csv.writer(text, lineterminator="\n")
     table.writerow(header)
     table.writerows(lines)
-    checkpoint.write_whole(path, text.getvalue())
+    storage.write_whole(path, text.getvalue())

@@ -18,7 +18,7 @@ from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs, models, parallel
+from vid3d import checkpoint, config as configs, models, parallel, storage
 from vid3d.config import UserError
 from vid3d.data import index as data_index, manifests, pipeline, prepare
 from vid3d.data.augment import normalise
@@ -195,7 +195,7 @@ def evaluate(
         classes,
         groups=[video.group or video.path for video in clips.videos],
     )
-    folder = Path(workdir) / "evaluation" / folder_name
+    folder = storage.place(workdir) / "evaluation" / folder_name
     if parallel.is_main():
         write(folder, figures, predictions, clips, classes)
     return figures, folder
@@ -234,7 +234,7 @@ def write(
     classes: tuple[str, ...],
 ) -> None:
     """Writes metrics.json, predictions.csv and confusion_matrix.png, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(folder)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "true", "predicted", *classes])
@@ -243,7 +243,7 @@ def write(
         clips.videos, predictions.probabilities_NK, predicted_N, strict=True
     ):
         table.writerow([video.path, video.label, classes[best], *(repr(float(p)) for p in row_K)])
-    checkpoint.write_whole(folder / "predictions.csv", text.getvalue())
+    storage.write_whole(folder / "predictions.csv", text.getvalue())
     matrix = metrics.confusion_matrix(predictions.labels_N, predicted_N, len(classes))
     low, high = figures["interval"]
     title = (
@@ -253,4 +253,4 @@ def write(
     plots.save_figure(
         plots.confusion_figure(matrix, classes, title=title), folder / "confusion_matrix.png"
     )
-    checkpoint.write_whole(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")
+    storage.write_whole(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+
+from vid3d import storage
 
 WRITTEN_OUT = 15  # up to this many classes each cell carries its count
 
@@ -76,10 +79,10 @@ def curves_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a PNG whole or not at all."""
-    temporary = path.with_name(path.name + ".incomplete")
+    picture = io.BytesIO()
     with matplotlib.rc_context({"savefig.dpi": 120}):
-        figure.savefig(temporary, format="png")
-    temporary.replace(path)
+        figure.savefig(picture, format="png")
+    storage.write_whole(path, picture.getvalue())
 
 
 def figure_to_array(figure: Figure) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs
+from vid3d import checkpoint, config as configs, storage
 from vid3d.config import UserError
 from vid3d.models.summary import summarise
 
@@ -56,22 +58,37 @@ def find_workdirs(folders: Sequence[str]) -> list[Path]:
         UserError: there is none in one of the folders.
     """
     found: dict[Path, Path] = {}
-    for folder in map(Path, folders):
+    for folder in map(storage.place, folders):
         if not folder.is_dir():
             raise UserError(f"no folder {folder}")
-        inside = [folder] if (folder / "config.json").is_file() else sorted(folder.iterdir())
+        inside = (
+            [folder]
+            if (folder / "config.json").is_file()
+            else sorted(folder.iterdir(), key=natural)
+        )
         workdirs = [path for path in inside if (path / "config.json").is_file()]
         if not workdirs:
             raise UserError(
                 f"{folder} is no workdir, and no folder of workdirs: config.json is missing"
             )
-        found |= {path.resolve(): path for path in workdirs}
+        found |= {resolve(path): path for path in workdirs}
     return list(found.values())
+
+
+def natural(path: Path) -> list[str | float]:
+    """A key that sorts names by the numbers in them: 5 before 10."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", path.name)
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+def resolve(path: Path) -> Path:
+    """The one path that stands for a folder, however it was written."""
+    return path if storage.is_remote(path) else path.resolve()
 
 
 def names(workdirs: Sequence[Path]) -> list[str]:
     """The folders' names, with as many parents as it takes to tell them apart."""
-    parts = [path.resolve().parts for path in workdirs]
+    parts = [resolve(path).parts for path in workdirs]
     for depth in range(1, max(map(len, parts)) + 1):
         short = ["/".join(p[-depth:]) for p in parts]
         if len(set(short)) == len(short):
@@ -103,7 +120,7 @@ def read(workdir: Path, name: str) -> Run:
 
 def rows(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a .jsonl file; none where it is missing."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines = storage.read(path).splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
@@ -120,14 +137,16 @@ def read_test(workdir: Path) -> dict[str, Any] | None:
 
 def read_answers(workdir: Path) -> dict[tuple[str, str], tuple[str, str]]:
     """predictions.csv: (path, sha256) -> (true class, predicted class)."""
-    with (workdir / "videos.csv").open(encoding="utf-8", errors="surrogateescape") as file:
-        sha256 = {row["path"]: row["sha256"] for row in csv.DictReader(file)}
-    path = workdir / "evaluation" / "test-best" / "predictions.csv"
-    with path.open(encoding="utf-8", errors="surrogateescape") as file:
-        return {
-            (row["path"], sha256.get(row["path"], "")): (row["true"], row["predicted"])
-            for row in csv.DictReader(file)
-        }
+    sha256 = {row["path"]: row["sha256"] for row in table(workdir / "videos.csv")}
+    return {
+        (row["path"], sha256.get(row["path"], "")): (row["true"], row["predicted"])
+        for row in table(workdir / "evaluation" / "test-best" / "predictions.csv")
+    }
+
+
+def table(path: Path) -> csv.DictReader:
+    """The rows of a CSV file by the names in its header."""
+    return csv.DictReader(io.StringIO(storage.read(path), newline=""))
 
 
 def differing_keys(found: Sequence[ConfigDict]) -> list[str]:

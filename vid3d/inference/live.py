@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from ml_collections import ConfigDict
 
+from vid3d import storage
 from vid3d.config import UserError, apply, validate
 from vid3d.data import frames
 from vid3d.inference import overlay
@@ -121,11 +122,8 @@ def live(
         camera = stack.enter_context(Camera(reader) if reader.is_camera else reader)
         sink: Sink | None = None
         if output:
-            if (
-                Path(output).exists()
-                and Path(str(source)).exists()
-                and Path(output).samefile(source)
-            ):
+            file = storage.local(output, "--output")
+            if file.exists() and Path(str(source)).exists() and file.samefile(source):
                 raise UserError(f"--output={output} would overwrite the source: give another file")
             fps = reader.fps or frames.DEFAULT_FPS
             writer = stack.enter_context(overlay.VideoWriter(output, fps=fps))

@@ -14,6 +14,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from vid3d import storage
 from vid3d.config import UserError
 from vid3d.data import frames
 from vid3d.data.listings import VIDEO_SUFFIXES, walk
@@ -50,7 +51,7 @@ def predict(
         UserError: no workdir, a folder without videos, or an output that cannot be written.
     """
     videos = collect(paths)
-    copies = name_copies(videos, Path(output)) if output else {}
+    copies = name_copies(videos, storage.local(output, "--output")) if output else {}
     classifier = Classifier.load(workdir, checkpoint)
     answers: dict[str, Prediction] = {}
     errors: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from vid3d import storage
+from vid3d.config import UserError
 from vid3d.training import workdir as workdirs
 
 
@@ -23,9 +26,11 @@ def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> su
     Raises:
         OSError: the folder cannot be written.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
+    store_log(workdir)
+    file = storage.here(workdir / workdirs.LOG)
+    file.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "vid3d.cli", "train", "--config=-", "--num_processes=1"]
-    with (workdir / workdirs.LOG).open("ab") as log, tempfile.TemporaryFile() as text:
+    with file.open("ab") as log, tempfile.TemporaryFile() as text:
         text.write(config_text.encode())
         text.seek(0)
         return subprocess.Popen(
@@ -34,19 +39,26 @@ def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> su
         )  # fmt: skip
 
 
+def store_log(workdir: Path) -> None:
+    """Moves what a run in an object store has printed to its log there, now or, if that fails, before the next run."""
+    log = storage.here(workdir / workdirs.LOG)
+    if storage.is_remote(workdir) and log.is_file():
+        with contextlib.suppress(UserError):
+            storage.append(workdir / workdirs.LOG, storage.read(log))
+            log.unlink()
+
+
 def log_size(workdir: Path) -> int:
     """Bytes of the log so far."""
     log = workdir / workdirs.LOG
-    return log.stat().st_size if log.is_file() else 0
+    return len(log.read_bytes()) if log.is_file() else 0
 
 
 def last_words(workdir: Path, log_start: int, code: int) -> str:
     """The last line that a process printed since the log had `log_start` bytes, and the signal that killed it."""
-    lines: list[str] = []
-    if (workdir / workdirs.LOG).is_file():
-        with (workdir / workdirs.LOG).open("rb") as log:
-            log.seek(log_start)
-            lines = log.read().decode(errors="replace").splitlines()
+    log = workdir / workdirs.LOG
+    said = log.read_bytes()[log_start:] if log.is_file() else b""
+    lines = said.decode(errors="replace").splitlines()
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
     if code >= 0:
         return last

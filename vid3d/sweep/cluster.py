@@ -11,9 +11,8 @@ import os
 import socket
 import subprocess
 import time
-from pathlib import Path
 
-from vid3d import config as configs
+from vid3d import config as configs, storage
 from vid3d.config import UserError
 from vid3d.sweep import child
 from vid3d.sweep.devices import Slot
@@ -125,10 +124,11 @@ class Trainer:
         Raises:
             Killed: by a signal, or asked to stop by somebody else, such as a machine that is taken away.
         """
-        self.process = child.start(Path(workdir), config_text, os.environ)
+        self.process = child.start(storage.place(workdir), config_text, os.environ)
         if self.asked:
             self.process.terminate()
         code = self.process.wait()
+        child.store_log(storage.place(workdir))
         if not self.asked and (code < 0 or code == RESUME_ME):
             raise Killed(code)
         return code
@@ -165,7 +165,7 @@ class Task:
         text = configs.to_json(status.run.config)
         self.where = self.actor.where.remote()
         self.answer = self.actor.train.options(retry_exceptions=[Killed]).remote(
-            str(status.workdir.absolute()), text
+            str(storage.absolute(status.workdir)), text
         )
         status.state, status.place, status.note = State.QUEUED, "", ""
 

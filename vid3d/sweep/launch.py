@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vid3d import config as configs
+from vid3d import config as configs, storage
 from vid3d.config import UserError
 from vid3d.sweep import child, plan
 from vid3d.sweep.devices import Slot, slots
@@ -58,7 +58,7 @@ def sweep(
     """
     check_launcher(launcher, parallel=parallel, resources=resources, retries=retries)
     runs = plan.shard(plan.plan(spec, overrides, seeds=seeds), part)
-    statuses = look(runs, Path(workdir))
+    statuses = look(runs, storage.place(workdir))
     if dry_run:
         show(statuses)
         return FINISHED
@@ -235,6 +235,8 @@ class Process:
 
     def is_over(self) -> bool:
         self.code = self.process.poll()
+        if self.code is not None:
+            child.store_log(self.status.workdir)
         return self.code is not None
 
     def has_begun(self) -> bool:

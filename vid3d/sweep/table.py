@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,10 +15,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from vid3d import storage
+from vid3d.config import UserError
 from vid3d.sweep.plan import Run
 from vid3d.training.record import duration
 
 REFRESH_SECONDS = 1.0
+REMOTE_SECONDS = 10.0  # between two looks at the rows of a run in an object store
 
 
 class State(StrEnum):
@@ -59,6 +63,7 @@ class Status:
         place: the device it runs on, or "".
         note: the last line of a run that failed.
         seen: (time.monotonic(), epochs done) at the start of its process and at each evaluation since.
+        looked: time.monotonic() of the last look at the rows of a run in an object store, and what was seen.
     """
 
     run: Run
@@ -67,14 +72,21 @@ class Status:
     place: str = ""
     note: str = ""
     seen: list[tuple[float, float]] = field(default_factory=list)
+    looked: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
 
     def rows(self) -> list[dict[str, Any]]:
-        """The whole rows of metrics.jsonl."""
+        """The whole rows of metrics.jsonl; in an object store, as they were some seconds ago while it trains."""
+        at, rows = self.looked
+        recent = time.monotonic() - at < REMOTE_SECONDS and self.state is State.RUNNING
+        if recent and storage.is_remote(self.workdir):
+            return rows
         try:
-            lines = (self.workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
-        except OSError:
-            return []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+            lines = storage.read(self.workdir / "metrics.jsonl").splitlines(keepends=True)
+        except (OSError, UserError):
+            return rows
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        self.looked = time.monotonic(), rows
+        return rows
 
     def epoch(self) -> float:
         """Epochs done at the last evaluation."""

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs, models, parallel
+from vid3d import checkpoint, config as configs, models, parallel, storage
 from vid3d.data import index as data_index, pipeline, prepare
 from vid3d.data.augment import augment, flips
 from vid3d.data.clips import clip_shape
@@ -74,7 +74,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     Raises:
         UserError: something in the config, the data or the workdir that the user can put right.
     """
-    workdir = Path(workdir)
+    workdir = storage.place(workdir)
     parallel.check_batch_size(config.train.batch_size, "train.batch_size")
     parallel.check_batch_size(eval_batch_size(config), "eval.batch_size")
     # What is wrong shows before any video is decoded.

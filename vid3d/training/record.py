@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
-from vid3d import checkpoint, parallel
+from vid3d import parallel, storage
 
 PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no terminal
 
@@ -59,7 +58,8 @@ class Recorder:
         self.steps_per_epoch, self.batch_size = steps_per_epoch, batch_size
         for name in ("metrics.jsonl", "timings.jsonl"):
             keep_rows(workdir / name, last=first_step)
-        self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self.events = storage.Staged(workdir / "tensorboard")
+        self.board = SummaryWriter(str(self.events.here), purge_step=first_step + 1)
         self.console = Console(file=sys.stderr)
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.1f}"),
@@ -152,6 +152,7 @@ class Recorder:
         for name, value in (figures | rates).items():
             self.board.add_scalar(name, value, step)
         self.board.flush()
+        self.events.send()
         self.say(
             f"epoch {epoch:g}: training loss {train['loss']:.4f}, accuracy {train['accuracy']:.3f}; "
             f"validation loss {val['loss']:.4f}, accuracy {val['accuracy']:.3f}"
@@ -166,6 +167,7 @@ class Recorder:
     def close(self) -> None:
         self.bar.stop()
         self.board.close()
+        self.events.close()
 
 
 class SilentRecorder:
@@ -179,11 +181,8 @@ class SilentRecorder:
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
-    """Appends one JSON line and waits until it is on the disk."""
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Appends one JSON line and waits until it is stored."""
+    storage.append(path, json.dumps(row) + "\n")
 
 
 def keep_rows(path: Path, *, last: int) -> None:
@@ -191,11 +190,11 @@ def keep_rows(path: Path, *, last: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines(keepends=True):
+    for line in storage.read(path).splitlines(keepends=True):
         if not line.endswith("\n") or json.loads(line)["step"] > last:
             break
         kept.append(line)
-    checkpoint.write_whole(path, "".join(kept))
+    storage.write_whole(path, "".join(kept))
 
 
 def duration(seconds: float) -> str:
@@ -211,6 +210,7 @@ class Profile:
     def __init__(self, workdir: Path, span: tuple[int, ...]):
         """Takes `train.profile_steps`: (first, last), or () for none."""
         self.folder = workdir / "profile"
+        self.staged: storage.Staged | None = None
         self.span = span if parallel.is_main() else ()
         self.active = False
 
@@ -220,13 +220,15 @@ class Profile:
             return
         inside = self.span[0] <= step <= self.span[1]
         if inside and not self.active:
-            jax.profiler.start_trace(str(self.folder))
+            self.staged = storage.Staged(self.folder)
+            jax.profiler.start_trace(str(self.staged.here))
             self.active = True
         elif self.active and not inside:
             self.stop()
 
     def stop(self) -> None:
         jax.profiler.stop_trace()
+        self.staged.close()
         self.active = False
 
     def __enter__(self) -> Profile:

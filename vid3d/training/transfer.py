@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs, models
+from vid3d import checkpoint, config as configs, models, storage
 from vid3d.config import UserError
 from vid3d.data.clips import clip_shape
 from vid3d.models import published, zoo
@@ -47,7 +47,7 @@ def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> St
     Raises:
         UserError: no such file or workdir, or one that does not fit.
     """
-    origin = Path(model.init_from)
+    origin = storage.place(model.init_from)
     if origin.is_dir():
         step = checkpoint.resolve(origin)
         weights, meta = checkpoint.restore_weights(origin, step)
@@ -100,7 +100,7 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path
     configs.validate(config)
     names = zoo.class_names(classes)
     sha256 = zoo.sha256(weights)
-    workdir = Path(workdir)
+    workdir = storage.place(workdir)
     module = models.build(config.model, len(names))
     blank = models.shapes(module, clip_shape(config.data))
     filled, notes = published.load(weights, name=arch, variables=blank)
@@ -108,9 +108,9 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path
         raise UserError(f"{notes[0].partition(':')[0]}, and {classes} names {len(names)}")
     kinetics = names == zoo.class_names(zoo.KINETICS400)
     with workdirs.hold(workdir):
-        if any(path.name != ".lock" for path in workdir.iterdir()):
+        if workdir.is_dir() and any(p.name != workdirs.LOCK for p in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty: take a new folder")
-        checkpoint.write_whole(workdir / "config.json", configs.to_json(config))
+        storage.write_whole(workdir / "config.json", configs.to_json(config))
         checkpoints = checkpoint.Checkpoints(workdir)
         checkpoints.save(
             0,

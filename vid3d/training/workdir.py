@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs
+from vid3d import checkpoint, config as configs, storage
 from vid3d.config import UserError
 from vid3d.data.prepare import Prepared
 
+LOCK = ".lock"
 LOG = "log.txt"  # what a run of a sweep printed
 
 
@@ -25,8 +28,9 @@ def lock(workdir: Path) -> filelock.FileLock:
         UserError: another training holds it, or the folder cannot be written.
     """
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(workdir / ".lock")
+        file = storage.here(workdir / LOCK)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(file)
         held.acquire(timeout=2)  # a sweep that looks holds it for a moment
     except filelock.Timeout:
         raise UserError(
@@ -44,25 +48,48 @@ def hold(workdir: Path) -> Iterator[None]:
     Raises:
         UserError: see `lock`.
     """
+    file, sign = storage.here(workdir / LOCK), workdir / LOCK
     places = (workdir / "checkpoints", workdir, *workdir.parents)
-    made = [folder for folder in places if not folder.exists()]
+    made = [] if storage.is_remote(workdir) else [p for p in places if not p.exists()]
     held = lock(workdir)
+    if storage.is_remote(workdir):
+        put_sign(sign)
     try:
         yield
     finally:
+        if storage.is_remote(workdir):
+            sign.unlink(missing_ok=True)
         if not (workdir / "config.json").exists():
-            (workdir / ".lock").unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
             for folder in made:
                 with contextlib.suppress(OSError):  # it is not there, or not empty
                     folder.rmdir()
         held.release()
 
 
+def put_sign(sign: Path) -> None:
+    """Writes down who trains in a workdir in an object store, which has no locks; warns of another machine's sign.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    name = socket.gethostname()
+    before = storage.read(sign) if sign.exists() else name
+    if before != name:
+        print(
+            f"warning: a training on {before} began in {sign.parent} and was killed, or is still alive: end it, as two "
+            "of them spoil each other's checkpoints",
+            file=sys.stderr,
+        )
+    storage.write_whole(sign, name)
+
+
 def is_held(workdir: Path) -> bool:
-    """Whether a training is writing in the workdir at this moment, on this machine or on a shared disk."""
-    if not (workdir / ".lock").exists():
+    """Whether a training is writing in the workdir at this moment: on this machine or, on a shared disk, on any."""
+    file = storage.here(workdir / LOCK)
+    if not file.exists():
         return False
-    probe = filelock.FileLock(workdir / ".lock")
+    probe = filelock.FileLock(file)
     try:
         probe.acquire(blocking=False)
     except (filelock.Timeout, OSError):
@@ -73,7 +100,7 @@ def is_held(workdir: Path) -> bool:
 
 def claim(workdir: Path, config: ConfigDict) -> None:
     """Writes config.json; `check_claim` comes before."""
-    checkpoint.write_whole(workdir / "config.json", configs.to_json(config))
+    storage.write_whole(workdir / "config.json", configs.to_json(config))
 
 
 def check_claim(workdir: Path, config: ConfigDict) -> None:
@@ -100,7 +127,7 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
                 f"{workdir} was trained with another config ({'; '.join(changed)}): "
                 "take another --workdir, or the same values"
             )
-    elif workdir.is_dir() and any(p.name not in (".lock", LOG) for p in workdir.iterdir()):
+    elif workdir.is_dir() and any(p.name not in (LOCK, LOG) for p in workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and no workdir of vid3d: take a new folder")
 
 
@@ -135,4 +162,4 @@ def write_videos(workdir: Path, prepared: Prepared) -> None:
         if video.path in prepared.facts:
             sha256 = prepared.facts[video.path].sha256
             table.writerow([video.path, video.label, video.group, video.split, sha256])
-    checkpoint.write_whole(workdir / "videos.csv", text.getvalue())
+    storage.write_whole(workdir / "videos.csv", text.getvalue())

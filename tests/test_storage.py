@@ -1,0 +1,244 @@
+"""Workdirs in an object store: through gcsfs, Orbax and tensorstore as they are, against a stand-in for the bucket."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from vid3d import checkpoint, cli, storage
+from vid3d.config import UserError, from_json
+
+SMOKE = "--config=configs/demo.py:smoke"
+ONE_ROW = ("--config.train.epochs=1", "--config.data.size=16", "--config.model.features=4")
+
+
+def download(bucket, prefix: str, folder: Path) -> Path:
+    for name in bucket.names(prefix + "/"):
+        path = folder / name.removeprefix(prefix + "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bucket.read(name))
+    return folder
+
+
+def train_until(bucket, method: str, pattern: str, workdir: str, *, count: int = 1) -> str:
+    """Kills a training at the first such request, or a later one, which is refused; returns what it said."""
+    left = [count]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vid3d.cli", "train", SMOKE, f"--workdir={workdir}"],
+        env=os.environ | {"XLA_FLAGS": ""}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+    def watch(asked: str, name: str) -> bool:
+        if asked == method and re.search(pattern, name):
+            left[0] -= 1
+            if left[0] <= 0:
+                process.kill()
+        return left[0] <= 0
+
+    bucket.watch = watch
+    said = process.communicate(timeout=300)[0]
+    bucket.watch = lambda method, name: None
+    assert process.returncode == -signal.SIGKILL, said
+    return said
+
+
+def test_a_run_in_a_bucket_that_is_killed_ends_like_one_in_a_folder(
+    reach, smoke_run, tmp_path, run
+):
+    per_epoch = checkpoint.steps(smoke_run)[-1] // 4
+    workdir, before = "gs://bucket/runs/a", set(reach.names())
+    # A save that is torn, one that lacks only its manifest, a row that is not stored, a checkpoint that is half deleted.
+    train_until(reach, "PUT", rf"checkpoints/{per_epoch}/optimizer/", workdir)
+    assert reach.names(f"runs/a/checkpoints/{per_epoch}/")
+    said = train_until(reach, "PUT", rf"checkpoints/{2 * per_epoch}/manifest.json", workdir)
+    assert "resuming" not in said
+    assert reach.read("runs/a/metrics.jsonl").count(b"\n") == 2
+    said = train_until(reach, "PUT", "a/metrics.jsonl", workdir, count=2)  # the first cuts rows
+    assert f"resuming at step {per_epoch} of" in said
+    train_until(reach, "DELETE", rf"checkpoints/{per_epoch}/weights/", workdir)
+    last = run("train", SMOKE, f"--workdir={workdir}")
+    assert "resuming at step" in last.stderr
+
+    copy = download(reach, "runs/a", tmp_path / "copy")
+    assert (copy / "metrics.jsonl").read_bytes() == (smoke_run / "metrics.jsonl").read_bytes()
+    assert (copy / "config.json").read_bytes() == (smoke_run / "config.json").read_bytes()
+    assert (copy / "videos.csv").read_bytes() == (smoke_run / "videos.csv").read_bytes()
+    assert checkpoint.resolve(copy) == checkpoint.resolve(smoke_run)
+    step = checkpoint.resolve(copy, "latest")
+    assert step == checkpoint.resolve(smoke_run, "latest")
+    for item in ("weights", "optimizer"):
+        a, b = (checkpoint.restore_item(where, step, item) for where in (copy, smoke_run))
+        assert len(jax.tree.leaves(a)) > 1
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+    assert len((copy / "timings.jsonl").read_text().splitlines()) == 4
+    assert len(list((copy / "tensorboard").iterdir())) >= 2
+    assert not {n for n in set(reach.names()) - before if not n.startswith("runs/a/")}
+
+
+@pytest.fixture(scope="session")
+def uploaded(bucket, smoke_run) -> str:
+    """A finished workdir that was copied into the bucket; nothing in it knows where it was made."""
+    for path in smoke_run.rglob("*"):
+        if path.is_file() and path.name != ".lock" and "evaluation" not in path.parts:
+            bucket.put(f"up/load/{path.relative_to(smoke_run).as_posix()}", path.read_bytes())
+    return "gs://bucket/up/load"
+
+
+def test_a_workdir_in_a_bucket_is_evaluated_and_predicts_like_a_folder(
+    reach, uploaded, smoke_run, tmp_path, run
+):
+    figures = [
+        json.loads(run("evaluate", f"--workdir={where}", "--json").stdout)
+        for where in (smoke_run, uploaded)
+    ]
+    assert figures[0] == figures[1]
+    stored = json.loads(reach.read("up/load/evaluation/test-best/metrics.json"))
+    assert stored == figures[0]
+    assert reach.read("up/load/evaluation/test-best/confusion_matrix.png").startswith(b"\x89PNG")
+
+    from vid3d.data import index
+
+    with (smoke_run / "videos.csv").open() as file:
+        video = next(v for v in csv.DictReader(file) if v["split"] == "test")
+    root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
+    answers = [
+        json.loads(run("predict", f"--workdir={where}", root / video["path"], "--json").stdout)
+        for where in (smoke_run, uploaded)
+    ]
+    assert answers[0] == answers[1]
+    labels = [
+        run("live", f"--workdir={where}", f"--source={root / video['path']}", "--json").stdout
+        for where in (smoke_run, uploaded)
+    ]
+    assert labels[0].splitlines() and len(labels[0].splitlines()) == len(labels[1].splitlines())
+
+    # Compared with its twin in a folder: the same answers on the same videos.
+    done = run("compare", smoke_run, uploaded, "--output=gs://bucket/comparison")
+    assert "p = 1 (McNemar's exact test" in done.stdout
+    table = list(csv.DictReader(reach.read("comparison/runs.csv").decode().splitlines()))
+    assert [row["workdir"] for row in table] == [str(smoke_run), uploaded]
+    assert table[0]["test_accuracy"] == table[1]["test_accuracy"]
+    assert reach.read("comparison/curves.png").startswith(b"\x89PNG")
+
+
+def test_a_damaged_checkpoint_in_a_bucket_and_the_sign_of_another_machine(reach, uploaded, run):
+    step = max(int(n.split("/")[3]) for n in reach.names("up/load/checkpoints/"))
+    newest = reach.names(f"up/load/checkpoints/{step}/")
+    name = max(newest, key=lambda n: len(reach.read(n)))
+    whole = {n: reach.read(n) for n in reach.names("up/load/")}
+    try:
+        reach.put(name, reach.read(name)[:-1] + b"!")
+        done = run("predict", f"--workdir={uploaded}", f"--checkpoint={step}", "x.mp4", check=1)
+        assert f"checkpoint {step} of {uploaded} is damaged" in done.stderr
+        reach.put("up/load/.lock", b"another.host")
+        done = run("train", SMOKE, f"--workdir={uploaded}")
+        assert f"warning: checkpoint {step} of {uploaded} is damaged" in done.stderr
+        assert f"warning: a training on another.host began in {uploaded}" in done.stderr
+        assert reach.names(f"up/load/checkpoints/damaged-{step}/")
+        assert reach.read("up/load/metrics.jsonl") == whole["up/load/metrics.jsonl"]
+        assert ".lock" not in {n.rsplit("/", 1)[1] for n in reach.names("up/load/")}
+    finally:
+        for gone in set(reach.names("up/load/")) - whole.keys():
+            del reach.objects[gone]
+        for n, content in whole.items():
+            reach.put(n, content)
+
+
+def test_the_runs_of_a_sweep_lie_in_a_bucket(reach, tmp_path, run):
+    config = tmp_path / "many.py"
+    config.write_text(
+        "from configs import demo\n"
+        "def get_config(arg=''):\n    return demo.get_config('smoke')\n"
+        "def sweep(add):\n    add()\n    add(**{'data.classes': ('Clockwise', 'Leep')})\n"
+    )
+    arguments = ("sweep", f"--config={config}", *ONE_ROW, "--workdir=gs://bucket/sweep")
+    done = run(*arguments, check=1)
+    assert "1 finished, 1 failed" in done.stderr
+    assert "did you mean 'Leap'" in done.stderr
+    assert b"epoch 1:" in reach.read("sweep/base/log.txt")
+    rows = reach.read("sweep/base/metrics.jsonl").splitlines()
+    assert f"base: finished, validation accuracy {json.loads(rows[0])['val/accuracy']:.3f}" in done.stderr  # fmt: skip
+    again = run(*arguments, check=1)
+    assert "base: running" not in again.stderr
+    assert reach.read("sweep/classes=Clockwise-Leep/log.txt").count(b"Leap") == 2
+
+
+@pytest.mark.parametrize(
+    ("workdir", "words"),
+    [
+        ("gs://bucket", "gs://bucket is a whole bucket: give a folder in it"),
+        ("s3://bucket/run", "s3://bucket/run is no folder: give one, or gs://BUCKET/FOLDER"),
+        ("gs://bucket/empty", "no workdir gs://bucket/empty"),
+    ],
+)
+def test_a_bad_address_is_one_line(workdir, words, reach, capsys):
+    assert cli.main(["predict", f"--workdir={workdir}", "x.mp4"]) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_bucket_that_may_not_be_written_is_one_line(reach, run):
+    reach.watch = lambda method, name: method == "PUT"
+    done = run("train", SMOKE, *ONE_ROW, "--workdir=gs://bucket/forbidden", check=1)
+    assert (
+        "gs://bucket/forbidden/.lock cannot be reached (Forbidden" in done.stderr.splitlines()[-1]
+    )
+    assert len(done.stderr.splitlines()) == 1
+    done = run("train", SMOKE, *ONE_ROW, "--workdir=gs://nothing/run", check=1)
+    assert "gs://nothing/run/.lock cannot be reached" in done.stderr.splitlines()[-1]
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_bucket_that_cannot_be_reached_is_one_line(reach):
+    """With gcsfs as it is, but for its half a minute of retries."""
+    code = (
+        "import sys, gcsfs; gcsfs.GCSFileSystem.retries = 1; from vid3d import cli; "
+        "sys.exit(cli.main(['predict', '--workdir=gs://bucket/run', 'x.mp4']))"
+    )
+    environment = os.environ | {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, text=True, capture_output=True
+    )
+    assert done.returncode == 1
+    assert "gs://bucket/run cannot be reached (Cannot connect to host 127.0.0.1:9" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_gcsfs_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["evaluate", "--workdir=gs://bucket/run"]) == 1
+    assert capsys.readouterr().err == (
+        "vid3d evaluate: error: gs://bucket/run needs gcsfs: pip install 'vid3d[gcs]'\n"
+    )
+
+
+def test_write_whole_leaves_the_old_file_when_it_cannot_finish(tmp_path):
+    path = tmp_path / "x.json"
+    storage.write_whole(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        storage.write_whole(path, "new \ud800")
+    assert path.read_text() == "old"
+
+
+def test_what_is_no_workdir_lies_on_this_machine(capsys):
+    for command in (
+        ("predict", "--workdir=w", "x.mp4", "--output=gs://bucket/x"),
+        ("prepare", SMOKE, "--config.data.cache_dir=gs://bucket/x"),
+    ):
+        assert cli.main(list(command)) == 1
+        said = capsys.readouterr().err
+        assert "gs://bucket/x has to" in said and len(said.strip().splitlines()) == 1
+    with pytest.raises(UserError, match="--output=gs://b/x"):
+        storage.local("gs://b/x", "--output")

@@ -1,0 +1,202 @@
+"""Where workdirs lie: a folder, or `gs://BUCKET/FOLDER` in an object store; the only file that knows etils.epath.
+
+A folder stays a `pathlib.Path`: files appear under a temporary name and are renamed, rows are appended and synced. In an
+object store nothing can be renamed, appended to or locked, but an object is there whole or not at all: a file is written
+in one request, and one that grows is written anew. What is read and written piece by piece by others lies here first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+from vid3d.config import UserError, cache_folder
+
+REMOTE = "gs://"
+
+
+def place(address: str | PurePath) -> Path:
+    """A folder or `gs://` address as a path; the latter is an `epath.Path` with the same methods.
+
+    Raises:
+        UserError: an address of another kind, a library that is missing, or a bucket that cannot be read.
+    """
+    text = os.fspath(address)
+    if not text.startswith(REMOTE):
+        if "://" in text:
+            raise UserError(f"{text} is no folder: give one, or {REMOTE}BUCKET/FOLDER")
+        return Path(text)
+    if not isinstance(address, str):
+        return address
+    if importlib.util.find_spec("gcsfs") is None:
+        raise UserError(f"{text} needs gcsfs: pip install 'vid3d[gcs]'")
+    if not text.removeprefix(REMOTE).strip("/").partition("/")[2]:
+        raise UserError(f"{text} is a whole bucket: give a folder in it, {text.rstrip('/')}/NAME")
+    os.environ.setdefault("EPATH_USE_TF", "0")  # prediction starts without TensorFlow
+    import fsspec
+    from etils import epath
+
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what it logs, it raises as well
+    # Orbax and other processes write past gcsfs, which would never see it.
+    fsspec.config.conf["gcs"] = {"use_listings_cache": False}
+    found = epath.Path(text)
+    with told(found):
+        found.exists()
+    return found
+
+
+def local(address: str | PurePath, option: str) -> Path:
+    """A path on this machine, for what is no workdir.
+
+    Raises:
+        UserError: an address; the option is named.
+    """
+    if "://" in os.fspath(address):
+        raise UserError(f"{option}={address} has to lie on this machine, or on a disk mounted here")
+    return Path(address)
+
+
+def is_remote(path: PurePath) -> bool:
+    """Whether a path lies in an object store."""
+    return os.fspath(path).startswith(REMOTE)
+
+
+@contextlib.contextmanager
+def told(path: PurePath, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turns what gcsfs, aiohttp and Google's libraries raise about a remote path, each its own, into one line."""
+    try:
+        yield
+    except (UserError, *passing):
+        raise
+    except Exception as error:
+        if not is_remote(path):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{path} cannot be reached ({reason}): does the bucket exist, and does "
+            "`gcloud auth application-default login` let you write in it?"
+        ) from error
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root."""
+    return path if is_remote(path) else path.absolute()
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file so that it is there whole or not at all."""
+    if isinstance(content, str):
+        # A file name that is no valid text comes back out as the bytes that it was.
+        content = content.encode(errors="surrogateescape")
+    if is_remote(path):
+        with told(path):
+            path.write_bytes(content)
+        return
+    temporary = path.with_name(path.name + ".incomplete")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def append(path: Path, line: str) -> None:
+    """Adds to the end of a file and waits until it is stored; an object is written anew, with all it had."""
+    if is_remote(path):
+        write_whole(path, (read(path) if path.exists() else "") + line)
+        return
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> str:
+    """A whole file as text; bytes that are none come back as they were when it is written again."""
+    with told(path, passing=(FileNotFoundError,)):
+        return path.read_bytes().decode(errors="surrogateescape")
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """Every file below a folder: its path from there -> its path."""
+    if not is_remote(folder):
+        return {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    found = {}
+    for where, _, names in folder.walk():
+        # epath's walk leaves the gs:// out.
+        inside = os.fspath(where).removeprefix(REMOTE).rstrip("/") + "/"
+        inside = inside.removeprefix(os.fspath(folder).removeprefix(REMOTE).rstrip("/") + "/")
+        found |= {inside + name: folder / (inside + name) for name in names if name}
+    return found
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, where there is such a thing.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    if is_remote(folder):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror}") from None
+
+
+def remove_folder(folder: Path) -> None:
+    """Deletes a folder with all that is in it, where it is there."""
+    if is_remote(folder):
+        folder.rmtree(missing_ok=True)
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
+def here(path: Path) -> Path:
+    """The file itself or, for one in an object store, the one in the cache folder that stands for it on this machine."""
+    if not is_remote(path):
+        return path
+    digest = hashlib.sha256(os.fspath(path).encode()).hexdigest()
+    return cache_folder() / "remote" / digest
+
+
+class Staged:
+    """A folder for a library that writes files piece by piece: the real one, or one on this machine that is sent.
+
+    Attributes:
+        here: the folder to write in.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.sent: dict[str, int] = {}
+        self.here = Path(tempfile.mkdtemp(prefix="vid3d-")) if is_remote(folder) else folder
+
+    def send(self) -> None:
+        """Stores what was written since the last time; each file whole."""
+        if not is_remote(self.folder):
+            return
+        for name, path in files(self.here).items():
+            size = path.stat().st_size
+            if self.sent.get(name) != size:
+                write_whole(self.folder / name, path.read_bytes())
+                self.sent[name] = size
+
+    def close(self) -> None:
+        """Sends the rest."""
+        self.send()
+        if is_remote(self.folder):
+            shutil.rmtree(self.here, ignore_errors=True)
