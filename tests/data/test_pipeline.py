@@ -114,6 +114,20 @@ def test_nothing_grows_over_two_thousand_batches(settings, two_classes, in_memor
     assert max(threads) <= threads[0] and max(handles) <= handles[0], (threads, handles)
 
 
+@pytest.mark.parametrize("views", [0, 1])
+def test_a_shard_that_is_damaged_while_it_streams_ends_in_one_line(clips, views):
+    found = clips("test" if views else "train", views=views, in_memory=False)
+    for path in found.store.paths:
+        content = bytearray(path.read_bytes())
+        content[70_000:] = bytes(len(content) - 70_000)
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"array_record.* is damaged .*remove the folder"):
+        if views:
+            list(pipeline.eval_batches(found, batch_size=4))
+        else:
+            train(found, first=0, last=7)
+
+
 def test_a_restart_in_the_middle_goes_on_with_the_same_clips(clips):
     found = clips(sampling="random")
     whole = train(found, first=0, last=7)

@@ -30,6 +30,7 @@ FORMAT = 1  # of the prepared folder; a change of it decodes again
 FACTS = "videos.json"
 TIMES = "times.npy"
 LEDGER = "bad_videos.csv"
+SUMS = "sha256.json"  # of the two files that say which record is which frame; the records have checksums of their own
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,14 @@ def build(
         }
         sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
+    (folder / SUMS).write_text(json.dumps(sums(folder)))
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """sha256 of the files that say which record is which frame of which video."""
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (FACTS, TIMES)
+    }
 
 
 def decode(
@@ -269,7 +278,8 @@ def copy_or_decode(
         marks=marks,
         load=lambda folder: load(folder, nothing) if is_whole(folder, 0) else None,
     ):
-        rest.discard(event.job)
+        if isinstance(event, decoding.Done):
+            rest.discard(event.job)
         yield event
     jobs, timeout = sorted(rest), data.decode_timeout
     events = decoding.decode(
@@ -288,8 +298,10 @@ def damage(num_frames: int, claimed: int) -> str:
 
 
 def is_whole(folder: Path, decode_timeout: float) -> bool:
-    """Whether a prepared folder is there with all its bytes, and no video hung that is given more time now."""
+    """Whether a prepared folder is there as it was written, and no video hung that is given more time now."""
     try:
+        if json.loads((folder / SUMS).read_text()) != sums(folder):
+            return False
         sidecar = json.loads((folder / FACTS).read_text())
         hung = any(decoding.HUNG in reason for reason in sidecar["bad"].values())
         if hung and decode_timeout > sidecar["decode_timeout"]:
