@@ -142,20 +142,38 @@ def test_predict_says_what_evaluate_says(smoke_run, run):
             assert p == pytest.approx(float(row[name]), abs=1e-6)
 
 
-def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken, run):
+EVALUATE = """
+import csv, json, sys
+from vid3d.evaluation import evaluate
+for size in sys.argv[2:]:
+    figures, folder = evaluate.evaluate(sys.argv[1], overrides=[("eval.batch_size", size)])
+    with (folder / "predictions.csv").open() as file:
+        table = [row[3:] for row in list(csv.reader(file))[1:]]
+    print(json.dumps([figures["correct"], figures["num_videos"], figures["per_class"], table]))
+"""
+
+
+def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken):
     found = []
-    for batch, devices in [(1, 1), (7, 1), (8, 4)]:
+    for devices, sizes in (
+        (1, "1 2 3 5 8 13 35 64"),
+        (2, "2 6 34 36"),
+        (4, "4 12 36"),
+        (8, "8 40"),
+    ):
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        done = run(
-            "evaluate", f"--workdir={unbroken}", "--json", f"--config.eval.batch_size={batch}", env=flags
+        done = subprocess.run(
+            [sys.executable, "-c", EVALUATE, unbroken, *sizes.split()],
+            env=os.environ | flags, capture_output=True, text=True,
         )  # fmt: skip
-        with (unbroken / "evaluation" / "test-best" / "predictions.csv").open() as file:
-            table = [row[3:] for row in list(csv.reader(file))[1:]]
-        found.append((json.loads(done.stdout), np.array(table, float)))
-    for figures, table in found[1:]:
-        assert figures["correct"] == found[0][0]["correct"]
-        assert figures["num_videos"] == found[0][0]["num_videos"]
-        np.testing.assert_allclose(table, found[0][1], atol=1e-6)
+        assert done.returncode == 0, done.stderr
+        found += [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == 9
+    (*counts, table), *others = found
+    assert counts[1] == len(table) == 35
+    for *other_counts, other in others:
+        assert other_counts == counts
+        np.testing.assert_allclose(np.array(other, float), np.array(table, float), atol=1e-6)
 
 
 def test_a_finished_run_says_so_and_changes_nothing(unbroken, run):
