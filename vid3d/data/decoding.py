@@ -102,8 +102,7 @@ def decode(
         timeout: seconds in which a video has to bring its first frames, and each time the next ones.
         look: read the headers only; `Done` then tells nothing but the claimed number of frames and rate.
         memory_bytes: of address space that a child may take for decoding (on Linux).
-        kept: children that stay for the next call, all of whose calls have the same options; it is ended where this one is
-            not read to its end.
+        kept: children that stay for the next call, unless this one is not read to its end; the options of all calls are the same.
 
     Yields:
         For each video any number of `Frames`, then `Done` or `Failed`; `Again` starts it anew. The events of several
@@ -114,14 +113,12 @@ def decode(
     """
     pool = kept or Pool()
     pool.set_up(list(paths), settings, look=look, timeout=timeout, memory_bytes=memory_bytes)
-    done = False
     try:
         pool.start(workers)
         while pool.is_busy():
             yield from pool.events()
-        done = True
     finally:
-        if not (kept and done):
+        if not kept or pool.is_busy():
             pool.end()
 
 

@@ -24,7 +24,15 @@ from vid3d.data.decoding import Event
 from vid3d.data.frames import DECODER, stored_size
 from vid3d.data.index import Index, find
 from vid3d.data.records import Settings
-from vid3d.data.report import Progress, make_console, report, summary, write_ledger, write_manifest
+from vid3d.data.report import (
+    Progress,
+    check_bad,
+    make_console,
+    report,
+    summary,
+    write_ledger,
+    write_manifest,
+)
 
 FORMAT = 1  # of the prepared folder; a change of it decodes again
 FACTS = "videos.json"
@@ -330,21 +338,3 @@ def load(folder: Path, index: Index) -> Prepared:
         facts=facts,
         bad=sidecar["bad"],
     )
-
-
-def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
-    """Makes sure that no test video is bad, and not more of the others than allowed.
-
-    Raises:
-        UserError: names the ledger.
-    """
-    for is_test in (True, False):
-        videos = [v for v in prepared.index.videos if (v.split == "test") == is_test]
-        bad = [v.path for v in videos if v.path in prepared.bad]
-        allowed = 0 if is_test else max_bad_fraction * len(videos)
-        if len(bad) > allowed:
-            more = "" if is_test else f" (data.max_bad_fraction={max_bad_fraction:g})"
-            raise UserError(
-                f"{len(bad)} of {len(videos)} {'test' if is_test else 'training'} videos cannot be read{more}, such as "
-                f"{bad[0]} ({prepared.bad[bad[0]]}); all are listed in {prepared.ledger}: replace or remove them"
-            )
