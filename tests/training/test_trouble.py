@@ -78,11 +78,9 @@ def test_a_bad_number_stops_the_run_a_step_later_and_the_last_good_checkpoint_st
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, cache) -> Path:
+def whole(once) -> Path:
     """A run that nothing happened to."""
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    train(workdir)
-    return workdir
+    return once("trouble", train)
 
 
 @contextlib.contextmanager
