@@ -401,6 +401,14 @@ def test_a_child_that_cannot_start_says_why(monkeypatch, video, tmp_path):
         collect([video(tmp_path / "x.avi", 3)])
 
 
+def test_modules_in_the_current_folder_are_not_loaded(video, tmp_path, monkeypatch):
+    for name in ("cv2", "json", "vid3d"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')\n")
+    monkeypatch.chdir(tmp_path)
+    _, ends, _ = collect([video(tmp_path / "x.avi", 3)])
+    assert isinstance(ends[0], Done)
+
+
 ROOT = Path(decoding.__file__).parents[2]
 
 

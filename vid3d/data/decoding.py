@@ -102,7 +102,7 @@ def decode(
         timeout: seconds in which a video has to bring its first frames, and each time the next ones.
         look: read the headers only; `Done` then tells nothing but the claimed number of frames and rate.
         memory_bytes: of address space that a child may take for decoding (on Linux).
-        kept: children that stay for the next call, unless this one is not read to its end; the options of all calls are the same.
+        kept: children that stay for the next call, which has the same options; they end where this one is not read out.
 
     Yields:
         For each video any number of `Frames`, then `Done` or `Failed`; `Again` starts it anew. The events of several
@@ -217,8 +217,7 @@ class Pool:
             child.jobs.popleft()
             self.fill(child)
         if kind == "done":
-            job, _, _, _, *facts = rest
-            yield Done(lane, job, *facts)
+            yield Done(lane, rest[0], *rest[4:])
         elif kind == "failed":
             yield Failed(lane, *rest)
 
@@ -254,7 +253,8 @@ class Pool:
         }
         errors = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the child
         process = subprocess.Popen(
-            [sys.executable, "-m", "vid3d.data.decoder", json.dumps(options)],
+            # -P: the current folder may hold a json.py
+            [sys.executable, "-P", "-m", "vid3d.data.decoder", json.dumps(options)],
             pass_fds=(there.fileno(), handle),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
