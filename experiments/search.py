@@ -76,7 +76,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no recipe {', '.join(sorted(unknown))}: there is {', '.join(RECIPES)}")
     quiet_libraries()
-    compilation.use_cache()
+    compilation.set_up()
     print(f"{'recipe':<24} {'accuracy':>8} {'loss':>6} {'best':>6} {'train':>6} {'minutes':>7}")
     for name in options.recipes:
         clock = time.process_time()

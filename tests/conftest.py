@@ -39,7 +39,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     os.environ["XDG_CACHE_HOME"] = str(folder)
     from vid3d import compilation
 
-    compilation.use_cache()
+    compilation.set_up()
     yield folder
     if before is None:
         del os.environ["XDG_CACHE_HOME"]

@@ -1,4 +1,4 @@
-"""What a kill left torn in the compilation cache is not there for the next process."""
+"""What a kill left torn in the compilation cache is not there for the next process; vectors are as wide as they may be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import zlib
 
 from vid3d import compilation
+from vid3d.models import narrow
 
 
 def test_torn_entries_are_dropped_and_whole_ones_stay(tmp_path):
@@ -25,3 +26,21 @@ def test_torn_entries_are_dropped_and_whole_ones_stay(tmp_path):
     os.utime(tmp_path / "later-cache", (2**32, 2**32))
     compilation.drop_torn_entries(tmp_path)
     assert {path.name for path in tmp_path.glob("*-cache")} == {"whole-cache"}
+
+
+def test_vectors_are_as_wide_as_the_processor_has_them(tmp_path, monkeypatch):
+    facts = tmp_path / "cpuinfo"
+    monkeypatch.setattr(compilation, "CPU_FACTS", facts)
+
+    def flags(before: str) -> str:
+        monkeypatch.setenv("XLA_FLAGS", before)
+        compilation.use_wide_vectors()
+        return os.environ["XLA_FLAGS"]
+
+    assert flags("") == ""  # a system that does not say
+    facts.write_text("flags : fpu avx avx2 avx512_of_another_kind")
+    assert flags("") == ""
+    facts.write_text("flags : fpu avx avx2 avx512f avx512dq")
+    assert flags("") == narrow.WIDE
+    assert flags("--xla_some=1") == f"--xla_some=1 {narrow.WIDE}"
+    assert flags("--xla_cpu_prefer_vector_width=256") == "--xla_cpu_prefer_vector_width=256"

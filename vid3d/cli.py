@@ -129,8 +129,8 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.training.loop import train
 
     stop.interrupt_at_once()
+    compilation.set_up()
     with together(options):
-        compilation.use_cache()
         return train(config, options.workdir)
 
 
@@ -157,8 +157,8 @@ def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
     from vid3d.evaluation import evaluate, report
 
     listen()
+    compilation.set_up()
     with together(options):
-        compilation.use_cache()
         figures, folder = evaluate.evaluate(
             options.workdir,
             name=options.checkpoint,
@@ -180,7 +180,7 @@ def compare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     from vid3d.evaluation.compare import compare
 
     listen()
-    compilation.use_cache()
+    compilation.set_up()
     compare(options.folders, output=options.output, test=options.evaluate)
     return 0
 
@@ -190,7 +190,7 @@ def predict(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     from vid3d.inference.predict import predict
 
     listen()
-    compilation.use_cache()
+    compilation.set_up()
     return predict(
         options.workdir,
         options.videos,
@@ -206,7 +206,7 @@ def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.inference.live import live
 
     listen()
-    compilation.use_cache()
+    compilation.set_up()
     return live(
         options.workdir,
         options.source,

@@ -1,7 +1,8 @@
-"""JAX's persistent compilation cache, kept in order: a program that was compiled once is loaded by the next process."""
+"""How programs are compiled: vectors as wide as the processor's, and a persistent cache that is kept in order."""
 
 from __future__ import annotations
 
+import os
 import zlib
 from pathlib import Path
 
@@ -10,6 +11,38 @@ import jax
 from vid3d.config import cache_folder
 
 MAX_BYTES = 2 * 2**30
+VECTOR_WIDTH = "--xla_cpu_prefer_vector_width"
+WITHOUT_IT = (
+    0,
+    13,
+)  # versions of JAX from here on were not looked at: a flag that XLA does not know ends the process
+CPU_FACTS = Path("/proc/cpuinfo")
+
+
+def set_up() -> None:
+    """Both, before JAX has started; every command begins with it."""
+    use_wide_vectors()
+    use_cache()
+
+
+def use_wide_vectors() -> None:
+    """Tells XLA to use vectors of 512 bits where the processor has them; by itself it stops at 256.
+
+    `models.narrow` then takes twice as many channels at a time, which takes a quarter off a prediction of the
+    tutorial's network. XLA reads its flags when JAX starts. A width that is set already is left alone.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    known = jax.__version_info__ < WITHOUT_IT
+    if known and VECTOR_WIDTH not in flags and has_wide_vectors():
+        os.environ["XLA_FLAGS"] = f"{flags} {VECTOR_WIDTH}=512".strip()
+
+
+def has_wide_vectors() -> bool:
+    """Whether this processor has AVX-512; False where the system does not say."""
+    try:
+        return "avx512f" in CPU_FACTS.read_text().split()
+    except OSError:
+        return False
 
 
 def use_cache() -> None:

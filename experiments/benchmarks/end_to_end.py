@@ -61,7 +61,7 @@ def config_of(folder: Path, epochs: int):
 
 
 def measure(folder: Path, rounds: int) -> dict[str, float]:
-    compilation.use_cache()
+    compilation.set_up()
     config = config_of(folder, 1)
     prepared = prepare.prepare(config, quiet=True)
     setup = loop.set_up(config, prepared)

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vid3d import compilation
+
 TIMES = (1, 2, 4, 8)
 SIDES = (56, 80, 112, 160)
 
@@ -37,6 +39,7 @@ def main() -> None:
         folder, times, rounds = options.videos.split(":")
         print(json.dumps(videos(Path(folder), int(times), int(rounds))))
         return
+    compilation.use_wide_vectors()
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    compilation.use_cache()
+    compilation.set_up()
     config = configs.default()
     config.data.size = 112
     module = models.build(config.model, len(CLASSES))

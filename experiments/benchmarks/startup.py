@@ -96,7 +96,7 @@ def inside(folder: Path, rounds: int) -> dict[str, float]:
     found = {"trace": [], "compile": [], "trace_again": [], "load": []}
     for number in range(rounds):
         os.environ["XDG_CACHE_HOME"] = str(folder / f"cache{number}")
-        compilation.use_cache()
+        compilation.set_up()
         for names in (("trace", "compile"), ("trace_again", "load")):
             jax.clear_caches()
             setup = loop.set_up(config, prepared)

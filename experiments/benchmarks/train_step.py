@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from vid3d import compilation
 from vid3d.models.conv3d import Conv3DNet
 
 FEATURES = (128, 64, 32, 32, 32)
@@ -249,6 +250,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="runs that a median is taken of")
     parser.add_argument("--only-small", action="store_true", help="leave out 224x224")
     arguments = parser.parse_args()
+    compilation.use_wide_vectors()
     cases = [(8, 112)] if arguments.only_small else [(8, 112), (2, 224)]
     results = {}
     for batch, size in cases:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from vid3d.models import convolution, winograd
+from vid3d.models import convolution, narrow, winograd
 
 SAME3 = ((1, 1), (1, 1), (1, 1))
 
@@ -238,6 +238,29 @@ def test_frames_worked_through_in_blocks_are_the_whole(monkeypatch):
     x, kernel = normal(2, 5, 7, 8, 16), normal(3, 3, 3, 16, 16, seed=1)
     monkeypatch.setattr(winograd, "BLOCK", 40_000)  # two frames of the five
     assert_same(convolution.conv3d, plain_conv, x, kernel)
+
+
+@pytest.mark.parametrize("channels", [2, 16])
+def test_rows_worked_through_in_blocks_are_the_whole(monkeypatch, channels):
+    # Five rows of windows in blocks of two: the last block reaches beyond the clip.
+    monkeypatch.setattr(narrow, "TILES", 10)
+    monkeypatch.setattr(winograd, "BLOCK", 25 * 4 * 5 * (16 + 3 * 16) * 2)
+    x, kernel, bias = (
+        normal(2, 4, 13, 14, channels),
+        normal(3, 3, 3, channels, 16, seed=1),
+        normal(16),
+    )
+    ours = lambda *a: convolution.conv3d_max_pool(*a, window=(3, 3, 3))  # noqa: E731
+    assert_same(ours, lambda *a: plain_conv_pool(*a, (3, 3, 3)), x, kernel, bias)
+
+
+def test_wide_registers_hold_the_same_numbers(monkeypatch):
+    x, kernel, bias = normal(1, 3, 12, 13, 2), normal(3, 3, 3, 2, 20, seed=1), normal(20)
+    ours = lambda *a: convolution.conv3d_max_pool(*a, window=(3, 3, 3))  # noqa: E731
+    for flags, lanes in (("", 8), (narrow.WIDE, 16)):
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        assert narrow.lanes() == lanes
+        assert_same(ours, lambda *a: plain_conv_pool(*a, (3, 3, 3)), x, kernel, bias)
 
 
 def test_other_platforms_get_the_library(monkeypatch):

@@ -1,8 +1,8 @@
 """Convolution and max pooling in one for few input channels: the first layer, where the output is the large array.
 
 Forward is Winograd's form (see `winograd.py`) with sums in place of products of matrices: the 25 values of a
-tile are numbers, their weights are vectors over `LANES` output channels, and the whole chain from the multiplications
-through the transform to the running maximum is one loop over tiles that the compiler keeps in registers. Nothing
+tile are numbers, their weights are vectors over as many output channels as a register holds, and the whole chain from
+the multiplications through the transform to the running maximum is one loop over tiles, in registers. Nothing
 of the full map, and nothing of the 25 intermediate values, is ever written.
 
 The kernel's gradient is sparse: each output has one winner, so it is the sum over outputs of their gradient times the
@@ -12,6 +12,7 @@ are looked up in the padded clip.
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import jax
@@ -20,11 +21,17 @@ import numpy as np
 from jax import lax
 
 from vid3d.models import folded
-from vid3d.models.pooling import Axis, pad
-from vid3d.models.winograd import add_up, combine, input_transform, split_winner, transform
+from vid3d.models.pooling import Axis, Rows, masked, pad
+from vid3d.models.winograd import add_up, combine, input_transform, split_winner, tile_transforms
 
-LANES = 8  # output channels in a register
+WIDE = "--xla_cpu_prefer_vector_width=512"  # in XLA_FLAGS: vectors of 16 numbers; `compilation` sets it
+TILES = 900  # in a block of rows, whose running maximum stays in the cache
 UNROLL = 8  # outputs whose patches are added at once
+
+
+def lanes() -> int:
+    """Output channels in a register of the compiled program."""
+    return 16 if WIDE in os.environ.get("XLA_FLAGS", "") else 8
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -60,24 +67,46 @@ def _forward(x_BTHWC, kernel_THWIO, axes, *, winners):
     One array instead of two, because the compiler would run the loop once for each.
     """
     time, height, width = axes
-    rows, columns = (transform(axis.window, axis.kernel) for axis in (height, width))
+    rows, columns = tile_transforms(axes)
     *_, channels, features = kernel_THWIO.shape
-    tiles, count = height.cells * width.cells, len(rows.g) * len(columns.g)
+    count, register = len(rows.g) * len(columns.g), lanes()
     u = jnp.einsum("pj,qk,ijkco->icpqo", rows.g, columns.g, kernel_THWIO)
-    u = jnp.pad(u, ((0, 0),) * 4 + ((0, -features % LANES),))
-    u = jnp.moveaxis(u.reshape(time.kernel, channels * count, -1, LANES), 2, 0)
-    shape = (len(u), tiles, LANES)
+    u = jnp.pad(u, ((0, 0),) * 4 + ((0, -features % register),))
+    u_GANL = jnp.moveaxis(u.reshape(time.kernel, channels * count, -1, register), 2, 0)
+    blocks = Rows.of(height, TILES / width.cells)
+    y = blocks.map(
+        lambda x, row_masks: _forward_block(
+            x, row_masks, u_GANL, (time, blocks.axis, width), winners=winners
+        ),
+        x_BTHWC,
+    )
+    return y[..., :features]
 
-    def per_tile(mask_HW):
-        mask = np.broadcast_to(mask_HW, (height.cells, width.cells)).reshape(tiles, 1)
-        return jnp.broadcast_to(mask, shape) if mask.any() else None
 
-    row_masks = [per_tile(mask[:, None]) for mask in height.mask.T]
-    column_masks = [per_tile(mask[None, :]) for mask in width.mask.T]
+def _forward_block(x_THWC, row_masks, u_GANL, axes, *, winners):
+    """The same for a block of rows, whose height has its masks beside it."""
+    time, height, width = axes
+    rows, columns = tile_transforms(axes)
+    channels, count = x_THWC.shape[-1], len(rows.g) * len(columns.g)
+    tiles = height.cells * width.cells
+    shape = (len(u_GANL), tiles, u_GANL.shape[-1])
 
-    def add_frame(v_TMP, number, offset, best):
+    x = pad(x_THWC[None], [time.conv_pads, height.input_pads, width.input_pads])[0]
+    v = jnp.stack(input_transform(x, 1, height.cells, height.window, rows.b_t), axis=-1)
+    v = jnp.stack(input_transform(v, 2, width.cells, width.window, columns.b_t), axis=-1)
+    v_TMN = v.reshape(len(v), tiles, channels * count)
+
+    def per_tile(mask, axis):
+        if mask is None:
+            return None
+        return lax.broadcast_in_dim(mask, (height.cells, width.cells), (axis,)).reshape(tiles)
+
+    row_masks = [per_tile(mask, 0) for mask in row_masks]
+    column_masks = [per_tile(mask, 1) for mask in width.masks]
+
+    def add_frame(number, offset, best):
         """The running maximum with the tiles of one output frame."""
-        v = [lax.dynamic_index_in_dim(v_TMP, number + a, 0, False) for a in range(time.kernel)]
+        v = [lax.dynamic_index_in_dim(v_TMN, number + a, 0, False) for a in range(time.kernel)]
 
         def multiply(point):
             """One of the values of all tiles: the sum over taps in time and channels."""
@@ -85,7 +114,7 @@ def _forward(x_BTHWC, kernel_THWIO, axes, *, winners):
             for a, c in np.ndindex(time.kernel, channels):
                 n = c * count + point
                 number = lax.slice_in_dim(v[a], n, n + 1, axis=1)
-                vector = lax.index_in_dim(lax.index_in_dim(u, a, 1, False), n, 1, False)
+                vector = lax.index_in_dim(lax.index_in_dim(u_GANL, a, 1, False), n, 1, False)
                 products.append(
                     lax.mul(
                         lax.broadcast_in_dim(number, shape, (1, 2)),
@@ -100,8 +129,7 @@ def _forward(x_BTHWC, kernel_THWIO, axes, *, winners):
         if winners:
             best, winner = lax.real(best), lax.imag(best)
         for j, k in np.ndindex(height.window, width.window):
-            masks = [mask for mask in (row_masks[j], column_masks[k]) if mask is not None]
-            y = add_up([tile[k][j], *masks])
+            y = masked(masked(tile[k][j], row_masks[j], axis=1), column_masks[k], axis=1)
             if winners:
                 this = (offset * height.window + j) * width.window + k
                 this = lax.broadcast(this.astype(jnp.float32), shape)
@@ -109,34 +137,25 @@ def _forward(x_BTHWC, kernel_THWIO, axes, *, winners):
             best = lax.max(best, y)
         return lax.complex(best, winner) if winners else best
 
-    def one_clip(x_THWC):
-        x = pad(x_THWC[None], [time.conv_pads, height.input_pads, width.input_pads])[0]
-        v = jnp.stack(input_transform(x, 1, height.cells, height.window, rows.b_t), axis=-1)
-        v = jnp.stack(input_transform(v, 2, width.cells, width.window, columns.b_t), axis=-1)
-        v = v.reshape(len(v), tiles, channels * count)
+    def one_window(cell):
+        start = cell * time.window - time.pool_pads[0]
+        best = jnp.full(shape, -jnp.inf)
+        best = lax.fori_loop(
+            jnp.maximum(start, 0),
+            jnp.minimum(start + time.window, time.conv_size),
+            lambda t, best: add_frame(t, t - start, best),
+            lax.complex(best, jnp.zeros_like(best)) if winners else best,
+        )
+        return jnp.moveaxis(best, 0, 1).reshape(height.cells, width.cells, -1)
 
-        def one_window(cell):
-            start = cell * time.window - time.pool_pads[0]
-            best = jnp.full((len(u), tiles, LANES), -jnp.inf)
-            best = lax.fori_loop(
-                jnp.maximum(start, 0),
-                jnp.minimum(start + time.window, time.conv_size),
-                lambda t, best: add_frame(v, t, t - start, best),
-                lax.complex(best, jnp.zeros_like(best)) if winners else best,
-            )
-            best = jnp.moveaxis(best, 0, 1).reshape(height.cells, width.cells, -1)
-            return best[..., :features]
-
-        return lax.map(one_window, jnp.arange(time.cells))
-
-    return lax.map(one_clip, x_BTHWC)
+    return lax.map(one_window, jnp.arange(time.cells))
 
 
 def _kernel_gradient(x_BTHWC, kernel_shape, winner_BTHWO, dy_BTHWO, axes):
     """The sum over outputs of dy times the patch that won."""
     *taps, channels, features = kernel_shape
     # A row of a patch is a run of numbers, rounded up to whole registers; the rest of it is dropped at the end.
-    run = -(-taps[2] * channels // LANES) * LANES
+    run = -(-taps[2] * channels // lanes()) * lanes()
     x = pad(x_BTHWC, [axis.input_pads for axis in axes])
     x = x.reshape(*x.shape[:3], -1)
     x = jnp.pad(x, ((0, 0),) * 3 + ((0, run - taps[2] * channels),))

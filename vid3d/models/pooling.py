@@ -8,9 +8,9 @@ maximum of its window (of the library's pooling only on GPU and TPU: XLA's drops
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,11 @@ class Axis(NamedTuple):
         """What to add to an output (cell, offset) so that padding never wins: 0 or -inf."""
         return np.where(self.inside, np.float32(0), np.float32(-np.inf))
 
+    @property
+    def masks(self) -> list[np.ndarray | None]:
+        """The mask of each offset in a window, (cells,); None where every output exists."""
+        return [mask if mask.any() else None for mask in self.mask.T]
+
     def in_windows(self, outputs: jax.Array, fill: float) -> jax.Array:
         """Outputs along the first axis as (cells, window, ...), padded with `fill`."""
         before = self.pool_pads[0]
@@ -63,6 +68,60 @@ class Axis(NamedTuple):
         config = [(before, after, 0)] + [(0, 0, 0)] * (outputs.ndim - 1)
         outputs = lax.pad(outputs, jnp.array(fill, outputs.dtype), config)
         return outputs.reshape(self.cells, self.window, *outputs.shape[1:])
+
+
+class Rows(NamedTuple):
+    """The rows of pooling windows of a clip in blocks, so that what is computed for one stays in the cache.
+
+    The blocks of a clip are the same size; the last one may reach beyond its windows, and what is there is cut off.
+    """
+
+    height: Axis
+    cells: int  # rows of windows in a block
+    count: int  # blocks in a clip
+
+    @classmethod
+    def of(cls, height: Axis, limit: float) -> Rows:
+        """Blocks of at most `limit` rows of windows, and of at least one."""
+        count = -(-height.cells // max(int(limit), 1))
+        return cls(height, -(-height.cells // count), count)
+
+    @property
+    def axis(self) -> Axis:
+        """The height of one block, which brings its padding along."""
+        size = self.cells * self.height.window + self.height.kernel - 1
+        return Axis(size, self.height.kernel, self.height.window, (0, 0), (0, 0))
+
+    def map(
+        self, function: Callable[[jax.Array, list[jax.Array | None]], Any], x_BTHWC: jax.Array
+    ) -> Any:
+        """Calls `function(block [T, H, W, C], its row masks)` for every block and joins the rows that come out.
+
+        The masks are as in `Axis.masks`. `function` returns arrays (T', cells, W', O), which become
+        (B, T', rows of windows, W', O).
+        """
+        before, after = self.height.input_pads
+        beyond = self.count * self.cells - self.height.cells
+        x = pad(x_BTHWC, [(0, 0), (before, after + beyond * self.height.window)])
+        shape = (1, x.shape[1], self.axis.size, *x.shape[3:])
+        masks = [
+            None if mask is None else jnp.pad(mask, (0, beyond)).reshape(self.count, self.cells)
+            for mask in self.height.masks
+        ]
+
+        def one(number):
+            clip, block = number // self.count, number % self.count
+            start = (clip, 0, block * self.cells * self.height.window, 0, 0)
+            row_masks = [None if mask is None else mask[block] for mask in masks]
+            return function(lax.dynamic_slice(x, start, shape)[0], row_masks)
+
+        y = lax.map(one, jnp.arange(len(x) * self.count))
+        return jax.tree.map(self._join, y)
+
+    def _join(self, y_NTHWO: jax.Array) -> jax.Array:
+        y = y_NTHWO.reshape(-1, self.count, *y_NTHWO.shape[1:]).swapaxes(1, 2)
+        y = y.reshape(*y.shape[:2], -1, *y.shape[4:])
+        return y[:, :, : self.height.cells]
 
 
 def lowest(dtype: jnp.dtype) -> np.ndarray:
@@ -116,6 +175,11 @@ def pad(x: jax.Array, pads: Sequence[tuple[int, int]]) -> jax.Array:
     for axis, (before, after) in enumerate(pads, start=1):
         config[axis] = (before, after, 0)
     return lax.pad(x, jnp.zeros((), x.dtype), config)
+
+
+def masked(y: jax.Array, mask: jax.Array | np.ndarray | None, *, axis: int) -> jax.Array:
+    """The outputs plus a mask along one of their axes; None masks nothing."""
+    return y if mask is None else lax.add(y, lax.broadcast_in_dim(mask, y.shape, (axis,)))
 
 
 def pick(number: jax.Array, options: Sequence[jax.Array]) -> jax.Array:

@@ -34,9 +34,10 @@ import numpy as np
 from jax import lax
 
 from vid3d.models.folded import flipped
-from vid3d.models.pooling import Axis, Pads, first_maximum, pad, pick, unstack
+from vid3d.models.pooling import Axis, Pads, Rows, first_maximum, masked, pad, pick, unstack
 
 POINTS = (0.0, 1.0, -1.0, 2.0)
+BLOCK = 1_000_000  # numbers in the products of a block of rows or frames, which stay in the cache
 
 
 class Transform(NamedTuple):
@@ -93,17 +94,15 @@ def input_transform(x: jax.Array, axis: int, cells: int, window: int, b_t: np.nd
 def conv_max_pool(
     x_BTHWC: jax.Array, kernel_THWIO: jax.Array, axes: tuple[Axis, Axis, Axis]
 ) -> jax.Array:
-    """Convolution and max pooling (windows side by side) of float32 clips with many channels, clip by clip.
+    """Convolution and max pooling (windows side by side) of float32 clips with many channels, some rows at a time.
 
     Kernel and window have at most 3 rows and columns; the map of winners goes with the output to the gradient.
     """
-    u_PCO = _kernel_transform(kernel_THWIO, axes)
-    return lax.map(lambda x_THWC: _forward(x_THWC, u_PCO, axes)[0], x_BTHWC)
+    return _forward(x_BTHWC, kernel_THWIO, axes)[0]
 
 
 def _conv_max_pool_forward(x_BTHWC, kernel_THWIO, axes):
-    u_PCO = _kernel_transform(kernel_THWIO, axes)
-    y_BTHWO, winner_BTHWO = lax.map(lambda x_THWC: _forward(x_THWC, u_PCO, axes), x_BTHWC)
+    y_BTHWO, winner_BTHWO = _forward(x_BTHWC, kernel_THWIO, axes)
     return y_BTHWO, (x_BTHWC, kernel_THWIO, winner_BTHWO)
 
 
@@ -131,13 +130,14 @@ def _conv_max_pool_backward(axes, residuals, dy_BTHWO):
 conv_max_pool.defvjp(_conv_max_pool_forward, _conv_max_pool_backward)
 
 
-def _transforms(axes):
+def tile_transforms(axes: tuple[Axis, Axis, Axis]) -> list[Transform]:
+    """Those of height and width."""
     return [transform(axis.window, axis.kernel) for axis in axes[1:]]
 
 
 def _kernel_transform(kernel_THWIO, axes):
     """U = G g G^T: (P, C, taps in time x O), P points."""
-    rows, columns = _transforms(axes)
+    rows, columns = tile_transforms(axes)
     u = jnp.stack(combine(rows.g, unstack(kernel_THWIO, 1)))
     u = jnp.stack(combine(columns.g, unstack(u, 2)), axis=1)
     u = u.swapaxes(2, 3)
@@ -147,17 +147,30 @@ def _kernel_transform(kernel_THWIO, axes):
 def _clip_transform(x_THWC, axes):
     """V = B^T x B: (P, M, C), M the tiles of all frames."""
     _, height, width = axes
-    rows, columns = _transforms(axes)
+    rows, columns = tile_transforms(axes)
     x = pad(x_THWC[None], [(0, 0), height.input_pads, width.input_pads])[0]
     v = jnp.stack(input_transform(x, 1, height.cells, height.window, rows.b_t))
     v = jnp.stack(input_transform(v, 3, width.cells, width.window, columns.b_t), axis=1)
     return v.reshape(v.shape[0] * v.shape[1], -1, v.shape[-1])
 
 
-def _forward(x_THWC, u_PCO, axes):
-    """The pooled map of a clip, and the winners: (offset in time, row, column) of a window in one number."""
+def _forward(x_BTHWC, kernel_THWIO, axes):
+    """The pooled maps, and the winners: (offset in time, row, column) of a window in one number."""
     time, height, width = axes
-    rows, columns = _transforms(axes)
+    *_, channels, features = kernel_THWIO.shape
+    points = math.prod(len(t.g) for t in tile_transforms(axes))
+    row = points * time.size * width.cells * (channels + time.kernel * features)
+    blocks = Rows.of(height, BLOCK / row)
+    u_PCO = _kernel_transform(kernel_THWIO, axes)
+    return blocks.map(
+        lambda x, masks: _forward_block(x, masks, u_PCO, (time, blocks.axis, width)), x_BTHWC
+    )
+
+
+def _forward_block(x_THWC, row_masks, u_PCO, axes):
+    """The same for a block of rows, whose height has its masks beside it."""
+    time, height, width = axes
+    rows, columns = tile_transforms(axes)
     m = jnp.einsum("pmc,pco->pmo", _clip_transform(x_THWC, axes), u_PCO)
     m = m.reshape(-1, time.size, height.cells, width.cells, time.kernel, m.shape[-1] // time.kernel)
     # Output frame t is the sum over the taps a of input frame t + a - padding.
@@ -173,9 +186,9 @@ def _forward(x_THWC, u_PCO, axes):
     tile = [combine(columns.a_t, row) for row in zip(*tile, strict=True)]
     best, winner = first_maximum(
         [
-            lax.add(y, jnp.broadcast_to((mask_h[:, None] + mask_w)[..., None], y.shape))
-            for row, mask_h in zip(tile, height.mask.T, strict=True)
-            for y, mask_w in zip(row, width.mask.T, strict=True)
+            masked(masked(y, mask_R, axis=1), mask_W, axis=2)
+            for row, mask_R in zip(tile, row_masks, strict=True)
+            for y, mask_W in zip(row, width.masks, strict=True)
         ]
     )
     y, frame = first_maximum(unstack(time.in_windows(best, -np.inf), 1))
@@ -186,7 +199,7 @@ def _forward(x_THWC, u_PCO, axes):
 def _gradient_transform(dy_THWO, winner_THWO, axes):
     """dM = A dY A^T for every tap in time: (P, M, taps x O), from the pooled gradient and the winners."""
     time, *_ = axes
-    rows, columns = _transforms(axes)
+    rows, columns = tile_transforms(axes)
     # Input frame t feeds output frame t + padding - a through tap a.
     output = np.arange(time.size)[:, None] + time.conv_pads[0] - np.arange(time.kernel)
     cell, offset = np.divmod(output + time.pool_pads[0], time.window)
@@ -216,9 +229,6 @@ def split_winner(winner: jax.Array, axes: tuple[Axis, Axis, Axis]) -> tuple[jax.
 def _divide(number, divisor):
     divisor = lax.full_like(number, divisor)
     return lax.div(number, divisor), lax.rem(number, divisor)
-
-
-BLOCK = 4_000_000  # numbers of transformed input that stay in the cache
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -290,7 +300,7 @@ def _plan(shape, kernel_shape, padding):
     for size, taps, pads, window in zip(shape[1:], kernel_shape, padding, (1, 3, 3), strict=False):
         outputs = size + sum(pads) - taps + 1
         axes.append(Axis(size, taps, window, pads, (0, -outputs % window)))
-    transforms = _transforms(axes)
+    transforms = tile_transforms(axes)
     frame = math.prod(len(t.g) for t in transforms) * axes[1].cells * axes[2].cells
     frame *= kernel_shape[0] * shape[-1]
     blocks = min(axes[0].conv_size, -(-axes[0].conv_size * frame // BLOCK))

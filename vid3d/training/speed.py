@@ -30,7 +30,7 @@ def compare(
     """
     chosen, speeds = overview.presets(names, overrides), {}
     if batch_size:
-        compilation.use_cache()
+        compilation.set_up()
         for name, config in chosen.items():
             print(f"measuring {name} on {parallel.describe()}", file=sys.stderr)
             speeds[name] = measure(
