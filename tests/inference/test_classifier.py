@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import gc
 import itertools
 import signal
 import subprocess
 import sys
 import weakref
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -20,7 +18,7 @@ import pytest
 import vid3d
 from vid3d import models
 from vid3d.config import UserError
-from vid3d.data import clips, frames, index
+from vid3d.data import clips, frames
 from vid3d.data.augment import normalise
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
@@ -289,15 +287,3 @@ def test_tiles_cover_every_frame(classifier):
             assert tiles[0][0] == 0 and tiles[-1][1] == total
             for (start, stop), (following, _) in itertools.pairwise(tiles):
                 assert start < following <= stop
-
-
-def test_predict_repeats_what_evaluate_wrote(smoke_run, run):
-    run("evaluate", f"--workdir={smoke_run}")
-    config = vid3d.load(smoke_run).config
-    root = index.find(config.data, config.seed).root
-    with (smoke_run / "evaluation" / "test-best" / "predictions.csv").open() as file:
-        rows = {str(Path(root) / row["path"]): row for row in csv.DictReader(file)}
-    for path, answer in vid3d.load(smoke_run).predict_many(rows):
-        assert answer.label == rows[path]["predicted"]
-        for name, probability in answer.probabilities.items():
-            assert probability == pytest.approx(float(rows[path][name]), abs=1e-5)
