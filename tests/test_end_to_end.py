@@ -121,8 +121,8 @@ def test_evaluation_counts_every_video_once_and_recounts(smoke_run, run):
     assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_predict_says_what_evaluate_says(smoke_run, call):
-    call("evaluate", f"--workdir={smoke_run}", "--json")
+def test_predict_says_what_evaluate_says(smoke_run, run, call):
+    run("evaluate", f"--workdir={smoke_run}", "--json")
     with (smoke_run / "evaluation" / "test-best" / "predictions.csv").open() as file:
         table = list(csv.DictReader(file))
     from vid3d.config import from_json
@@ -154,9 +154,9 @@ for size in sys.argv[2:]:
 def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken):
     found = []
     for devices, sizes in (
-        (1, "1 2 3 5 8 13 35 64"),
-        (2, "2 6 34 36"),
-        (4, "4 12 36"),
+        (1, "1 7 35 64"),
+        (2, "2 36"),
+        (4, "12"),
         (8, "8 40"),
     ):
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
