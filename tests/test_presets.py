@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vid3d import config as configs, models
-from vid3d.models import zoo
+from vid3d.models import summary, zoo
+from vid3d.sweep import plan
 
 
 @pytest.mark.parametrize("name", zoo.ENTRIES)
@@ -30,3 +31,11 @@ def test_what_a_preset_is_for_is_what_it_sets():
     ):
         with pytest.raises(configs.UserError, match=words):
             configs.load(f"configs/{spec}")
+
+
+def test_the_architectures_of_the_sweep_cost_the_same():
+    runs = plan.plan("configs/sweep_architectures.py")
+    flops = [summary.summarise(run.config, num_classes=5).flops for run in runs]
+    assert len(flops) == 6
+    assert max(flops) < 1.06 * min(flops)
+    assert sum(flops) / 6 == pytest.approx(1.1e9, rel=0.03)

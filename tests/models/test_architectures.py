@@ -301,6 +301,42 @@ def test_batch_statistics_over_a_mapped_axis_are_those_of_the_whole_batch():
         np.testing.assert_allclose(two[0], one, atol=1e-3 * np.abs(one).max())
 
 
+@pytest.mark.parametrize("name", ["r2plus1d_18", "s3d", "x3d_s", "slowfast_r50"])
+def test_every_norm_of_every_family_averages_over_the_devices(name):
+    """One sum over the mapped axis a norm; what comes of it is shown for one network above."""
+    module, shape = build(name, axis_name="batch"), (8, 40, 40)
+    shapes = variable_shapes(module, *shape)
+    norms = sum(path[-1].key == "scale" for path, _ in jax.tree.leaves_with_path(shapes["params"]))
+
+    def sums(train: bool) -> int:
+        jaxpr = jax.make_jaxpr(
+            lambda v, x, k: module.apply(
+                v, x, train=train, rngs={"dropout": k}, mutable=["batch_stats"]
+            ),
+            axis_env=[("batch", 2)],
+        )(
+            shapes,
+            jax.ShapeDtypeStruct((2, *shape, 3), jnp.float32),
+            jax.eval_shape(lambda: jax.random.key(0)),
+        )
+        return str(jaxpr).count(" = psum[")
+
+    assert norms >= 37
+    assert (sums(train=True), sums(train=False)) == (norms, 0)
+
+
+@pytest.mark.parametrize("name", ["c3d", "r2plus1d_18", "s3d", "x3d_s", "slowfast_r50"])
+def test_every_family_computes_in_bfloat16(name):
+    """All stages; only the last layer and what is stored are float32."""
+    module, shape = build(name, dtype="bfloat16"), (8, 24, 24)
+    shapes = variable_shapes(module, *shape)
+    clips = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
+    stages = jax.eval_shape(lambda v, x: models.features(module, v, x), shapes, clips)
+    logits = jax.eval_shape(lambda v, x: module.apply(v, x, train=False), shapes, clips)
+    assert {stage.dtype for stage in stages.values()} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in jax.tree.leaves((shapes, logits))} == {jnp.dtype("float32")}
+
+
 @pytest.mark.parametrize("form", ["difference", "both"])
 def test_differences_are_an_input_of_every_architecture(form):
     shapes = variable_shapes(build("r3d_18", input=form), 6, 32, 32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from vid3d.models import convolution, narrow, winograd
+from vid3d.models import convolution, narrow, wide
 
 SAME3 = ((1, 1), (1, 1), (1, 1))
 
@@ -236,7 +236,7 @@ def test_repeats_bit_for_bit():
 
 def test_frames_worked_through_in_blocks_are_the_whole(monkeypatch):
     x, kernel = normal(2, 5, 7, 8, 16), normal(3, 3, 3, 16, 16, seed=1)
-    monkeypatch.setattr(winograd, "BLOCK", 40_000)  # two frames of the five
+    monkeypatch.setattr(wide, "BLOCK", 40_000)  # two frames of the five
     assert_same(convolution.conv3d, plain_conv, x, kernel)
 
 
@@ -244,7 +244,7 @@ def test_frames_worked_through_in_blocks_are_the_whole(monkeypatch):
 def test_rows_worked_through_in_blocks_are_the_whole(monkeypatch, channels):
     # Five rows of windows in blocks of two: the last block reaches beyond the clip.
     monkeypatch.setattr(narrow, "TILES", 10)
-    monkeypatch.setattr(winograd, "BLOCK", 25 * 4 * 5 * (16 + 3 * 16) * 2)
+    monkeypatch.setattr(wide, "BLOCK", 25 * 4 * 5 * (16 + 3 * 16) * 2)
     x, kernel, bias = (
         normal(2, 4, 13, 14, channels),
         normal(3, 3, 3, channels, 16, seed=1),

@@ -1,6 +1,7 @@
 """Every architecture equals its reference in PyTorch, with random weights and random batch-norm statistics."""
 
 import copy
+import runpy
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +132,33 @@ def test_logits_equal_the_reference_at_two_sizes_and_in_both_modes(name, network
         assert np.std(expected) > 0.01
         np.testing.assert_allclose(logits, expected, atol=1e-3)
         np.testing.assert_allclose(training, expected_in_training, atol=1e-3)
+
+
+def test_x3d_as_it_is_published_on_clips_larger_than_its_own(torch, pytorchvideo, tmp_path, capsys):
+    """Its pooling goes window by window, and its softmax comes before their average: `experiments/parity.py` knows."""
+    torch.manual_seed(1)
+    network = pytorchvideo.x3d.create_x3d(
+        input_clip_length=4, input_crop_size=160, model_num_class=CLASSES
+    )
+    randomise(torch, network, seed=2)
+    clips = random_clips(5, 168, 192)
+    # Windows that differ, and classes about as likely as each other: the order of softmax and average counts.
+    clips[:, :, 130:] *= 6
+    clips[:, 4:] *= 4
+    inputs, head = as_reference_input(torch, "x3d_xs", clips), network.eval().blocks[5]
+    with torch.no_grad():
+        softmax, head.activation = head.activation, None
+        head.proj.weight.mul_(200)
+        head.proj.bias.sub_(network(inputs).mean(0))
+        logits = network(inputs).numpy()
+        head.activation = softmax
+        probabilities = network(inputs).numpy()
+    torch.save(network.state_dict(), tmp_path / "x3d_xs.pth")
+    assert np.abs(np.asarray(jax.nn.softmax(logits)) - probabilities).max() > 2e-3
+    for expected in (probabilities, logits):
+        np.savez(tmp_path / "x3d_xs.npz", x=inputs.numpy(), y=expected)
+        assert runpy.run_path("experiments/parity.py")["main"](str(tmp_path)) == 0
+        assert " ok" in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore:'saved_variables':DeprecationWarning")  # in pytorchvideo

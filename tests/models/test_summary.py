@@ -59,6 +59,73 @@ def test_the_tutorials_network_by_hand():
     assert table.receptive_field == (485, 485, 485)
 
 
+# (positions of the output, values of the kernel, channels in, channels out, how often) of every convolution and dense layer
+# for 16 frames at 112x112 and 5 classes, from the tables of the papers; then what biases or norms add.
+STAGE1, STAGE2, STAGE3, STAGE4 = 16 * 56 * 56, 8 * 28 * 28, 4 * 14 * 14, 2 * 7 * 7
+BY_HAND = {
+    "c3d": (
+        [
+            (16 * 112 * 112, 27, 3, 64, 1),
+            (16 * 56 * 56, 27, 64, 128, 1),
+            (8 * 28 * 28, 27, 128, 256, 1),
+            (8 * 28 * 28, 27, 256, 256, 1),
+            (4 * 14 * 14, 27, 256, 512, 1),
+            (4 * 14 * 14, 27, 512, 512, 1),
+            (2 * 7 * 7, 27, 512, 512, 2),
+            (1, 4 * 4, 512, 4096, 1),
+            (1, 1, 4096, 4096, 1),
+            (1, 1, 4096, 5, 1),
+        ],
+        64 + 128 + 2 * 256 + 4 * 512 + 2 * 4096 + 5,
+    ),
+    "r3d_18": (
+        [
+            (STAGE1, 3 * 7 * 7, 3, 64, 1),
+            (STAGE1, 27, 64, 64, 4),
+            (STAGE2, 27, 64, 128, 1),
+            (STAGE2, 27, 128, 128, 3),
+            (STAGE2, 1, 64, 128, 1),
+            (STAGE3, 27, 128, 256, 1),
+            (STAGE3, 27, 256, 256, 3),
+            (STAGE3, 1, 128, 256, 1),
+            (STAGE4, 27, 256, 512, 1),
+            (STAGE4, 27, 512, 512, 3),
+            (STAGE4, 1, 256, 512, 1),
+            (1, 1, 512, 5, 1),
+        ],
+        2 * (5 * 64 + 5 * 128 + 5 * 256 + 5 * 512) + 5,
+    ),
+    "mc3_18": (  # kernels without time after the first stage, and all frames to the end
+        [
+            (STAGE1, 3 * 7 * 7, 3, 64, 1),
+            (STAGE1, 27, 64, 64, 4),
+            (2 * STAGE2, 9, 64, 128, 1),
+            (2 * STAGE2, 9, 128, 128, 3),
+            (2 * STAGE2, 1, 64, 128, 1),
+            (4 * STAGE3, 9, 128, 256, 1),
+            (4 * STAGE3, 9, 256, 256, 3),
+            (4 * STAGE3, 1, 128, 256, 1),
+            (8 * STAGE4, 9, 256, 512, 1),
+            (8 * STAGE4, 9, 512, 512, 3),
+            (8 * STAGE4, 1, 256, 512, 1),
+            (1, 1, 512, 5, 1),
+        ],
+        2 * (5 * 64 + 5 * 128 + 5 * 256 + 5 * 512) + 5,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_published_architectures_by_hand(name):
+    layers, others = BY_HAND[name]
+    found = summary.summarise(described(model__name=name, data__num_frames=16, data__size=112))
+    kernels = [size * channels * features * n for _, size, channels, features, n in layers]
+    assert found.parameters == sum(kernels) + others
+    assert found.flops == 2 * sum(
+        layer[0] * size for layer, size in zip(layers, kernels, strict=True)
+    )
+
+
 def test_a_frames_only_network_sees_one_frame():
     table = summary.summarise(
         described(model__kernel=(1, 3, 3), model__pool=(1, 3, 3), model__head="time_average")

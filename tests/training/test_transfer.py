@@ -91,6 +91,11 @@ def test_a_published_head_is_kept_for_its_own_classes_only(
         assert (new.variables["params"]["classes"]["bias"] == -1).all()
         assert f"starts anew, for {len(classes)}" in new.notes[1]
 
+    write_safetensors(path, published_state("mc3_18", 2))
+    own = transfer.initial(model, fresh(model, 2), ("run", "jump"))
+    assert (own.variables["params"]["classes"]["bias"] != -1).all()
+    assert "its classes have to be run, jump" in own.notes[1]
+
 
 @pytest.fixture(scope="module")
 def weights(published_state, write_safetensors, tmp_path_factory):

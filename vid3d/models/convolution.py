@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vid3d.models import folded, narrow, pooling, winograd
+from vid3d.models import folded, narrow, pooling, wide
 from vid3d.models.pooling import Axis, Pads, Triple
 
 Padding = str | Sequence[tuple[int, int]]
@@ -135,7 +135,7 @@ def cpu_form(
         if taps * channels <= 12:
             return lambda x, kernel, axes: narrow.conv_max_pool(x, kernel, axes)
         if min(channels, features) >= 16 and min(shape[2:4]) >= 12:
-            return lambda x, kernel, axes: winograd.conv_max_pool(x, kernel, axes)
+            return lambda x, kernel, axes: wide.conv_max_pool(x, kernel, axes)
     return _conv3d_then_max_pool_cpu
 
 
@@ -178,7 +178,7 @@ def _conv3d_cpu(x, kernel, *, strides, padding, feature_group_count):
     *_, channels, features = kernel.shape
     square = kernel.shape[1:3] == (3, 3) and strides == (1, 1, 1) and feature_group_count == 1
     if square and min(channels, features) >= 16 and min(x.shape[2:4]) >= 7:
-        return winograd.conv3d(x, kernel, padding)
+        return wide.conv3d(x, kernel, padding)
     return folded.conv3d(
         x, kernel, strides=strides, padding=padding, feature_group_count=feature_group_count
     )

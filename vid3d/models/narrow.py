@@ -21,8 +21,8 @@ import numpy as np
 from jax import lax
 
 from vid3d.models import folded
-from vid3d.models.pooling import Axis, Rows, masked, pad
-from vid3d.models.winograd import add_up, combine, input_transform, split_winner, tile_transforms
+from vid3d.models.pooling import Axis, Rows, masked, pad, split_winner
+from vid3d.models.winograd import add_up, combine, input_transform, tile_transforms
 
 WIDE = "--xla_cpu_prefer_vector_width=512"  # in XLA_FLAGS: vectors of 16 numbers; `compilation` sets it
 TILES = 900  # in a block of rows, whose running maximum stays in the cache
@@ -155,46 +155,51 @@ def _kernel_gradient(x_BTHWC, kernel_shape, winner_BTHWO, dy_BTHWO, axes):
     """The sum over outputs of dy times the patch that won."""
     *taps, channels, features = kernel_shape
     # A row of a patch is a run of numbers, rounded up to whole registers; the rest of it is dropped at the end.
-    run = -(-taps[2] * channels // lanes()) * lanes()
+    size = taps[2] * channels
+    run = -(-size // lanes()) * lanes()
+    # Looked up by one number, its place in the flat clip: writing three a patch takes longer than the sums.
     x = pad(x_BTHWC, [axis.input_pads for axis in axes])
-    x = x.reshape(*x.shape[:3], -1)
-    x = jnp.pad(x, ((0, 0),) * 3 + ((0, run - taps[2] * channels),))
+    strides = np.cumprod([channels, *x.shape[3:1:-1]])[::-1].astype(np.int32)
+    x_BN = jnp.pad(x.reshape(len(x), -1), ((0, 0), (0, run)))
 
     cells = [axis.cells for axis in axes]
     outputs = int(np.prod(cells))
-    units = np.array([1, 1, channels], np.int32)
-    first = np.stack(np.meshgrid(*map(np.arange, cells), indexing="ij"), -1).reshape(outputs, 1, 3)
-    first = first.astype(np.int32) * [axis.window for axis in axes] * units
+    windows = np.indices(cells, np.int32).reshape(3, outputs, 1)
+    rows = np.indices(taps[:2], np.int32).reshape(2, -1)
+    row_R = strides[:2] @ rows
     numbers = lax.GatherDimensionNumbers(
-        offset_dims=(1, 2, 3), collapsed_slice_dims=(), start_index_map=(0, 1, 2)
+        offset_dims=(2,), collapsed_slice_dims=(), start_index_map=(0,)
     )
 
     def one_clip(clip):
-        x, winner, dy = clip
-        start = jnp.stack(split_winner(winner.astype(jnp.int32), axes), axis=-1) * units
-        start = start.reshape(outputs, features, 3) + first.astype(np.int32)
-        dy = dy.reshape(outputs, features, 1, 1, 1)
+        x_N, winner, dy = clip
+        offsets = split_winner(winner.reshape(outputs, features).astype(jnp.int32), axes)
+        start = add_up(
+            stride * (axis.window * window + offset)
+            for stride, axis, window, offset in zip(strides, axes, windows, offsets, strict=True)
+        )
         start, dy = (
-            jnp.pad(a, ((0, -outputs % UNROLL),) + ((0, 0),) * (a.ndim - 1)) for a in (start, dy)
+            jnp.pad(a, ((0, -outputs % UNROLL), (0, 0)))
+            for a in (start, dy.reshape(outputs, features))
         )
 
         def add(total, some):
             for start, dy in zip(*some, strict=True):
                 patch = lax.gather(
-                    x,
-                    start,
+                    x_N,
+                    (start[:, None] + row_R)[:, :, None],
                     numbers,
-                    (*taps[:2], run),
+                    (run,),
                     mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
                 )
-                total = total + patch * dy
+                total = total + patch * dy[:, None, None]
             return total, None
 
-        some = [a.reshape(-1, UNROLL, *a.shape[1:]) for a in (start, dy)]
-        return lax.scan(add, jnp.zeros((features, *taps[:2], run)), some)[0]
+        some = [a.reshape(-1, UNROLL, features) for a in (start, dy)]
+        return lax.scan(add, jnp.zeros((features, len(row_R), run)), some)[0]
 
-    total = lax.map(one_clip, (x, winner_BTHWO, dy_BTHWO)).sum(0)
-    total = total[..., : taps[2] * channels].reshape(features, *taps, channels)
+    total = lax.map(one_clip, (x_BN, winner_BTHWO, dy_BTHWO)).sum(0)
+    total = total[..., :size].reshape(features, *taps, channels)
     return jnp.moveaxis(total, 0, -1)
 
 

@@ -169,6 +169,19 @@ def first_maximum(parts: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
     return best, winner
 
 
+def split_winner(winner: jax.Array, axes: tuple[Axis, Axis, Axis]) -> tuple[jax.Array, ...]:
+    """Offsets (t, h, w) in the window, from their common number."""
+    _, height, width = axes
+    rest, column = _divide(winner, width.window)
+    frame, row = _divide(rest, height.window)
+    return frame, row, column
+
+
+def _divide(number, divisor):
+    divisor = lax.full_like(number, divisor)
+    return lax.div(number, divisor), lax.rem(number, divisor)
+
+
 def pad(x: jax.Array, pads: Sequence[tuple[int, int]]) -> jax.Array:
     """Zeros around T, H, W of an array (B, T, H, W, ...); a negative number cuts."""
     config = [(0, 0, 0)] * x.ndim

@@ -72,6 +72,8 @@ def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> St
     kinetics = zoo.class_names(zoo.KINETICS400)
     new_head = len(classes) == len(kinetics) and tuple(classes) != kinetics
     filled, notes = published.load(origin, name=model.name, variables=variables, new_head=new_head)
+    if not notes and tuple(classes) != kinetics:
+        notes = [f"its last layer is taken as well: its classes have to be {', '.join(classes)}"]
     return Start(filled, [f"starting from {origin.name}, sha256 {sha256}", *notes], {})
 
 
