@@ -2,19 +2,22 @@
 
     python experiments/soak.py [--kills=25] [--seed=0]          # or: make soak
 
-SIGKILL comes at seeded random moments: while the process starts, while videos are being decoded, after a row of metrics.jsonl,
-after the folder of a checkpoint appears and after a checkpoint is whole (so that it hits steps, evaluations, saves and the
-renames in them), and while `vid3d evaluate` runs. In the end parameters and optimizer state have to be equal bit for bit, metrics.jsonl and
-predictions.csv byte for byte, the best checkpoint the same step, and nothing half-written may be left. Exits with 1 otherwise.
+SIGKILL comes in each place of a training in turn: while the process starts, while it decodes, in a step, in an evaluation, in
+a save, between the temporary write of a checkpoint and its rename, and between that and its manifest. The process has to
+write a row of metrics.jsonl or a checkpoint first, then goes on for a seeded random moment, and is killed when it is in the
+place next. `vid3d evaluate` is killed as well. In the end parameters and optimizer state have to be equal bit for bit,
+metrics.jsonl and predictions.csv byte for byte, the best checkpoint the same step, and nothing half-written may be left.
+Exits with 1 otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import random
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,7 +35,24 @@ CONFIG = (
     "--config=configs/demo.py:smoke", "--config.data.size=16", "--config.data.num_frames=6",
     "--config.data.sampling=random", "--config.model.features=4", "--config.model.dropout=0.3",
 )  # fmt: skip
-LATEST = 0.5  # seconds after what a kill waits for
+LATEST = 0.5  # seconds that a process goes on after it has written something
+ORDER = (
+    "before the rename", "in a step", "in an evaluation", "before the manifest", "while decoding",
+    "at the start", "in a save",
+)  # fmt: skip
+# The function that the main thread is in tells the place; the first that fits.
+FUNCTIONS = {
+    "in a save": r"checkpoint\.py\", line \d+ in save",
+    "in an evaluation": r"loop\.py\", line \d+ in validate",
+    "in a step": r"loop\.py\", line \d+ in run\b",
+    "while decoding": r"prepare\.py\", line \d+ in build",
+}
+PROGRAM = """
+import faulthandler, signal, sys
+faulthandler.register(signal.SIGUSR1, file=open(sys.argv.pop(1), "w"), all_threads=True)
+from vid3d.cli import main
+sys.exit(main())
+"""
 
 
 def main() -> int:
@@ -43,25 +63,27 @@ def main() -> int:
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="vid3d-soak-") as name:
         folder = Path(name)
-        epochs = f"--config.train.epochs={options.kills + 2}"
+        epochs = f"--config.train.epochs={2 * options.kills + 2}"
         alone, killed = (Run(folder / which, epochs) for which in ("alone", "killed"))
         alone.finish()
-        moments = Counter()
+        places = Counter()
         resumed = 0
-        kinds = ["checkpoint", "save", "checkpoint", "row", "checkpoint", "decode", "start"]
         for number in range(options.kills):
-            kind = kinds[number % len(kinds)]
+            place = ORDER[number % len(ORDER)]
             before = killed.step()
-            if killed.kill(kind, chance):
-                moments[kind] += 1
+            if killed.kill(place, chance):
+                places[place] += 1
                 resumed += before > 0
-                print(f"kill {number + 1}: {kind}, at step {before} to {killed.step()}", flush=True)
+                print(
+                    f"kill {number + 1}: {place}, at step {before} to {killed.step()}", flush=True
+                )
         killed.finish(kill_evaluation_after=chance.uniform(1, 8))
         found = differences(alone, killed)
+        found += [f"no kill {place}" for place in ORDER[: options.kills] if not places[place]]
     for line in found:
         print(line)
     print(
-        f"{sum(moments.values())} kills ({', '.join(f'{n} {k}' for k, n in moments.items())}) and one of the "
+        f"{sum(places.values())} kills ({', '.join(f'{n} {k}' for k, n in places.items())}) and one of the "
         f"evaluation; {resumed} resumes from a step above 0; "
         + ("the end differs" if found else "the end is the same, bit for bit")
     )
@@ -73,48 +95,84 @@ class Run:
 
     def __init__(self, folder: Path, epochs: str):
         self.workdir, self.cache = folder / "run", folder / "cache"
+        self.stacks = (
+            folder / "stacks.txt"
+        )  # what the threads of the process did when they were asked
         self.train = ("train", *CONFIG, epochs, f"--workdir={self.workdir}")
         self.environment = os.environ | {"XDG_CACHE_HOME": str(self.cache), "XLA_FLAGS": ""}
+        folder.mkdir()
 
     def start(self, *arguments: str) -> subprocess.Popen:
+        self.stacks.unlink(missing_ok=True)
         return subprocess.Popen(
-            [sys.executable, "-m", "vid3d.cli", *arguments],
+            [sys.executable, "-c", PROGRAM, str(self.stacks), *arguments],
             env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
     def step(self) -> int:
         return max(checkpoint.steps(self.workdir), default=0)
 
-    def kill(self, kind: str, chance: random.Random) -> bool:
-        """Starts the training and kills it; False where it ended by itself before that."""
-        if kind == "decode":
+    def rows(self) -> int:
+        """Bytes of metrics.jsonl."""
+        path = self.workdir / "metrics.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def kill(self, place: str, chance: random.Random) -> bool:
+        """Starts the training and kills it in this place; False where it ended by itself before that."""
+        if place == "while decoding":
             for folder in (self.cache / "vid3d").glob("frames-*"):
                 shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-        watched = self.watch(kind)
-        before = watched()
+        written = self.rows if place == "in an evaluation" else self.step
+        before = written()
         process = self.start(*self.train)
-        limit = time.monotonic() + (chance.uniform(0, 8) if kind == "start" else 600)
-        while watched() == before and process.poll() is None and time.monotonic() < limit:
-            time.sleep(0.002)
-        time.sleep(chance.uniform(0, LATEST))
+        if place == "at the start":
+            time.sleep(chance.uniform(0, 8))
+        else:
+            if place != "while decoding":
+                wait_until(lambda: written() != before, process)
+            time.sleep(chance.uniform(0, LATEST))
+            wait_until(lambda: self.is_in(place, process), process)
         process.kill()
         return process.wait() < 0
 
-    def watch(self, kind: str) -> Callable[[], object]:
-        """What changes at the moment that is waited for."""
-        if kind == "row":
-            rows = self.workdir / "metrics.jsonl"
-            return lambda: rows.stat().st_size if rows.exists() else 0
-        if kind == "checkpoint":
-            return self.step
-        folder, pattern = {
-            "start": (self.cache, "nothing"),
-            "decode": (self.cache / "vid3d", "incomplete.frames-*"),
-            "save": (self.workdir / "checkpoints", "*"),
-        }[kind]
-        # An earlier kill may have left a folder of the same name.
-        seen = entries(folder, pattern)
-        return lambda: bool(entries(folder, pattern) - seen)
+    def is_in(self, place: str, process: subprocess.Popen) -> bool:
+        """Whether the process is in this place now."""
+        if place in FUNCTIONS:
+            return place == self.place_of_main_thread(process)
+        if not self.is_interrupted(place):
+            return False
+        # It shall not leave the place before it is killed.
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if self.is_interrupted(place):
+            return True
+        process.send_signal(signal.SIGCONT)
+        return False
+
+    def is_interrupted(self, place: str) -> bool:
+        """Whether a checkpoint is half there: under its temporary name with parts that are whole, or without its manifest."""
+        folder = self.workdir / "checkpoints"
+        if place == "before the rename":
+            return any(folder.glob("*.orbax-checkpoint-tmp*/meta/metadata"))
+        return any(
+            p.name.isdigit() and not (p / checkpoint.MANIFEST).exists() for p in folder.iterdir()
+        )
+
+    def place_of_main_thread(self, process: subprocess.Popen) -> str:
+        """Asks the process what it is doing."""
+        if not self.stacks.exists():
+            return "at the start"  # it would not survive the question
+        size = self.stacks.stat().st_size
+        process.send_signal(signal.SIGUSR1)
+        limit = time.monotonic() + 1
+        while self.stacks.stat().st_size == size and time.monotonic() < limit:
+            time.sleep(0.001)
+        with self.stacks.open() as file:
+            file.seek(size)
+            text = file.read()
+        return next(
+            (place for place, function in FUNCTIONS.items() if re.search(function, text)), ""
+        )
 
     def finish(self, kill_evaluation_after: float = 0.0) -> None:
         """Trains to the end and evaluates."""
@@ -130,13 +188,10 @@ class Run:
             raise SystemExit(f"{self.workdir}: the evaluation does not finish")
 
 
-def entries(folder: Path, pattern: str) -> set[tuple[str, int]]:
-    """Name and last change of what is in a folder; an inode would be used again."""
-    found = set()
-    for path in folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):
-            found.add((path.name, path.stat().st_ctime_ns))
-    return found
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Until then, or until the process has ended."""
+    while process.poll() is None and not happened():
+        time.sleep(0.002)
 
 
 def differences(a: Run, b: Run) -> list[str]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
+from filelock import FileLock
 
 # Before anything imports jax or tensorflow.
 os.environ["XLA_FLAGS"] = (
@@ -18,14 +22,25 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+# A busy machine is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder of this test run, the same for all its workers."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The user's cache folder of this test run, for the tests and for the processes they start."""
-    folder = tmp_path_factory.mktemp("cache")
+    """The user's cache folder of this test run, for the tests of all workers and for the processes they start."""
+    folder = shared_folder(tmp_path_factory) / "cache"
+    folder.mkdir(exist_ok=True)
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(folder)
     from vid3d import compilation
@@ -130,12 +145,45 @@ def write_safetensors_fixture():
     return write_safetensors
 
 
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    """`call("evaluate", ...)`: like `run`, in this process."""
+    from vid3d import cli
+
+    def call(*arguments: str, check: int | None = 0) -> subprocess.CompletedProcess:
+        capfd.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        done = subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+        if check is not None and code != check:
+            raise AssertionError(f"vid3d {arguments}: {code}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    monkeypatch.setenv("COLUMNS", "200")
+    return call
+
+
 @pytest.fixture(scope="session")
-def smoke_run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory, cache: Path):
+    """`once(name, train)`: a copy of the workdir that `train(workdir)` writes; it trains for all workers together."""
+
+    def once(name: str, train: Callable[[Path], object]) -> Path:
+        whole = shared_folder(tmp_path_factory) / "once" / name
+        whole.parent.mkdir(exist_ok=True)
+        with FileLock(whole.with_name(f"{name}.lock")):
+            if not whole.exists():
+                incomplete = whole.with_name(f"{name}.incomplete")
+                train(incomplete)
+                incomplete.rename(whole)
+        return Path(shutil.copytree(whole, tmp_path_factory.mktemp(name) / "run"))
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def smoke_run(once) -> Path:
     """A workdir that `vid3d train --config=configs/demo.py:smoke` really trained."""
-    workdir = tmp_path_factory.mktemp("smoke") / "run"
-    vid3d("train", "--config=configs/demo.py:smoke", f"--workdir={workdir}")
-    return workdir
+    config = "--config=configs/demo.py:smoke"
+    return once("smoke", lambda workdir: vid3d("train", config, f"--workdir={workdir}"))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -167,17 +169,35 @@ def test_an_old_workdirs_config_gets_new_defaults_and_a_newer_ones_is_refused():
         configs.from_json('{"seed": 3')
 
 
-@given(
-    seed=st.integers(0, 2**31 - 1),
-    rate=st.floats(0, 10, allow_nan=False),
-    features=st.lists(st.integers(1, 512), min_size=1, max_size=6),
-    classes=st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), max_size=4),
-)
-def test_any_values_survive_json(seed, rate, features, classes):
+def values_like(default: object) -> st.SearchStrategy:
+    """Values of the type that a key has."""
+    if isinstance(default, tuple):
+        elements = [values_like(element) for element in default] or [values_like("")]
+        return st.lists(st.one_of(elements), max_size=6).map(tuple)
+    return {
+        bool: st.booleans(),
+        int: st.integers(-(2**53), 2**53),
+        float: st.floats(allow_nan=False),
+        str: st.text(st.characters(exclude_categories=("Cs",))),
+    }[type(default)]
+
+
+@given(st.data())
+def test_any_value_of_any_key_survives_json_or_is_refused_for_the_same_reason(data):
     c = configs.default()
-    c.seed, c.optim.learning_rate = seed, rate
-    c.model.features, c.data.classes = tuple(features), tuple(classes)
-    assert configs.flatten(configs.from_json(configs.to_json(c))) == configs.flatten(c)
+    key, default = data.draw(st.sampled_from(list(configs.flatten(c).items())))
+    *groups, name = key.split(".")
+    functools.reduce(getattr, groups, c)[name] = data.draw(values_like(default))
+    text = configs.to_json(c)
+    try:
+        configs.validate(c)
+    except UserError as error:
+        with pytest.raises(UserError, match=re.escape(str(error))):
+            configs.from_json(text)
+    else:
+        again = configs.flatten(configs.from_json(text))
+        assert again == configs.flatten(c)
+        assert type(again[key]) is type(default)
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,8 @@ def assert_same_run(a: Path, b: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, run) -> Path:
-    workdir = tmp_path_factory.mktemp("unbroken") / "run"
-    run("train", *TINY, f"--workdir={workdir}")
-    return workdir
+def unbroken(once, run) -> Path:
+    return once("tiny", lambda workdir: run("train", *TINY, f"--workdir={workdir}"))
 
 
 def test_a_workdir_says_everything_about_its_run(smoke_run):
@@ -123,46 +121,64 @@ def test_evaluation_counts_every_video_once_and_recounts(smoke_run, run):
     assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_predict_says_what_evaluate_says(smoke_run, run):
+def test_predict_says_what_evaluate_says(smoke_run, run, call):
     run("evaluate", f"--workdir={smoke_run}", "--json")
     with (smoke_run / "evaluation" / "test-best" / "predictions.csv").open() as file:
-        table = list(csv.DictReader(file))[:5]
+        table = list(csv.DictReader(file))
     from vid3d.config import from_json
     from vid3d.data import index
 
     root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
-    done = run(
+    done = call(
         "predict", f"--workdir={smoke_run}", *[str(root / row["path"]) for row in table], "--json"
     )
     predictions = json.loads(done.stdout)["predictions"]
-    assert len(predictions) == 5
+    assert len(predictions) == 35
     for row, prediction in zip(table, predictions, strict=True):
         assert prediction["label"] == row["predicted"]
         for name, p in prediction["probabilities"].items():
             assert p == pytest.approx(float(row[name]), abs=1e-6)
 
 
-def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken, run):
+EVALUATE = """
+import csv, json, sys
+from vid3d.evaluation import evaluate
+for size in sys.argv[2:]:
+    figures, folder = evaluate.evaluate(sys.argv[1], overrides=[("eval.batch_size", size)])
+    with (folder / "predictions.csv").open() as file:
+        table = [row[3:] for row in list(csv.reader(file))[1:]]
+    print(json.dumps([figures["correct"], figures["num_videos"], figures["per_class"], table]))
+"""
+
+
+def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken):
     found = []
-    for batch, devices in [(1, 1), (7, 1), (8, 4)]:
+    for devices, sizes in (
+        (1, "1 7 35 64"),
+        (2, "2 36"),
+        (4, "12"),
+        (8, "8 40"),
+    ):
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        done = run(
-            "evaluate", f"--workdir={unbroken}", "--json", f"--config.eval.batch_size={batch}", env=flags
+        done = subprocess.run(
+            [sys.executable, "-c", EVALUATE, unbroken, *sizes.split()],
+            env=os.environ | flags, capture_output=True, text=True,
         )  # fmt: skip
-        with (unbroken / "evaluation" / "test-best" / "predictions.csv").open() as file:
-            table = [row[3:] for row in list(csv.reader(file))[1:]]
-        found.append((json.loads(done.stdout), np.array(table, float)))
-    for figures, table in found[1:]:
-        assert figures["correct"] == found[0][0]["correct"]
-        assert figures["num_videos"] == found[0][0]["num_videos"]
-        np.testing.assert_allclose(table, found[0][1], atol=1e-6)
+        assert done.returncode == 0, done.stderr
+        found += [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == 9
+    (*counts, table), *others = found
+    assert counts[1] == len(table) == 35
+    for *other_counts, other in others:
+        assert other_counts == counts
+        np.testing.assert_allclose(np.array(other, float), np.array(table, float), atol=1e-6)
 
 
-def test_a_finished_run_says_so_and_changes_nothing(unbroken, run):
+def test_a_finished_run_says_so_and_changes_nothing(unbroken, call):
     before = {
         p: p.stat().st_mtime_ns for p in unbroken.rglob("*") if p.is_file() and p.name != ".lock"
     }
-    done = run("train", *TINY, f"--workdir={unbroken}")
+    done = call("train", *TINY, f"--workdir={unbroken}")
     assert "is finished" in done.stderr
     after = {
         p: p.stat().st_mtime_ns for p in unbroken.rglob("*") if p.is_file() and p.name != ".lock"
@@ -247,10 +263,10 @@ def test_a_profile_is_written_also_where_the_run_ends_inside_its_steps(tmp_path,
     ],
 )
 def test_what_cannot_be_trained_is_an_error_before_any_video_is_decoded(
-    flags, words, tmp_path, run
+    flags, words, tmp_path, call
 ):
     flags = [f"--config.{flag}" for flag in (*flags, f"data.cache_dir={tmp_path / 'cache'}")]
-    done = run("train", *TINY, *flags, f"--workdir={tmp_path / 'runs' / 'w'}", check=1)
+    done = call("train", *TINY, *flags, f"--workdir={tmp_path / 'runs' / 'w'}", check=1)
     assert words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("cache/frames-*")) and not (tmp_path / "runs").exists()
 
@@ -306,7 +322,7 @@ def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp
             assert a[name] == pytest.approx(b[name], rel=2e-3), name
 
 
-def test_another_set_is_evaluated_by_class_name(smoke_run, run, tmp_path):
+def test_another_set_is_evaluated_by_class_name(smoke_run, call, tmp_path):
     with (smoke_run / "videos.csv").open() as file:
         videos = [v for v in csv.DictReader(file) if v["split"] == "test"][:6]
     from vid3d.config import from_json
@@ -318,28 +334,28 @@ def test_another_set_is_evaluated_by_class_name(smoke_run, run, tmp_path):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / video["path"], target)
     figures = json.loads(
-        run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", "--json").stdout
+        call("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", "--json").stdout
     )
     assert figures["num_videos"] == 6
     shutil.copytree(tmp_path / "new", tmp_path / "moved" / "new")
-    run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'moved' / 'new'}", "--json")
+    call("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'moved' / 'new'}", "--json")
     assert len(list(smoke_run.glob("evaluation/data-new-*-best/metrics.json"))) == 2
     (tmp_path / "new" / "Unknown").mkdir()
     shutil.copy(root / videos[0]["path"], tmp_path / "new" / "Unknown" / "x.avi")
-    done = run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", check=1)
+    done = call("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", check=1)
     assert "Unknown" in done.stderr
 
 
-def test_what_the_checkpoint_fixes_cannot_be_evaluated_otherwise(smoke_run, run):
+def test_what_the_checkpoint_fixes_cannot_be_evaluated_otherwise(smoke_run, call):
     for key in ("model.features=8,8", "seed=5", "data.test_fraction=0.6"):
-        done = run("evaluate", f"--workdir={smoke_run}", f"--config.{key}", check=1)
+        done = call("evaluate", f"--workdir={smoke_run}", f"--config.{key}", check=1)
         assert "is fixed by the checkpoint" in done.stderr and done.stderr.count("\n") == 1
-    done = run("evaluate", f"--workdir={smoke_run}", "--config.data.size=48", check=1)
+    done = call("evaluate", f"--workdir={smoke_run}", "--config.data.size=48", check=1)
     assert "do not fit clips of 10 frames of 48x48" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_path):
+def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_path):
     with (smoke_run / "videos.csv").open() as file:
         video = next(v for v in csv.DictReader(file) if v["split"] == "train")
     from vid3d.config import from_json
@@ -349,10 +365,10 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_p
     target = tmp_path / "new" / video["label"] / "renamed.avi"
     target.parent.mkdir(parents=True)
     shutil.copy(root / video["path"], target)
-    done = run("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", check=1)
+    done = call("evaluate", f"--workdir={smoke_run}", f"--data={tmp_path / 'new'}", check=1)
     assert "renamed.avi" in done.stderr
     assert "in the training" in done.stderr
-    run("evaluate", f"--workdir={smoke_run}", "--split=train", "--json")
+    call("evaluate", f"--workdir={smoke_run}", "--split=train", "--json")
 
 
 @pytest.mark.parametrize(
@@ -380,10 +396,10 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, run, tmp_p
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
 )  # fmt: skip
-def test_bad_input_is_one_clear_line(arguments, words, tmp_path, smoke_run, run):
+def test_bad_input_is_one_clear_line(arguments, words, tmp_path, smoke_run, call):
     (tmp_path / "notes.txt").write_text("not a video")
     fill = {"tmp": str(tmp_path), "smoke": str(smoke_run)}
-    done = run(*[a.format(**fill) for a in arguments], check=None)
+    done = call(*[a.format(**fill) for a in arguments], check=None)
     assert done.returncode not in (0, 75)
     assert words.format(**fill) in done.stderr
     assert "Traceback" not in done.stderr
@@ -391,8 +407,10 @@ def test_bad_input_is_one_clear_line(arguments, words, tmp_path, smoke_run, run)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]  # nothing is left behind
 
 
-def test_a_workdir_of_another_config_names_the_fields(unbroken, run):
-    done = run("train", *TINY, "--config.optim.learning_rate=0.5", f"--workdir={unbroken}", check=1)
+def test_a_workdir_of_another_config_names_the_fields(unbroken, call):
+    done = call(
+        "train", *TINY, "--config.optim.learning_rate=0.5", f"--workdir={unbroken}", check=1
+    )
     assert "optim.learning_rate: 0.002 -> 0.5" in done.stderr
 
 

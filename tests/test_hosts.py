@@ -63,12 +63,14 @@ def rows(workdir: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory) -> Path:
+def unbroken(once) -> Path:
     """A training on two processes that nothing happened to."""
-    workdir = tmp_path_factory.mktemp("hosts") / "two"
-    with together("train", *RUN, f"--workdir={workdir}") as processes:
-        finish(processes, codes=[0, 0])
-    return workdir
+
+    def train(workdir: Path) -> None:
+        with together("train", *RUN, f"--workdir={workdir}") as processes:
+            finish(processes, codes=[0, 0])
+
+    return once("two-processes", train)
 
 
 def test_two_processes_write_one_workdir_in_a_bucket(unbroken, reach):

@@ -10,14 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import settings as hypothesis_settings
 from ml_collections import ConfigDict
 
 from vid3d import config
-
-# A busy machine is no failure.
-hypothesis_settings.register_profile("patient", deadline=None)
-hypothesis_settings.load_profile("patient")
 
 
 def write_video(

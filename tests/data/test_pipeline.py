@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -73,13 +74,24 @@ def test_the_order_is_a_function_of_seed_and_epoch_that_never_changes(clips):
     assert other != order
 
 
-def test_the_clips_are_those_of_the_golden_file(clips):
-    """Clip k of epoch e: which video, which of its frames, which augmentation; the same in any version of vid3d."""
-    found = clips(sampling="random")
-    per_epoch = pipeline.steps_per_epoch(len(found), 4)
+@pytest.mark.parametrize(
+    ("workers", "hosts", "restarts"), [(1, 1, ()), (2, 2, (3,)), (4, 4, (1, 2, 7))]
+)
+def test_the_clips_are_those_of_the_golden_file(clips, workers, hosts, restarts):
+    """Clip k of epoch e: which video, which of its frames, which augmentation; the same in any version of vid3d.
+
+    However many processes decoded the videos, whatever hosts share the batches and wherever the run was interrupted.
+    """
+    found = clips(sampling="random", workers=workers)
+    last = 3 * pipeline.steps_per_epoch(len(found), 4)
     golden = json.loads((Path(__file__).parent / "golden_clips.json").read_text())
+    pieces = itertools.pairwise([0, *restarts, last])
+    shares = [
+        [train(found, first=a, last=b, seed=7, host=(p, hosts)) for p in range(hosts)]
+        for a, b in pieces
+    ]
     seen = []
-    for batch in train(found, first=0, last=3 * per_epoch, seed=7):
+    for batch in (batch for piece in shares for step in zip(*piece, strict=True) for batch in step):
         index_B, round_B = batch["index_B"], batch["round_B"]
         records = found.batch_records(index_B, seed=7, epoch=round_B)[:, 0]
         np.testing.assert_array_equal(batch["clips_BTHWC"], found.read(records))
@@ -112,6 +124,20 @@ def test_nothing_grows_over_two_thousand_batches(settings, two_classes, in_memor
     memory, threads, handles = zip(*json.loads(done.stdout.splitlines()[-1]), strict=True)
     assert max(memory) < 1.01 * memory[0], memory
     assert max(threads) <= threads[0] and max(handles) <= handles[0], (threads, handles)
+
+
+@pytest.mark.parametrize("views", [0, 1])
+def test_a_shard_that_is_damaged_while_it_streams_ends_in_one_line(clips, views):
+    found = clips("test" if views else "train", views=views, in_memory=False)
+    for path in found.store.paths:
+        content = bytearray(path.read_bytes())
+        content[70_000:] = bytes(len(content) - 70_000)
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"array_record.* is damaged .*remove the folder"):
+        if views:
+            list(pipeline.eval_batches(found, batch_size=4))
+        else:
+            train(found, first=0, last=7)
 
 
 def test_a_restart_in_the_middle_goes_on_with_the_same_clips(clips):

@@ -46,6 +46,13 @@ def stored(prepared: prepare.Prepared, path: str) -> np.ndarray:
     return shards.FrameStore(prepared).load(records)
 
 
+def flip(path: Path, *, at: int, bit: int = 0) -> None:
+    """Changes one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1 << bit
+    path.write_bytes(content)
+
+
 def count_decoded(monkeypatch) -> list[int]:
     """A list that grows by the number of videos whenever some are decoded."""
     decoded = []
@@ -204,17 +211,65 @@ class TestCache:
         assert process.returncode == 0, err
         assert json.loads(out) == [str(prepared.directory), 20, False]
 
-    def test_a_torn_shard_is_noticed_and_made_again(self, settings, prepared):
+    def test_a_cut_shard_and_a_changed_list_of_frames_are_noticed_and_made_again(
+        self, settings, prepared
+    ):
+        expected = stored(prepared, "up/g0_0.avi")
+        times = prepared.facts["up/g0_0.avi"].times_N.tolist()
         shard = prepared.directory / next(iter(prepared.shards))
         os.truncate(shard, shard.stat().st_size - 10)
-        again = prepare.prepare(settings, quiet=True)
-        assert len(stored(again, "up/g0_0.avi")) == 5
+        for name in (None, prepare.FACTS, prepare.TIMES, prepare.SUMS):
+            if name:
+                flip(prepared.directory / name, at=-40)
+            assert not prepare.is_whole(prepared.directory, 0)
+            again = prepare.prepare(settings, quiet=True)
+            assert prepare.is_whole(prepared.directory, 0)
+            np.testing.assert_array_equal(stored(again, "up/g0_0.avi"), expected)
+            assert again.facts["up/g0_0.avi"].times_N.tolist() == times
+
+    @pytest.mark.parametrize("store", ["raw", "jpeg"])
+    def test_no_damaged_frame_is_ever_read(self, settings, two_classes, store):
+        """One bit flipped anywhere in a shard: the frames that were written, or an error."""
+        settings.data.store = store
+        prepared = prepare.prepare(settings, quiet=True)
+        paths = [prepared.directory / name for name in prepared.shards]
+        whole = {path: path.read_bytes() for path in paths}
+        everything = range(sum(prepared.shards.values()))
+        expected, noticed = shards.FrameStore(prepared).load(everything), 0
+        for seed in range(200):
+            rng = np.random.default_rng(seed)
+            path = paths[rng.integers(len(paths))]
+            at = int(rng.integers(path.stat().st_size))
+            flip(path, at=at, bit=int(rng.integers(8)))
+            try:
+                found = shards.FrameStore(prepared).load(everything)
+            except UserError as error:
+                noticed += 1
+                assert f"{path} is damaged" in str(error) and "remove the folder" in str(error)
+            else:  # the byte was padding
+                np.testing.assert_array_equal(found, expected)
+            path.write_bytes(whole[path])
+        assert noticed > 50
+
+    def test_frames_that_are_damaged_in_the_cache_are_decoded_and_not_copied(
+        self, settings, prepared, two_classes, video
+    ):
+        for name in prepared.shards:
+            flip(prepared.directory / name, at=70_000)
+        video(two_classes / "up" / "g9_0.avi", 7)
+        grown = prepare.prepare(settings, quiet=True)
+        assert grown.directory != prepared.directory and len(grown.facts) == 21
+        for path in grown.facts:
+            whole = frames.read_video(two_classes / path, settings.data)
+            assert (stored(grown, path) == whole.frames_THWC).all()
 
     def test_a_video_that_hung_is_tried_again_when_it_is_given_more_time(self, settings, prepared):
         sidecar = json.loads((prepared.directory / "videos.json").read_text())
         del sidecar["videos"]["up/g0_0.avi"]
         sidecar["bad"] = {"up/g0_0.avi": "the decoder hung: nothing for 20 s (data.decode_timeout)"}
         (prepared.directory / "videos.json").write_text(json.dumps(sidecar))
+        sums = json.dumps(prepare.sums(prepared.directory))
+        (prepared.directory / prepare.SUMS).write_text(sums)
         with pytest.raises(UserError, match="the decoder hung"):
             prepare.prepare(settings, quiet=True)
         with settings.unlocked():

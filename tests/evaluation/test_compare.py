@@ -15,14 +15,16 @@ from vid3d.evaluation import compare, runs
 
 
 @pytest.fixture(scope="module")
-def pair_of_runs(smoke_run, tmp_path_factory, run) -> Path:
+def pair_of_runs(smoke_run, once, run) -> Path:
     """A folder of two tested runs with the same test videos, of 4 epochs and of 1."""
-    folder = tmp_path_factory.mktemp("pair")
-    shutil.copytree(smoke_run, folder / "long")
-    short = ("--config.train.epochs=1", "--config.model.features=4,8")
-    run("train", "--config=configs/demo.py:smoke", *short, f"--workdir={folder / 'short'}")
-    run("compare", folder, "--evaluate")
-    return folder
+
+    def train(folder: Path) -> None:
+        shutil.copytree(smoke_run, folder / "long")
+        short = ("--config.train.epochs=1", "--config.model.features=4,8")
+        run("train", "--config=configs/demo.py:smoke", *short, f"--workdir={folder / 'short'}")
+        run("compare", folder, "--evaluate")
+
+    return once("pair", train)
 
 
 def predictions(workdir: Path) -> dict[str, dict[str, str]]:
@@ -30,8 +32,8 @@ def predictions(workdir: Path) -> dict[str, dict[str, str]]:
         return {row["path"]: row for row in csv.DictReader(file)}
 
 
-def test_the_table_holds_what_the_workdirs_hold(pair_of_runs, tmp_path, run):
-    done = run("compare", pair_of_runs / "long", pair_of_runs / "short", f"--output={tmp_path}")
+def test_the_table_holds_what_the_workdirs_hold(pair_of_runs, tmp_path, call):
+    done = call("compare", pair_of_runs / "long", pair_of_runs / "short", f"--output={tmp_path}")
     with (tmp_path / "runs.csv").open() as file:
         table = {row["run"]: row for row in csv.DictReader(file)}
     assert list(table) == ["long", "short"]
@@ -60,8 +62,8 @@ def _leaves(tree):
     return jax.tree.leaves(tree)
 
 
-def test_the_paired_test_recounts_from_the_predictions(pair_of_runs, tmp_path, run):
-    done = run("compare", pair_of_runs, f"--output={tmp_path}")
+def test_the_paired_test_recounts_from_the_predictions(pair_of_runs, tmp_path, call):
+    done = call("compare", pair_of_runs, f"--output={tmp_path}")
     a, b = (predictions(pair_of_runs / name) for name in ("long", "short"))
     assert a.keys() == b.keys()
     right = [(a[p]["true"] == a[p]["predicted"], b[p]["true"] == b[p]["predicted"]) for p in a]
@@ -124,8 +126,8 @@ def test_repeats_over_seeds_are_summed_up(pair_of_runs, tmp_path):
 @pytest.mark.parametrize(
     ("folder", "words"), [("none", "no folder"), ("empty", "is no workdir, and no folder of")]
 )
-def test_bad_folders_are_one_line(folder, words, tmp_path, run):
+def test_bad_folders_are_one_line(folder, words, tmp_path, call):
     (tmp_path / "empty").mkdir()
-    done = run("compare", tmp_path / folder, check=1)
+    done = call("compare", tmp_path / folder, check=1)
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vid3d import checkpoint, config as configs
+from vid3d import checkpoint, cli, config as configs
 from vid3d.config import UserError
 from vid3d.evaluation import evaluate
 from vid3d.training import loop
@@ -61,24 +61,41 @@ def written(workdir: Path, name: str) -> dict:
     return json.loads((workdir / "evaluation" / name / "metrics.json").read_text())
 
 
-def test_a_recording_on_two_sides_is_called_leaky_beside_the_number(trained):
+def printed(capsys, workdir: Path, *more: str) -> str:
+    """What `vid3d evaluate` says."""
+    capsys.readouterr()
+    assert cli.main(["evaluate", f"--workdir={workdir}", *more]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_recording_on_two_sides_is_called_leaky_beside_the_number(trained, capsys):
     _, workdir = trained
-    figures, _ = evaluate.evaluate(workdir)
-    assert figures == written(workdir, "test-best")
+    said = printed(capsys, workdir)
+    figures = written(workdir, "test-best")
     assert figures["protocol"] == "manifest (leaky)"
-    assert any(
-        "'tape' in test and train" in note or "'tape' in train and test" in note
-        for note in figures["notes"]
-    )
+    assert "4 of 4 test videos, protocol: manifest (leaky)" in said
+    (note,) = (note for note in figures["notes"] if "'tape' in t" in note)
+    assert "test and train" in note or "train and test" in note
+    assert f"note: {note}" in said
     assert (figures["num_videos"], figures["num_expected"]) == (4, 4)
 
 
-def test_the_training_videos_themselves_are_called_that(trained):
+def test_the_training_videos_themselves_are_called_that(trained, capsys):
     _, workdir = trained
-    evaluate.evaluate(workdir, split="train")
+    assert f"note: {evaluate.TRAINED_ON}" in printed(capsys, workdir, "--split=train")
     assert evaluate.TRAINED_ON in written(workdir, "train-best")["notes"]
-    evaluate.evaluate(workdir, split="val")
+    assert evaluate.TRAINED_ON not in printed(capsys, workdir, "--split=val")
     assert evaluate.TRAINED_ON not in written(workdir, "val-best")["notes"]
+
+
+def test_a_copy_of_a_validation_video_among_the_test_videos_is_said(copied, capsys):
+    """It helped to choose the checkpoint."""
+    root, workdir, _ = copied
+    shutil.copy(root / "17.avi", root / "21.avi")
+    said = printed(capsys, workdir, f"--config.data.root={root}")
+    note = "the same video is in two splits, 1 times: 17.avi (val, up), 21.avi (test, up)"
+    assert note in written(workdir, "test-best")["notes"]
+    assert f"note: {note}" in said
 
 
 def test_a_copy_of_a_training_video_among_the_test_videos_is_refused(copied):

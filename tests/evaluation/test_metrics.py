@@ -17,7 +17,7 @@ def probabilities(rng: np.random.Generator, n: int, k: int) -> np.ndarray:
     return rng.dirichlet(np.ones(k), n)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(n=st.integers(1, 60), k=st.integers(2, 12), seed=st.integers(0, 10_000))
 def test_every_figure_equals_scikit_learns(n, k, seed):
     rng = np.random.default_rng(seed)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import cv2
 import jax
 import numpy as np
 import optax
+import psutil
 import pytest
 from ml_collections import ConfigDict
 
@@ -154,6 +158,39 @@ def videos(tmp_path_factory) -> dict[str, Path]:
     turning = np.concatenate([noisy("red", 40), noisy("blue", 40), noisy("green", 22)])
     files["turning"] = write_video(folder / "turning.mp4", turning)
     return files
+
+
+@pytest.fixture(scope="session")
+def poison(tmp_path_factory) -> Path:
+    """A video that takes long enough to be caught while it is decoded."""
+    frames_THWC = np.tile(noisy("red", 50), (100, 1, 1, 1))
+    return write_video(tmp_path_factory.mktemp("poison") / "poison.avi", frames_THWC)
+
+
+@pytest.fixture(scope="session")
+def strike() -> Callable[..., contextlib.AbstractContextManager]:
+    """`with strike(path, signal):` sends a signal to each child process that has this file open, again and again."""
+
+    @contextlib.contextmanager
+    def striking(path: Path, blow: signal.Signals) -> Iterator[None]:
+        ended = threading.Event()
+
+        def run():
+            while not ended.wait(0.002):
+                for process in psutil.Process().children():
+                    with contextlib.suppress(psutil.Error):
+                        if any(file.path == str(path) for file in process.open_files()):
+                            process.send_signal(blow)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    return striking
 
 
 @pytest.fixture(scope="session")

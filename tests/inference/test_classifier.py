@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
+import gc
 import itertools
+import signal
 import subprocess
 import sys
 import weakref
-from pathlib import Path
 
 import jax
 import numpy as np
+import psutil
 import pytest
 
 import vid3d
 from vid3d import models
 from vid3d.config import UserError
-from vid3d.data import clips, frames, index
+from vid3d.data import clips, frames
 from vid3d.data.augment import normalise
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
@@ -89,8 +91,7 @@ def test_a_long_video_gets_a_time_line(load, videos, name):
 
 def test_a_video_that_is_not_held_in_memory_gives_the_same_answer(classifier, videos, monkeypatch):
     held = classifier.predict(videos["turning"])
-    for module in ("classifier", "files"):
-        monkeypatch.setattr(f"vid3d.inference.{module}.HELD_BYTES", 20_000)
+    monkeypatch.setattr("vid3d.inference.files.HELD_BYTES", 20_000)
     assert classifier.predict(videos["turning"]) == held
     paths = [videos["red"], videos["turning"], videos["turning"]]
     assert [answer for _, answer in classifier.predict_many(paths)][1:] == [held, held]
@@ -120,6 +121,40 @@ def test_many_files_come_in_order_and_a_bad_one_stops_nothing(classifier, videos
     first = classifier.predict_many(paths)
     assert next(first)[1].label == "green"
     first.close()  # the rest is not waited for
+
+
+def decoders() -> list[psutil.Process]:
+    """The decoding processes of this one that are alive."""
+    found = []
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "vid3d.data.decoder" in process.cmdline():
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("blow", "reason"),
+    [(signal.SIGSTOP, "the decoder hung: nothing for 2 s"), (signal.SIGSEGV, "crashed (SIGSEGV)")],
+)
+def test_a_file_that_hangs_or_crashes_the_decoder_is_an_error_of_its_own(
+    make_workdir, strike, poison, videos, blow, reason
+):
+    classifier = Classifier.load(make_workdir({"data.decode_timeout": 2.0}))
+    before = len(decoders())
+    for _ in range(3):
+        assert classifier.predict(videos["red"]).label == "red"
+        assert len(decoders()) == before + 1  # the process of the first call
+    with strike(poison, blow), pytest.raises(UserError) as caught:
+        classifier.predict(poison)
+    assert str(poison) in str(caught.value) and reason in str(caught.value)
+    assert classifier.predict(videos["blue"]).label == "blue"
+    for process in decoders():  # by chance, while it has nothing to do
+        process.kill()
+    assert classifier.predict(videos["green"]).label == "green"
+    del classifier, caught
+    gc.collect()
+    assert len(decoders()) <= before
 
 
 def test_a_batch_of_any_size_gives_the_same_probabilities(classifier, noisy):
@@ -252,15 +287,3 @@ def test_tiles_cover_every_frame(classifier):
             assert tiles[0][0] == 0 and tiles[-1][1] == total
             for (start, stop), (following, _) in itertools.pairwise(tiles):
                 assert start < following <= stop
-
-
-def test_predict_repeats_what_evaluate_wrote(smoke_run, run):
-    run("evaluate", f"--workdir={smoke_run}")
-    config = vid3d.load(smoke_run).config
-    root = index.find(config.data, config.seed).root
-    with (smoke_run / "evaluation" / "test-best" / "predictions.csv").open() as file:
-        rows = {str(Path(root) / row["path"]): row for row in csv.DictReader(file)}
-    for path, answer in vid3d.load(smoke_run).predict_many(rows):
-        assert answer.label == rows[path]["predicted"]
-        for name, probability in answer.probabilities.items():
-            assert probability == pytest.approx(float(rows[path][name]), abs=1e-5)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import shutil
 import signal
-import threading
 
 import numpy as np
-import psutil
 import pytest
 
 from vid3d.config import UserError
 from vid3d.data import frames
+from vid3d.inference import predict as module
 from vid3d.inference.predict import predict
 
 
@@ -65,31 +63,35 @@ def test_a_file_that_cannot_be_read_is_a_line_and_the_exit_code(workdir, folder,
     [(signal.SIGSTOP, "the decoder hung: nothing for 3 s"), (signal.SIGSEGV, "crashed (SIGSEGV)")],
 )
 def test_a_video_that_hangs_or_crashes_the_decoder_costs_only_itself(
-    make_workdir, write_video, noisy, videos, tmp_path, capsys, blow, reason
+    make_workdir, poison, strike, videos, capsys, blow, reason
 ):
-    poison = write_video(tmp_path / "poison.avi", np.tile(noisy("red", 50), (100, 1, 1, 1)))
-    ended = threading.Event()
-
-    def strike():
-        while not ended.wait(0.002):
-            for process in psutil.Process().children():
-                with contextlib.suppress(psutil.Error):
-                    if any(file.path == str(poison) for file in process.open_files()):
-                        process.send_signal(blow)
-
-    thread = threading.Thread(target=strike)
-    thread.start()
-    try:
-        workdir = make_workdir({"data.decode_timeout": 3.0})
+    workdir = make_workdir({"data.decode_timeout": 3.0})
+    with strike(poison, blow):
         paths = [videos["red"], poison, videos["blue"], videos["green"]]
         assert predict(workdir, paths, as_json=True) == 1
-    finally:
-        ended.set()
-        thread.join()
     printed = json.loads(capsys.readouterr().out)
     assert [p["label"] for p in printed["predictions"]] == ["red", "blue", "green"]
     (error,) = printed["errors"]
     assert error["path"] == str(poison) and reason in error["error"]
+
+
+def test_a_video_that_crashes_the_decoder_while_its_copy_is_written_keeps_its_answer(
+    workdir, poison, strike, videos, tmp_path, capsys, monkeypatch
+):
+    whole = module.annotate
+
+    def annotate(path, *rest, **options):
+        with strike(poison, signal.SIGSEGV):
+            whole(path, *rest, **options)
+
+    monkeypatch.setattr(module, "annotate", annotate)
+    paths = [videos["green"], poison, videos["blue"]]
+    assert predict(workdir, paths, output=tmp_path / "out", as_json=True) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert [p["label"] for p in printed["predictions"]] == ["green", "red", "blue"]
+    (error,) = printed["errors"]
+    assert error["path"] == str(poison) and "no annotated copy" in error["error"]
+    assert [p.name for p in sorted((tmp_path / "out").iterdir())] == ["blue.mp4", "green.mp4"]
 
 
 def test_csv_has_a_row_a_video_and_a_column_a_class(workdir, folder, capsys):

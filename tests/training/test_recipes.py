@@ -195,8 +195,8 @@ def train(workdir, epochs: int, **more: str):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("recipe") / "whole", 3)
+def unbroken(once):
+    return once("recipe", lambda workdir: train(workdir, 3))
 
 
 def assert_same_run(a, b) -> None:

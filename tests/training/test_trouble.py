@@ -77,6 +77,12 @@ def test_a_bad_number_stops_the_run_a_step_later_and_the_last_good_checkpoint_st
     assert [row["step"] for row in rows(workdir)] == [6]
 
 
+@pytest.fixture(scope="module")
+def whole(once) -> Path:
+    """A run that nothing happened to."""
+    return once("trouble", train)
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
     """A file system of its own; skips where mounting is not permitted."""
@@ -91,9 +97,8 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_is_room(
-    tmp_path, capfd, monkeypatch
+    whole, tmp_path, capfd, monkeypatch
 ):
-    train(tmp_path / "whole")
     with small_disk(tmp_path / "disk", "64m") as disk:
         workdir, ballast = disk / "run", disk / "ballast"
         save = checkpoint.Checkpoints.save
@@ -119,7 +124,38 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_
         ballast.mkdir()  # not again
         assert cli.main(arguments(workdir)) == 0
         assert "resuming at step 6" in capfd.readouterr().err
-        assert_same_run(workdir, tmp_path / "whole")
+        assert_same_run(workdir, whole)
+
+
+def test_a_disk_that_is_lost_ends_the_run_in_one_line_and_it_goes_on_when_it_is_back(
+    whole, tmp_path, capfd, monkeypatch
+):
+    real = tmp_path / "real"
+    real.mkdir()
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        workdir, mount = disk / "run", ["mount", "--bind", str(real), str(disk)]
+        subprocess.run(mount, check=True)
+        validate, calls = loop.validate, []
+
+        def lose(*arguments):
+            calls.append(arguments)
+            if len(calls) == 2:
+                subprocess.run(["umount", "-l", str(disk)], check=True)
+            return validate(*arguments)
+
+        monkeypatch.setattr(loop, "validate", lose)
+        assert cli.main(arguments(workdir)) == 1
+        said = capfd.readouterr().err
+        assert "Traceback" not in said
+        last = said.splitlines()[-1]
+        assert last.startswith(f"vid3d train: error: {workdir}") and "No such file" in last
+        assert not list(disk.iterdir())  # nothing was written in its place
+        subprocess.run(mount, check=True)
+        assert checkpoint.steps(workdir) == [6]
+        assert cli.main(arguments(workdir)) == 0
+        assert "resuming at step 6" in capfd.readouterr().err
+        assert_same_run(workdir, whole)
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path, capsys):

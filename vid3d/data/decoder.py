@@ -3,8 +3,8 @@
 It loads OpenCV and NumPy only. Records go into memory that it shares with the parent, messages over a pipe:
 
     from the parent   (order, job, path) with the order "look" or "decode";  ("free", slot)
-    to the parent     ("ready",);  ("alive",);  ("frames", job, slot, sizes);  ("failed", job, reason);
-                      ("done", job, slot or None, sizes, sha256, times, fps, size, claimed)
+    to the parent     ("ready",);  ("alive",);  ("failed", job, reason);  ("frames", job, slot, sizes, their times);
+                      ("done", job, slot or None, sizes, their times, sha256, all times, fps, size, claimed)
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Decoder:
         """Sends what the header of a video claims."""
         reader = frames.Reader(path)
         fps, size = reader.claimed_fps, (0, 0)
-        self.pipe.send(("done", job, None, [], "", np.zeros(0), fps, size, reader.claimed))
+        self.pipe.send(("done", job, None, [], [], "", np.zeros(0), fps, size, reader.claimed))
 
     def decode(self, job: int, path: str) -> None:
         """Decodes one video and sends its records and facts."""
@@ -90,7 +90,7 @@ class Decoder:
             header = record_header(len(payload))
             length = len(header) + len(payload)
             if slot is not None and used + length > self.slot_bytes:
-                self.pipe.send(("frames", job, slot, sizes))
+                self.pipe.send(("frames", job, slot, sizes, times[-len(sizes) :]))
                 slot, used, sizes = None, 0, []
             if slot is None:
                 slot = self.free_slot()
@@ -105,7 +105,8 @@ class Decoder:
         times_T = np.array(times)
         fps = frames.measured_fps(times_T, reader.claimed_fps)
         claimed = reader.claimed if len(times) != settings.max_frames else 0
-        self.pipe.send(("done", job, slot, sizes, sha256, times_T, fps, size, claimed))
+        last = times[-len(sizes) :]
+        self.pipe.send(("done", job, slot, sizes, last, sha256, times_T, fps, size, claimed))
 
     def free_slot(self) -> int:
         """A slot that may be written; waits for the parent where there is none."""

@@ -44,6 +44,7 @@ class Frames:
     lane: int  # the child that they come from; a lane brings one video after the other
     job: int
     records: Sequence[bytes | memoryview]
+    times: Sequence[float] = ()  # seconds of the frames, where a decoder tells them
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def decode(
     timeout: float,
     look: bool = False,
     memory_bytes: int = MEMORY_BYTES,
+    kept: Pool | None = None,
 ) -> Iterator[Event]:
     """Decodes videos side by side.
 
@@ -100,6 +102,7 @@ def decode(
         timeout: seconds in which a video has to bring its first frames, and each time the next ones.
         look: read the headers only; `Done` then tells nothing but the claimed number of frames and rate.
         memory_bytes: of address space that a child may take for decoding (on Linux).
+        kept: children that stay for the next call, which has the same options; they end where this one is not read out.
 
     Yields:
         For each video any number of `Frames`, then `Done` or `Failed`; `Again` starts it anew. The events of several
@@ -108,13 +111,15 @@ def decode(
     Raises:
         UserError: a child cannot even start.
     """
-    pool = Pool(list(paths), settings, look=look, timeout=timeout, memory_bytes=memory_bytes)
+    pool = kept or Pool()
+    pool.set_up(list(paths), settings, look=look, timeout=timeout, memory_bytes=memory_bytes)
     try:
         pool.start(workers)
         while pool.is_busy():
             yield from pool.events()
     finally:
-        pool.end()
+        if not kept or pool.is_busy():
+            pool.end()
 
 
 @dataclass
@@ -133,10 +138,14 @@ class Child:
 class Pool:
     """The children and the videos that wait for one."""
 
-    def __init__(
+    def __init__(self):
+        """Starts nothing yet."""
+        self.children: list[Child] = []
+
+    def set_up(
         self, paths: list[str], settings: Settings, *, look: bool, timeout: float, memory_bytes: int
-    ):
-        """See `decode`."""
+    ) -> None:
+        """Takes the work; see `decode`."""
         self.paths = paths
         self.settings = settings
         self.order = "look" if look else "decode"
@@ -145,11 +154,10 @@ class Pool:
         self.slot_bytes = max(SLOT_BYTES, record_bytes(settings))
         self.waiting = deque(range(len(paths)))
         self.second_try: set[int] = set()
-        self.children: list[Child] = []
 
     def start(self, workers: int) -> None:
-        """Starts the children and gives them their first videos."""
-        for _ in range(min(workers, len(self.paths))):
+        """Starts the children that are missing and gives all of them their first videos."""
+        while len(self.children) < min(workers, len(self.paths)):
             self.children.append(self.start_child())
         for child in self.children:
             self.fill(child)
@@ -160,8 +168,8 @@ class Pool:
 
     def end(self) -> None:
         """Ends all children, whatever they are doing."""
-        for child in self.children:
-            end_child(child)
+        while self.children:
+            end_child(self.children.pop())
 
     def fill(self, child: Child) -> None:
         """Gives a child the next videos."""
@@ -199,8 +207,8 @@ class Pool:
         kind, *rest = message
         child.ready = True
         if kind in ("frames", "done") and rest[1] is not None:
-            job, slot, sizes = rest[:3]
-            yield Frames(lane, job, views(child.memory, slot * self.slot_bytes, sizes))
+            job, slot, sizes, times = rest[:4]
+            yield Frames(lane, job, views(child.memory, slot * self.slot_bytes, sizes), times)
             with contextlib.suppress(OSError):
                 child.pipe.send(("free", slot))
         # Not before the consumer is done: while a child waits for a slot, its time does not run.
@@ -209,8 +217,7 @@ class Pool:
             child.jobs.popleft()
             self.fill(child)
         if kind == "done":
-            job, _, _, *facts = rest
-            yield Done(lane, job, *facts)
+            yield Done(lane, rest[0], *rest[4:])
         elif kind == "failed":
             yield Failed(lane, *rest)
 
@@ -246,7 +253,8 @@ class Pool:
         }
         errors = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the child
         process = subprocess.Popen(
-            [sys.executable, "-m", "vid3d.data.decoder", json.dumps(options)],
+            # -P: the current folder may hold a json.py
+            [sys.executable, "-P", "-m", "vid3d.data.decoder", json.dumps(options)],
             pass_fds=(there.fileno(), handle),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

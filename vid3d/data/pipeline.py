@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from vid3d.config import UserError
 from vid3d.data.clips import clip_indices, evaluation_sampling, view_positions
 from vid3d.data.prepare import Prepared
-from vid3d.data.shards import FrameStore, quiet_tensorflow
+from vid3d.data.shards import DamagedError, FrameStore, quiet_tensorflow
 
 Batch = dict[str, np.ndarray]
 
@@ -220,8 +220,13 @@ def eval_batches(
 
 
 def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
-    """Turns a tf.data set of (positions in the split, rounds), [share] each, into batches; past the end is padding."""
+    """Turns a tf.data set of (positions in the split, rounds), [share] each, into batches; past the end is padding.
+
+    Raises:
+        DamagedError: a shard that is read for a batch is not what was written.
+    """
     tf = quiet_tensorflow()
+    damage: list[DamagedError] = []
 
     name = "clips_BVTHWC" if clips.views else "clips_BTHWC"
     shape = (share, *[clips.views] * bool(clips.views), clips.data.num_frames, *clips.frame_shape)
@@ -229,7 +234,11 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
     def read(index_B, round_B):
         inside = np.minimum(index_B, len(clips) - 1)
         records_BVT = clips.batch_records(inside, seed=seed, epoch=round_B)
-        return clips.read(records_BVT if clips.views else records_BVT[:, 0])
+        try:
+            return clips.read(records_BVT if clips.views else records_BVT[:, 0])
+        except DamagedError as error:
+            damage.append(error)  # TensorFlow makes an error of its own of it
+            raise
 
     def load(index_B, round_B):
         pixels = tf.numpy_function(read, [index_B, round_B], tf.uint8, stateful=False)
@@ -245,5 +254,10 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
-    batches = order.map(load, num_parallel_calls=2)
-    return iter(batches.prefetch(4).with_options(options).as_numpy_iterator())
+    batches = order.map(load, num_parallel_calls=2).prefetch(4).with_options(options)
+    try:
+        yield from batches.as_numpy_iterator()
+    except tf.errors.OpError:
+        if damage:
+            raise damage[0] from None
+        raise

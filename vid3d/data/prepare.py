@@ -25,12 +25,21 @@ from vid3d.data.decoding import Event
 from vid3d.data.frames import DECODER, stored_size
 from vid3d.data.index import Index, find
 from vid3d.data.records import Settings
-from vid3d.data.report import Progress, make_console, report, summary, write_ledger, write_manifest
+from vid3d.data.report import (
+    Progress,
+    check_bad,
+    make_console,
+    report,
+    summary,
+    write_ledger,
+    write_manifest,
+)
 
 FORMAT = 1  # of the prepared folder; a change of it decodes again
 FACTS = "videos.json"
 TIMES = "times.npy"
 LEDGER = "bad_videos.csv"
+SUMS = "sha256.json"  # of the two files that say which record is which frame; the records have checksums of their own
 
 
 @dataclass(frozen=True)
@@ -231,6 +240,14 @@ def build(
         }
         sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
+    (folder / SUMS).write_text(json.dumps(sums(folder)))
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """sha256 of the files that say which record is which frame of which video."""
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (FACTS, TIMES)
+    }
 
 
 def decode(
@@ -271,7 +288,8 @@ def copy_or_decode(
         marks=marks,
         load=lambda folder: load(folder, nothing) if is_whole(folder, 0) else None,
     ):
-        rest.discard(event.job)
+        if isinstance(event, decoding.Done):
+            rest.discard(event.job)
         yield event
     jobs, timeout = sorted(rest), data.decode_timeout
     events = decoding.decode(
@@ -290,8 +308,10 @@ def damage(num_frames: int, claimed: int) -> str:
 
 
 def is_whole(folder: Path, decode_timeout: float) -> bool:
-    """Whether a prepared folder is there with all its bytes, and no video hung that is given more time now."""
+    """Whether a prepared folder is there as it was written, and no video hung that is given more time now."""
     try:
+        if json.loads((folder / SUMS).read_text()) != sums(folder):
+            return False
         sidecar = json.loads((folder / FACTS).read_text())
         hung = any(decoding.HUNG in reason for reason in sidecar["bad"].values())
         if hung and decode_timeout > sidecar["decode_timeout"]:
@@ -320,21 +340,3 @@ def load(folder: Path, index: Index) -> Prepared:
         facts=facts,
         bad=sidecar["bad"],
     )
-
-
-def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
-    """Makes sure that no test video is bad, and not more of the others than allowed.
-
-    Raises:
-        UserError: names the ledger.
-    """
-    for is_test in (True, False):
-        videos = [v for v in prepared.index.videos if (v.split == "test") == is_test]
-        bad = [v.path for v in videos if v.path in prepared.bad]
-        allowed = 0 if is_test else max_bad_fraction * len(videos)
-        if len(bad) > allowed:
-            more = "" if is_test else f" (data.max_bad_fraction={max_bad_fraction:g})"
-            raise UserError(
-                f"{len(bad)} of {len(videos)} {'test' if is_test else 'training'} videos cannot be read{more}, such as "
-                f"{bad[0]} ({prepared.bad[bad[0]]}); all are listed in {prepared.ledger}: replace or remove them"
-            )

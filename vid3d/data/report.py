@@ -18,6 +18,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vid3d.config import UserError
 from vid3d.data import disk
 from vid3d.data.clips import is_short
 
@@ -171,6 +172,24 @@ def duplicates(prepared: Prepared) -> list[str]:
             pair = ", ".join(f"{v.path} ({v.split}, {v.label})" for v in chosen[0][:3])
             lines.append(f"{kind}, {len(chosen)} times: {pair}")
     return lines
+
+
+def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
+    """Makes sure that no test video is bad, and not more of the others than allowed.
+
+    Raises:
+        UserError: names the ledger.
+    """
+    for is_test in (True, False):
+        videos = [v for v in prepared.index.videos if (v.split == "test") == is_test]
+        bad = [v.path for v in videos if v.path in prepared.bad]
+        allowed = 0 if is_test else max_bad_fraction * len(videos)
+        if len(bad) > allowed:
+            more = "" if is_test else f" (data.max_bad_fraction={max_bad_fraction:g})"
+            raise UserError(
+                f"{len(bad)} of {len(videos)} {'test' if is_test else 'training'} videos cannot be read{more}, such as "
+                f"{bad[0]} ({prepared.bad[bad[0]]}); all are listed in {prepared.ledger}: replace or remove them"
+            )
 
 
 def write_ledger(bad: Mapping[str, str], path: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vid3d.data.decoding import Done, Frames
-from vid3d.data.shards import FrameStore
+from vid3d.data.decoding import Again, Done, Frames
+from vid3d.data.shards import DamagedError, FrameStore
 
 if TYPE_CHECKING:
     from vid3d.data.prepare import Prepared
@@ -19,8 +19,8 @@ RECORDS = 64  # copied at once
 
 def copy(
     cache: Path, *, settings: str, marks: Sequence[str], load: Callable[[Path], Prepared | None]
-) -> Iterator[Frames | Done]:
-    """Brings what is stored already as if it were decoded now, a video after the other.
+) -> Iterator[Frames | Done | Again]:
+    """Brings what is stored already as if it were decoded now, a video after the other; `Again` is one that is damaged.
 
     Args:
         cache: the folder with the prepared folders.
@@ -43,6 +43,10 @@ def copy(
                 continue
             facts = prepared.facts[path]
             end = facts.first_record + facts.num_frames
-            for start in range(facts.first_record, end, RECORDS):
-                yield Frames(LANE, job, store.read(range(start, min(start + RECORDS, end))))
+            try:
+                for start in range(facts.first_record, end, RECORDS):
+                    yield Frames(LANE, job, store.read(range(start, min(start + RECORDS, end))))
+            except DamagedError:
+                yield Again(LANE, job)
+                continue
             yield Done(LANE, job, facts.sha256, facts.times_N, facts.fps, facts.size, claimed)

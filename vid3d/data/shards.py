@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from vid3d.config import UserError
 from vid3d.data.frames import decode_jpeg
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ SPLIT = "frames"
 SHARD_BYTES = 256 * 2**20
 OPTIONS = "group_size:1,uncompressed"  # group_size:1 is what random access wants
 LOAD_RECORDS = 512  # frames read at once when many are loaded
+
+
+class DamagedError(UserError):
+    """A shard is not what was written."""
 
 
 @dataclass
@@ -232,6 +237,7 @@ class FrameStore:
 
         Raises:
             IndexError: there is no such record.
+            DamagedError: a shard is missing, cut or changed: each record has a checksum.
         """
         records = np.asarray(records, np.int64)
         if len(records) and not 0 <= records.min() <= records.max() < len(self):
@@ -243,7 +249,14 @@ class FrameStore:
         for shard in np.unique(shards).tolist():
             places = np.flatnonzero(shards == shard)
             inside = (records[places] - self.starts[shard]).tolist()
-            for place, record in zip(places.tolist(), self.reader(shard).read(inside), strict=True):
+            try:
+                found = self.reader(shard).read(inside)
+            except RuntimeError as error:
+                raise DamagedError(
+                    f"{self.paths[shard]} is damaged ({str(error).split(';')[0]}): remove the folder "
+                    f"{self.paths[shard].parent}, and the next call decodes its videos again"
+                ) from None
+            for place, record in zip(places.tolist(), found, strict=True):
                 out[place] = record
         return out
 

@@ -22,6 +22,7 @@ from vid3d import checkpoint, config as configs, models, parallel, storage
 from vid3d.config import UserError
 from vid3d.data import index as data_index, manifests, pipeline, prepare
 from vid3d.data.augment import normalise
+from vid3d.data.report import duplicates, printable
 from vid3d.evaluation import metrics, plots
 
 # What may differ from the training: where the videos are, how they are read, and which clips are looked at.
@@ -187,7 +188,11 @@ def evaluate(
         "data": index.root,
         "num_expected": clips.num_expected,
         "views": config.eval.views,
-        "notes": [*index.notes, *([TRAINED_ON] if seen else [])],
+        "notes": [
+            *index.notes,
+            *map(printable, duplicates(prepared)),
+            *([TRAINED_ON] if seen else []),
+        ],
     } | metrics.summarise(
         predictions.probabilities_NK,
         predictions.losses_N,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,8 +22,8 @@ from vid3d.config import UserError, from_json
 from vid3d.data import frames
 from vid3d.data.augment import normalise
 from vid3d.data.clips import clip_indices, evaluation_sampling, frame_interval, view_positions
+from vid3d.data.decoding import Pool
 from vid3d.inference import files
-from vid3d.inference.files import HELD_BYTES
 from vid3d.inference.prediction import Prediction, Segment
 from vid3d.inference.stream import Stream, fit
 from vid3d.inference.windows import gather, window_of
@@ -91,6 +93,9 @@ class Classifier:
             return jax.nn.softmax(logits_BK)
 
         self._network = jax.jit(network)
+        # A process that decodes for `predict` stays for its next call, and ends with the classifier.
+        self._decoders, self._decoding = Pool(), threading.Lock()
+        weakref.finalize(self, self._decoders.end)
 
     @classmethod
     def load(cls, workdir: str | Path, checkpoint: str = "best") -> Classifier:
@@ -118,6 +123,8 @@ class Classifier:
     ) -> Prediction:
         """Answers for one video as evaluation does, and with a time line where the video is long.
 
+        A file is decoded in a process of its own: one that hangs or crashes the decoder is an error, too.
+
         Args:
             source: a video file, or its frames: uint8 RGB [N, H, W, 3] or a list of [H, W, 3].
             fps: rate of frames in memory; by default the model's `data.fps`, or 25.
@@ -126,10 +133,18 @@ class Classifier:
             UserError: the file cannot be read, or the frames are not of this type and shape.
         """
         video = self._read(source) if isinstance(source, (str, Path)) else self._take(source, fps)
-        return next(self._answers([video], batch_size=BATCH_SIZE))
+        answer = next(self._answers([video], batch_size=BATCH_SIZE))
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
 
     def predict_many(
-        self, paths: Iterable[str | Path], *, batch_size: int = BATCH_SIZE, workers: int = 2
+        self,
+        paths: Iterable[str | Path],
+        *,
+        batch_size: int = BATCH_SIZE,
+        workers: int = 2,
+        sizes: dict[str, tuple[int, int]] | None = None,
     ) -> Iterator[tuple[str, Prediction | UserError]]:
         """Answers for many files: processes decode the next ones while the network works.
 
@@ -137,15 +152,22 @@ class Classifier:
             paths: video files.
             batch_size: clips that the network sees at once, of one or of several videos.
             workers: decoding processes.
+            sizes: is filled with the height and width of each video that can be read.
 
         Yields:
             (path, prediction), in the order of `paths`; (path, error) for a file that cannot be read.
         """
         paths = [str(path) for path in paths]
         found = files.read_many(paths, self.config.data, workers=workers)
-        videos = (self._plan(f.times, f.frames) if isinstance(f, files.File) else f for f in found)
+
+        def videos() -> Iterator[_Video | UserError]:
+            for path, file in zip(paths, found, strict=True):
+                if isinstance(file, files.File) and sizes is not None:
+                    sizes[path] = file.size
+                yield self._plan(file.times, file.frames) if isinstance(file, files.File) else file
+
         with contextlib.closing(found):
-            yield from zip(paths, self._answers(videos, batch_size=batch_size), strict=True)
+            yield from zip(paths, self._answers(videos(), batch_size=batch_size), strict=True)
 
     def stream(self, *, fps: float | None = None) -> Stream:
         """A sliding window for one's own loop over frames; `config.live` says how it is smoothed.
@@ -196,24 +218,12 @@ class Classifier:
         return self._network(self._weights, np.pad(clips_BTHWC, padding))
 
     def _read(self, path: str | Path) -> _Video:
-        """Decodes a file and keeps its fitted frames, where they are not too many."""
-        times: list[float] = []
-        held: list[np.ndarray] = []
-        for frame, seconds in self._decode(path):
-            times.append(seconds)
-            if len(times) * frame.nbytes <= HELD_BYTES:
-                held.append(frame)
-        if len(held) == len(times):
-            return self._plan(times, lambda: held)
-        held.clear()
-        return self._plan(times, lambda: (frame for frame, _ in self._decode(path)))
-
-    def _decode(self, path: str | Path) -> Iterator[tuple[np.ndarray, float]]:
-        try:
-            for frame, seconds in frames.read_frames(path):
-                yield fit(frame, self.config.data), seconds
-        except frames.VideoError as error:
-            raise UserError(f"{path}: {error}") from None
+        """Decodes a file in the process that stays for the next one."""
+        with self._decoding:
+            (file,) = files.read_many([str(path)], self.config.data, workers=1, kept=self._decoders)
+        if isinstance(file, UserError):
+            raise file
+        return self._plan(file.times, file.frames)
 
     def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> _Video:
         """Frames in memory, fitted like those of a file."""

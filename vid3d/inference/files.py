@@ -20,17 +20,22 @@ HELD_BYTES = 256 * 2**20  # fitted frames of files whose turn comes; what is mor
 
 @dataclass(frozen=True)
 class File:
-    """A decoded file: the seconds of its frames, and its fitted frames from the first on, as often as asked for.
+    """A decoded file.
 
-    `frames()` raises a UserError where they have to be decoded again and cannot be.
+    Attributes:
+        times: the seconds of its frames.
+        size: height and width of the video, upright.
+        frames: its fitted frames from the first on, as often as asked for; raises a UserError where they have to be
+            decoded again and cannot be.
     """
 
     times: list[float]
+    size: tuple[int, int]
     frames: Callable[[], Iterable[np.ndarray]]
 
 
 def read_many(
-    paths: Sequence[str], data: ConfigDict, *, workers: int
+    paths: Sequence[str], data: ConfigDict, *, workers: int, kept: decoding.Pool | None = None
 ) -> Iterator[File | UserError]:
     """Decodes files side by side; gives them, or what is wrong with them, in the order of `paths`.
 
@@ -38,54 +43,59 @@ def read_many(
         paths: video files.
         data: `config.data`; the geometry and `decode_timeout` are read.
         workers: decoding processes.
+        kept: processes of earlier calls with the same `data`, which stay for the next one.
     """
-    decode = partial(
-        decoding.decode,
-        settings=Settings(stored_size(data), data.resize, data.color, max_frames=0, store="raw"),
-        timeout=data.decode_timeout,
-    )
-    shape = decode.keywords["settings"].frame_shape
+    settings = Settings(stored_size(data), data.resize, data.color, max_frames=0, store="raw")
+    timeout, shape = data.decode_timeout, settings.frame_shape
     held: dict[int, list[np.ndarray] | None] = {}  # by job; None where they are too many
     ready: dict[int, File | UserError] = {}
     due = 0
-    with contextlib.closing(decode(paths, workers=workers)) as events:
+    events = decoding.decode(paths, settings, workers=workers, timeout=timeout, kept=kept)
+    with contextlib.closing(events):
         for event in events:
             job = event.job
             if isinstance(event, decoding.Frames):
-                frames = held.setdefault(job, [])
-                if frames is None:
+                kept_frames = held.setdefault(job, [])
+                if kept_frames is None:
                     continue
                 count = len(event.records) + sum(len(kept or ()) for kept in held.values())
                 if count * np.prod(shape) <= HELD_BYTES:
-                    frames += [unpack(record, shape) for record in event.records]
+                    kept_frames += [unpack(record, shape) for record in event.records]
                 else:
                     held[job] = None
             elif isinstance(event, decoding.Again):
                 held.pop(job, None)
             elif isinstance(event, decoding.Failed):
                 ready[job] = UserError(f"{paths[job]}: {event.reason}")
-            elif held[job] is None:
-                ready[job] = File(event.times.tolist(), partial(stream, decode, paths[job], shape))
             else:
-                ready[job] = File(event.times.tolist(), partial(iter, held[job]))
+                again = partial(fitted, paths[job], settings, timeout=timeout)
+                frames = again if held[job] is None else partial(iter, held[job])
+                ready[job] = File(event.times.tolist(), event.size, frames)
             while due in ready:
                 held.pop(due, None)
                 yield ready.pop(due)
                 due += 1
 
 
-def stream(
-    decode: Callable[..., Iterator[decoding.Event]], path: str, shape: tuple[int, int, int]
-) -> Iterator[np.ndarray]:
-    """The frames of one file as they are decoded.
+def fitted(path: str, settings: Settings, *, timeout: float) -> Iterator[np.ndarray]:
+    """The frames of `stream` without their seconds."""
+    for frame_HWC, _ in stream(path, settings, timeout=timeout):
+        yield frame_HWC
+
+
+def stream(path: str, settings: Settings, *, timeout: float) -> Iterator[tuple[np.ndarray, float]]:
+    """The frames of one file and their seconds as they are decoded, in a child process.
 
     Raises:
-        UserError: the decoder fails, this time.
+        UserError: the decoder fails.
     """
-    with contextlib.closing(decode([path], workers=1)) as events:
+    with contextlib.closing(
+        decoding.decode([path], settings, workers=1, timeout=timeout)
+    ) as events:
         for event in events:
             if isinstance(event, decoding.Frames):
-                yield from [unpack(record, shape) for record in event.records]
+                for record, seconds in zip(event.records, event.times, strict=True):
+                    yield unpack(record, settings.frame_shape), seconds
             elif not isinstance(event, decoding.Done):
                 raise UserError(f"{path}: {getattr(event, 'reason', 'the decoder crashed')}")
 

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from vid3d import storage
 from vid3d.config import UserError
-from vid3d.data import frames
 from vid3d.data.listings import VIDEO_SUFFIXES, walk
-from vid3d.inference import overlay
+from vid3d.data.records import Settings
+from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 
@@ -55,8 +55,9 @@ def predict(
     classifier = Classifier.load(workdir, checkpoint)
     answers: dict[str, Prediction] = {}
     errors: dict[str, str] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     progress = track(
-        classifier.predict_many(path for path, _ in videos),
+        classifier.predict_many((path for path, _ in videos), sizes=sizes),
         description="labelling",
         total=len(videos),
         console=Console(stderr=True),
@@ -70,8 +71,9 @@ def predict(
         answers[path] = answer
         if output:
             try:
-                annotate(path, answer, copies[path])
-            except (UserError, frames.VideoError) as error:
+                timeout = classifier.config.data.decode_timeout
+                annotate(path, answer, copies[path], size=sizes[path], timeout=timeout)
+            except UserError as error:
                 errors[path] = f"no annotated copy of {path}: {error}"
     for error in errors.values():
         print(f"vid3d predict: error: {error}", file=sys.stderr)
@@ -140,19 +142,22 @@ def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, P
     return copies
 
 
-def annotate(path: str, answer: Prediction, copy: Path) -> None:
+def annotate(
+    path: str, answer: Prediction, copy: Path, *, size: tuple[int, int], timeout: float
+) -> None:
     """Writes a copy of a video that shows, on each frame, the label that holds there.
 
     Raises:
-        UserError: the copy cannot be written.
+        UserError: the copy cannot be written, or the video not be decoded again.
     """
+    whole = Settings(size, "squash", "rgb", max_frames=0, store="raw")
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {copy.parent}: {error.strerror}") from None
     left = list(answer.segments)
     with overlay.VideoWriter(copy, fps=answer.num_frames / answer.seconds) as writer:
-        for frame_HWC, seconds in frames.read_frames(path):
+        for frame_HWC, seconds in files.stream(path, whole, timeout=timeout):
             while len(left) > 1 and seconds >= left[0].end:
                 left.pop(0)
             drawn = overlay.draw(frame_HWC, left[0].label, probability=left[0].probability)
