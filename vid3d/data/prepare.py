@@ -28,6 +28,7 @@ from vid3d.data.records import Settings
 from vid3d.data.report import (
     Progress,
     check_bad,
+    damage,
     make_console,
     report,
     summary,
@@ -298,13 +299,6 @@ def copy_or_decode(
     with contextlib.closing(events):
         for event in events:
             yield replace(event, job=jobs[event.job])
-
-
-def damage(num_frames: int, claimed: int) -> str:
-    """Says that a file ends before its header does, which may also be the header's fault."""
-    if num_frames < 0.9 * claimed - 1:
-        return f"damaged or wrongly labelled: {num_frames} of about {claimed} frames"
-    return ""
 
 
 def is_whole(folder: Path, decode_timeout: float) -> bool:

@@ -174,6 +174,13 @@ def duplicates(prepared: Prepared) -> list[str]:
     return lines
 
 
+def damage(num_frames: int, claimed: int) -> str:
+    """Says that a file ends before its header does, which may also be the header's fault."""
+    if num_frames < 0.9 * claimed - 1:
+        return f"damaged or wrongly labelled: {num_frames} of about {claimed} frames"
+    return ""
+
+
 def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
     """Makes sure that no test video is bad, and not more of the others than allowed.
 
