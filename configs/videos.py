@@ -4,7 +4,7 @@ vid3d doctor   --config=configs/videos.py --config.data.root=DIR                
 vid3d train    --config=configs/videos.py --config.data.root=DIR --workdir=runs/mine
 vid3d evaluate --workdir=runs/mine
 
-For a few hundred videos. On 193 surveillance clips of fights (97 train; experiments/README.md, section 2) the test accuracy is
+For a few hundred videos. On 193 surveillance clips of fights (about 97 train; experiments/README.md, section 2) the test accuracy is
 0.748 (95% interval 0.689 to 0.809; the majority 0.554), and a training takes less than a minute of processor time after
 the decoding.
 """

@@ -60,21 +60,28 @@ def resolve(workdir: str | Path, name: str = "best") -> int:
     if name == "latest":
         return found[-1]
     if name == "best":
-        scores = {step: read_meta(workdir, step)["metrics"] for step in found}
-        scored = [step for step in found if scores[step]]
-        if not scored and is_imported(workdir):
-            return found[-1]
-        if not scored:
+        step = best(workdir)
+        if step is None:
             raise UserError(
                 f"no checkpoint in {workdir} was evaluated yet: use --checkpoint=latest"
             )
-        return max(scored, key=lambda step: better(scores[step]))
+        return step
     if name.isdigit() and int(name) in found:
         return int(name)
     raise UserError(
         f"no checkpoint {name!r} in {workdir}: there is best, latest, "
         + ", ".join(str(step) for step in found)
     )
+
+
+def best(workdir: str | Path) -> int | None:
+    """The step of the best evaluated checkpoint, or of an imported one; None before the first evaluation."""
+    found = steps(workdir)
+    scores = {step: read_meta(workdir, step)["metrics"] for step in found}
+    scored = [step for step in found if scores[step]]
+    if not scored:
+        return found[-1] if found and is_imported(workdir) else None
+    return max(scored, key=lambda step: better(scores[step]))
 
 
 def read_meta(workdir: str | Path, step: int) -> dict[str, Any]:

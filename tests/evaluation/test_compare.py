@@ -111,6 +111,17 @@ def test_a_test_of_an_older_checkpoint_is_not_shown_as_this_one(pair_of_runs, tm
     assert runs.read(workdir, "run").test is None
 
 
+def test_a_run_that_was_not_validated_yet_holds_up_no_other(pair_of_runs, tmp_path, call):
+    shutil.copytree(pair_of_runs, tmp_path / "runs")
+    begun = tmp_path / "runs" / "short"
+    shutil.rmtree(begun / "evaluation")
+    for path in begun.glob("checkpoints/*/meta/metadata"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": None}))
+    done = call("compare", tmp_path / "runs", "--evaluate")
+    assert "not tested" in done.stdout
+    assert "1 of 2 runs are not tested" in done.stdout
+
+
 def test_repeats_over_seeds_are_summed_up(pair_of_runs, tmp_path):
     found = []
     for seed in (0, 1):

@@ -63,7 +63,7 @@ def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> 
     workdirs = find_workdirs(folders)
     if test:
         for workdir in workdirs:
-            if checkpoint.steps(workdir) and read_test(workdir) is None:
+            if checkpoint.best(workdir) is not None and read_test(workdir) is None:
                 evaluate.evaluate(str(workdir))
     runs = [read(workdir, name) for workdir, name in zip(workdirs, names(workdirs), strict=True)]
     keys = differing_keys([run.config for run in runs])

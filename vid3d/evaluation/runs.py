@@ -130,7 +130,7 @@ def read_test(workdir: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     figures = json.loads(path.read_text())
-    if checkpoint.steps(workdir) and figures["step"] != checkpoint.resolve(workdir):
+    if checkpoint.steps(workdir) and figures["step"] != checkpoint.best(workdir):
         return None
     return figures
 
