@@ -132,6 +132,13 @@ def test_a_workdir_in_a_bucket_is_evaluated_and_predicts_like_a_folder(
     assert reach.read("comparison/curves.png").startswith(b"\x89PNG")
 
 
+def test_a_training_in_a_folder_starts_from_weights_in_a_bucket(reach, uploaded, tmp_path, run):
+    start = f"--config.model.init_from={uploaded}"
+    done = run("train", SMOKE, "--config.train.epochs=1", start, f"--workdir={tmp_path / 'run'}")
+    step = checkpoint.resolve(uploaded)
+    assert f"starting from step {step} of {uploaded}" in done.stderr
+
+
 def test_a_damaged_checkpoint_in_a_bucket_and_the_sign_of_another_machine(reach, uploaded, run):
     step = max(int(n.split("/")[3]) for n in reach.names("up/load/checkpoints/"))
     newest = reach.names(f"up/load/checkpoints/{step}/")

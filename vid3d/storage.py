@@ -21,6 +21,9 @@ from vid3d.config import UserError, cache_folder
 
 REMOTE = "gs://"
 
+# Prediction starts without TensorFlow; etils.epath reads this once, with the first path that anybody makes.
+os.environ.setdefault("EPATH_USE_TF", "0")
+
 
 def place(address: str | PurePath) -> Path:
     """A folder or `gs://` address as a path; the latter is an `epath.Path` with the same methods.
@@ -39,7 +42,6 @@ def place(address: str | PurePath) -> Path:
         raise UserError(f"{text} needs gcsfs: pip install 'vid3d[gcs]'")
     if not text.removeprefix(REMOTE).strip("/").partition("/")[2]:
         raise UserError(f"{text} is a whole bucket: give a folder in it, {text.rstrip('/')}/NAME")
-    os.environ.setdefault("EPATH_USE_TF", "0")  # prediction starts without TensorFlow
     import fsspec
     from etils import epath
 
