@@ -67,6 +67,15 @@ def test_groups_widen_the_interval_as_much_as_their_videos_are_alike():
     assert alone["interval_groups"] is None
 
 
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_groups_that_are_all_right_or_all_wrong_give_no_interval_without_a_width(right):
+    p_NK = np.tile([1 - right, right], (12, 1))
+    groups = list("aabbccddeeff")
+    found = metrics.summarise(p_NK, np.zeros(12), np.ones(12, int), "ab", groups=groups)
+    assert found["interval_groups"] is None and found["num_groups"] == 6
+    assert found["interval"][1] - found["interval"][0] > 0.2
+
+
 def test_ties_count_for_the_class_that_is_reported():
     p_NK = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
     assert metrics.top_k_correct(p_NK, np.array([0, 1]), 1) == 1

@@ -73,9 +73,9 @@ def summarise(
 
     Returns:
         accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval (Wilson's, as if the
-        videos were independent), interval_groups (the bootstrap over groups; None where it says nothing else, or where
-        all videos are one group), num_groups, correct, num_videos and per_class:
-        precision, recall and f1 (0 where a class was never predicted or has no video) and count.
+        videos were independent), interval_groups (the bootstrap over groups; None where it says nothing else, or
+        nothing at all: where all videos are one group, or all groups alike, such as all right), num_groups, correct,
+        num_videos and per_class: precision, recall and f1 (0 where a class was never predicted or has no video) and count.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -90,6 +90,9 @@ def summarise(
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
         for name, p, r, f, n in zip(classes, *figures, strict=True)
     }
+    by_group = group_interval(predicted_N == labels_N, groups) if 1 < num_groups < total else None
+    if by_group and by_group[0] == by_group[1]:
+        by_group = None
     return {
         "accuracy": correct / total,
         "top5_accuracy": (
@@ -97,11 +100,7 @@ def summarise(
         ),
         "loss": float(losses_N.astype(np.float64).mean()),
         "interval": list(wilson_interval(correct, total)),
-        "interval_groups": (
-            list(group_interval(predicted_N == labels_N, groups))
-            if 1 < num_groups < total
-            else None
-        ),
+        "interval_groups": by_group and list(by_group),
         "num_groups": num_groups,
         "correct": correct,
         "num_videos": total,
