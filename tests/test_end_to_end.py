@@ -383,6 +383,8 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_
         (("train", *TINY, "--config.model.name=conv4d", "--workdir={tmp}/w"), "'conv3d'"),
         (("train", *TINY, "--workdir={tmp}"), "not empty and no workdir"),
         (("train", *TINY, "--workdir=/proc/none"), "cannot write in the workdir"),
+        (("train", *TINY, "--workdir={tmp}/notes.txt"), "notes.txt is a file: give a folder"),
+        (("sweep", "--config=configs/sweep_learning_rate.py", "--workdir={tmp}/notes.txt"), "notes.txt is a file: give a folder"),
         (("train", *TINY, "--workdir={tmp}/w", "--num_processes=2"), "need --coordinator"),
         (("evaluate", "--workdir={tmp}/none"), "no workdir"),
         (("evaluate", "--workdir={tmp}"), "no checkpoint in"),

@@ -27,6 +27,7 @@ __all__ = [
     "flatten",
     "from_json",
     "load",
+    "read",
     "steps",
     "suggest",
     "to_json",
@@ -293,6 +294,14 @@ def from_json(text: str) -> ConfigDict:
         assign(config, key, value)
     validate(config)
     return config
+
+
+def read(path: Path) -> ConfigDict:
+    """`from_json` of a file, which its errors name."""
+    try:
+        return from_json(path.read_text())
+    except (UserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def walk(values: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:

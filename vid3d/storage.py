@@ -153,10 +153,38 @@ def make_folder(folder: Path) -> None:
     """
     if is_remote(folder):
         return
+    refuse_file(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {error.strerror}") from None
+
+
+def check_folder(folder: Path) -> None:
+    """Checks, before hours of work, that a folder can be written or made; leaves nothing behind.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if is_remote(folder):
+        return
+    refuse_file(folder)
+    whole = folder.absolute()
+    there = next(path for path in (whole, *whole.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror}") from None
+
+
+def refuse_file(folder: Path) -> None:
+    """Raises a UserError where a file stands in the place of a folder, or of one above it."""
+    if is_remote(folder):
+        return
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file: give a folder")
 
 
 def remove_folder(folder: Path) -> None:

@@ -457,6 +457,17 @@ class TestDoctor:
         prepare.doctor(settings)
         assert "DUPLICATES: the same video is in two splits, 1 times" in capsys.readouterr().err
 
+    @pytest.mark.parametrize("name", ["proc", "file"])
+    def test_an_output_that_cannot_be_written_is_said_before_anything_is_decoded(
+        self, settings, tmp_path, capsys, name
+    ):
+        (tmp_path / "file").touch()
+        folder = {"proc": "/proc/x", "file": tmp_path / "file"}[name]
+        reason = {"proc": "cannot write in /proc/x", "file": "file is a file: give a folder"}[name]
+        with pytest.raises(UserError, match=reason):
+            prepare.doctor(settings, folder)
+        assert not capsys.readouterr().err
+
     def test_short_videos_are_counted(self, settings, two_classes, capsys):
         with settings.unlocked():
             settings.data.num_frames = 8

@@ -146,10 +146,12 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
     Raises:
         UserError: there is nothing to look at, or the folder cannot be written.
     """
-    chosen = storage.local(output or "", "--output")
+    chosen = storage.local(output or "", "--output").absolute()
+    if output:
+        storage.check_folder(chosen)
     prepared = prepare(config, strict=False)
     frames = prepared.directory
-    folder = chosen.absolute() if output else frames.with_name(f"doctor-{frames.name}")
+    folder = chosen if output else frames.with_name(f"doctor-{frames.name}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         manifest = write_manifest(prepared, folder)

@@ -101,6 +101,7 @@ def look(runs: list[plan.Run], workdir: Path) -> list[Status]:
     Raises:
         UserError: the sweep's folder is a training's, or that of a run belongs to another config.
     """
+    storage.refuse_file(workdir)
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} is the workdir of one training: a sweep needs its own folder")
     statuses = [Status(run, workdir / run.name) for run in runs]

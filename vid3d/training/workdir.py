@@ -27,6 +27,7 @@ def lock(workdir: Path) -> filelock.FileLock:
     Raises:
         UserError: another training holds it, or the folder cannot be written.
     """
+    storage.refuse_file(workdir)
     try:
         file = storage.here(workdir / LOCK)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
             f"--config.model.init_from={workdir}"
         )
     if path.exists():
-        before = configs.from_json(path.read_text())
+        before = configs.read(path)
         changed = configs.differences(before, config)
         if config.optim.schedule == "constant" and config.train.epochs > before.train.epochs:
             changed = [line for line in changed if not line.startswith("train.epochs:")]
