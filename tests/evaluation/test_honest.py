@@ -94,8 +94,35 @@ def test_a_copy_of_a_validation_video_among_the_test_videos_is_said(copied, caps
     shutil.copy(root / "17.avi", root / "21.avi")
     said = printed(capsys, workdir, f"--config.data.root={root}")
     note = "the same video is in two splits, 1 times: 17.avi (val, up), 21.avi (test, up)"
-    assert note in written(workdir, "test-best")["notes"]
+    (folder,) = workdir.glob("evaluation/test-best-root=data-videos-*")
+    assert note in written(workdir, folder.name)["notes"]
     assert f"note: {note}" in said
+
+
+def test_other_clips_than_those_of_the_training_never_take_the_place_of_the_test(copied, capsys):
+    root, workdir, _ = copied
+    moved = f"--config.data.root={root}"
+    printed(capsys, workdir, moved, "--config.eval.batch_size=16")
+    test = written(workdir, "test-best")
+    assert test["overrides"] == {} and test["data"] == str(root)  # the same videos elsewhere
+    more = ("--config.eval.views=2", "--config.data.sampling=uniform")
+    said = printed(capsys, workdir, moved, *more)
+    assert written(workdir, "test-best") == test
+    figures = written(workdir, "test-best-sampling=uniform-views=2")
+    assert figures["overrides"] == {"data.sampling": "uniform", "eval.views": 2}
+    assert "note: override: eval.views is 2, not 1 as trained" in said
+    assert "test-best-sampling=uniform-views=2/metrics.json" in said
+    assert "override" not in printed(capsys, workdir, moved, "--config.eval.views=1")
+
+
+def test_other_videos_under_the_same_names_are_not_the_test(copied, capsys):
+    root, workdir, _ = copied
+    printed(capsys, workdir)
+    test = written(workdir, "test-best")
+    write_video(root / "21.avi", 77)
+    said = printed(capsys, workdir, f"--config.data.root={root}")
+    assert "note: override: data.root does not hold the videos that videos.csv lists" in said
+    assert written(workdir, "test-best") == test
 
 
 def test_a_copy_of_a_training_video_among_the_test_videos_is_refused(copied):

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,8 @@ def evaluate(
     overrides: list[tuple[str, str]] = (),
     data: str = "",
 ) -> tuple[dict[str, Any], Path]:
-    """Evaluates a checkpoint and writes `evaluation/SPLIT-CHECKPOINT/`, or `evaluation/data-FOLDER-HASH-CHECKPOINT/`.
+    """Evaluates a checkpoint and writes `evaluation/SPLIT-CHECKPOINT/`, or `evaluation/data-FOLDER-HASH-CHECKPOINT/`;
+    with overrides that can change the figures these are at the end of the name, such as `test-best-num_frames=5`.
 
     Args:
         workdir: a training's folder.
@@ -144,11 +146,14 @@ def evaluate(
                 f"config.{key} is fixed by the checkpoint: only {', '.join(OVERRIDES)} can be set here"
             )
     configs.validate(config)
+    trained = configs.flatten(configs.from_json(json.dumps(meta["config"])))
+    asked = changed(trained, configs.flatten(config))
     classes = tuple(meta["classes"])
     if data:
         index = other_set(config, data, classes)
         folder_name = f"{set_name(data)}-{name}"
         split = "test"
+        asked.pop("data.root", None)  # --data names the videos
     else:
         index = data_index.find(config.data, config.seed)
         folder_name = f"{split}-{name}"
@@ -161,6 +166,8 @@ def evaluate(
     clips = pipeline.Clips(prepared, split, config.data, views=config.eval.views)
     if not len(clips):
         raise UserError(f"no video in the {split} split of {index.root}")
+    if "data.root" in asked and same_videos(storage.place(workdir), clips, split):
+        del asked["data.root"]
     seen = seen_in_training(clips, meta["training_videos"])
     if seen and split != "train":
         raise UserError(
@@ -188,7 +195,9 @@ def evaluate(
         "data": index.root,
         "num_expected": clips.num_expected,
         "views": config.eval.views,
+        "overrides": asked,
         "notes": [
+            *override_notes(asked, trained),
             *index.notes,
             *map(printable, duplicates(prepared)),
             *([TRAINED_ON] if seen else []),
@@ -200,7 +209,7 @@ def evaluate(
         classes,
         groups=[video.group or video.path for video in clips.videos],
     )
-    folder = storage.place(workdir) / "evaluation" / folder_name
+    folder = storage.place(workdir) / "evaluation" / (folder_name + suffix(asked))
     if parallel.is_main():
         write(folder, figures, predictions, clips, classes)
     return figures, folder
@@ -216,6 +225,45 @@ def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_i
         config.data.root = str(path)
         config.data.classes = ()
     return data_index.find_unsplit(config.data, classes)
+
+
+def changed(trained: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The values that differ from the training's and can change a figure."""
+    free = ("eval.batch_size", *(key for key in configs.RESULT_FREE if key != "data.root"))
+    return {key: now[key] for key in OVERRIDES if now[key] != trained[key] and key not in free}
+
+
+def same_videos(workdir: Path, clips: pipeline.Clips, split: str) -> bool:
+    """Whether a split holds the videos, by content and label, that it had in the training."""
+    path = workdir / "videos.csv"
+    if not path.exists():
+        return False
+    rows = csv.DictReader(io.StringIO(storage.read(path), newline=""))
+    before = sorted((row["sha256"], row["label"]) for row in rows if row["split"] == split)
+    hashes = clips.hashes()
+    return before == sorted((hashes[video.path], video.label) for video in clips.videos)
+
+
+def override_notes(asked: dict[str, Any], trained: dict[str, Any]) -> list[str]:
+    """Says that the figures are not those of the checkpoint as it was trained."""
+    notes = []
+    for key, value in asked.items():
+        if key == "data.root":
+            notes.append("override: data.root does not hold the videos that videos.csv lists")
+        else:
+            notes.append(f"override: {key} is {value}, not {trained[key]} as trained")
+    return notes
+
+
+def suffix(asked: dict[str, Any]) -> str:
+    """The end of a folder's name that tells an evaluation with overrides from the one without."""
+    texts = {
+        key: set_name(value)
+        if key == "data.root"
+        else re.sub(r"[^\w.]+", "x", str(value)).strip("x")
+        for key, value in asked.items()
+    }
+    return "".join(f"-{key.partition('.')[2]}={text}" for key, text in texts.items())
 
 
 def set_name(data: str) -> str:

@@ -98,7 +98,7 @@ def names(workdirs: Sequence[Path]) -> list[str]:
 
 def read(workdir: Path, name: str) -> Run:
     """Everything that a workdir says about its run."""
-    config = configs.from_json((workdir / "config.json").read_text())
+    config = configs.read(workdir / "config.json")
     counted = None
     if found := checkpoint.steps(workdir):
         classes = checkpoint.read_meta(workdir, found[-1])["classes"]
@@ -125,11 +125,14 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def read_test(workdir: Path) -> dict[str, Any] | None:
-    """The figures of the test of the best checkpoint; None where there are none, or a later checkpoint is the best."""
+    """The figures of the test of the best checkpoint as it was trained, without overrides; None where there are none, or
+    a later checkpoint is the best."""
     path = workdir / "evaluation" / "test-best" / "metrics.json"
     if not path.exists():
         return None
     figures = json.loads(path.read_text())
+    if figures.get("overrides"):  # older versions write none
+        return None
     if checkpoint.steps(workdir) and figures["step"] != checkpoint.best(workdir):
         return None
     return figures
