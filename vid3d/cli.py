@@ -234,14 +234,16 @@ def doctor(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int
 
 
 def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
-    from rich.console import Console
+    from vid3d import terminal
 
     if options.all is not None:
         from vid3d.training.speed import compare
 
         listen()
         names = [name for name in options.all.split(",") if name]
-        Console().print(compare(names, overrides, batch_size=options.speed))
+        console = terminal.console()
+        table = compare(names, overrides, batch_size=options.speed, width=console.width)
+        console.print(table)
         return 0
     if options.speed:
         raise UserError("--speed is for --all: vid3d summary --all=NAME --speed")
@@ -249,7 +251,7 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     from vid3d.models.summary import render, summarise
 
     listen()
-    Console().print(render(summarise(config)))
+    terminal.console().print(render(summarise(config)))
     return 0
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from scipy.stats import binom
 
 from vid3d import checkpoint
@@ -42,7 +44,11 @@ def test_the_table_holds_what_the_workdirs_hold(pair_of_runs, tmp_path, call):
             (pair_of_runs / name / "evaluation/test-best/metrics.json").read_text()
         )
         assert float(row["test_accuracy"]) == figures["accuracy"]
-        assert [float(row["test_low"]), float(row["test_high"])] == figures["interval"]
+        kind = "interval_groups" if figures["interval_groups"] else "interval"
+        assert [float(row["test_low"]), float(row["test_high"])] == figures[kind]
+        low, high = figures[kind]
+        assert f"{low:.3f} to {high:.3f}" in done.stdout
+        assert row["test_interval"] == {"interval_groups": "groups", "interval": "wilson"}[kind]
         assert int(row["test_videos"]) == figures["num_videos"]
         weights, _ = checkpoint.restore_weights(pair_of_runs / name, figures["step"])
         sizes = [x.size for x in _leaves(weights["params"])]
@@ -54,6 +60,7 @@ def test_the_table_holds_what_the_workdirs_hold(pair_of_runs, tmp_path, call):
     assert (table["long"]["model.features"], table["short"]["model.features"]) == ("8,16", "4,8")
     assert "optim.learning_rate" not in table["long"]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "95% interval: by resampling the groups" in done.stdout
 
 
 def _leaves(tree):
@@ -120,6 +127,102 @@ def test_a_run_that_was_not_validated_yet_holds_up_no_other(pair_of_runs, tmp_pa
     done = call("compare", tmp_path / "runs", "--evaluate")
     assert "not tested" in done.stdout
     assert "1 of 2 runs are not tested" in done.stdout
+
+
+@pytest.fixture
+def differing(pair_of_runs, tmp_path) -> Path:
+    """The two runs, with six keys in which their configs differ."""
+    folder = shutil.copytree(pair_of_runs, tmp_path / "runs")
+    path = folder / "short" / "config.json"
+    config = json.loads(path.read_text()) | {"seed": 3}
+    config["optim"] |= {"learning_rate": 0.5, "momentum": 0.25, "weight_decay": 0.125}
+    path.write_text(json.dumps(config))
+    return folder
+
+
+def test_any_number_of_keys_may_differ(differing, tmp_path, call):
+    done = call("compare", differing, f"--output={tmp_path / 'out'}")
+    assert any(line.split()[1::2] == ["optim.momentum", "0.9", "0.25"] for line in lines(done))
+    assert any(line.split()[1::2] == ["model.features", "8,16", "4,8"] for line in lines(done))
+    with (tmp_path / "out" / "runs.csv").open() as file:
+        assert [row["optim.weight_decay"] for row in csv.DictReader(file)] == ["0.0", "0.125"]
+
+
+def lines(done) -> list[str]:
+    return done.stdout.splitlines()
+
+
+def test_nothing_is_cut_in_a_pipe(pair_of_runs, tmp_path, call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "a_name_that_takes_half_of_a_narrow_terminal"
+    shutil.copytree(pair_of_runs / "long", tmp_path / name)
+    done = call("compare", tmp_path / name, pair_of_runs / "short")
+    (row,) = (line for line in lines(done) if name in line and " to " in line)
+    assert "…" not in done.stdout and "clips/s" in done.stdout and row.count("│") == 11
+
+
+def printed(folder: Path, width: int, count: int = 1) -> str:
+    """What stands on a terminal of this width, for so many copies of each run."""
+    found = [runs.read(path, path.name) for path in (folder / "long", folder / "short")]
+    keys = runs.differing_keys([run.config for run in found])
+    text = io.StringIO()
+    compare.show(found * count, keys, None, console=Console(file=text, width=width))
+    return text.getvalue()
+
+
+def test_a_narrow_terminal_leaves_out_what_matters_least(pair_of_runs, differing):
+    wide, narrow = (printed(pair_of_runs, width) for width in (200, 80))
+    assert "clips/s" in wide and "no room" not in wide
+    assert "no room for clips/s, FLOPs a clip, parameters: a wider terminal" in narrow
+    for words in ("│ long ", "│ short ", "train.epochs", "8,16"):
+        assert words in narrow
+    for run in (pair_of_runs / "long", pair_of_runs / "short"):
+        low, high = compare.interval(runs.read(run, "x"))[1]
+        assert f"{low:.3f} to {high:.3f} " in narrow
+    many = printed(differing, 80, count=8)
+    assert many.count("optim.momentum") > 1 and many.count(" 0.25 ") == 8
+    for text in (narrow, many):
+        assert "…" not in text
+        tables = [line for line in text.splitlines() if line.startswith(("│", "┃"))]
+        assert max(map(len, tables)) <= 80
+
+
+def test_a_test_with_overrides_is_not_the_test(pair_of_runs, tmp_path, call):
+    workdir = shutil.copytree(pair_of_runs / "long", tmp_path / "run")
+    path = workdir / "evaluation" / "test-best" / "metrics.json"
+    before = json.loads(path.read_text())
+    assert before["overrides"] == {}
+    call("evaluate", f"--workdir={workdir}", "--config.eval.views=2")
+    assert runs.read(workdir, "run").test == before
+    path.write_text(json.dumps(before | {"overrides": {"eval.views": 2}}))
+    assert runs.read(workdir, "run").test is None
+    call("compare", workdir, "--evaluate")
+    again = runs.read(workdir, "run").test
+    assert (again["overrides"], again["correct"]) == ({}, before["correct"])
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [("/proc/x", "cannot write in /proc/x"), ("README.md", "README.md is a file: give a folder")],
+)
+def test_an_output_that_cannot_be_written_is_said_before_anything_is_tested(
+    output, words, pair_of_runs, tmp_path, call
+):
+    workdir = shutil.copytree(pair_of_runs / "long", tmp_path / "run")
+    shutil.rmtree(workdir / "evaluation")
+    done = call("compare", workdir, "--evaluate", f"--output={output}", check=1)
+    assert words in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not done.stdout and not (workdir / "evaluation").exists()
+
+
+def test_a_broken_config_is_named(pair_of_runs, tmp_path, call):
+    folder = shutil.copytree(pair_of_runs, tmp_path / "runs")
+    path = folder / "short" / "config.json"
+    path.write_text("{\n  oops")
+    done = call("compare", folder, check=1)
+    assert f"error: {path}: the config is not JSON" in done.stderr
+    done = call("train", "--config=configs/demo.py:smoke", f"--workdir={path.parent}", check=1)
+    assert f"error: {path}: the config is not JSON" in done.stderr
 
 
 def test_repeats_over_seeds_are_summed_up(pair_of_runs, tmp_path):

@@ -13,9 +13,9 @@ from vid3d.models import overview
 from vid3d.training.speed import measure
 
 
-def printed(*arguments) -> list[str]:
+def printed(*arguments, width: int = 200) -> list[str]:
     text = io.StringIO()
-    Console(file=text, width=200).print(overview.render(*arguments))
+    Console(file=text, width=width).print(overview.render(*arguments, width=width))
     return text.getvalue().splitlines()
 
 
@@ -28,6 +28,14 @@ def test_a_line_says_what_is_known_of_an_architecture():
     assert "63.2 (5 clips a video, 1 crop)" in r3d
     assert c3d.split()[-3:] == ["76", "150", "-"]
     assert slow.split()[7:9] == ["19", "427"]
+
+
+def test_nothing_is_cut_on_a_narrow_terminal():
+    chosen = overview.presets(("slowfast_r50_8x8", "x3d_s"))
+    for speeds in (None, {"x3d_s": (1234.0, 1234.0)}):
+        lines = printed(chosen, speeds, width=80)
+        assert max(map(len, lines)) <= 80 and not any("…" in line for line in lines)
+        assert any("slowfast_r50_8x8" in line for line in lines)
 
 
 def test_all_is_all_and_overrides_hold_for_each():

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vid3d import checkpoint, config as configs, storage
+from vid3d import checkpoint, config as configs, storage, terminal
 from vid3d.evaluation import evaluate, plots
 from vid3d.evaluation.runs import (
     Run,
@@ -28,6 +29,13 @@ from vid3d.evaluation.runs import (
 from vid3d.models.summary import quantity
 
 MOST_COLUMNS = 4  # differing keys that the table of runs has room for
+LEAST_WIDTH = 10  # of a column that is folded
+MARGIN = 3  # of a column, with the line beside it
+LEAVE_OUT = (
+    "clips/s",
+    "FLOPs\na clip",
+    "parameters",
+)  # the first first, where the terminal is narrow
 
 
 @dataclass(frozen=True)
@@ -58,9 +66,11 @@ def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> 
         test: evaluate the best checkpoints that were not tested yet.
 
     Raises:
-        UserError: a folder that is no workdir and holds none; no two runs with a checkpoint for `test`.
+        UserError: a folder that is no workdir and holds none, or an output that cannot be written.
     """
     workdirs = find_workdirs(folders)
+    if output:
+        storage.check_folder(storage.place(output))
     if test:
         for workdir in workdirs:
             if checkpoint.best(workdir) is not None and read_test(workdir) is None:
@@ -102,7 +112,7 @@ def record(run: Run, keys: Sequence[str]) -> dict[str, Any]:
     """The row of a run in runs.csv; what is not known is empty."""
     flat = configs.flatten(run.config)
     test = run.test or {}
-    low, high = test.get("interval", (None, None))
+    kind, (low, high) = interval(run) or (None, (None, None))
     return {
         "run": run.name,
         **{key: value_text(flat[key]) for key in keys},
@@ -111,6 +121,7 @@ def record(run: Run, keys: Sequence[str]) -> dict[str, Any]:
         "test_accuracy": test.get("accuracy"),
         "test_low": low,
         "test_high": high,
+        "test_interval": kind,
         "test_videos": test.get("num_videos"),
         "protocol": test.get("protocol"),
         "parameters": run.parameters,
@@ -120,43 +131,106 @@ def record(run: Run, keys: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def interval(run: Run) -> tuple[str, tuple[float, float]] | None:
+    """The 95% interval of the test: ("groups", by resampling them) where there is that one, otherwise ("wilson", it)."""
+    if not run.test:
+        return None
+    by_group = run.test.get("interval_groups")
+    return ("groups", by_group) if by_group else ("wilson", run.test["interval"])
+
+
 def value_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def show(runs: Sequence[Run], keys: Sequence[str], paired: Paired | None) -> None:
+def show(
+    runs: Sequence[Run],
+    keys: Sequence[str],
+    paired: Paired | None,
+    *,
+    console: Console | None = None,
+) -> None:
     """Prints the comparison."""
-    console = Console(highlight=False)
-    inside = keys if len(keys) <= MOST_COLUMNS else []
+    console = console or terminal.console()
+    left_out = list(LEAVE_OUT)
+    folded, fixed_columns = columns(runs, keys if len(keys) <= MOST_COLUMNS else ())
+    while left_out and least_width(folded, fixed_columns) > console.width:
+        del fixed_columns[left_out.pop(0)]
+    if least_width(folded, fixed_columns) > console.width:
+        folded = {"run": folded["run"]}
     table = Table()
-    for title in ("run", *inside):
-        table.add_column(Text(title), overflow="fold", min_width=8)
-    figures = ("validation\naccuracy", "test\naccuracy", "95% interval", "videos", "parameters", "FLOPs\na clip", "clips/s")  # fmt: skip
-    for title in figures:
+    for title, cells in folded.items():
+        add_folded(table, title, cells)
+    for title in fixed_columns:
         table.add_column(title, justify="right", no_wrap=True)
-    for run in runs:
-        row = record(run, keys)
-        low, high = row["test_low"], row["test_high"]
-        cells = (
-            fixed(row["val_accuracy"]),
-            fixed(row["test_accuracy"]) or "not tested",
-            "" if low is None else f"{low:.3f} to {high:.3f}",
-            str(row["test_videos"] or ""),
-            "" if run.parameters is None else f"{run.parameters:,}",
-            "" if run.flops is None else quantity(run.flops).strip(),
-            fixed(run.clips_per_second, 1),
-        )
-        table.add_row(Text(run.name), *(Text(row[key]) for key in inside), *cells)
+    for cells in zip(*folded.values(), *fixed_columns.values(), strict=True):
+        table.add_row(*map(Text, cells))
     console.print(table)
-    if len(keys) > MOST_COLUMNS:
-        differences = Table(Text("config"), *(Text(run.name) for run in runs))
-        for key in keys:
-            values = (value_text(configs.flatten(run.config)[key]) for run in runs)
-            differences.add_row(Text(key), *map(Text, values))
-        console.print(differences)
+    if len(folded) <= len(keys):
+        show_differences(console, runs, keys)
     lines = [*notes(runs, keys), *(paired_lines(*runs, paired) if len(runs) == 2 else ())]
+    if len(left_out) < len(LEAVE_OUT):
+        gone = ", ".join(LEAVE_OUT[: len(LEAVE_OUT) - len(left_out)]).replace("\n", " ")
+        lines.append(f"no room for {gone}: a wider terminal, a pipe or --output has them")
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def columns(
+    runs: Sequence[Run], keys: Sequence[str]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The cells of the table of runs by column: those that may be folded, and the figures."""
+    records = [record(run, keys) for run in runs]
+    folded = {title: [r[title] for r in records] for title in ("run", *keys)}
+    figures = {
+        "validation\naccuracy": [fixed(r["val_accuracy"]) for r in records],
+        "test\naccuracy": [fixed(r["test_accuracy"]) or "not tested" for r in records],
+        "95% interval": [
+            "" if r["test_low"] is None else f"{r['test_low']:.3f} to {r['test_high']:.3f}"
+            for r in records
+        ],
+        "videos": [str(r["test_videos"] or "") for r in records],
+        "parameters": ["" if r["parameters"] is None else f"{r['parameters']:,}" for r in records],
+        "FLOPs\na clip": [
+            "" if r["flops"] is None else quantity(r["flops"]).strip() for r in records
+        ],
+        "clips/s": [fixed(r["clips_per_second"], 1) for r in records],
+    }
+    return folded, figures
+
+
+def least_width(folded: dict[str, list[str]], figures: dict[str, list[str]]) -> int:
+    """How wide the table of runs has to be."""
+    narrow = [min(LEAST_WIDTH, widest(title, cells)) for title, cells in folded.items()]
+    return 1 + sum(
+        width + MARGIN
+        for width in (*narrow, *(widest(title, cells) for title, cells in figures.items()))
+    )
+
+
+def widest(title: str, cells: Sequence[str]) -> int:
+    return max(cell_len(line) for text in (title, *cells) for line in text.split("\n"))
+
+
+def add_folded(table: Table, title: str, cells: Sequence[str]) -> None:
+    """Adds a column whose long lines are folded."""
+    least = min(LEAST_WIDTH, widest(title, cells))
+    table.add_column(Text(title, overflow="fold"), overflow="fold", min_width=least)
+
+
+def show_differences(console: Console, runs: Sequence[Run], keys: Sequence[str]) -> None:
+    """Prints the differing keys, a line each, with as many runs beside each other as there is room for."""
+    flat = [configs.flatten(run.config) for run in runs]
+    room = max(1, (console.width - 1 - widest("config", keys) - MARGIN) // (LEAST_WIDTH + MARGIN))
+    for first in range(0, len(runs), room):
+        table = Table()
+        table.add_column("config", no_wrap=True)
+        some = range(first, min(first + room, len(runs)))
+        for k in some:
+            add_folded(table, runs[k].name, [value_text(flat[k][key]) for key in keys])
+        for key in keys:
+            table.add_row(Text(key), *(Text(value_text(flat[k][key])) for k in some))
+        console.print(table)
 
 
 def fixed(number: float | None, digits: int = 3) -> str:
@@ -181,6 +255,8 @@ def notes(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
     elif protocols:
         lines.append(f"protocol: {protocols.pop()}")
     tested = [run for run in runs if run.test]
+    if tested:
+        lines.append(interval_note(tested))
     if any(run.answers.keys() != tested[0].answers.keys() for run in tested):
         lines.append("note: the runs were not tested on the same videos")
     if len(tested) < len(runs):
@@ -188,6 +264,16 @@ def notes(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
             f"{len(runs) - len(tested)} of {len(runs)} runs are not tested: --evaluate does it"
         )
     return lines
+
+
+def interval_note(tested: Sequence[Run]) -> str:
+    """Which of the two intervals the table shows."""
+    groups = [run.name for run in tested if interval(run)[0] == "groups"]
+    wilson = [run.name for run in tested if interval(run)[0] == "wilson"]
+    if not groups:
+        return "95% interval: Wilson's, as if the videos were independent"
+    line = "95% interval: by resampling the groups of videos that have one source"
+    return line + (f"; Wilson's, as if videos were independent: {', '.join(wilson)}" * bool(wilson))
 
 
 def paired_lines(first: Run, second: Run, paired: Paired | None) -> list[str]:

@@ -14,7 +14,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from vid3d import storage
+from vid3d import storage, terminal
 from vid3d.config import UserError
 from vid3d.data.listings import VIDEO_SUFFIXES, walk
 from vid3d.data.records import Settings
@@ -181,9 +181,8 @@ def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
 
 
 def print_table(answers: dict[str, Prediction]) -> None:
-    """Prints the table; into a file or a pipe no line of it is folded."""
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width).print(table(answers))
+    """Prints the table."""
+    terminal.console().print(table(answers))
 
 
 def table(answers: dict[str, Prediction]) -> Table:

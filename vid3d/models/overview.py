@@ -14,6 +14,7 @@ from vid3d.config import UserError, suggest
 from vid3d.models import summary, zoo
 
 KINETICS_CLASSES = 400
+WIDE = 105  # columns of a terminal with room for everything
 # What comes after the last pooling looks at the clip as a whole, though window by window where the clip is large.
 AFTER_POOLING = ("head_hidden", "classes")
 
@@ -46,28 +47,28 @@ def presets(
 
 
 def render(
-    chosen: dict[str, ConfigDict], speeds: dict[str, tuple[float, float]] | None = None
+    chosen: dict[str, ConfigDict],
+    speeds: dict[str, tuple[float, float]] | None = None,
+    *,
+    width: int = WIDE,
 ) -> Table:
     """The table for `rich.print`, with 400 classes.
 
     Args:
         chosen: as `presets` returns them.
         speeds: clips a second of (training, prediction) by name, where they were measured.
+        width: of the terminal; on a narrow one the speeds take the place of the receptive field.
     """
+    sees = not speeds or width >= WIDE
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title="with 400 classes")
     table.add_column("architecture", no_wrap=True)
-    for heading in (
-        "frames\nx size",
-        "para-\nmeters",
-        "GFLOPs\na clip",
-        "sees\nframes",
-        "sees\npixels",
-    ):
+    headings = ("frames\nx size", "para-\nmeters", "GFLOPs\na clip")
+    for heading in (*headings, *(("sees\nframes", "sees\npixels") if sees else ())):
         table.add_column(heading, justify="right", no_wrap=True)
     if speeds:
         table.add_column("train\nclips/s", justify="right", no_wrap=True)
         table.add_column("predict\nclips/s", justify="right", no_wrap=True)
-    table.add_column("Kinetics-400\ntop-1, published", justify="right", no_wrap=True)
+    table.add_column("Kinetics-400\ntop-1, published", justify="right")
     for name, config in chosen.items():
         found = summary.summarise(config, num_classes=KINETICS_CLASSES)
         convolved = [row for row in found.rows if row.name not in AFTER_POOLING]
@@ -76,8 +77,7 @@ def render(
             f"{config.data.num_frames} x {config.data.size}",
             summary.quantity(found.parameters).strip(),
             f"{found.flops / 1e9:.1f}",
-            summary.extent(frames),
-            summary.extent(rows),
+            *((summary.extent(frames), summary.extent(rows)) if sees else ()),
         ]
         if speeds:
             cells += [f"{speed:.3g}" for speed in speeds[name]] if name in speeds else ["", ""]

@@ -20,13 +20,18 @@ from vid3d.training.state import create
 
 
 def compare(
-    names: Sequence[str], overrides: Iterable[tuple[str, str]], *, batch_size: int = 0
+    names: Sequence[str],
+    overrides: Iterable[tuple[str, str]],
+    *,
+    batch_size: int = 0,
+    width: int = overview.WIDE,
 ) -> Table:
     """The table of `vid3d summary --all`.
 
     Args:
         names, overrides: see `overview.presets`.
         batch_size: clips a call; 0 measures no speed.
+        width: of the terminal.
     """
     chosen, speeds = overview.presets(names, overrides), {}
     if batch_size:
@@ -36,7 +41,7 @@ def compare(
             speeds[name] = measure(
                 config, num_classes=overview.KINETICS_CLASSES, batch_size=batch_size
             )
-    return overview.render(chosen, speeds)
+    return overview.render(chosen, speeds, width=width)
 
 
 def measure(
