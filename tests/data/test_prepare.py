@@ -531,6 +531,21 @@ class TestBuilder:
         ]
         assert hashes[0] == hashes[1]
 
+    def test_a_builder_without_data_on_disk_is_refused_and_never_downloaded(
+        self, settings, tmp_path, monkeypatch
+    ):
+        shards.quiet_tensorflow()
+        tfds = pytest.importorskip("tensorflow_datasets")
+        asked = []
+        monkeypatch.setattr(
+            tfds.core.DatasetBuilder, "download_and_prepare", lambda *a, **k: asked.append(a)
+        )
+        with settings.unlocked():
+            settings.data.update(source="tfds", builder="ucf101", root=str(tmp_path / "none"))
+        with pytest.raises(UserError, match=r"none/ucf101.* no prepared data.*`tfds build ucf101"):
+            prepare.prepare(settings, quiet=True)
+        assert not asked and not (tmp_path / "none").exists()
+
     def test_an_unknown_builder_and_one_without_videos_are_named(self, settings, mocked):
         with settings.unlocked():
             settings.data.builder = "ucf1o1"
