@@ -379,8 +379,17 @@ def test_another_set_is_labelled_in_the_models_order_and_all_of_it_tests(setting
     found = index.find_unsplit(settings.data, ("walk", "jump", "run"))
     assert found.classes == ("walk", "jump", "run")
     assert len(found.split("test")) == len(found.videos) == 24
-    with pytest.raises(UserError, match="class 'jump'"):
-        index.find_unsplit(settings.data, ("jumps", "walk"))
+
+
+def test_another_sets_unknown_classes_are_named_and_nothing_else(settings, folder):
+    touch(folder, "nEvEr seen/1.mp4")
+    known = ("jumps", "walk", *(f"{k} known" for k in range(400)))
+    with pytest.raises(UserError) as error:
+        index.find_unsplit(settings.data, known)
+    assert str(error.value) == (
+        f"{folder} has videos of classes that the model does not know: 'jump' (did you mean 'jumps'?), 'nEvEr seen'; "
+        "give them the names that the model was trained with, or leave them out"
+    )
 
 
 def test_one_column_of_a_manifest_is_enough_to_go_on(tmp_path):

@@ -16,6 +16,8 @@ from vid3d.data.listings import Listing, Video
 
 __all__ = ["Index", "Video", "find", "find_unsplit"]
 
+MOST_NAMED = 10  # classes in one message
+
 
 @dataclass(frozen=True)
 class Index:
@@ -97,12 +99,14 @@ def find_unsplit(data: ConfigDict, classes: tuple[str, ...]) -> Index:
         UserError: nothing to list, or a class that is not among `classes`.
     """
     listing = list_videos(data, seed=0)
-    unknown = Counter(video.label for video in listing.videos if video.label not in classes)
+    unknown = sorted({video.label for video in listing.videos} - set(classes))
     if unknown:
-        name = min(unknown)
+        near = {name: nearest(name, classes) for name in unknown[:MOST_NAMED]}
+        named = [f"{k!r} (did you mean {v!r}?)" if v else repr(k) for k, v in near.items()]
+        more = f" and {len(unknown) - len(near)} more" if len(unknown) > len(near) else ""
         raise UserError(
-            f"{listing.root} has videos of the class {name!r}, the model knows {', '.join(classes)}"
-            f"{suggestion(name, classes)}"
+            f"{listing.root} has videos of classes that the model does not know: {', '.join(named)}{more}; give them the "
+            "names that the model was trained with, or leave them out"
         )
     videos = tuple(sorted((replace(v, split="test") for v in listing.videos), key=lambda v: v.path))
     return Index(listing.root, videos, classes, f"all of {Path(listing.root).name}", listing.notes)
@@ -183,11 +187,18 @@ def choose_classes(
 
 def suggestion(name: str, known: tuple[str, ...] | list[str]) -> str:
     """`; did you mean 'x'?` where a known name is near, otherwise what there is."""
+    if near := nearest(name, known):
+        return f"; did you mean {near!r}?"
+    return (
+        f"; there are {', '.join(known[:MOST_NAMED])}{', ...' if len(known) > MOST_NAMED else ''}"
+    )
+
+
+def nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
+    """The known name that looks most like this one, in whatever case; "" where none does."""
     folded = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), folded, n=1)
-    if near:
-        return f"; did you mean {folded[near[0]]!r}?"
-    return f"; there are {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"
+    return folded[near[0]] if near else ""
 
 
 def guard_against_leaks(
