@@ -87,8 +87,9 @@ def find(data: ConfigDict, seed: int) -> Index:
     needed += ["val"] if val_fraction and "val" not in given_sides else []
     splits.check_classes(videos, classes, needed=needed, grouped=protocol != "random")
     videos = tuple(sorted(videos, key=lambda video: video.path))
+    carving = describe_carving(videos, given_sides, data, by_group=protocol != "random")
     protocol, guard = guard_against_leaks(videos, protocol, validate_on_test=data.validate_on_test)
-    notes = (*listing.notes, *guard, *describe_carving(videos, given_sides, data))
+    notes = (*listing.notes, *guard, *carving)
     return Index(listing.root, videos, classes, protocol, notes, data.validate_on_test)
 
 
@@ -234,9 +235,17 @@ def guard_against_leaks(
     return protocol + (" (leaky)" if leaky else ""), notes
 
 
-def describe_carving(videos: tuple[Video, ...], given: set[str], data: ConfigDict) -> list[str]:
+def describe_carving(
+    videos: tuple[Video, ...], given: set[str], data: ConfigDict, *, by_group: bool
+) -> list[str]:
     """Says which splits were carved out of training, and where their share is far from what was asked for."""
     notes = []
+    by_group = by_group and any(video.group for video in videos)
+    reason = (
+        "groups go whole and are few or of unequal size"
+        if by_group
+        else "each video is drawn by itself and every class needs one, which shows where videos are few"
+    )
     counts = Counter(video.split for video in videos)
     shares = {
         "test": (data.test_fraction, len(videos)),
@@ -247,12 +256,14 @@ def describe_carving(videos: tuple[Video, ...], given: set[str], data: ConfigDic
             continue
         if given & {"train", "test", "val"}:
             notes.append(
-                f"no {side} videos are named: {counts[side]} were taken out of training, by group"
+                f"no {side} videos are named: {counts[side]} were taken out of training"
+                + (", by group" if by_group else "")
             )
-        share = counts[side] / total
-        if not asked / 1.5 <= share <= asked * 1.5:
+        wanted = asked * total
+        if abs(counts[side] - wanted) > 2 and not wanted / 1.5 <= counts[side] <= wanted * 1.5:
+            of = "the videos" if side == "test" else "the videos that are not test videos"
             notes.append(
-                f"{share:.0%} of the videos are {side} videos where {asked:.0%} was asked for: groups go whole and are "
-                "few or of unequal size; a manifest.csv can name the splits"
+                f"{counts[side]} of {total}, {counts[side] / total:.0%} of {of}, are {side} videos where {asked:.0%} was "
+                f"asked for: {reason}; a manifest.csv can name the splits"
             )
     return notes
