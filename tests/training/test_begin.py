@@ -1,0 +1,93 @@
+"""What a training begins with: videos that stay the same, with or without a validation set, and weights that fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vid3d import checkpoint, config as configs
+from vid3d.training import loop
+
+SMALL = {
+    "data.size": "16",
+    "data.num_frames": "4",
+    "data.val_fraction": "0",
+    "model.features": "4",
+    "model.hidden": "0",
+    "model.pool": "1,2,2",
+    "train.batch_size": "8",
+    "train.epochs": "2",
+}
+
+
+def write_video(path: Path, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 32))
+    for k in range(6):
+        writer.write(np.full((32, 32, 3), shade + 3 * k, np.uint8))
+    writer.release()
+
+
+def keys(videos: Path, **more: str) -> dict[str, str]:
+    return SMALL | {"data.root": str(videos)} | more
+
+
+def options(videos: Path, workdir: Path, **more: str) -> list[str]:
+    found = (f"--config.{key}={value}" for key, value in keys(videos, **more).items())
+    return ["train", "--config=configs/videos.py:tutorial", f"--workdir={workdir}", *found]
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> tuple[Path, Path]:
+    """(videos, workdir): 24 videos of two classes, two epochs of a training without validation."""
+    root = tmp_path_factory.mktemp("begin")
+    for k in range(24):
+        write_video(root / "videos" / ("down", "up")[k % 2] / f"{k}.avi", 5 * k + 100 * (k % 2))
+    config = configs.load("configs/videos.py:tutorial", keys(root / "videos").items())
+    assert loop.train(config, root / "run") == loop.FINISHED
+    return root / "videos", root / "run"
+
+
+@pytest.fixture
+def copied(begun, tmp_path) -> tuple[Path, Path]:
+    """A copy that a test may go on with; the videos are in another place."""
+    videos, workdir = (shutil.copytree(path, tmp_path / path.name) for path in begun)
+    return videos, workdir
+
+
+def rows(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_without_validation_videos_the_latest_checkpoint_is_the_best(copied, call):
+    videos, workdir = copied
+    step = checkpoint.resolve(workdir, "latest")
+    assert checkpoint.resolve(workdir, "best") == step
+    done = call(*options(videos, workdir, **{"train.epochs": "3"}))
+    assert f"resuming at step {step} of" in done.stderr
+    assert "no validation videos: the best checkpoint is the latest\n" in done.stderr
+    assert "the best so far" not in done.stderr
+    found = rows(workdir)
+    assert [row["epoch"] for row in found] == [1, 2, 3]
+    assert all(row["train/loss"] > 0 for row in found)
+    assert not any(key.startswith("val/") for row in found for key in row)
+
+    figures = json.loads(call("evaluate", f"--workdir={workdir}", "--json").stdout)
+    assert figures["step"] == found[-1]["step"] > step
+    predicted = call("predict", f"--workdir={workdir}", videos / "up" / "1.avi", "--json")
+    assert len(json.loads(predicted.stdout)["predictions"]) == 1
+    output = workdir / "compared"
+    assert f"{figures['accuracy']:.3f}" in call("compare", workdir, f"--output={output}").stdout
+    assert (output / "curves.png").exists()
+
+
+def test_without_validation_videos_early_stopping_says_that_it_never_comes(begun, tmp_path, call):
+    videos, _ = begun
+    done = call(*options(videos, tmp_path / "run", **{"train.early_stopping": "1"}))
+    assert "train.early_stopping never ends it" in done.stderr
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == [1, 2]
