@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, config as configs
+from vid3d.config import UserError
+from vid3d.data import prepare
 from vid3d.training import loop
 
 SMALL = {
@@ -91,3 +93,31 @@ def test_without_validation_videos_early_stopping_says_that_it_never_comes(begun
     done = call(*options(videos, tmp_path / "run", **{"train.early_stopping": "1"}))
     assert "train.early_stopping never ends it" in done.stderr
     assert [row["epoch"] for row in rows(tmp_path / "run")] == [1, 2]
+
+
+@pytest.mark.parametrize("rate", ["0", "0.1"])
+def test_a_probe_of_random_features_is_refused_before_the_decoding(
+    rate, begun, tmp_path, monkeypatch, call
+):
+    monkeypatch.setattr(prepare, "prepare", lambda *_, **__: pytest.fail("it decodes"))
+    more = {"optim.backbone_rate": rate}
+    done = call(*options(begun[0], tmp_path / "run", **more), check=1)
+    [line] = done.stderr.splitlines()
+    assert f"config.optim.backbone_rate={rate} holds back layers that start at random" in line
+    assert "--config.model.init_from" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_absent_or_do_not_fit_are_found_before_the_decoding(
+    begun, tmp_path, monkeypatch
+):
+    videos, origin = begun
+    monkeypatch.setattr(prepare, "prepare", lambda *_, **__: pytest.fail("it decodes"))
+    for more, words in (
+        ({"model.init_from": str(tmp_path / "absent.pth")}, "there is no such file or workdir"),
+        ({"model.init_from": str(origin), "model.features": "5"}, "does not fit .*misshapen"),
+    ):
+        config = configs.load("configs/videos.py:tutorial", keys(videos, **more).items())
+        with pytest.raises(UserError, match=words):
+            loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

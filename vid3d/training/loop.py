@@ -79,7 +79,9 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     parallel.check_batch_size(config.train.batch_size, "train.batch_size")
     parallel.check_batch_size(eval_batch_size(config), "eval.batch_size")
     # What is wrong shows before any video is decoded.
-    models.shapes(models.build(config.model, 2), clip_shape(config.data))
+    shapes = models.shapes(models.build(config.model, 2), clip_shape(config.data))
+    if not checkpoint.steps(workdir):
+        transfer.check(config, shapes)
     with workdirs.hold(workdir) if parallel.is_main() else contextlib.nullcontext():
         if parallel.is_main():
             workdirs.check_claim(workdir, config)
