@@ -66,6 +66,11 @@ def rows(workdir: Path) -> list[dict]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+def training_videos(workdir: Path) -> list[str]:
+    step = checkpoint.resolve(workdir, "latest")
+    return sorted(checkpoint.read_meta(workdir, step)["training_videos"])
+
+
 def test_without_validation_videos_the_latest_checkpoint_is_the_best(copied, call):
     videos, workdir = copied
     step = checkpoint.resolve(workdir, "latest")
@@ -95,6 +100,31 @@ def test_without_validation_videos_early_stopping_says_that_it_never_comes(begun
     assert [row["epoch"] for row in rows(tmp_path / "run")] == [1, 2]
 
 
+def test_a_training_goes_on_only_with_the_videos_that_it_began_with(copied, call):
+    videos, workdir = copied
+    first, second, third, *_ = training_videos(workdir)
+    (videos / first).unlink()
+    write_video(videos / second, 77)
+    more = options(videos, workdir, **{"train.epochs": "4"})
+    before = (workdir / "metrics.jsonl").read_bytes()
+    for expected in ("(1 gone, 1 changed)", "(2 gone, 1 changed)"):
+        done = call(*more, check=1)
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith(f"vid3d train: error: {workdir} was begun with")
+        assert expected in last and "bring them back, or start in a new --workdir" in last
+        (videos / third).unlink(missing_ok=True)
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+    assert checkpoint.steps(workdir)
+
+
+def test_a_new_training_video_is_not_taken_in_silently(copied, call):
+    videos, workdir = copied
+    for k in range(9):  # some of them train
+        write_video(videos / "up" / f"more{k}.avi", 21 + 5 * k)
+    done = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1)
+    assert " new): bring them back, or start in a new --workdir" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("rate", ["0", "0.1"])
 def test_a_probe_of_random_features_is_refused_before_the_decoding(
     rate, begun, tmp_path, monkeypatch, call
@@ -121,3 +151,16 @@ def test_weights_that_are_absent_or_do_not_fit_are_found_before_the_decoding(
         with pytest.raises(UserError, match=words):
             loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_from_other_weights_goes_on_when_those_are_gone(copied, call, tmp_path):
+    videos, origin = copied
+    more = {"model.init_from": str(origin), "optim.backbone_rate": "0.5"}
+    call(*options(videos, tmp_path / "mine", **more))
+    before = checkpoint.read_meta(
+        tmp_path / "mine", checkpoint.resolve(tmp_path / "mine", "latest")
+    )
+    shutil.rmtree(origin)
+    call(*options(videos, tmp_path / "mine", **more, **{"train.epochs": "3"}))
+    after = checkpoint.read_meta(tmp_path / "mine", checkpoint.resolve(tmp_path / "mine", "latest"))
+    assert after["training_videos"] == before["training_videos"]

@@ -42,9 +42,8 @@ class Setup:
     eval_step: Callable
     state: TrainState
     flip: bool
-    seen: dict[str, str] = field(
-        default_factory=dict
-    )  # videos of an earlier training: path -> sha256
+    # videos that the weights it starts from were trained on: path -> sha256
+    seen: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     saved_on: int = 0  # devices of the process that saved the state; 0 is unknown
 
@@ -178,7 +177,8 @@ def resume(
         workdirs.check_classes(meta["classes"], setup.classes, workdir)
         state = state.restored(weights, optimizer_state)
         progress = Progress(**meta["progress"])
-        setup.seen = meta["training_videos"]
+        setup.seen, own = transfer.seen_before(setup.config.model, meta["training_videos"])
+        workdirs.check_videos(own, setup.train_clips.hashes(), workdir)
         setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
     elif setup.config.model.init_from:
         start = transfer.initial(setup.config.model, state.weights(), setup.classes)

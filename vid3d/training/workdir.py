@@ -7,7 +7,8 @@ import csv
 import io
 import socket
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import filelock
@@ -151,6 +152,30 @@ def check_classes(before: list[str], now: tuple[str, ...], workdir: Path) -> Non
             f"the checkpoints in {workdir} have the classes {', '.join(before)}, the data "
             f"{', '.join(now)}: take another --workdir"
         )
+
+
+def check_videos(before: Mapping[str, str], now: Mapping[str, str], workdir: Path) -> None:
+    """Checks that a training goes on with the videos that it began with, wherever they lie now.
+
+    Args:
+        before: of the checkpoint, path -> sha256.
+        now: of the data, likewise.
+
+    Raises:
+        UserError: counts the videos that are gone, new or have another content.
+    """
+    gone = Counter(before.values()) - Counter(now.values())
+    new = Counter(now.values()) - Counter(before.values())
+    if not gone and not new:
+        return
+    both = before.keys() & now.keys()
+    changed = sum(before[path] in gone and now[path] in new for path in both)
+    counts = {"gone": gone.total() - changed, "new": new.total() - changed, "changed": changed}
+    words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    raise UserError(
+        f"{workdir} was begun with {len(before)} training videos, and they are not the same now ({words}): "
+        "bring them back, or start in a new --workdir"
+    )
 
 
 def write_videos(workdir: Path, prepared: Prepared) -> None:
