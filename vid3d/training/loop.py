@@ -86,7 +86,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
             workdirs.check_claim(workdir, config)
         parallel.barrier("workdir held")
         if workdirs.is_finished(workdir, config):
-            record.announce_finished(workdir)
+            record.announce_finished(workdir, early=workdirs.stopped_early(workdir, config))
             return FINISHED
         index = data_index.find(config.data, config.seed)
         pipeline.steps_per_epoch(len(index.split("train")), config.train.batch_size)

@@ -262,9 +262,11 @@ class Profile:
             self.stop()
 
 
-def announce_finished(workdir: Path) -> None:
-    """Says that there is nothing left to do."""
+def announce_finished(workdir: Path, *, early: bool) -> None:
+    """Says that there is nothing left to do; `early`: train.early_stopping ended it."""
     if parallel.is_main():
         print(
-            f"{workdir} is finished: `vid3d evaluate --workdir={workdir}` tests it", file=sys.stderr
+            f"{workdir} {'stopped early and ' * early}is finished: "
+            f"`vid3d evaluate --workdir={workdir}` tests it",
+            file=sys.stderr,
         )

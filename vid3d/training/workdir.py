@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from vid3d import checkpoint, config as configs, storage
 from vid3d.config import UserError
 from vid3d.data.prepare import Prepared
+from vid3d.training.progress import Progress
 
 LOCK = ".lock"
 LOG = "log.txt"  # what a run of a sweep printed
@@ -133,7 +134,10 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
 
 
 def is_finished(workdir: Path, config: ConfigDict) -> bool:
-    """Whether the newest checkpoint is the last one that this config asks for; reads no video."""
+    """Whether the newest checkpoint is the last one that this config asks for, or early stopping ended the training.
+
+    Reads no video.
+    """
     found = checkpoint.steps(workdir)
     if not found:
         return False
@@ -142,7 +146,14 @@ def is_finished(workdir: Path, config: ConfigDict) -> bool:
     except checkpoint.DamagedError:
         return False
     meta = checkpoint.read_meta(workdir, found[-1])
-    return bool(meta["finished"]) and meta["config"]["train"]["epochs"] == config.train.epochs
+    same = meta["config"]["train"]["epochs"] == config.train.epochs
+    return bool(meta["finished"]) and (same or stopped_early(workdir, config))
+
+
+def stopped_early(workdir: Path, config: ConfigDict) -> bool:
+    """Whether early stopping ended the training at the newest checkpoint: more epochs do not go on with it."""
+    meta = checkpoint.read_meta(workdir, checkpoint.resolve(workdir, "latest"))
+    return Progress(**meta["progress"]).exhausted(config.train.early_stopping)
 
 
 def check_classes(before: list[str], now: tuple[str, ...], workdir: Path) -> None:
