@@ -74,6 +74,6 @@ def check_sums(step: int, sums: dict[str, Any], *, params: Any, videos: list[str
         return
     raise BadNumberError(
         f"step {step}: {', '.join(culprits)} is not finite; the videos were "
-        f"{', '.join(videos)}. The last checkpoint is whole: a lower optim.learning_rate or an "
+        f"{', '.join(videos)}. No checkpoint has it: a lower optim.learning_rate or an "
         "optim.clip_norm, with a new workdir, usually helps"
     )
