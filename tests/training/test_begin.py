@@ -13,6 +13,7 @@ import pytest
 from vid3d import checkpoint, config as configs
 from vid3d.config import UserError
 from vid3d.data import prepare
+from vid3d.sweep import table
 from vid3d.training import loop
 
 SMALL = {
@@ -91,6 +92,7 @@ def test_without_validation_videos_the_latest_checkpoint_is_the_best(copied, cal
     output = workdir / "compared"
     assert f"{figures['accuracy']:.3f}" in call("compare", workdir, f"--output={output}").stdout
     assert (output / "curves.png").exists()
+    assert table.Status(run=None, workdir=workdir).best_accuracy() is None  # in a sweep
 
 
 def test_without_validation_videos_early_stopping_says_that_it_never_comes(begun, tmp_path, call):
