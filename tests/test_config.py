@@ -88,6 +88,9 @@ def test_overrides_take_the_type_of_the_default(key, text, value):
         (("data.stored_size", "100,100"), "smaller than data.size"),
         (("data.mean", "nan"), "expected a tuple"),
         (("live.window", "-3"), "at least 0"),
+        (("data.test_fold", "-5"), "at least -1"),
+        (("data.val_fold", "-2"), "at least -1"),
+        (("train.profile_steps", "5,2"), "ends before it begins"),
         (("augment.crop", "random"), "no room to move in"),
         (("train.epochs", "0"), "at least 1"),
         (("optim.learning_rate", "nan"), "expected a number"),
@@ -106,16 +109,29 @@ def test_a_wrong_override_is_one_clear_line(tmp_path, override, words):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("    c.model.featurs = (1,)\n    return c\n", "mine.py:5"),
+        (
+            "    c.data.num_frams = 3\n    return c\n",
+            "mine.py:5: no config key 'num_frams'; did you mean 'num_frames'?",
+        ),
+        (
+            "    c.modle.features = (1,)\n    return c\n",
+            "mine.py:5: no config key 'modle'; did you mean 'model'?",
+        ),
+        ("    c['nothing_like_it'] = 3\n", "mine.py:5: no config key 'nothing_like_it'"),
+        ("    c.seed = = 3\n", "mine.py:5: invalid syntax"),
         ("    c.train.epochs = 'many'\n    return c\n", "mine.py:5"),
         ("    import nothing_of_this_name\n", "nothing_of_this_name"),
         ("    return 1 / 0\n", "mine.py:5: division by zero"),
     ],
 )
-def test_an_error_in_a_config_file_names_its_line(tmp_path, body, words):
-    with pytest.raises(UserError) as error:
-        configs.load(write(tmp_path, body))
-    assert words in str(error.value)
+def test_an_error_in_a_config_file_names_its_line(tmp_path, monkeypatch, body, words):
+    path = write(tmp_path, body)
+    monkeypatch.chdir(tmp_path)
+    for spec in (path, "configs/mine.py:arg"):
+        with pytest.raises(UserError) as error:
+            configs.load(spec)
+        assert words in str(error.value)
+        assert len(str(error.value)) < len(path) + 200
 
 
 def test_a_missing_config_file_suggests_the_near_one():

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vid3d import checkpoint
+from vid3d import checkpoint, cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -430,3 +430,18 @@ def test_two_trainings_cannot_share_a_workdir(tmp_path, run):
 def test_help_answers_and_exits_0(command, run):
     done = run(*command, "--help")
     assert "usage: vid3d" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--config=x.py", "--workdir=x", "--wrong=3"],
+        ["train", "--config.seed"],
+        ["import", "--arch=x", "--weights=x", "--classes=x", "--workdir=x", "--config.seed=1"],
+    ],
+)
+def test_wrong_usage_shows_the_usage_of_the_command(arguments, capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(arguments)
+    assert done.value.code == 2
+    assert capsys.readouterr().err.startswith(f"usage: vid3d {arguments[0]} ")

@@ -24,6 +24,7 @@ HOMES = {
     "cv2": {
         "data/frames.py",
         "data/resize.py",
+        "data/sources.py",
         "data/synthetic.py",
         "inference/live.py",
         "inference/overlay.py",

@@ -19,6 +19,8 @@ examples:
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """Splits the command line into options and (key, text) overrides of the config."""
+    top, commands = build_parser()
+    parser = commands.get(arguments[0], top) if arguments else top  # whose usage errors show
     rest, overrides = [], []
     index = 0
     while index < len(arguments):
@@ -28,23 +30,25 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str
             if not equals:
                 index += 1
                 if index == len(arguments):
-                    build_parser().error(f"{argument} needs a value: {argument}=VALUE")
+                    parser.error(f"{argument} needs a value: {argument}=VALUE")
                 text = arguments[index]
             overrides.append((key, text))
         else:
             rest.append(argument)
         index += 1
-    parser = build_parser()
     for argument in rest:
         if argument.startswith("-") and "--" not in rest and os.path.exists(argument):
             parser.error(f"{argument} reads like an option: write ./{argument}")
-    options = parser.parse_args(rest)
+    options, unknown = top.parse_known_args(rest)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if overrides and "takes_config" not in options:
         parser.error(f"vid3d {options.command} takes no --config.{overrides[0][0]}")
     return options, overrides
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the whole line, and that of each command."""
     parser = argparse.ArgumentParser(
         prog="vid3d",
         description="Train, evaluate and run 3D-CNN video classifiers.",
@@ -197,4 +201,4 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="CLIPS",
         help="with --all: measure training and prediction in batches of so many clips (4)",
     )
-    return parser
+    return parser, commands.choices

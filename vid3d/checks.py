@@ -61,12 +61,14 @@ class Range(NamedTuple):
         return f"from {self.low:g} to {self.high:g}" + (" (exclusive)" if self.below else "")
 
 
-POSITIVE, NOT_NEGATIVE = Range(1), Range(0)
+POSITIVE, NOT_NEGATIVE, FOLD = Range(1), Range(0), Range(-1)
 SHARE, SHARE_BELOW_ONE = Range(0, 1), Range(0, 1, below=True)
 RANGES = {
     "seed": Range(0, 2**31 - 1),
     "data.val_fraction": SHARE_BELOW_ONE,
     "data.test_fraction": SHARE_BELOW_ONE,
+    "data.test_fold": FOLD,
+    "data.val_fold": FOLD,
     "data.num_frames": POSITIVE,
     "data.frame_step": POSITIVE,
     "data.fps": NOT_NEGATIVE,
@@ -148,6 +150,10 @@ def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
         if steps(values[key], steps_per_epoch=1000, batch_size=1) < fewest:
             raise UserError(f"config.{key}={values[key]!r} has to be above 0")
     check_pixels(values)
+    if values["train.profile_steps"] != tuple(sorted(values["train.profile_steps"])):
+        raise UserError(
+            f"config.train.profile_steps={values['train.profile_steps']} ends before it begins: write FIRST,LAST"
+        )
     if "://" in values["data.cache_dir"]:
         raise UserError(
             f"config.data.cache_dir={values['data.cache_dir']} has to be a folder: prepared videos are read from a "

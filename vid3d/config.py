@@ -70,7 +70,7 @@ def default() -> ConfigDict:
     c.data.stored_frames = 0  # keep only the first n frames of a video on disk; 0 keeps all
     c.data.store = "raw"  # or "jpeg": 10 to 20 times smaller, slower to read
     c.data.cache_dir = ""  # prepared data; "" is vid3d/ in the user's cache folder
-    c.data.max_bad_fraction = 0.0  # of the training videos that may be unreadable
+    c.data.max_bad_fraction = 0.0  # of the training and validation videos that may be unreadable
     c.data.decode_timeout = 60.0  # seconds a video
     c.data.workers = 0  # decoding processes; 0 is one a core
     # a split that fits is held in memory, a larger one streams from disk

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,13 +33,29 @@ def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
     except UserError:
         raise
     except Exception as error:
-        trace = error.__traceback__
-        line = 0
-        while trace:
-            if trace.tb_frame.f_code.co_filename == str(path):
-                line = trace.tb_lineno
-            trace = trace.tb_next
-        reason = str(error).strip().splitlines()
-        raise UserError(
-            f"{path}:{line}: {reason[0] if reason else type(error).__name__}"
-        ) from error
+        raise UserError(f"{path}:{line_of(error, path)} {reason_of(error)}") from error
+
+
+def line_of(error: Exception, path: Path) -> str:
+    """The line of a file in which it failed, such as "5:"; empty where that is not known."""
+    name = os.path.abspath(path)
+    if isinstance(error, SyntaxError) and os.path.abspath(error.filename or "") == name:
+        return f"{error.lineno}:"
+    trace, line = error.__traceback__, ""
+    while trace:
+        if os.path.abspath(trace.tb_frame.f_code.co_filename) == name:
+            line = f"{trace.tb_lineno}:"
+        trace = trace.tb_next
+    return line
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, in one short line: a config that lacks a key would print all those that it has."""
+    text = str(error)
+    missing = re.search(r'Key "(\w+)" does not exist', text)
+    near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
+    if near:
+        return f"no config key {near[2]!r}{suggest(near[2], [near[1]])}"
+    if missing:
+        return f"no config key {missing[1]!r}"
+    return (text.strip() or type(error).__name__).splitlines()[0]

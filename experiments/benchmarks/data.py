@@ -25,7 +25,7 @@ import numpy as np
 from vid3d import config as configs
 from vid3d.data import pipeline, prepare
 
-VIDEOS, FRAMES, STORED = 1600, 150, 10
+VIDEOS, FRAMES, STORED = 400, 150, 10
 BATCH, SIZE = 8, 112
 
 

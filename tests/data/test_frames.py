@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vid3d.data import frames
+from vid3d.data import frames, sources
 from vid3d.data.frames import VideoError
 
 # What each of the real odd files gives: a number of frames, or a reason.
@@ -181,7 +181,11 @@ class TestBadVideos:
         try:
             assert sum(1 for _ in frames.read_frames(shared / "odd_videos" / "av1_video.mkv")) > 100
         except VideoError as error:
-            assert "AV01" in str(error)
+            assert "codec AV01): re-encode it to H.264, ffmpeg -i" in str(error)
+
+    def test_a_codec_that_cannot_be_decoded_comes_with_what_to_do(self):
+        assert "codec AV01): re-encode it to H.264, ffmpeg -i" in frames.no_frame("AV01")
+        assert frames.no_frame("") == "no frame can be decoded"
 
     def test_what_is_no_video_is_said_in_a_few_words(self, tmp_path):
         (tmp_path / "empty.mp4").touch()
@@ -257,7 +261,7 @@ class TestBadVideos:
 class TestSource:
     def test_a_file_is_read_to_its_end_with_its_own_times(self, video, tmp_path):
         path = video(tmp_path / "x.avi", 6, fps=12.5)
-        with frames.Source(str(path)) as source:
+        with sources.Source(str(path)) as source:
             assert not source.is_camera
             assert source.fps == pytest.approx(12.5)
             assert source.size == (48, 64)
@@ -269,10 +273,19 @@ class TestSource:
     def test_what_is_not_there_is_said(self, tmp_path):
         for name, reason in (("97", "no such camera"), (str(tmp_path / "x.mp4"), "no such file")):
             with pytest.raises(VideoError, match=reason) as caught:
-                frames.Source(name)
+                sources.Source(name)
             assert caught.value.path == name
 
-    def test_a_stream_over_the_network_is_read_as_a_camera(self, video, tmp_path, monkeypatch):
+    def test_a_file_named_as_a_url_is_a_file(self, video, tmp_path):
+        path = video(tmp_path / "a b.avi", 6)
+        for url in (path.as_uri(), f"file://localhost{path.as_uri().removeprefix('file://')}"):
+            with sources.Source(url) as source:
+                assert not source.is_camera and source.path == str(path)
+                assert sum(1 for _ in iter(source.read, None)) == 6
+        with pytest.raises(VideoError, match="no such file"):
+            sources.Source((tmp_path / "none.mp4").as_uri())
+
+    def test_a_video_on_a_server_ends_at_its_end(self, video, tmp_path, monkeypatch):
         for name in ("http_proxy", "HTTP_PROXY"):
             monkeypatch.delenv(name, raising=False)
         video(tmp_path / "x.avi", 5)
@@ -281,11 +294,11 @@ class TestSource:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             url = f"http://127.0.0.1:{server.server_port}/x.avi"
-            with frames.Source(url) as source:
-                assert source.is_camera
+            with sources.Source(url) as source:
+                assert not source.is_camera
                 read = [source.read() for _ in range(6)]
             with pytest.raises(VideoError, match="stream cannot be opened"):
-                frames.Source(url.replace("x.avi", "y.avi"))
+                sources.Source(url.replace("x.avi", "y.avi"))
             server.shutdown()
             thread.join()
         times = [seconds for _, seconds in read[:5]]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
+from vid3d import config as configs
 from vid3d.config import UserError
 from vid3d.data import index, manifests, splits
 from vid3d.data.listings import Video
@@ -208,6 +209,30 @@ def test_the_share_of_a_split_is_about_what_was_asked_for():
     assert abs(done["val"] / 3200 - 0.15) < 0.03
 
 
+class TestShares:
+    @staticmethod
+    def notes(count: int, *, val: int, test: int = 20, group: str = "", by_group: bool = True):
+        sides = ["test"] * test + ["val"] * val + ["train"] * (count - test - val)
+        videos = tuple(Video(f"{k}.mp4", "a", group=group, split=s) for k, s in enumerate(sides))
+        return index.describe_carving(videos, set(), configs.default().data, by_group=by_group)
+
+    def test_the_share_that_was_asked_for_is_of_the_videos_that_are_not_test_videos(self):
+        assert self.notes(65, val=15, test=11) == [
+            "15 of 54, 28% of the videos that are not test videos, are val videos where 15% was asked for: each video is "
+            "drawn by itself and every class needs one, which shows where videos are few; a manifest.csv can name the splits"
+        ]
+
+    def test_nothing_is_said_where_two_videos_would_make_it_right(self):
+        assert self.notes(100, val=12) == []
+        assert self.notes(10, val=3, test=3) == []
+
+    def test_groups_are_the_reason_where_there_are_any(self):
+        (note,) = self.notes(100, val=30, group="tape")
+        assert "groups go whole" in note
+        (note,) = self.notes(100, val=30, group="tape", by_group=False)
+        assert "groups go whole" not in note
+
+
 class TestManifest:
     @staticmethod
     def write(settings, text: str, name: str = "manifest.csv", count: int = 8) -> Path:
@@ -379,8 +404,17 @@ def test_another_set_is_labelled_in_the_models_order_and_all_of_it_tests(setting
     found = index.find_unsplit(settings.data, ("walk", "jump", "run"))
     assert found.classes == ("walk", "jump", "run")
     assert len(found.split("test")) == len(found.videos) == 24
-    with pytest.raises(UserError, match="class 'jump'"):
-        index.find_unsplit(settings.data, ("jumps", "walk"))
+
+
+def test_another_sets_unknown_classes_are_named_and_nothing_else(settings, folder):
+    touch(folder, "nEvEr seen/1.mp4")
+    known = ("jumps", "walk", *(f"{k} known" for k in range(400)))
+    with pytest.raises(UserError) as error:
+        index.find_unsplit(settings.data, known)
+    assert str(error.value) == (
+        f"{folder} has videos of classes that the model does not know: 'jump' (did you mean 'jumps'?), 'nEvEr seen'; "
+        "give them the names that the model was trained with, or leave them out"
+    )
 
 
 def test_one_column_of_a_manifest_is_enough_to_go_on(tmp_path):

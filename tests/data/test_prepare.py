@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from ml_collections import ConfigDict
+from rich.console import Console
 
 from vid3d.config import UserError, cache_folder
-from vid3d.data import disk, frames, index, prepare, shards
+from vid3d.data import disk, frames, index, prepare, report, shards
 from vid3d.data.report import printable
 
 PREPARE = """
@@ -379,6 +380,17 @@ class TestBadVideos:
             settings.data.max_bad_fraction = 0.2
         done = prepare.prepare(settings, quiet=True)
         assert set(done.bad) == {path} and len(done.facts) == 19
+        said = io.StringIO()
+        Console(file=said, width=500).print(report.summary(done))
+        counts = [len(done.index.split(s)) - (s == "train") for s in ("train", "val", "test")]
+        assert said.getvalue().startswith("{} train, {} val, {} test videos".format(*counts))
+
+    def test_the_share_is_told_of_the_videos_that_are_counted(self, settings, two_classes):
+        self.spoil(two_classes, "train", settings)
+        index_of = index.find(settings.data, 0)
+        count = len(index_of.split("train")) + len(index_of.split("val"))
+        with pytest.raises(UserError, match=f"1 of {count} training and validation videos"):
+            prepare.prepare(settings, quiet=True)
 
     def test_but_never_a_test_video(self, settings, two_classes):
         self.spoil(two_classes, "test", settings)
@@ -530,6 +542,21 @@ class TestBuilder:
             {done.facts[v.path].sha256 for v in done.index.split(s)} for s in ("train", "test")
         ]
         assert hashes[0] == hashes[1]
+
+    def test_a_builder_without_data_on_disk_is_refused_and_never_downloaded(
+        self, settings, tmp_path, monkeypatch
+    ):
+        shards.quiet_tensorflow()
+        tfds = pytest.importorskip("tensorflow_datasets")
+        asked = []
+        monkeypatch.setattr(
+            tfds.core.DatasetBuilder, "download_and_prepare", lambda *a, **k: asked.append(a)
+        )
+        with settings.unlocked():
+            settings.data.update(source="tfds", builder="ucf101", root=str(tmp_path / "none"))
+        with pytest.raises(UserError, match=r"none/ucf101.* no prepared data.*`tfds build ucf101"):
+            prepare.prepare(settings, quiet=True)
+        assert not asked and not (tmp_path / "none").exists()
 
     def test_an_unknown_builder_and_one_without_videos_are_named(self, settings, mocked):
         with settings.unlocked():

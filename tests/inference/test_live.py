@@ -106,6 +106,14 @@ def test_a_file_is_labelled_window_by_window_and_always_the_same(workdir, videos
     assert [a.probabilities for a in answers if a] == [line["probabilities"] for line in runs[0]]
 
 
+def test_a_file_named_as_a_url_is_labelled_once_and_never_overwritten(workdir, videos, capsys):
+    url = videos["turning"].absolute().as_uri()
+    assert live(workdir, url, as_json=True) == 0
+    assert len(lines_of(capsys.readouterr().out)) == 99
+    with pytest.raises(UserError, match="would overwrite the source"):
+        live(workdir, url, output=videos["turning"])
+
+
 def test_hop_smoothing_and_threshold_come_from_the_config(workdir, videos, capsys):
     overrides = [("live.every", "10"), ("live.smoothing", "0.7"), ("live.threshold", "0.9")]
     live(workdir, videos["turning"], as_json=True, overrides=overrides)

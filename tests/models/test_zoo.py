@@ -27,6 +27,8 @@ def test_every_architecture_has_a_preset_and_every_address_a_layout():
             assert entry.sha256 in entry.address
     with pytest.raises(configs.UserError, match="no preset for 'r3d_50'"):
         zoo.preset("r3d_50")
+    with pytest.raises(configs.UserError, match=r"no preset for 'r3d_19'.*did you mean 'r3d_18'"):
+        zoo.preset("r3d_19")
 
 
 def test_the_readme_lists_each_file_with_what_is_known_of_its_checksum():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def load(data: ConfigDict) -> Any:
     """The builder `data.builder`, with its data on disk.
 
     Raises:
-        UserError: there is no such builder, its examples are no labelled videos, or its data cannot be had.
+        UserError: there is no such builder, its examples are no labelled videos, or its data is not on disk.
     """
     quiet_tensorflow()
     import tensorflow_datasets as tfds
@@ -45,12 +46,12 @@ def load(data: ConfigDict) -> Any:
         raise UserError(
             f"data.builder={data.builder!r} has the features {', '.join(names)}, not video and label"
         )
-    try:
-        builder.download_and_prepare()
-    except Exception as error:
+    if not builder.is_prepared():
+        where = f" --data_dir={shlex.quote(data.root)}" if data.root else ""
         raise UserError(
-            f"the data of {data.builder!r} cannot be prepared in {builder.data_dir}: {first_line(error)}"
-        ) from error
+            f"data.builder={data.builder!r}: {builder.data_dir} holds no prepared data, and nothing is downloaded unasked: "
+            f"run `tfds build {data.builder}{where}` first, or set data.root to the data_dir where it was prepared"
+        )
     return builder
 
 

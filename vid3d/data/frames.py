@@ -1,4 +1,4 @@
-"""Video files and cameras to uint8 RGB frames: the only place that decodes.
+"""Video files to uint8 RGB frames: the only place that decodes, but for what `sources` reads live.
 
 Frames are read one after the other and never sought, since seeking gives wrong frames in many files. Their number, times
 and rate are what decoding shows, whatever the container claims. Rotated videos come out upright.
@@ -10,7 +10,6 @@ import contextlib
 import math
 import os
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -113,8 +112,7 @@ class Reader:
         if not self.capture.isOpened():
             raise VideoError("not a video, or one without a readable header", self.path)
         self.capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        claimed = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.claimed = int(claimed) if 0 < claimed < 1e9 else 0
+        self.claimed = claimed_frames(self.capture)
         self.claimed_fps = sane_fps(self.capture.get(cv2.CAP_PROP_FPS))
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
@@ -137,7 +135,17 @@ class Reader:
         finally:
             self.capture.release()
         if not clock.count:
-            raise VideoError(f"no frame can be decoded{codec and f' (codec {codec})'}", self.path)
+            raise VideoError(no_frame(codec), self.path)
+
+
+def no_frame(codec: str) -> str:
+    """Says that a video is opened but not decoded, and what to do; `codec` as of `fourcc`."""
+    if not codec:
+        return "no frame can be decoded"
+    return (
+        f"no frame can be decoded (codec {codec}): re-encode it to H.264, "
+        "ffmpeg -i VIDEO -c:v libx264 -pix_fmt yuv420p NEW.mp4"
+    )
 
 
 @contextlib.contextmanager
@@ -270,70 +278,14 @@ def sane_fps(fps: float) -> float:
     return fps if 0 < fps <= 1000 else DEFAULT_FPS
 
 
+def claimed_frames(capture: cv2.VideoCapture) -> int:
+    """The number of frames that a container claims; 0 where it claims none."""
+    claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    return int(claimed) if 0 < claimed < 1e9 else 0
+
+
 def fourcc(code: float) -> str:
     """The four letters of a codec, or ""."""
     letters = int(code).to_bytes(4, "little", signed=False) if 0 < code < 2**32 else b""
     text = letters.decode("ascii", "replace").strip("\0 ")
     return text if text.isprintable() and text.isascii() else ""
-
-
-class Source:
-    """A camera, a file or a URL that is read frame by frame, for live prediction; a context manager.
-
-    Attributes:
-        name: as it was given.
-        is_camera: frames come in their own time, from a device or over the network.
-        fps: claimed frames a second; 0.0 where a camera claims none.
-        size: height and width of the frames.
-    """
-
-    def __init__(self, source: str | int):
-        """Opens the source.
-
-        Args:
-            source: the number of a camera, a URL such as rtsp://..., or a video file.
-
-        Raises:
-            VideoError: it cannot be opened.
-        """
-        self.name = str(source)
-        self.is_camera = self.name.isdecimal() or "://" in self.name
-        self.started = None
-        if not self.is_camera:
-            reader = Reader(self.name)
-            self.capture, self.fps = reader.capture, reader.claimed_fps
-        else:
-            target = int(self.name) if self.name.isdecimal() else self.name
-            self.capture = cv2.VideoCapture(target)
-            if not self.capture.isOpened():
-                kind = "no such camera" if self.name.isdecimal() else "the stream cannot be opened"
-                raise VideoError(kind, self.name)
-            fps = self.capture.get(cv2.CAP_PROP_FPS)
-            self.fps = fps if 0 < fps <= 1000 else 0.0
-        self.size = (
-            int(self.capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-            int(self.capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-        )
-        self.clock = FrameClock(self.fps or DEFAULT_FPS)
-
-    def read(self) -> tuple[np.ndarray, float] | None:
-        """The next frame, uint8 RGB [H, W, 3], and its seconds from the first one; None at the end or after a loss.
-
-        The seconds of a file are its own, those of a camera are when the frame came.
-        """
-        read, frame = self.capture.read()
-        if not read:
-            return None
-        if self.is_camera:
-            return to_rgb(frame), self.clock.tick(time.monotonic())
-        return to_rgb(frame), self.clock.tick(self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-
-    def close(self) -> None:
-        """Gives the camera or the file back."""
-        self.capture.release()
-
-    def __enter__(self) -> Source:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -16,6 +16,8 @@ from vid3d.data.listings import Listing, Video
 
 __all__ = ["Index", "Video", "find", "find_unsplit"]
 
+MOST_NAMED = 10  # classes in one message
+
 
 @dataclass(frozen=True)
 class Index:
@@ -85,8 +87,9 @@ def find(data: ConfigDict, seed: int) -> Index:
     needed += ["val"] if val_fraction and "val" not in given_sides else []
     splits.check_classes(videos, classes, needed=needed, grouped=protocol != "random")
     videos = tuple(sorted(videos, key=lambda video: video.path))
+    carving = describe_carving(videos, given_sides, data, by_group=protocol != "random")
     protocol, guard = guard_against_leaks(videos, protocol, validate_on_test=data.validate_on_test)
-    notes = (*listing.notes, *guard, *describe_carving(videos, given_sides, data))
+    notes = (*listing.notes, *guard, *carving)
     return Index(listing.root, videos, classes, protocol, notes, data.validate_on_test)
 
 
@@ -97,12 +100,14 @@ def find_unsplit(data: ConfigDict, classes: tuple[str, ...]) -> Index:
         UserError: nothing to list, or a class that is not among `classes`.
     """
     listing = list_videos(data, seed=0)
-    unknown = Counter(video.label for video in listing.videos if video.label not in classes)
+    unknown = sorted({video.label for video in listing.videos} - set(classes))
     if unknown:
-        name = min(unknown)
+        near = {name: nearest(name, classes) for name in unknown[:MOST_NAMED]}
+        named = [f"{k!r} (did you mean {v!r}?)" if v else repr(k) for k, v in near.items()]
+        more = f" and {len(unknown) - len(near)} more" if len(unknown) > len(near) else ""
         raise UserError(
-            f"{listing.root} has videos of the class {name!r}, the model knows {', '.join(classes)}"
-            f"{suggestion(name, classes)}"
+            f"{listing.root} has videos of classes that the model does not know: {', '.join(named)}{more}; give them the "
+            "names that the model was trained with, or leave them out"
         )
     videos = tuple(sorted((replace(v, split="test") for v in listing.videos), key=lambda v: v.path))
     return Index(listing.root, videos, classes, f"all of {Path(listing.root).name}", listing.notes)
@@ -183,11 +188,18 @@ def choose_classes(
 
 def suggestion(name: str, known: tuple[str, ...] | list[str]) -> str:
     """`; did you mean 'x'?` where a known name is near, otherwise what there is."""
+    if near := nearest(name, known):
+        return f"; did you mean {near!r}?"
+    return (
+        f"; there are {', '.join(known[:MOST_NAMED])}{', ...' if len(known) > MOST_NAMED else ''}"
+    )
+
+
+def nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
+    """The known name that looks most like this one, in whatever case; "" where none does."""
     folded = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), folded, n=1)
-    if near:
-        return f"; did you mean {folded[near[0]]!r}?"
-    return f"; there are {', '.join(known[:10])}{', ...' if len(known) > 10 else ''}"
+    return folded[near[0]] if near else ""
 
 
 def guard_against_leaks(
@@ -223,9 +235,17 @@ def guard_against_leaks(
     return protocol + (" (leaky)" if leaky else ""), notes
 
 
-def describe_carving(videos: tuple[Video, ...], given: set[str], data: ConfigDict) -> list[str]:
+def describe_carving(
+    videos: tuple[Video, ...], given: set[str], data: ConfigDict, *, by_group: bool
+) -> list[str]:
     """Says which splits were carved out of training, and where their share is far from what was asked for."""
     notes = []
+    by_group = by_group and any(video.group for video in videos)
+    reason = (
+        "groups go whole and are few or of unequal size"
+        if by_group
+        else "each video is drawn by itself and every class needs one, which shows where videos are few"
+    )
     counts = Counter(video.split for video in videos)
     shares = {
         "test": (data.test_fraction, len(videos)),
@@ -236,12 +256,14 @@ def describe_carving(videos: tuple[Video, ...], given: set[str], data: ConfigDic
             continue
         if given & {"train", "test", "val"}:
             notes.append(
-                f"no {side} videos are named: {counts[side]} were taken out of training, by group"
+                f"no {side} videos are named: {counts[side]} were taken out of training"
+                + (", by group" if by_group else "")
             )
-        share = counts[side] / total
-        if not asked / 1.5 <= share <= asked * 1.5:
+        wanted = asked * total
+        if abs(counts[side] - wanted) > 2 and not wanted / 1.5 <= counts[side] <= wanted * 1.5:
+            of = "the videos" if side == "test" else "the videos that are not test videos"
             notes.append(
-                f"{share:.0%} of the videos are {side} videos where {asked:.0%} was asked for: groups go whole and are "
-                "few or of unequal size; a manifest.csv can name the splits"
+                f"{counts[side]} of {total}, {counts[side] / total:.0%} of {of}, are {side} videos where {asked:.0%} was "
+                f"asked for: {reason}; a manifest.csv can name the splits"
             )
     return notes

@@ -106,7 +106,8 @@ def report(prepared: Prepared, data: ConfigDict) -> RenderableType:
 def summary(prepared: Prepared) -> RenderableType:
     """One line for frames that were in the cache already, and what is wrong with them."""
     index = prepared.index
-    counts = ", ".join(f"{len(index.split(split))} {split}" for split in SPLITS)
+    good = {split: sum(v.path in prepared.facts for v in index.split(split)) for split in SPLITS}
+    counts = ", ".join(f"{good[split]} {split}" for split in SPLITS)
     line = f"{counts} videos, protocol {index.protocol}, from {prepared.directory}"
     return Group(Text(printable(line)), *warnings(prepared))
 
@@ -192,9 +193,10 @@ def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
         bad = [v.path for v in videos if v.path in prepared.bad]
         allowed = 0 if is_test else max_bad_fraction * len(videos)
         if len(bad) > allowed:
+            side = "test" if is_test else "training and validation"
             more = "" if is_test else f" (data.max_bad_fraction={max_bad_fraction:g})"
             raise UserError(
-                f"{len(bad)} of {len(videos)} {'test' if is_test else 'training'} videos cannot be read{more}, such as "
+                f"{len(bad)} of {len(videos)} {side} videos cannot be read{more}, such as "
                 f"{bad[0]} ({prepared.bad[bad[0]]}); all are listed in {prepared.ledger}: replace or remove them"
             )
 

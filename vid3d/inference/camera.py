@@ -12,7 +12,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from vid3d.config import UserError
-from vid3d.data import frames
+from vid3d.data.frames import VideoError
+from vid3d.data.sources import Source
 from vid3d.inference.stream import Stream
 
 FIRST_PAUSE = 0.5  # seconds until a lost camera is opened again; doubled each time it fails
@@ -70,7 +71,7 @@ class Camera(Worker):
         lost: the camera gives no frames and is being opened again.
     """
 
-    def __init__(self, reader: frames.Source):
+    def __init__(self, reader: Source):
         """Takes the first frame.
 
         Raises:
@@ -116,8 +117,8 @@ class Camera(Worker):
             self.reader.close()
             self.ended.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-            with contextlib.suppress(frames.VideoError):
-                self.reader = frames.Source(self.reader.name)
+            with contextlib.suppress(VideoError):
+                self.reader = Source(self.reader.name)
         self.reader.close()
 
     def _take(self, frame_HWC: np.ndarray) -> None:

@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from vid3d import storage
 from vid3d.config import UserError, apply, validate
 from vid3d.data import frames
+from vid3d.data.sources import Source
 from vid3d.inference import overlay
 from vid3d.inference.camera import Camera, Worker
 from vid3d.inference.classifier import Classifier
@@ -123,7 +124,7 @@ def live(
         sink: Sink | None = None
         if output:
             file = storage.local(output, "--output")
-            if file.exists() and Path(str(source)).exists() and file.samefile(source):
+            if reader.path and file.exists() and file.samefile(reader.path):
                 raise UserError(f"--output={output} would overwrite the source: give another file")
             fps = reader.fps or frames.DEFAULT_FPS
             writer = stack.enter_context(overlay.VideoWriter(output, fps=fps))
@@ -149,7 +150,7 @@ def live(
     return 0
 
 
-def label_file(reader: frames.Source, stream: Stream, display: Display, *, every: int) -> None:
+def label_file(reader: Source, stream: Stream, display: Display, *, every: int) -> None:
     """Labels windows that are `every` frames apart; a video shorter than a window has one label, from its first frame on."""
     label = label_if_short(reader.name, stream)
     if label:
@@ -180,8 +181,8 @@ def label_if_short(name: str, stream: Stream) -> Label | None:
             empty = False
             if stream.add(*item):
                 return None
-    if empty:
-        raise UserError(f"{name}: no frame can be decoded")
+        if empty:
+            raise UserError(f"{name}: {reader.no_frame()}")
     taken = time.perf_counter()
     return Label(stream.predict(), time.perf_counter() - taken)
 
@@ -259,14 +260,14 @@ class Recording:
         return True
 
 
-def open_source(source: str | int) -> frames.Source:
+def open_source(source: str | int) -> Source:
     """Opens a camera, a URL or a file.
 
     Raises:
         UserError: it cannot be opened.
     """
     try:
-        return frames.Source(source)
+        return Source(source)
     except frames.VideoError as error:
         raise UserError(f"{source}: {error}") from None
 

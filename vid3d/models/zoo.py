@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError, default
+from vid3d.config import UserError, default, suggest
 
 TORCHVISION = "https://download.pytorch.org/models/"
 PYTORCHVIDEO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
@@ -139,7 +139,8 @@ def preset(name: str) -> ConfigDict:
         UserError: no such architecture.
     """
     if name not in ENTRIES:
-        raise UserError(f"there is no preset for {name!r}: there is {', '.join(ENTRIES)}")
+        near = suggest(name, ENTRIES)
+        raise UserError(f"there is no preset for {name!r}, only {', '.join(ENTRIES)}{near}")
     config = default()
     config.model.name = name
     config.data.update(ENTRIES[name].data)
