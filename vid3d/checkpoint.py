@@ -75,12 +75,16 @@ def resolve(workdir: str | Path, name: str = "best") -> int:
 
 
 def best(workdir: str | Path) -> int | None:
-    """The step of the best evaluated checkpoint, or of an imported one; None before the first evaluation."""
+    """The step of the best evaluated checkpoint; None before the first evaluation.
+
+    Where nothing is there to evaluate on, the newest: without validation videos, or of imported weights.
+    """
     found = steps(workdir)
     scores = {step: read_meta(workdir, step)["metrics"] for step in found}
     scored = [step for step in found if scores[step]]
     if not scored:
-        return found[-1] if found and is_imported(workdir) else None
+        never = is_imported(workdir) or is_unvalidated(workdir)
+        return found[-1] if found and never else None
     return max(scored, key=lambda step: better(scores[step]))
 
 
@@ -99,6 +103,13 @@ def is_imported(workdir: str | Path) -> bool:
         return any("imported" in read_meta(workdir, step) for step in steps(workdir)[-1:])
     except DamagedError:
         return False
+
+
+def is_unvalidated(workdir: str | Path) -> bool:
+    """Whether the training that wrote the newest checkpoint had no validation videos."""
+    return any(
+        read_meta(workdir, step).get("validation_videos") == 0 for step in steps(workdir)[-1:]
+    )
 
 
 def verify(workdir: str | Path, step: int) -> None:

@@ -203,3 +203,23 @@ def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_fro
     assert train(workdir, **(more | {"train.epochs": "51"})) == loop.FINISHED
     assert "resuming at step 50 of 51" in capfd.readouterr().err
     assert checkpoint.steps(workdir) == [1, 50, 51]
+
+
+def test_more_epochs_after_early_stopping_say_that_it_stopped_early(tmp_path, monkeypatch, capfd):
+    more = {"optim.schedule": "constant", "train.early_stopping": "1", "train.epochs": "4"}
+    judged = []
+
+    def worse(self):
+        judged.append(self)
+        return 0.9 - 0.01 * len(judged)
+
+    monkeypatch.setattr(evaluate.Predictions, "accuracy", worse)
+    workdir = tmp_path / "run"
+    assert train(workdir, **more) == loop.FINISHED
+    assert [row["epoch"] for row in rows(workdir)] == [1, 2]
+    for epochs in ("4", "9"):
+        capfd.readouterr()
+        assert train(workdir, **(more | {"train.epochs": epochs})) == loop.FINISHED
+        said = capfd.readouterr().err
+        assert said.startswith(f"{workdir} stopped early and is finished: ")
+        assert "resuming" not in said

@@ -56,7 +56,7 @@ def curves_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure
     """Validation accuracy and loss of several runs over the epochs.
 
     Args:
-        curves: name of the run -> its rows with `epoch`, `val/accuracy` and `val/loss`.
+        curves: name of the run -> its rows with `epoch` and, where it has validation videos, `val/accuracy` and `val/loss`.
     """
     height = max(3.6, 0.17 * len(curves) + 1.2)
     figure = Figure(figsize=(11, height), layout="constrained")
@@ -64,6 +64,7 @@ def curves_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure
     colors = matplotlib.colormaps["tab10" if len(curves) <= 10 else "turbo"]
     for number, (name, rows) in enumerate(curves.items()):
         color = colors(number if len(curves) <= 10 else number / (len(curves) - 1))
+        rows = [row for row in rows if "val/loss" in row]
         epochs = [row["epoch"] for row in rows]
         for panel, key in zip(axes, ("val/accuracy", "val/loss"), strict=True):
             values = [row[key] for row in rows]

@@ -47,8 +47,9 @@ class Run:
 
     @property
     def val_accuracy(self) -> float | None:
-        """The best validation accuracy, which chose the checkpoint."""
-        return max((row["val/accuracy"] for row in self.curve), default=None)
+        """The best validation accuracy, which chose the checkpoint; None without an evaluation."""
+        rows = [row for row in self.curve if "val/accuracy" in row]
+        return max((row["val/accuracy"] for row in rows), default=None)
 
 
 def find_workdirs(folders: Sequence[str]) -> list[Path]:

@@ -94,8 +94,9 @@ class Status:
         return rows[-1]["epoch"] if rows else 0.0
 
     def best_accuracy(self) -> float | None:
-        """The best validation accuracy so far."""
-        return max((row["val/accuracy"] for row in self.rows()), default=None)
+        """The best validation accuracy so far; None without validation videos."""
+        rows = [row for row in self.rows() if "val/accuracy" in row]
+        return max((row["val/accuracy"] for row in rows), default=None)
 
     def seconds_an_epoch(self) -> float | None:
         """Measured while the table looks on: between the evaluations, and from the start before the second one."""

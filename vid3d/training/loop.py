@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, parallel, storage
 from vid3d.data import index as data_index, pipeline, prepare
-from vid3d.data.augment import augment, flips
+from vid3d.data.augment import flips
 from vid3d.data.clips import clip_shape
 from vid3d.evaluation import evaluate, metrics, plots
 from vid3d.training import optim, record, steps, transfer, workdir as workdirs
@@ -42,9 +42,8 @@ class Setup:
     eval_step: Callable
     state: TrainState
     flip: bool
-    seen: dict[str, str] = field(
-        default_factory=dict
-    )  # videos of an earlier training: path -> sha256
+    # videos that the weights it starts from were trained on: path -> sha256
+    seen: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     saved_on: int = 0  # devices of the process that saved the state; 0 is unknown
 
@@ -55,6 +54,7 @@ class Setup:
             "classes": list(self.classes),
             "protocol": self.protocol,
             "training_videos": self.seen | self.train_clips.hashes(),
+            "validation_videos": len(self.val_clips),
             "window_seconds": self.train_clips.median_seconds(),
             "devices": parallel.num_devices(),
         }
@@ -78,13 +78,15 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     parallel.check_batch_size(config.train.batch_size, "train.batch_size")
     parallel.check_batch_size(eval_batch_size(config), "eval.batch_size")
     # What is wrong shows before any video is decoded.
-    models.shapes(models.build(config.model, 2), clip_shape(config.data))
+    shapes = models.shapes(models.build(config.model, 2), clip_shape(config.data))
+    if not checkpoint.steps(workdir):
+        transfer.check(config, shapes)
     with workdirs.hold(workdir) if parallel.is_main() else contextlib.nullcontext():
         if parallel.is_main():
             workdirs.check_claim(workdir, config)
         parallel.barrier("workdir held")
         if workdirs.is_finished(workdir, config):
-            record.announce_finished(workdir)
+            record.announce_finished(workdir, early=workdirs.stopped_early(workdir, config))
             return FINISHED
         index = data_index.find(config.data, config.seed)
         pipeline.steps_per_epoch(len(index.split("train")), config.train.batch_size)
@@ -175,7 +177,8 @@ def resume(
         workdirs.check_classes(meta["classes"], setup.classes, workdir)
         state = state.restored(weights, optimizer_state)
         progress = Progress(**meta["progress"])
-        setup.seen = meta["training_videos"]
+        setup.seen, own = transfer.seen_before(setup.config.model, meta["training_videos"])
+        workdirs.check_videos(own, setup.train_clips.hashes(), workdir)
         setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
     elif setup.config.model.init_from:
         start = transfer.initial(setup.config.model, state.weights(), setup.classes)
@@ -234,7 +237,8 @@ def run(
             with recorder.waiting():
                 batch = next(batches)
             if step == 0:
-                recorder.image("training_clips", clip_strip(batch, config, flip=setup.flip), step)
+                strip = record.clip_strip(batch, config, flip=setup.flip)
+                recorder.image("training_clips", strip, step)
             state, sums = setup.train_step(state, batch)
             step += 1
             if unsettled:
@@ -271,13 +275,20 @@ def run(
 
 def validate(
     setup: Setup, state: TrainState, progress: Progress, recorder: record.Recorder, step: int
-) -> dict[str, float]:
+) -> dict[str, float] | None:
     """Evaluates the validation split, writes the row and the picture; returns accuracy and loss.
+
+    Without validation videos the row has the training alone, and there is nothing to return.
 
     Raises:
         BadNumberError: the loss is not finite.
     """
     train_scores, rates = progress.averages(), recorder.rates(step)
+    rate = float(setup.schedule((step - 1) // setup.config.optim.accumulate))
+    if not len(setup.val_clips):
+        progress.restart()
+        recorder.row(step, train_scores, {}, learning_rate=rate, improved=False, rates=rates)
+        return None
     predictions = evaluate.run(
         setup.eval_step, state.weights(), setup.val_clips, batch_size=eval_batch_size(setup.config)
     )
@@ -285,7 +296,6 @@ def validate(
     if not np.isfinite(scores["loss"]):
         raise BadNumberError(f"step {step}: the validation loss is not finite")
     improved = progress.evaluated(scores)
-    rate = float(setup.schedule((step - 1) // setup.config.optim.accumulate))
     recorder.row(step, train_scores, scores, learning_rate=rate, improved=improved, rates=rates)
     matrix = metrics.confusion_matrix(
         predictions.labels_N, predictions.probabilities_NK.argmax(1), len(setup.classes)
@@ -307,6 +317,9 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
     )
     for note in setup.notes:
         recorder.say(note)
+    if not len(setup.val_clips):
+        never = ", and train.early_stopping never ends it" * bool(setup.config.train.early_stopping)
+        recorder.say(f"no validation videos: the best checkpoint is the latest{never}")
     if setup.saved_on not in (0, parallel.num_devices()):
         batch_size = setup.config.train.batch_size
         recorder.say(
@@ -321,16 +334,3 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
             f"an epoch is {setup.steps_per_epoch} whole batches and leaves {left_out} of {videos} videos out, "
             "others each time: train.batch_size decides"
         )
-
-
-def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -> np.ndarray:
-    """Up to four augmented training clips of step 0 as a picture: a row a clip, its frames from left to right."""
-    index_B = parallel.unshard(batch["index_B"])[:4]
-    clips_BTHWC = parallel.unshard(batch["clips_BTHWC"])[:4]
-    keys_B = steps.augmentation_keys(config.seed, parallel.unshard(batch["round_B"])[:4], index_B)
-    seen = np.asarray(augment(keys_B, clips_BTHWC, config.data, config.augment, flip=flip))
-    pixels = (seen * np.array(config.data.std) + np.array(config.data.mean)) * 255
-    frames = np.clip(pixels.round(), 0, 255).astype(np.uint8)
-    rows = [np.concatenate(list(clip_THWC), axis=1) for clip_THWC in frames]
-    strip = np.concatenate(rows, axis=0)
-    return np.repeat(strip, 3, axis=2) if strip.shape[2] == 1 else strip

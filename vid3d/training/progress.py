@@ -41,9 +41,13 @@ class Progress:
         count = max(self.count, 1.0)
         return {"loss": self.loss / count, "accuracy": self.correct / count}
 
+    def restart(self) -> None:
+        """Starts new sums."""
+        self.loss = self.correct = self.count = 0.0
+
     def evaluated(self, scores: dict[str, float]) -> bool:
         """Starts new sums and notes an evaluation; returns whether it is the best so far."""
-        self.loss = self.correct = self.count = 0.0
+        self.restart()
         score = checkpoint.better(scores)
         improved = self.best is None or score > tuple(self.best)
         self.best = score if improved else self.best
@@ -70,6 +74,6 @@ def check_sums(step: int, sums: dict[str, Any], *, params: Any, videos: list[str
         return
     raise BadNumberError(
         f"step {step}: {', '.join(culprits)} is not finite; the videos were "
-        f"{', '.join(videos)}. The last checkpoint is whole: a lower optim.learning_rate or an "
+        f"{', '.join(videos)}. No checkpoint has it: a lower optim.learning_rate or an "
         "optim.clip_norm, with a new workdir, usually helps"
     )

@@ -18,6 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
 from vid3d import parallel, storage
+from vid3d.data.augment import augment
+from vid3d.training import steps
 
 PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no terminal
 
@@ -142,7 +144,10 @@ class Recorder:
         improved: bool,
         rates: dict[str, float],
     ) -> None:
-        """Writes the figures of one evaluation everywhere; `rates` are those of the training before it."""
+        """Writes the figures of one evaluation everywhere; `rates` are those of the training before it.
+
+        `val` is empty where there are no validation videos.
+        """
         epoch = step / self.steps_per_epoch
         figures = {f"train/{name}": value for name, value in train.items()}
         figures |= {f"val/{name}": value for name, value in val.items()}
@@ -154,8 +159,8 @@ class Recorder:
         self.board.flush()
         self.events.send()
         self.say(
-            f"epoch {epoch:g}: training loss {train['loss']:.4f}, accuracy {train['accuracy']:.3f}; "
-            f"validation loss {val['loss']:.4f}, accuracy {val['accuracy']:.3f}"
+            f"epoch {epoch:g}: training {losses(train)}"
+            + (f"; validation {losses(val)}" if val else "")
             + (", the best so far" if improved else "")
         )
         self.restart_clock(step)
@@ -170,6 +175,19 @@ class Recorder:
         self.events.close()
 
 
+def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -> np.ndarray:
+    """Up to four augmented training clips of step 0 as a picture: a row a clip, its frames from left to right."""
+    index_B = parallel.unshard(batch["index_B"])[:4]
+    clips_BTHWC = parallel.unshard(batch["clips_BTHWC"])[:4]
+    keys_B = steps.augmentation_keys(config.seed, parallel.unshard(batch["round_B"])[:4], index_B)
+    seen = np.asarray(augment(keys_B, clips_BTHWC, config.data, config.augment, flip=flip))
+    pixels = (seen * np.array(config.data.std) + np.array(config.data.mean)) * 255
+    frames = np.clip(pixels.round(), 0, 255).astype(np.uint8)
+    rows = [np.concatenate(list(clip_THWC), axis=1) for clip_THWC in frames]
+    strip = np.concatenate(rows, axis=0)
+    return np.repeat(strip, 3, axis=2) if strip.shape[2] == 1 else strip
+
+
 class SilentRecorder:
     """The recorder of the other hosts: it takes everything and writes nothing."""
 
@@ -178,6 +196,11 @@ class SilentRecorder:
 
     def __getattr__(self, name: str):
         return lambda *args, **kwargs: None
+
+
+def losses(scores: dict[str, float]) -> str:
+    """ "loss 0.6931, accuracy 0.500"."""
+    return f"loss {scores['loss']:.4f}, accuracy {scores['accuracy']:.3f}"
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
@@ -239,9 +262,11 @@ class Profile:
             self.stop()
 
 
-def announce_finished(workdir: Path) -> None:
-    """Says that there is nothing left to do."""
+def announce_finished(workdir: Path, *, early: bool) -> None:
+    """Says that there is nothing left to do; `early`: train.early_stopping ended it."""
     if parallel.is_main():
         print(
-            f"{workdir} is finished: `vid3d evaluate --workdir={workdir}` tests it", file=sys.stderr
+            f"{workdir} {'stopped early and ' * early}is finished: "
+            f"`vid3d evaluate --workdir={workdir}` tests it",
+            file=sys.stderr,
         )

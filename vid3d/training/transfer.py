@@ -77,6 +77,34 @@ def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> St
     return Start(filled, [f"starting from {origin.name}, sha256 {sha256}", *notes], {})
 
 
+def check(config: ConfigDict, shapes: Mapping) -> None:
+    """Checks that there are weights to start from where layers learn slower or not at all, and that they fit.
+
+    Args:
+        config: the whole config.
+        shapes: of the model's variables, for any number of classes: the last layer is left out.
+
+    Raises:
+        UserError: no weights are named, or see `initial`.
+    """
+    if config.model.init_from:
+        initial(config.model, shapes, ("", ""))
+    elif config.optim.backbone_rate < 1:
+        raise UserError(
+            f"config.optim.backbone_rate={config.optim.backbone_rate:g} holds back layers that start at random: name "
+            "trained weights with --config.model.init_from, or set --config.optim.backbone_rate=1.0"
+        )
+
+
+def seen_before(
+    model: ConfigDict, videos: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Splits the training videos of a checkpoint: those of `model.init_from`, see `Start.videos`, and its own."""
+    prefix = f"{storage.place(model.init_from)}: " if model.init_from else None
+    seen = {p: sha for p, sha in videos.items() if prefix and p.startswith(prefix)}
+    return seen, {path: sha for path, sha in videos.items() if path not in seen}
+
+
 def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path) -> list[str]:
     """Makes a workdir of a published file, which evaluates and predicts like a trained one.
 

@@ -7,7 +7,8 @@ import csv
 import io
 import socket
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import filelock
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 from vid3d import checkpoint, config as configs, storage
 from vid3d.config import UserError
 from vid3d.data.prepare import Prepared
+from vid3d.training.progress import Progress
 
 LOCK = ".lock"
 LOG = "log.txt"  # what a run of a sweep printed
@@ -133,7 +135,10 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
 
 
 def is_finished(workdir: Path, config: ConfigDict) -> bool:
-    """Whether the newest checkpoint is the last one that this config asks for; reads no video."""
+    """Whether the newest checkpoint is the last one that this config asks for, or early stopping ended the training.
+
+    Reads no video.
+    """
     found = checkpoint.steps(workdir)
     if not found:
         return False
@@ -142,7 +147,14 @@ def is_finished(workdir: Path, config: ConfigDict) -> bool:
     except checkpoint.DamagedError:
         return False
     meta = checkpoint.read_meta(workdir, found[-1])
-    return bool(meta["finished"]) and meta["config"]["train"]["epochs"] == config.train.epochs
+    same = meta["config"]["train"]["epochs"] == config.train.epochs
+    return bool(meta["finished"]) and (same or stopped_early(workdir, config))
+
+
+def stopped_early(workdir: Path, config: ConfigDict) -> bool:
+    """Whether early stopping ended the training at the newest checkpoint: more epochs do not go on with it."""
+    meta = checkpoint.read_meta(workdir, checkpoint.resolve(workdir, "latest"))
+    return Progress(**meta["progress"]).exhausted(config.train.early_stopping)
 
 
 def check_classes(before: list[str], now: tuple[str, ...], workdir: Path) -> None:
@@ -152,6 +164,30 @@ def check_classes(before: list[str], now: tuple[str, ...], workdir: Path) -> Non
             f"the checkpoints in {workdir} have the classes {', '.join(before)}, the data "
             f"{', '.join(now)}: take another --workdir"
         )
+
+
+def check_videos(before: Mapping[str, str], now: Mapping[str, str], workdir: Path) -> None:
+    """Checks that a training goes on with the videos that it began with, wherever they lie now.
+
+    Args:
+        before: of the checkpoint, path -> sha256.
+        now: of the data, likewise.
+
+    Raises:
+        UserError: counts the videos that are gone, new or have another content.
+    """
+    gone = Counter(before.values()) - Counter(now.values())
+    new = Counter(now.values()) - Counter(before.values())
+    if not gone and not new:
+        return
+    both = before.keys() & now.keys()
+    changed = sum(before[path] in gone and now[path] in new for path in both)
+    counts = {"gone": gone.total() - changed, "new": new.total() - changed, "changed": changed}
+    words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    raise UserError(
+        f"{workdir} was begun with {len(before)} training videos, and they are not the same now ({words}): "
+        "bring them back, or start in a new --workdir"
+    )
 
 
 def write_videos(workdir: Path, prepared: Prepared) -> None:

@@ -1,0 +1,168 @@
+"""What a training begins with: videos that stay the same, with or without a validation set, and weights that fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vid3d import checkpoint, config as configs
+from vid3d.config import UserError
+from vid3d.data import prepare
+from vid3d.sweep import table
+from vid3d.training import loop
+
+SMALL = {
+    "data.size": "16",
+    "data.num_frames": "4",
+    "data.val_fraction": "0",
+    "model.features": "4",
+    "model.hidden": "0",
+    "model.pool": "1,2,2",
+    "train.batch_size": "8",
+    "train.epochs": "2",
+}
+
+
+def write_video(path: Path, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 32))
+    for k in range(6):
+        writer.write(np.full((32, 32, 3), shade + 3 * k, np.uint8))
+    writer.release()
+
+
+def keys(videos: Path, **more: str) -> dict[str, str]:
+    return SMALL | {"data.root": str(videos)} | more
+
+
+def options(videos: Path, workdir: Path, **more: str) -> list[str]:
+    found = (f"--config.{key}={value}" for key, value in keys(videos, **more).items())
+    return ["train", "--config=configs/videos.py:tutorial", f"--workdir={workdir}", *found]
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> tuple[Path, Path]:
+    """(videos, workdir): 24 videos of two classes, two epochs of a training without validation."""
+    root = tmp_path_factory.mktemp("begin")
+    for k in range(24):
+        write_video(root / "videos" / ("down", "up")[k % 2] / f"{k}.avi", 5 * k + 100 * (k % 2))
+    config = configs.load("configs/videos.py:tutorial", keys(root / "videos").items())
+    assert loop.train(config, root / "run") == loop.FINISHED
+    return root / "videos", root / "run"
+
+
+@pytest.fixture
+def copied(begun, tmp_path) -> tuple[Path, Path]:
+    """A copy that a test may go on with; the videos are in another place."""
+    videos, workdir = (shutil.copytree(path, tmp_path / path.name) for path in begun)
+    return videos, workdir
+
+
+def rows(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def training_videos(workdir: Path) -> list[str]:
+    step = checkpoint.resolve(workdir, "latest")
+    return sorted(checkpoint.read_meta(workdir, step)["training_videos"])
+
+
+def test_without_validation_videos_the_latest_checkpoint_is_the_best(copied, call):
+    videos, workdir = copied
+    step = checkpoint.resolve(workdir, "latest")
+    assert checkpoint.resolve(workdir, "best") == step
+    done = call(*options(videos, workdir, **{"train.epochs": "3"}))
+    assert f"resuming at step {step} of" in done.stderr
+    assert "no validation videos: the best checkpoint is the latest\n" in done.stderr
+    assert "the best so far" not in done.stderr
+    found = rows(workdir)
+    assert [row["epoch"] for row in found] == [1, 2, 3]
+    assert all(row["train/loss"] > 0 for row in found)
+    assert not any(key.startswith("val/") for row in found for key in row)
+
+    figures = json.loads(call("evaluate", f"--workdir={workdir}", "--json").stdout)
+    assert figures["step"] == found[-1]["step"] > step
+    predicted = call("predict", f"--workdir={workdir}", videos / "up" / "1.avi", "--json")
+    assert len(json.loads(predicted.stdout)["predictions"]) == 1
+    output = workdir / "compared"
+    assert f"{figures['accuracy']:.3f}" in call("compare", workdir, f"--output={output}").stdout
+    assert (output / "curves.png").exists()
+    assert table.Status(run=None, workdir=workdir).best_accuracy() is None  # in a sweep
+
+
+def test_without_validation_videos_early_stopping_says_that_it_never_comes(begun, tmp_path, call):
+    videos, _ = begun
+    done = call(*options(videos, tmp_path / "run", **{"train.early_stopping": "1"}))
+    assert "train.early_stopping never ends it" in done.stderr
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == [1, 2]
+
+
+def test_a_training_goes_on_only_with_the_videos_that_it_began_with(copied, call):
+    videos, workdir = copied
+    first, second, third, *_ = training_videos(workdir)
+    (videos / first).unlink()
+    write_video(videos / second, 77)
+    more = options(videos, workdir, **{"train.epochs": "4"})
+    before = (workdir / "metrics.jsonl").read_bytes()
+    for expected in ("(1 gone, 1 changed)", "(2 gone, 1 changed)"):
+        done = call(*more, check=1)
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith(f"vid3d train: error: {workdir} was begun with")
+        assert expected in last and "bring them back, or start in a new --workdir" in last
+        (videos / third).unlink(missing_ok=True)
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+    assert checkpoint.steps(workdir)
+
+
+def test_a_new_training_video_is_not_taken_in_silently(copied, call):
+    videos, workdir = copied
+    for k in range(9):  # some of them train
+        write_video(videos / "up" / f"more{k}.avi", 21 + 5 * k)
+    done = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1)
+    assert " new): bring them back, or start in a new --workdir" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("rate", ["0", "0.1"])
+def test_a_probe_of_random_features_is_refused_before_the_decoding(
+    rate, begun, tmp_path, monkeypatch, call
+):
+    monkeypatch.setattr(prepare, "prepare", lambda *_, **__: pytest.fail("it decodes"))
+    more = {"optim.backbone_rate": rate}
+    done = call(*options(begun[0], tmp_path / "run", **more), check=1)
+    [line] = done.stderr.splitlines()
+    assert f"config.optim.backbone_rate={rate} holds back layers that start at random" in line
+    assert "--config.model.init_from" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_absent_or_do_not_fit_are_found_before_the_decoding(
+    begun, tmp_path, monkeypatch
+):
+    videos, origin = begun
+    monkeypatch.setattr(prepare, "prepare", lambda *_, **__: pytest.fail("it decodes"))
+    for more, words in (
+        ({"model.init_from": str(tmp_path / "absent.pth")}, "there is no such file or workdir"),
+        ({"model.init_from": str(origin), "model.features": "5"}, "does not fit .*misshapen"),
+    ):
+        config = configs.load("configs/videos.py:tutorial", keys(videos, **more).items())
+        with pytest.raises(UserError, match=words):
+            loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_from_other_weights_goes_on_when_those_are_gone(copied, call, tmp_path):
+    videos, origin = copied
+    more = {"model.init_from": str(origin), "optim.backbone_rate": "0.5"}
+    call(*options(videos, tmp_path / "mine", **more))
+    before = checkpoint.read_meta(
+        tmp_path / "mine", checkpoint.resolve(tmp_path / "mine", "latest")
+    )
+    shutil.rmtree(origin)
+    call(*options(videos, tmp_path / "mine", **more, **{"train.epochs": "3"}))
+    after = checkpoint.read_meta(tmp_path / "mine", checkpoint.resolve(tmp_path / "mine", "latest"))
+    assert after["training_videos"] == before["training_videos"]
