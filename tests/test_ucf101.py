@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from vid3d.config import UserError
+from vid3d.data import ucf101
 
 CLASSES = ("ApplyLipstick", "BoxingPunchingBag", "HulaHoop", "SumoWrestling", "YoYo")
 SMALL = (
@@ -93,8 +97,6 @@ def test_presets_train_and_test_on_the_official_lists(
 
 
 def test_a_video_that_the_lists_name_is_missed(tree, tmp_path, run):
-    import shutil
-
     copy = tmp_path / "UCF-101"
     shutil.copytree(tree, copy)
     (copy / "YoYo" / "v_YoYo_g03_c01.avi").unlink()
@@ -103,3 +105,29 @@ def test_a_video_that_the_lists_name_is_missed(tree, tmp_path, run):
         check=1,
     )  # fmt: skip
     assert "v_YoYo_g03_c01.avi" in done.stderr
+
+
+def test_what_is_wrong_with_a_folder_of_ucf101_is_one_line(tree, tmp_path):
+    """Looked up without decoding: the lists and the names decide."""
+    root = tmp_path / "UCF-101"
+    (root / "YoYo").mkdir(parents=True)
+    for name in ("v_YoYo_g01_c01.avi", "v_YoYo_g08_c01.avi", "holiday.mp4"):
+        (root / "YoYo" / name).touch()
+    with pytest.raises(UserError, match="official1 needs the folder ucfTrainTestlist"):
+        ucf101.listing(root, "official1", ())
+    # Without lists any other protocol goes, and a foreign name is said.
+    found = ucf101.listing(root, "grouped", ())
+    assert [v.group for v in found.videos] == ["YoYo_g01", "YoYo_g08"]
+    assert found.notes == ("1 videos have no UCF-101 name, such as YoYo/holiday.mp4",)
+
+    lists = root / "ucfTrainTestlist"
+    shutil.copytree(tree / "ucfTrainTestlist", lists)
+    # Of the classes that are asked for all have to be there.
+    with pytest.raises(UserError, match=r"23 of the 25 videos .* are missing"):
+        ucf101.listing(root, "official1", ("YoYo",))
+    (lists / "testlist02.txt").unlink()
+    with pytest.raises(UserError, match=r"official2 needs the list .*testlist02\.txt"):
+        ucf101.listing(root, "official2", ())
+    (root / "v_YoYo_g01_c01.AVI").touch()
+    with pytest.raises(UserError, match="the same video twice"):
+        ucf101.listing(root, "grouped", ())

@@ -157,6 +157,34 @@ def test_files_that_are_none_of_it_are_one_clear_line(torch, tmp_path):
             tensor_file.read(tmp_path / "cut.pth")
 
 
+def archive(path, entries: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in entries.items():
+            file.writestr(name, content)
+
+
+def test_damaged_and_foreign_files_say_what_is_wrong_with_them(write_safetensors, tmp_path):
+    path = tmp_path / "w.pth"
+
+    def refused(words: str) -> None:
+        with pytest.raises(config.UserError, match=words) as raised:
+            tensor_file.read(path)
+        assert str(path) in str(raised.value)
+
+    archive(path, {"notes.txt": b"no tensors"})
+    refused("zip archive without data.pkl")
+    content = pickle.dumps({"weight": 1}, protocol=2)
+    archive(path, {"w/data.pkl": content, "w/byteorder": b"big"})
+    refused("big-endian machine")
+    archive(path, {"w/data.pkl": content[:-4]})
+    refused("cannot be read")
+    path.write_bytes(pickle.dumps(7, protocol=2))
+    refused("not one that torch.save wrote")
+    write_safetensors(path, tensors())
+    path.write_bytes(path.read_bytes()[:-8])
+    refused("ends too early")
+
+
 def blank(name: str, num_classes: int, frames: int = 8):
     """Shapes of the variables of an architecture."""
     model = config.default().model
