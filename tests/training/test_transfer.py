@@ -144,8 +144,9 @@ def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
             frames = rng.integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
             write_video(tmp_path / "videos" / name / f"{number}.avi", frames)
     overrides = list((SMALL | {"eval.batch_size": "8"}).items())
-    figures, _ = evaluate(str(imported), data=str(tmp_path / "videos"), overrides=overrides)
+    figures, folder = evaluate(str(imported), data=str(tmp_path / "videos"), overrides=overrides)
     assert (figures["num_videos"], figures["step"]) == (8, 0)
+    assert set(figures["overrides"]) == set(SMALL)
 
     # The same numbers from the network itself, on the clips that its preprocessing makes.
     weights, meta = checkpoint.restore_weights(imported, 0)
@@ -154,8 +155,7 @@ def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
         configs.apply(config, key, text)
     classifier = Classifier(weights, config, classes=meta["classes"])
     answer = classifier.predict(str(tmp_path / "videos" / "zumba" / "2.avi"))
-    (table,) = imported.glob("evaluation/data-videos-*-best/predictions.csv")
-    table = table.read_text()
+    table = (folder / "predictions.csv").read_text()
     row = next(line for line in table.splitlines() if "zumba/2.avi" in line)
     assert float(row.rsplit(",", 1)[1]) == pytest.approx(answer.probabilities["zumba"], abs=1e-6)
     assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
