@@ -25,7 +25,7 @@ from vid3d.models.pooling import Axis, Rows, masked, pad, split_winner
 from vid3d.models.winograd import add_up, combine, input_transform, tile_transforms
 
 WIDE = "--xla_cpu_prefer_vector_width=512"  # in XLA_FLAGS: vectors of 16 numbers; `compilation` sets it
-TILES = 900  # in a block of rows, whose running maximum stays in the cache
+TILES = 1500  # in a block of rows, whose running maximum stays in the cache
 UNROLL = 8  # outputs whose patches are added at once
 
 
