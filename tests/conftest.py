@@ -162,6 +162,15 @@ def call(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
     return call
 
 
+@pytest.fixture
+def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the trainings that a sweep in this process starts; this process keeps its eight."""
+    import jax
+
+    jax.devices()
+    monkeypatch.setenv("XLA_FLAGS", "")
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory, cache: Path):
     """`once(name, train)`: a copy of the workdir that `train(workdir)` writes; it trains for all workers together."""

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from vid3d import checks
 from vid3d.data import frames, sources
 from vid3d.data.frames import VideoError
 
@@ -72,6 +73,14 @@ def test_colours_are_rgb(tmp_path):
     frame_HWC, _ = next(frames.read_frames(tmp_path / "x.avi"))
     assert frame_HWC[32, 10].tolist() == pytest.approx([255, 0, 0], abs=20)
     assert frame_HWC[32, 50].tolist() == pytest.approx([0, 0, 255], abs=20)
+
+
+def test_frames_of_one_and_of_four_channels_are_rgb_too():
+    """As OpenCV with GStreamer gives those of some cameras."""
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for frame in (grey, grey[:, :, None]):
+        assert (frames.to_rgb(frame) == grey[:, :, None]).all()
+    assert frames.to_rgb(np.full((1, 1, 4), (1, 2, 3, 255), np.uint8)).tolist() == [[[3, 2, 1]]]
 
 
 def test_a_phones_rotated_video_is_upright(tmp_path):
@@ -160,11 +169,10 @@ class TestFit:
             fitted = frames.fit(stripes, size=(size, size), resize="squash", color="rgb")
             assert fitted.std() < 45 and fitted.mean() == pytest.approx(127, abs=3)
 
-    def test_a_frame_of_the_stored_size_is_not_touched(self):
+    @pytest.mark.parametrize("resize", checks.RESIZES)
+    def test_a_frame_of_the_stored_size_is_not_touched(self, resize):
         frame_HWC = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
-        assert (
-            frames.fit(frame_HWC, size=(32, 32), resize="squash", color="rgb") == frame_HWC
-        ).all()
+        assert (frames.fit(frame_HWC, size=(32, 32), resize=resize, color="rgb") == frame_HWC).all()
 
 
 class TestBadVideos:

@@ -39,7 +39,8 @@ def train(workdir: Path, **more: str) -> int:
 
 
 def rows(workdir: Path) -> list[dict]:
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    path = workdir / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.mark.parametrize("where", ["the loss", "the gradient of", "the new value of"])
@@ -75,6 +76,20 @@ def test_a_bad_number_stops_the_run_a_step_later_and_the_last_good_checkpoint_st
     assert str(caught.value).count(".avi") == 8  # the videos of the batch
     assert checkpoint.resolve(workdir, "best") == checkpoint.resolve(workdir, "latest") == 6
     assert [row["step"] for row in rows(workdir)] == [6]
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    """The weights are finite, and so large that what they say of the validation videos is not."""
+
+    def map_eval(step):
+        mapped = original(step)
+        return lambda weights, batch: mapped(jax.tree.map(lambda p: p * 1e30, weights), batch)
+
+    original = parallel.map_eval
+    monkeypatch.setattr(parallel, "map_eval", map_eval)
+    with pytest.raises(BadNumberError, match=r"^step 6: the validation loss is not finite"):
+        train(tmp_path / "run")
+    assert not rows(tmp_path / "run") and not checkpoint.steps(tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
@@ -177,11 +192,9 @@ def assert_same_run(a: Path, b: Path) -> None:
         jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
-def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_from_the_latest(
-    tmp_path, monkeypatch, capfd
-):
-    """Validation gets worse with every epoch; resume starts from the latest, which is not the best."""
-    more = {"train.epochs": "50", "train.batch_size": "48", "optim.schedule": "constant"}
+@pytest.fixture
+def overfitting(monkeypatch):
+    """Validation gets worse with every epoch."""
     judged = []
 
     def worse(self):
@@ -189,6 +202,13 @@ def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_fro
         return 0.9 - 0.01 * len(judged)
 
     monkeypatch.setattr(evaluate.Predictions, "accuracy", worse)
+
+
+def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_from_the_latest(
+    overfitting, tmp_path, capfd
+):
+    """Resume starts from the latest, which is not the best."""
+    more = {"train.epochs": "50", "train.batch_size": "48", "optim.schedule": "constant"}
     workdir = tmp_path / "run"
     assert train(workdir, **more) == loop.FINISHED
     accuracies = [row["val/accuracy"] for row in rows(workdir)]
@@ -205,15 +225,8 @@ def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_fro
     assert checkpoint.steps(workdir) == [1, 50, 51]
 
 
-def test_more_epochs_after_early_stopping_say_that_it_stopped_early(tmp_path, monkeypatch, capfd):
+def test_more_epochs_after_early_stopping_say_that_it_stopped_early(overfitting, tmp_path, capfd):
     more = {"optim.schedule": "constant", "train.early_stopping": "1", "train.epochs": "4"}
-    judged = []
-
-    def worse(self):
-        judged.append(self)
-        return 0.9 - 0.01 * len(judged)
-
-    monkeypatch.setattr(evaluate.Predictions, "accuracy", worse)
     workdir = tmp_path / "run"
     assert train(workdir, **more) == loop.FINISHED
     assert [row["epoch"] for row in rows(workdir)] == [1, 2]
