@@ -139,7 +139,9 @@ def test_a_training_in_a_folder_starts_from_weights_in_a_bucket(reach, uploaded,
     assert f"starting from step {step} of {uploaded}" in done.stderr
 
 
-def test_a_damaged_checkpoint_in_a_bucket_and_the_sign_of_another_machine(reach, uploaded, call):
+def test_a_damaged_checkpoint_in_a_bucket_and_the_sign_of_another_machine(
+    reach, uploaded, call, run
+):
     step = max(int(n.split("/")[3]) for n in reach.names("up/load/checkpoints/"))
     newest = reach.names(f"up/load/checkpoints/{step}/")
     name = max(newest, key=lambda n: len(reach.read(n)))
@@ -149,7 +151,7 @@ def test_a_damaged_checkpoint_in_a_bucket_and_the_sign_of_another_machine(reach,
         done = call("predict", f"--workdir={uploaded}", f"--checkpoint={step}", "x.mp4", check=1)
         assert f"checkpoint {step} of {uploaded} is damaged" in done.stderr
         reach.put("up/load/.lock", b"another.host")
-        done = call("train", SMOKE, f"--workdir={uploaded}")
+        done = run("train", SMOKE, f"--workdir={uploaded}")
         assert f"warning: checkpoint {step} of {uploaded} is damaged" in done.stderr
         assert f"warning: a training on another.host began in {uploaded}" in done.stderr
         assert reach.names(f"up/load/checkpoints/damaged-{step}/")

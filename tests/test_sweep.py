@@ -298,6 +298,6 @@ def test_on_a_terminal_the_table_is_live_and_says_what_is_left(
     # 6 epochs of 33 seconds, then two runs of 10.
     for words in ("seed=1", "seed=2", "running", "4/10", "3 min", "core 0"):
         assert words in shown
-    assert "1 running, 2 waiting; about 14 min left; 1 runs are not shown" in shown
+    assert "2 waiting, 1 running; about 14 min left; 1 runs are not shown" in shown
     assert "seed=3" not in shown
     assert "seed=3" in capfd.readouterr().err
