@@ -121,8 +121,8 @@ def test_evaluation_counts_every_video_once_and_recounts(smoke_run, run):
     assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_predict_says_what_evaluate_says(smoke_run, call):
-    said = call("evaluate", f"--workdir={smoke_run}").stdout
+def test_predict_says_what_evaluate_says(smoke_run, run, call):
+    said = run("evaluate", f"--workdir={smoke_run}").stdout
     folder = smoke_run / "evaluation" / "test-best"
     figures = json.loads((folder / "metrics.json").read_text())
     intervals = [
