@@ -163,7 +163,8 @@ def default() -> ConfigDict:
     return c.lock()
 
 
-# Where the data lies and how fast it is read does not change a result, so that these may differ when a run is resumed.
+# Where the data lies, how fast it is read and how often a state is saved do not change a result, so that these may
+# differ when a run is resumed.
 RESULT_FREE = (
     "data.root",
     "data.cache_dir",
@@ -171,6 +172,8 @@ RESULT_FREE = (
     "data.decode_timeout",
     "data.memory_budget_mb",
     "train.profile_steps",
+    "eval.batch_size",
+    "checkpoint.every",
     "live.every",
     "live.smoothing",
     "live.threshold",
