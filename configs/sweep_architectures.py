@@ -1,4 +1,4 @@
-"""Which architecture at equal FLOPs? Six families on the embedded data set, at 1.1 GFLOPs a clip (within 6%).
+"""Which architecture at equal FLOPs? Six families on the embedded data set, at 1.0 GFLOPs a clip (within 4%).
 
 vid3d sweep   --config=configs/sweep_architectures.py --workdir=runs/architectures --parallel=1    # 6 runs
 vid3d compare runs/architectures --evaluate
@@ -11,7 +11,7 @@ All see frame differences, are trained from scratch, and with the same recipe. T
 
 from configs import demo
 
-# Frames and size of a clip at 1.1 GFLOPs, of two for each multiply-add: 1.09, 1.10, 1.11, 1.09, 1.05, 1.09.
+# Frames and size of a clip at 1.0 GFLOPs, of two for each multiply-add: 0.98, 1.04, 1.00, 1.03, 1.04, 0.98.
 CLIPS = {
     "conv3d": (10, 32),
     "r3d_18": (10, 16),
