@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import struct
 import subprocess
 import sys
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -293,32 +290,17 @@ class TestSource:
         with pytest.raises(VideoError, match="no such file"):
             sources.Source((tmp_path / "none.mp4").as_uri())
 
-    def test_a_video_on_a_server_ends_at_its_end(self, video, tmp_path, monkeypatch):
-        for name in ("http_proxy", "HTTP_PROXY"):
-            monkeypatch.delenv(name, raising=False)
+    def test_a_video_on_a_server_ends_at_its_end(self, video, serve, tmp_path):
         video(tmp_path / "x.avi", 5)
-        handler = functools.partial(QuietHandler, directory=str(tmp_path))
-        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            url = f"http://127.0.0.1:{server.server_port}/x.avi"
-            with sources.Source(url) as source:
+        with serve(tmp_path) as url:
+            with sources.Source(f"{url}/x.avi") as source:
                 assert not source.is_camera
                 read = [source.read() for _ in range(6)]
             with pytest.raises(VideoError, match="stream cannot be opened"):
-                sources.Source(url.replace("x.avi", "y.avi"))
-            server.shutdown()
-            thread.join()
+                sources.Source(f"{url}/y.avi")
         times = [seconds for _, seconds in read[:5]]
         assert times[0] == 0.0 and sorted(set(times)) == times
         assert read[5] is None
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files without a log."""
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
 
 
 def test_jpeg_keeps_the_picture_and_its_channels():

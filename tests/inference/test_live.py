@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes.util
-import functools
 import itertools
 import json
 import os
@@ -16,10 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -267,34 +264,18 @@ def test_a_window_shows_the_label_and_is_ended_by_its_user(
     assert (child.returncode, out, err) == (0, "", "")
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files without a log."""
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-def test_a_stream_that_is_cut_off_in_its_first_frame_is_named(
-    workdir, videos, tmp_path, monkeypatch
-):
+def test_a_stream_that_is_cut_off_in_its_first_frame_is_named(workdir, videos, serve, tmp_path):
     if not shutil.which("ffmpeg"):
         pytest.skip("ffmpeg is not installed")
-    for name in ("http_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     path = tmp_path / "stream.mkv"
     command = ["ffmpeg", "-v", "error", "-i", videos["red"], "-c:v", "mjpeg", "-live", "1", path]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(b"\x1f\x43\xb6\x75") + 60])  # where the frames begin
-    handler = functools.partial(QuietHandler, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/stream.mkv"
+    with serve(tmp_path) as url:
+        url = f"{url}/stream.mkv"
         with pytest.raises(UserError, match=f"^{url}: it is open, but gives no frames$"):
             live(workdir, url, as_json=True)
-        server.shutdown()
-        thread.join()
 
 
 def test_what_ends_a_thread_is_raised_where_it_is_waited_for():

@@ -112,7 +112,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_is_room(
-    whole, tmp_path, capfd, monkeypatch
+    whole, tmp_path, capfd, monkeypatch, assert_same_run
 ):
     with small_disk(tmp_path / "disk", "64m") as disk:
         workdir, ballast = disk / "run", disk / "ballast"
@@ -143,7 +143,7 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_
 
 
 def test_a_disk_that_is_lost_ends_the_run_in_one_line_and_it_goes_on_when_it_is_back(
-    whole, tmp_path, capfd, monkeypatch
+    whole, tmp_path, capfd, monkeypatch, assert_same_run
 ):
     real = tmp_path / "real"
     real.mkdir()
@@ -182,14 +182,6 @@ def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path, capsys):
             said
             == f"vid3d train: error: cannot write in the workdir {disk / 'run'}: Read-only file system\n"
         )
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
-    step = checkpoint.resolve(a, "latest")
-    for item in ("weights", "optimizer"):
-        one, two = (checkpoint.restore_item(workdir, step, item) for workdir in (a, b))
-        jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
 @pytest.fixture
