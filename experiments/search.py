@@ -63,15 +63,6 @@ RECIPES = {
     "log": LOG,
     "log-half": LOG | {"model.features": (8, 16, 32, 32)},
     "log-smooth": LOG | {"optim.label_smoothing": 0.1},
-    "log-dropout": LOG | {"model.dropout": 0.6},
-    "log-decay": LOG | {"optim.weight_decay": 1.0},
-    "log-slow": LOG | {"optim.learning_rate": 1e-3},
-    "log-long": LOG | {"train.epochs": 32, "optim.ema": 0.99},
-    "log-mixup": LOG | {"augment.mixup": 0.4},
-    "log-group": LOG | {"model.norm": "group"},
-    "log-frames": LOG | {"data.num_frames": 40},
-    "log-average": LOG | {"model.head": "average"},
-    "log-batch": LOG | {"train.batch_size": 16, "train.epochs": 32},
 }
 
 
