@@ -250,5 +250,5 @@ def test_any_duration_is_the_fewest_steps_that_cover_it(number, hundredths, per_
 def test_differences_name_the_fields_and_leave_out_where_data_lies():
     a, b = configs.default(), configs.default()
     b.optim.learning_rate = 0.1
-    b.data.root = "/moved"
+    b.data.root, b.checkpoint.every, b.eval.batch_size = "/moved", "3 steps", 4
     assert configs.differences(a, b) == ["optim.learning_rate: 0.001 -> 0.1"]

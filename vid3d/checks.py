@@ -93,6 +93,7 @@ RANGES = {
     "model.feature_dropout": SHARE_BELOW_ONE,
     "model.dropout": SHARE_BELOW_ONE,
     "model.stochastic_depth": SHARE_BELOW_ONE,
+    "model.norm_momentum": SHARE_BELOW_ONE,
     "optim.learning_rate": NOT_NEGATIVE,
     "optim.weight_decay": NOT_NEGATIVE,
     "optim.clip_norm": NOT_NEGATIVE,

@@ -106,6 +106,8 @@ def default() -> ConfigDict:
     c.model.dropout = 0.5  # before the classes
     # residual networks: chance that the last block is skipped, for a clip; the first ones are skipped more rarely
     c.model.stochastic_depth = 0.0
+    # what running batch statistics keep in a step; 0 is the architecture's own: 0.9, of s3d 0.999, which is for long trainings
+    c.model.norm_momentum = 0.0
     c.model.dtype = "float32"  # of the computation; parameters are float32; or "bfloat16"
     c.model.remat = False  # compute activations again in the backward pass: less memory, more time
     # conv3d alone; the published architectures have these fixed:
@@ -162,7 +164,8 @@ def default() -> ConfigDict:
     return c.lock()
 
 
-# Where the data lies and how fast it is read does not change a result, so that these may differ when a run is resumed.
+# Where the data lies, how fast it is read and how often a state is saved do not change a result, so that these may
+# differ when a run is resumed.
 RESULT_FREE = (
     "data.root",
     "data.cache_dir",
@@ -170,6 +173,8 @@ RESULT_FREE = (
     "data.decode_timeout",
     "data.memory_budget_mb",
     "train.profile_steps",
+    "eval.batch_size",
+    "checkpoint.every",
     "live.every",
     "live.smoothing",
     "live.threshold",

@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/data.py [--json]
 
-Ingest: 320x240 XVID files of 150 frames, the first 10 frames at 224x224, by `vid3d prepare`'s children into shards, and as
+Ingest: 1,000 XVID files of 150 frames of 320x240, the first 10 frames at 224x224, by `vid3d prepare`'s children into shards, and as
 the tutorial reads them (one process that seeks to each frame), in turns. Reading: clips of 10x112x112 out of the shards in a
 random order and in sequence, in turns, then out of memory. Medians of the rounds; files are in the page cache.
 """
@@ -25,7 +25,7 @@ import numpy as np
 from vid3d import config as configs
 from vid3d.data import pipeline, prepare
 
-VIDEOS, FRAMES, STORED = 400, 150, 10
+VIDEOS, FRAMES, STORED = 1000, 150, 10
 BATCH, SIZE = 8, 112
 
 

@@ -2,9 +2,10 @@
 
     python experiments/benchmarks/end_to_end.py [--json]
 
-The tutorial's network on 10x112x112 clips, batch 8. The three take turns, an epoch each; the medians of the rounds count.
-`train` reads its clips anew each epoch, shuffles, checks its numbers and keeps its records; the bare step gets one batch
-again and again; Keras holds the same uint8 clips as one array in memory.
+The tutorial's network on 10x112x112 clips, batch 8, about as many videos as the tutorial has. The three take turns, an epoch
+each; the medians of the rounds count. `train` reads its clips anew each epoch, shuffles, checks its numbers, keeps its
+records and saves a checkpoint; the bare step gets one batch again and again; Keras holds the same uint8 clips as one array in
+memory.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def main() -> None:
 def config_of(folder: Path, epochs: int):
     config = configs.default()
     config.data.source = "synthetic"
-    config.data.synthetic.groups = 20
+    config.data.synthetic.groups = 64
     config.data.synthetic.size = SIZE
     config.data.synthetic.num_frames = 10
     config.data.size = SIZE

@@ -26,6 +26,12 @@ from vid3d import compilation
 
 TIMES = (1, 2, 4, 8)
 SIDES = (56, 80, 112, 160)
+TITLES = {
+    "ingest_seconds": "ingest, s, by videos",
+    "epoch_seconds": "an epoch, s, by videos",
+    "largest_memory_mib": "largest memory, MiB, by videos",
+    "step_seconds_by_pixels": "a step, s, by pixels",
+}
 
 
 def main() -> None:
@@ -151,7 +157,8 @@ def plot(figures: dict[str, dict[int, float]], path: str) -> None:
         axis.plot(times, values, marker="o")
         if not key.startswith("largest"):
             axis.plot(times, [values[0] * t for t in times], linestyle="--", color="grey")
-        axis.set(title=key.replace("_", " "), xlabel="times the smallest", ylim=(0, None))
+        top = max(max(line.get_ydata()) for line in axis.lines)
+        axis.set(title=TITLES[key], xlabel="times the smallest", ylim=(0, 1.1 * top))
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 

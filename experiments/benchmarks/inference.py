@@ -27,7 +27,7 @@ from vid3d.data import frames
 from vid3d.inference.classifier import Classifier
 
 CLASSES = tuple("abcde")
-FILES, FRAMES = 16, 64
+FILES, FRAMES = 64, 64
 
 
 def main() -> None:

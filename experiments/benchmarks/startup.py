@@ -3,9 +3,9 @@
     python experiments/benchmarks/startup.py [--json]
 
 `vid3d --help`; a training of a single step (the tutorial's network, 10x112x112, batch 8, videos prepared) with an empty
-compilation cache and again with a full one, each in a process of its own: its wall clock and its largest resident memory,
-evaluation and checkpoint included. Then, in this process, what the training step costs before it runs: tracing, compiling,
-and loading it from the cache instead. Medians of the rounds.
+compilation cache and again with a full one: wall clock and largest resident memory, evaluation and checkpoint included.
+Then what the training step alone costs before it runs: tracing and compiling, and in the next start tracing and loading
+from the cache. Each in a process of its own; medians of the rounds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -21,12 +20,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-import jax
-
-from vid3d import compilation, config as configs, parallel
-from vid3d.data import pipeline, prepare
-from vid3d.training import loop
 
 FIELDS = (
     "--config.data.source=synthetic", "--config.data.synthetic.groups=5",
@@ -39,9 +32,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--step", action="store_true", help=argparse.SUPPRESS)  # one measurement
     options = parser.parse_args()
+    if options.step:
+        print(json.dumps(step()))
+        return
     with tempfile.TemporaryDirectory() as name:
-        figures = processes(Path(name), options.rounds) | inside(Path(name), options.rounds)
+        figures = measure(Path(name), options.rounds)
     figures |= {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]}
     if options.json:
         print(json.dumps(figures))
@@ -50,8 +47,8 @@ def main() -> None:
             print(f"{key:36} {value:.2f}" if isinstance(value, float) else f"{key:36} {value}")
 
 
-def processes(folder: Path, rounds: int) -> dict[str, float]:
-    """Seconds and MiB of whole processes."""
+def measure(folder: Path, rounds: int) -> dict[str, float]:
+    """Seconds and MiB of whole processes, and what the step costs in two of them."""
     file = folder / "startup.py"
     file.write_text(CONFIG)
     environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
@@ -70,52 +67,58 @@ def processes(folder: Path, rounds: int) -> dict[str, float]:
     def train(number: str) -> tuple[float, float]:
         return run("train", f"--config={file}", *FIELDS, f"--workdir={folder / number}")
 
-    run("prepare", f"--config={file}", *FIELDS)
-    found = {"help": [], "one_step_first": [], "one_step_again": []}
-    for number in range(rounds):
-        found["help"].append(run("--help"))
+    def step_alone() -> list[float]:
+        command = [sys.executable, __file__, "--step"]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def forget() -> None:
         for entry in (folder / "cache" / "vid3d").glob("compiled*"):
             shutil.rmtree(entry)
+
+    run("prepare", f"--config={file}", *FIELDS)
+    found = {"help": [], "one_step_first": [], "one_step_again": []}
+    steps = {"first": [], "again": []}
+    for number in range(rounds):
+        found["help"].append(run("--help"))
+        forget()
         found["one_step_first"].append(train(f"first{number}"))
         found["one_step_again"].append(train(f"again{number}"))
+        forget()
+        steps["first"].append(step_alone())
+        steps["again"].append(step_alone())
     figures = {}
     for name, pairs in found.items():
         figures[f"{name}_seconds"] = statistics.median(seconds for seconds, _ in pairs)
         figures[f"{name}_mib"] = statistics.median(mib for _, mib in pairs)
+    for name, second in (("first", "compile"), ("again", "load")):
+        traced, rest = map(statistics.median, zip(*steps[name], strict=True))
+        figures[f"step_{name}_trace_seconds"] = traced
+        figures[f"step_{name}_{second}_seconds"] = rest
     return figures
 
 
-def inside(folder: Path, rounds: int) -> dict[str, float]:
-    """Seconds that the training step takes before it runs."""
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+def step() -> tuple[float, float]:
+    """Seconds for tracing the training step in a new process, and for compiling it or loading it from the cache."""
+    from vid3d import compilation, config as configs, parallel
+    from vid3d.data import pipeline, prepare
+    from vid3d.training import loop
+
+    compilation.set_up()
     config = configs.default()
     for field in FIELDS:
         key, _, text = field.removeprefix("--config.").partition("=")
         configs.apply(config, key, text)
-    prepared = prepare.prepare(config, quiet=True)
-    found = {"trace": [], "compile": [], "trace_again": [], "load": []}
-    for number in range(rounds):
-        os.environ["XDG_CACHE_HOME"] = str(folder / f"cache{number}")
-        compilation.set_up()
-        for names in (("trace", "compile"), ("trace_again", "load")):
-            jax.clear_caches()
-            setup = loop.set_up(config, prepared)
-            batch = next(
-                parallel.prefetch(
-                    pipeline.train_batches(
-                        setup.train_clips, seed=0, batch_size=8, first_step=0, last_step=1
-                    )
-                )
-            )
-            state = parallel.replicate(setup.state)
-            start = time.perf_counter()
-            lowered = setup.train_step.lower(state, batch)
-            found[names[0]].append(time.perf_counter() - start)
-            start = time.perf_counter()
-            lowered.compile()
-            found[names[1]].append(time.perf_counter() - start)
-    figures = {f"step_{name}_seconds": statistics.median(times) for name, times in found.items()}
-    return figures | {"this_process_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    setup = loop.set_up(config, prepare.prepare(config, quiet=True))
+    flow = pipeline.train_batches(
+        setup.train_clips, seed=0, batch_size=8, first_step=0, last_step=1
+    )
+    batch, state = next(parallel.prefetch(flow)), parallel.replicate(setup.state)
+    start = time.perf_counter()
+    lowered = setup.train_step.lower(state, batch)
+    traced = time.perf_counter()
+    lowered.compile()
+    return traced - start, time.perf_counter() - traced
 
 
 if __name__ == "__main__":

@@ -78,6 +78,9 @@ def test_the_paired_test_recounts_from_the_predictions(pair_of_runs, tmp_path, c
     tail = binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)
     p = min(1.0, 2 * tail) if only_a + only_b else 1.0
     assert f"only long has {only_a} right, only short {only_b}: p = {p:.3g}" in done.stdout
+    with (pair_of_runs / "long" / "videos.csv").open() as file:
+        sources = {row["group"] for row in csv.DictReader(file) if row["split"] == "test"}
+    assert f"they come from {len(sources)} sources: p = " in done.stdout
     with (tmp_path / "differing_videos.csv").open() as file:
         listed = {row["path"]: (row["long"], row["short"]) for row in csv.DictReader(file)}
     assert listed == {
@@ -97,13 +100,14 @@ def test_mcnemar_against_the_binomial_by_hand(pair_of_runs, only_first, only_sec
 
     def answering(right: list[bool]) -> runs.Run:
         answers = {(f"{i}.avi", ""): ("x", "x" if ok else "y") for i, ok in enumerate(right)}
-        return runs.Run(**(base.__dict__ | {"answers": answers}))
+        groups = {path: path for path, _ in answers}
+        return runs.Run(**(base.__dict__ | {"answers": answers, "groups": groups}))
 
     both = [True] * 5
     first = answering([True] * only_first + [False] * only_second + both)
     second = answering([False] * only_first + [True] * only_second + both)
     found = compare.pair(first, second)
-    assert found.p_value == pytest.approx(p_value)
+    assert (found.p_value, found.p_value_groups) == (pytest.approx(p_value),) * 2
     assert (found.only_first, found.only_second, found.both) == (only_first, only_second, 5)
     # Other videos: no test, rather than one on those that happen to be in both.
     assert compare.pair(first, answering([True] * (only_first + only_second + 6))) is None

@@ -97,3 +97,17 @@ def test_a_confusion_matrix_is_readable_at_any_number_of_classes(k, tmp_path):
     assert len(boxes) == k
     overlaps = sum(a.overlaps(b) for a, b in itertools.pairwise(boxes))
     assert overlaps == 0
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (5, 0), (9, 3), (30, 14)])
+def test_flipped_signs_of_single_videos_are_the_binomial_test(wins, losses):
+    gains = [1] * wins + [-1] * losses + [0] * 7
+    found = metrics.sign_flip_p_value(gains, [str(i) for i in range(len(gains))])
+    expected = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    assert found == pytest.approx(expected, abs=0 if wins + losses < 14 else 0.004)
+
+
+def test_videos_of_one_source_count_once_in_the_paired_test():
+    """Eight gains in two sources: two signs, and every way to flip them but two gives less."""
+    assert metrics.sign_flip_p_value([1] * 8, list("aaaabbbb")) == 0.5
+    assert metrics.sign_flip_p_value([1] * 8, list("abcdefgh")) == 2 / 2**8

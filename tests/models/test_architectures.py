@@ -325,6 +325,29 @@ def test_every_norm_of_every_family_averages_over_the_devices(name):
     assert (sums(train=True), sums(train=False)) == (norms, 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("conv3d", 0.9), ("r3d_18", 0.9), ("s3d", 0.999), ("x3d_s", 0.9), ("slow_r50", 0.9)],
+)
+def test_running_statistics_move_as_asked(name, own):
+    """Each of them is multiplied by what it keeps: as often as there are statistics."""
+
+    def count(share: float, **options) -> int:
+        module = build(name, norm="batch", **options)
+        jaxpr = jax.make_jaxpr(
+            lambda v, x, k: module.apply(
+                v, x, train=True, rngs={"dropout": k}, mutable=["batch_stats"]
+            )
+        )(shapes, clips, jax.eval_shape(lambda: jax.random.key(0)))
+        return str(jaxpr).count(f"mul {float(np.float32(share))}:f32[]")
+
+    shapes = variable_shapes(build(name, norm="batch"), 8, 40, 40)
+    clips = jax.ShapeDtypeStruct((2, 8, 40, 40, 3), jnp.float32)
+    statistics = len(jax.tree.leaves(shapes["batch_stats"]))
+    assert count(own) == statistics
+    assert (count(own, norm_momentum=0.75), count(0.75, norm_momentum=0.75)) == (0, statistics)
+
+
 @pytest.mark.parametrize("name", ["c3d", "r2plus1d_18", "s3d", "x3d_s", "slowfast_r50"])
 def test_every_family_computes_in_bfloat16(name):
     """All stages; only the last layer and what is stored are float32."""

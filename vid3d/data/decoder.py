@@ -138,6 +138,7 @@ def main() -> None:
     """The child's beginning: it dies with its parent, is bounded in memory, and leaves no core file."""
     options = json.loads(sys.argv[1])
     options["size"] = tuple(options["size"])
+    os.nice(5)  # the parent goes first: the network, or the writing
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import checkpoint, config as configs, storage, terminal
-from vid3d.evaluation import evaluate, plots
+from vid3d.evaluation import evaluate, metrics, plots
 from vid3d.evaluation.runs import (
     Run,
     differing_keys,
@@ -45,7 +45,9 @@ class Paired:
     Attributes:
         only_first: videos that only the first run has right; only_second: likewise.
         both, neither: the other videos.
-        p_value: two-sided, of a difference this large if the two were equally good.
+        p_value: two-sided, of a difference this large if the two were equally good and the videos independent.
+        num_groups: source groups that the videos come from.
+        p_value_groups: the same where videos of one group are alike.
         differing: (path, true class, prediction of the first, of the second) where the two predict another class.
     """
 
@@ -54,6 +56,8 @@ class Paired:
     both: int
     neither: int
     p_value: float
+    num_groups: int
+    p_value_groups: float
     differing: list[tuple[str, str, str, str]]
 
 
@@ -90,20 +94,24 @@ def pair(first: Run, second: Run) -> Paired | None:
     from scipy.stats import binomtest
 
     counts = {(a, b): 0 for a in (True, False) for b in (True, False)}
-    differing = []
+    differing, gains = [], []
     for video, (label, a) in first.answers.items():
         b = second.answers[video][1]
         counts[a == label, b == label] += 1
+        gains.append(int(a == label) - int(b == label))
         if a != b:
             differing.append((video[0], label, a, b))
     discordant = counts[True, False] + counts[False, True]
     p = binomtest(counts[True, False], discordant).pvalue if discordant else 1.0
+    groups = [first.groups[path] for path, _ in first.answers]
     return Paired(
         only_first=counts[True, False],
         only_second=counts[False, True],
         both=counts[True, True],
         neither=counts[False, False],
         p_value=float(p),
+        num_groups=len(set(groups)),
+        p_value_groups=metrics.sign_flip_p_value(gains, groups),
         differing=differing,
     )
 
@@ -285,6 +293,11 @@ def paired_lines(first: Run, second: Run, paired: Paired | None) -> list[str]:
         f"only {first.name} has {paired.only_first} right, only {second.name} {paired.only_second}: "
         f"p = {paired.p_value:.3g} (McNemar's exact test, two-sided)"
     ]
+    if paired.num_groups < len(first.answers):
+        lines.append(
+            f"they come from {paired.num_groups} sources: p = {paired.p_value_groups:.3g} where the videos of a source "
+            "are taken together (signs of whole sources flipped)"
+        )
     if paired.differing:
         lines.append(
             f"{len(paired.differing)} videos on which they differ (true: {first.name} | {second.name}):"

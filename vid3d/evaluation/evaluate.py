@@ -229,7 +229,7 @@ def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_i
 
 def changed(trained: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """The values that differ from the training's and can change a figure."""
-    free = ("eval.batch_size", *(key for key in configs.RESULT_FREE if key != "data.root"))
+    free = set(configs.RESULT_FREE) - {"data.root"}
     return {key: now[key] for key in OVERRIDES if now[key] != trained[key] and key not in free}
 
 

@@ -33,6 +33,7 @@ class Run:
         clips_per_second: of the training, the median of its evaluations' intervals; None where it has none.
         test: evaluation/test-best/metrics.json, or None where the best checkpoint was not tested.
         answers: (path, sha256) of each test video -> (true class, predicted class).
+        groups: path of each video -> its source group.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Run:
     clips_per_second: float | None
     test: dict[str, Any] | None
     answers: dict[tuple[str, str], tuple[str, str]]
+    groups: dict[str, str]
 
     @property
     def val_accuracy(self) -> float | None:
@@ -116,6 +118,7 @@ def read(workdir: Path, name: str) -> Run:
         clips_per_second=statistics.median(rates) if rates else None,
         test=test,
         answers=read_answers(workdir) if test else {},
+        groups={row["path"]: row["group"] for row in table(workdir / "videos.csv")} if test else {},
     )
 
 

@@ -32,7 +32,7 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
     """The module that `config.model` describes.
 
     Every architecture has `name`, `input`, `dropout` (before the classes), `dtype` and `remat`, the residual ones
-    `stochastic_depth`; `init_from` is read by training. The other keys are those of conv3d and are ignored by the rest.
+    `stochastic_depth`, all but c3d `norm_momentum`; `init_from` is read by training. The other keys are those of conv3d and are ignored by the rest.
 
     Args:
         model: the group `config.model`.
@@ -53,7 +53,8 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
         axis_name=axis_name,
         remat=model.remat,
     )
-    residual = dict(**shared, stochastic_depth=model.stochastic_depth)
+    normed = shared | ({"norm_momentum": model.norm_momentum} if model.norm_momentum else {})
+    residual = normed | {"stochastic_depth": model.stochastic_depth}
     if name in resnet3d.ARCHITECTURES:
         return resnet3d.ResNet3D(stages=resnet3d.ARCHITECTURES[name], **residual)
     if name in x3d.ARCHITECTURES:
@@ -67,7 +68,7 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
     if name == "c3d":
         return c3d.C3D(**shared)
     if name == "s3d":
-        return s3d.S3D(**shared)
+        return s3d.S3D(**normed)
     check_choice("norm", model.norm, layers.NORMS)
     check_choice("head", model.head, conv3d.HEADS)
     return conv3d.Conv3DNet(
@@ -78,7 +79,7 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
         head=model.head,
         hidden=model.hidden,
         feature_dropout=model.feature_dropout,
-        **shared,
+        **normed,
     )
 
 

@@ -35,6 +35,7 @@ class Layer(nn.Module):
     norm: str
     train: bool
     axis_name: str | None
+    norm_momentum: float
     dtype: jnp.dtype
 
     @nn.compact
@@ -50,9 +51,12 @@ class Layer(nn.Module):
             name="conv",
         )
         if self.norm == "batch":
-            norm = batch_norm(train=self.train, axis_name=self.axis_name, dtype=self.dtype)(
-                name="norm"
-            )
+            norm = batch_norm(
+                train=self.train,
+                axis_name=self.axis_name,
+                dtype=self.dtype,
+                momentum=self.norm_momentum,
+            )(name="norm")
         else:
             norm = group_norm(self.features, dtype=self.dtype, name="norm")
         return MaxPool3D(self.pool, name="pool")(nn.relu(norm(conv(x_BTHWC))))
@@ -73,6 +77,7 @@ class Conv3DNet(nn.Module):
         hidden: width of the dense layer; 0 leaves it out.
         feature_dropout, dropout: share of the values dropped before the dense layer, and before the classes.
         axis_name: mapped axis over which batch statistics are averaged in training.
+        norm_momentum: what running batch statistics keep in a step.
         remat: recompute each layer's inside in the backward pass: less memory, more time, the same numbers.
     """
 
@@ -88,6 +93,7 @@ class Conv3DNet(nn.Module):
     dropout: float = 0.5
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
+    norm_momentum: float = 0.9
     remat: bool = False
 
     @nn.compact
@@ -105,6 +111,7 @@ class Conv3DNet(nn.Module):
                 self.norm,
                 train,
                 self.axis_name,
+                self.norm_momentum,
                 self.dtype,
                 name=f"layer{number}",
             )(x)

@@ -29,7 +29,7 @@ def conv3d(
         return _frames_conv(x, kernel, tuple(strides), padding)
     features = kernel.shape[-1]
     if groups == x.shape[-1] == features:
-        return _depthwise_conv(x, kernel[:, :, :, 0], strides, padding)
+        return _depthwise_conv(x, kernel[:, :, :, 0], tuple(strides), padding)
     x_GBTHWC = jnp.moveaxis(x.reshape(*x.shape[:4], groups, -1), 4, 0)
     kernel_G = jnp.moveaxis(kernel.reshape(*kernel.shape[:4], groups, -1), 4, 0)
     y_GBTHWO = lax.map(
@@ -39,6 +39,7 @@ def conv3d(
     return y.reshape(*y.shape[:4], features)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _depthwise_conv(x, kernel_THWC, strides, padding):
     """A channel for itself: the sum over the taps of the shifted input times a number a channel."""
     x = pad(x, padding)
@@ -54,6 +55,53 @@ def _depthwise_conv(x, kernel_THWC, strides, padding):
                 stop = (x.shape[0], a + ends[0], b + ends[1], c + ends[2], x.shape[4])
                 y = y + lax.slice(x, start, stop, (1, *strides, 1)) * kernel_THWC[a, b, c]
     return y
+
+
+def _depthwise_conv_forward(x, kernel_THWC, strides, padding):
+    return _depthwise_conv(x, kernel_THWC, strides, padding), (x, kernel_THWC)
+
+
+def _depthwise_conv_backward(strides, padding, residuals, dy):
+    x, kernel_THWC = residuals
+    return (
+        _depthwise_input_gradient(x, kernel_THWC, strides, padding, dy),
+        _depthwise_kernel_gradient(x, kernel_THWC, strides, padding, dy),
+    )
+
+
+_depthwise_conv.defvjp(_depthwise_conv_forward, _depthwise_conv_backward)
+
+
+def _depthwise_input_gradient(x, kernel_THWC, strides, padding, dy):
+    """The convolution of dy, with zeros between its values where there are strides, with the flipped kernel."""
+    spread = [(0, 0, 0)]
+    for n, count, k, s, (before, _) in zip(
+        x.shape[1:4], dy.shape[1:4], kernel_THWC.shape, strides, padding, strict=False
+    ):
+        spread.append((k - 1 - before, n + before - (count - 1) * s - 1, s - 1))
+    dy = lax.pad(dy, jnp.zeros((), dy.dtype), [*spread, (0, 0, 0)])
+    return _depthwise_conv(dy, lax.rev(kernel_THWC, (0, 1, 2)), (1, 1, 1), ((0, 0),) * 3)
+
+
+def _depthwise_kernel_gradient(x, kernel_THWC, strides, padding, dy):
+    """Row by row of dy, so that the sums, one a tap, column and channel, stay in the cache."""
+    x = pad(x, padding)
+    taps, height, width, channels = kernel_THWC.shape
+    clips, frames, rows, columns, _ = dy.shape
+    last = (columns - 1) * strides[2] + 1
+
+    def add_row(sums, number):
+        clip, frame, row = number // (frames * rows), number // rows % frames, number % rows
+        start = (clip, frame * strides[0], row * strides[1], 0, 0)
+        seen = lax.dynamic_slice(x, start, (1, taps, height, x.shape[3], channels))[0]
+        dy_row = lax.dynamic_slice(dy, (clip, frame, row, 0, 0), (1, 1, 1, columns, channels))[0]
+        return tuple(
+            total + seen[:, :, c : c + last : strides[2]] * dy_row for c, total in enumerate(sums)
+        ), None
+
+    zeros = (jnp.zeros((taps, height, columns, channels), dy.dtype),) * width
+    sums, _ = lax.scan(add_row, zeros, jnp.arange(clips * frames * rows))
+    return jnp.stack([total.sum(axis=2) for total in sums], axis=2)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -129,7 +129,7 @@ def batch_norm(
     train: bool,
     axis_name: str | None,
     dtype: jnp.dtype,
-    momentum: float = 0.9,
+    momentum: float,
     epsilon: float = 1e-5,
 ) -> Callable[..., nn.BatchNorm]:
     """Batch normalisation (Ioffe, Szegedy, 2015) as a constructor: `norm(name=...)(x)`.

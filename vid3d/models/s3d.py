@@ -50,6 +50,7 @@ class S3D(nn.Module):
     dropout: float = 0.2
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
+    norm_momentum: float = 0.999
     remat: bool = False
 
     @nn.compact
@@ -61,7 +62,7 @@ class S3D(nn.Module):
             train=train,
             axis_name=self.axis_name,
             dtype=self.dtype,
-            momentum=0.999,
+            momentum=self.norm_momentum,
             epsilon=1e-3,
         )
         unit = partial(Unit, conv=conv, norm=norm)

@@ -49,6 +49,7 @@ class X3D(nn.Module):
     dropout: float = 0.5
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
+    norm_momentum: float = 0.9
     remat: bool = False
     stochastic_depth: float = 0.0
 
@@ -61,7 +62,12 @@ class X3D(nn.Module):
             dtype=self.dtype,
             kernel_init=he_normal_fan_out,
         )
-        norm = batch_norm(train=train, axis_name=self.axis_name, dtype=self.dtype)
+        norm = batch_norm(
+            train=train,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            momentum=self.norm_momentum,
+        )
         block = nn.remat(Block) if self.remat else Block
 
         x = input_form(clips_BTHWC, self.input)

@@ -295,13 +295,13 @@ def validate(
     scores = {"accuracy": predictions.accuracy(), "loss": predictions.loss()}
     if not np.isfinite(scores["loss"]):
         raise BadNumberError(f"step {step}: the validation loss is not finite")
-    improved = progress.evaluated(scores)
-    recorder.row(step, train_scores, scores, learning_rate=rate, improved=improved, rates=rates)
     matrix = metrics.confusion_matrix(
         predictions.labels_N, predictions.probabilities_NK.argmax(1), len(setup.classes)
     )
     figure = plots.confusion_figure(matrix, setup.classes, title=f"validation, step {step}")
     recorder.image("confusion_matrix", plots.figure_to_array(figure), step)
+    improved = progress.evaluated(scores)
+    recorder.row(step, train_scores, scores, learning_rate=rate, improved=improved, rates=rates)
     return scores
 
 
