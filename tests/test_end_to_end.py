@@ -394,7 +394,12 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_
         (("predict", "--workdir={smoke}", "{tmp}/none.mp4"), "none.mp4"),
         (("live", "--workdir={smoke}", "--source=97", "--output={tmp}/x.mp4"), "97"),
         (("live", "--workdir={smoke}", "--source={tmp}/none.mp4", "--output={tmp}/x.mp4"), "none.mp4"),
+        (("train", *TINY, "--workdir={tmp}/w", "--coordinator=h:1", "--process_id=0"), "needs --num_processes=N as well"),
+        (("train", *TINY, "--workdir={tmp}/w", "--coordinator=h:1", "--num_processes=2"), "needs --process_id=I as well"),
         (("summary", "--config=configs/demo.py:none"), "no preset 'none'"),
+        (("summary", "--all=,"), "names no architecture"),
+        (("summary", "--all=conv3d", "--speed=-3"), "--speed=-3: measure 1 clip at a time or more"),
+        (("summary", "--all=conv3d", "--speed=0"), "--speed=0: measure 1 clip at a time or more"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
 )  # fmt: skip
