@@ -167,10 +167,12 @@ def resume(
     What `config.model.init_from` names is read before the first step only; its videos stay noted.
     """
     state, progress = setup.state, Progress()
+    if found := checkpoint.steps(workdir):  # before Orbax tries to fit another number of classes in
+        classes = checkpoint.read_meta(workdir, found[-1])["classes"]
+        workdirs.check_classes(classes, setup.classes, workdir)
     restored = checkpoints.restore_latest(state.weights(), state.optimizer())
     if restored:
         weights, optimizer_state, meta = restored
-        workdirs.check_classes(meta["classes"], setup.classes, workdir)
         state = state.restored(weights, optimizer_state)
         progress = Progress(**meta["progress"])
         setup.seen, own = transfer.seen_before(setup.config.model, meta["training_videos"])
