@@ -323,9 +323,9 @@ def test_weights_of_another_architecture_do_not_fit(published_state, write_safet
     said = str(error.value)
     assert "does not fit config.model.name='x3d_xs'" in said
     assert said.endswith("; it fits mc3_18")
-    assert len(said) < 1000
+    assert len(said) < 3000
     assert "102 too many: fc.bias, fc.weight, layer1.0.conv1.0.weight" in said
-    assert "and 97 more" in said
+    assert "and 82 more" in said
     with pytest.raises(config.UserError, match="no published weights for"):
         published.load(tmp_path / "w.safetensors", name="conv3d", variables=x3d(6))
 

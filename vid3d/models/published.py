@@ -106,7 +106,7 @@ NAMES = {
     "slowfast_r50_8x8": SLOWFAST,
 }
 HEAD = "classes"
-MOST_NAMED = 5  # tensors in one message
+MOST_NAMED = 20  # tensors in one message
 
 
 def load(
