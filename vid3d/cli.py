@@ -108,6 +108,7 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.training import stop
 
     stop.note_only()
+    stop.end_with_parent()
     config = configs.load(options.config, overrides)
     if not (storage.place(options.workdir) / "config.json").exists():
         from vid3d.data.index import find_root
