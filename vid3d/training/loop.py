@@ -86,7 +86,9 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
             workdirs.check_claim(workdir, config)
         parallel.barrier("workdir held")
         if workdirs.is_finished(workdir, config):
-            record.announce_finished(workdir, early=workdirs.stopped_early(workdir, config))
+            early = workdirs.stopped_early(workdir, config)
+            root = workdirs.other_root(workdir, config)
+            record.announce_finished(workdir, early=early, other_root=root)
             return FINISHED
         index = data_index.find(config.data, config.seed)
         pipeline.steps_per_epoch(len(index.split("train")), config.train.batch_size)

@@ -151,6 +151,13 @@ def is_finished(workdir: Path, config: ConfigDict) -> bool:
     return bool(meta["finished"]) and (same or stopped_early(workdir, config))
 
 
+def other_root(workdir: Path, config: ConfigDict) -> str:
+    """The data.root that a workdir was trained with, where this config names another place; otherwise ""."""
+    before = configs.read(workdir / "config.json").data.root
+    places = {str(Path(root).expanduser().resolve()) for root in (before, config.data.root)}
+    return before if len(places) > 1 else ""
+
+
 def stopped_early(workdir: Path, config: ConfigDict) -> bool:
     """Whether early stopping ended the training at the newest checkpoint: more epochs do not go on with it."""
     meta = checkpoint.read_meta(workdir, checkpoint.resolve(workdir, "latest"))
