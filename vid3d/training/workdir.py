@@ -88,15 +88,21 @@ def put_sign(sign: Path) -> None:
 
 
 def is_held(workdir: Path) -> bool:
-    """Whether a training is writing in the workdir at this moment: on this machine or, on a shared disk, on any."""
+    """Whether a training is writing in the workdir at this moment: on this machine or, on a shared disk, on any.
+
+    Raises:
+        UserError: that cannot be found out, such as with a lock of another user.
+    """
     file = storage.here(workdir / LOCK)
     if not file.exists():
         return False
     probe = filelock.FileLock(file)
     try:
         probe.acquire(blocking=False)
-    except (filelock.Timeout, OSError):
+    except filelock.Timeout:
         return True
+    except OSError as error:
+        raise UserError(f"cannot lock {file}: {error.strerror}") from None
     probe.release()
     return False
 
