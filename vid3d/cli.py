@@ -170,8 +170,7 @@ def compare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
 
     listen()
     compilation.set_up()
-    compare(options.folders, output=options.output, test=options.evaluate)
-    return 0
+    return 0 if compare(options.folders, output=options.output, test=options.evaluate) else 1
 
 
 def predict(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
