@@ -43,7 +43,7 @@ def main(root: Path) -> None:
             video.frames_THWC[clip_indices(video.times_T, config.data, sampling="uniform")]
             for video in videos
         ]
-        for form in ("difference", "both", "speed"):
+        for form in ("difference", "both", "speed", "log_speed"):
             x = np.stack([statistics(clip, form) for clip in clips])
             probabilities = np.zeros((len(rows), len(set(labels))))
             for fold in range(count):

@@ -49,6 +49,7 @@ CROP = {"augment.crop": "resized", "augment.crop_scale": (0.4, 1.0)}
 LONG = {"train.epochs": 40, "optim.ema": 0.98, "optim.label_smoothing": 0.1}
 FEW = SMALL | CROP | {"data.num_frames": 26, "train.epochs": 16, "optim.ema": 0.98}
 STATISTICS = {"model.head": "statistics"}
+LOG = FEW | STATISTICS | {"model.input": "log_speed"}
 RECIPES = {
     "small": SMALL,
     "small-crop": SMALL | CROP,
@@ -59,6 +60,9 @@ RECIPES = {
     "few-statistics": FEW | STATISTICS,
     "few-speed": FEW | {"model.input": "speed"},
     "few-speed-statistics": FEW | STATISTICS | {"model.input": "speed"},
+    "log": LOG,
+    "log-half": LOG | {"model.features": (8, 16, 32, 32)},
+    "log-smooth": LOG | {"optim.label_smoothing": 0.1},
 }
 
 

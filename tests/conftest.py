@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import hypothesis
@@ -162,6 +166,15 @@ def call(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
     return call
 
 
+@pytest.fixture
+def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the trainings that a sweep in this process starts; this process keeps its eight."""
+    import jax
+
+    jax.devices()
+    monkeypatch.setenv("XLA_FLAGS", "")
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory, cache: Path):
     """`once(name, train)`: a copy of the workdir that `train(workdir)` writes; it trains for all workers together."""
@@ -184,6 +197,51 @@ def smoke_run(once) -> Path:
     """A workdir that `vid3d train --config=configs/demo.py:smoke` really trained."""
     config = "--config=configs/demo.py:smoke"
     return once("smoke", lambda workdir: vid3d("train", config, f"--workdir={workdir}"))
+
+
+@pytest.fixture(scope="session")
+def assert_same_run() -> Callable[[Path, Path], None]:
+    """`assert_same_run(a, b)`: two workdirs hold the same metrics, latest weights and optimizer state, bit for bit."""
+    import jax
+    import numpy as np
+
+    from vid3d import checkpoint
+
+    def assert_same(a: Path, b: Path) -> None:
+        assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
+        step = checkpoint.resolve(a, "latest")
+        assert step == checkpoint.resolve(b, "latest")
+        for item in ("weights", "optimizer"):
+            one, two = (checkpoint.restore_item(workdir, step, item) for workdir in (a, b))
+            assert len(jax.tree.leaves(one)) > 2
+            jax.tree.map(np.testing.assert_array_equal, one, two)
+
+    return assert_same
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch):
+    """`with serve(folder) as url:` has its files at url/NAME."""
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    @contextlib.contextmanager
+    def serve(folder: Path) -> Iterator[str]:
+        handler = functools.partial(Quiet, directory=str(folder))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{server.server_port}"
+            finally:
+                server.shutdown()
+                thread.join()
+
+    return serve
 
 
 @pytest.fixture(scope="session")

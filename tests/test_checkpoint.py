@@ -106,6 +106,7 @@ def test_whatever_file_of_the_newest_is_damaged_it_is_never_restored_and_resume_
             (folder / name).write_bytes(damaged)
             with pytest.raises(checkpoint.DamagedError, match="checkpoint 2"):
                 checkpoint.restore_weights(tmp_path, 2)
+            assert not checkpoint.is_imported(tmp_path)
             again = checkpoint.Checkpoints(tmp_path)
             weights, optimizer, _ = again.restore_latest(*trees(0))
             again.close()
@@ -139,6 +140,18 @@ def test_a_damaged_checkpoint_names_those_that_can_be_taken_instead(tmp_path, ch
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(checkpoint.DamagedError, match=r"take --checkpoint=1$"):
         checkpoint.restore_weights(tmp_path, 2)
+    path.unlink()
+    with pytest.raises(checkpoint.DamagedError, match=f"{path.name} is missing: take"):
+        checkpoint.restore_weights(tmp_path, 2)
+
+
+def test_without_a_whole_checkpoint_nothing_is_restored_and_nothing_removed(tmp_path, checkpoints):
+    save(checkpoints, 1, 0.5)
+    path = tmp_path / "checkpoints" / "1" / "meta" / "metadata"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"checkpoint 1 of .* no older checkpoint is left"):
+        checkpoint.Checkpoints(tmp_path)
+    assert checkpoint.steps(tmp_path) == [1]
 
 
 def test_no_checkpoint_and_unknown_names_are_clear(tmp_path, checkpoints):

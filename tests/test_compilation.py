@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import zlib
 
+import jax
+import pytest
+
 from vid3d import compilation
 from vid3d.models import narrow
 
@@ -26,6 +29,20 @@ def test_torn_entries_are_dropped_and_whole_ones_stay(tmp_path):
     os.utime(tmp_path / "later-cache", (2**32, 2**32))
     compilation.drop_torn_entries(tmp_path)
     assert {path.name for path in tmp_path.glob("*-cache")} == {"whole-cache"}
+
+
+def test_where_nothing_can_be_kept_everything_is_compiled_each_time(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    before = jax.config.jax_compilation_cache_dir
+    compilation.use_cache()
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_an_entry_that_is_not_zlibs_is_whole_where_the_library_that_wrote_it_says_so():
+    zstandard = pytest.importorskip("zstandard")
+    whole = zstandard.ZstdCompressor().compress(b"program" * 1000)
+    assert compilation.is_whole(whole) and not compilation.is_whole(whole[:-3])
 
 
 def test_vectors_are_as_wide_as_the_processor_has_them(tmp_path, monkeypatch):

@@ -121,9 +121,11 @@ def test_a_wrong_override_is_one_clear_line(tmp_path, override, words):
         ("    c.seed = = 3\n", "mine.py:5: invalid syntax"),
         ("    c.train.epochs = 'many'\n    return c\n", "mine.py:5"),
         ("    import nothing_of_this_name\n", "nothing_of_this_name"),
+        ("    with c.unlocked():\n        c.sede = 3\n    return c\n", "no config key 'sede'; did you mean 'seed'?"),
+        ("    with c.unlocked():\n        del c.seed\n    return c\n", "config.seed is missing: start from vid3d.config.default()"),
         ("    return 1 / 0\n", "mine.py:5: division by zero"),
     ],
-)
+)  # fmt: skip
 def test_an_error_in_a_config_file_names_its_line(tmp_path, monkeypatch, body, words):
     path = write(tmp_path, body)
     monkeypatch.chdir(tmp_path)
@@ -183,6 +185,10 @@ def test_an_old_workdirs_config_gets_new_defaults_and_a_newer_ones_is_refused():
         configs.from_json('{"model": {"quantum": 1}}')
     with pytest.raises(UserError, match="not JSON"):
         configs.from_json('{"seed": 3')
+    with pytest.raises(UserError, match="not a JSON object"):
+        configs.from_json("[3]")
+    with pytest.raises(UserError, match=r"config\.seed=True: expected int, like 0"):
+        configs.from_json('{"seed": true}')
 
 
 def values_like(default: object) -> st.SearchStrategy:

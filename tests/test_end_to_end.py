@@ -50,22 +50,6 @@ def wait_until(process: subprocess.Popen, happened, timeout: float = 240) -> Non
         time.sleep(0.01)
 
 
-def assert_same_run(a: Path, b: Path) -> None:
-    """Two workdirs hold the same result, bit for bit."""
-    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
-    assert checkpoint.resolve(a) == checkpoint.resolve(b)
-    step = checkpoint.resolve(a, "latest")
-    assert step == checkpoint.resolve(b, "latest")
-    for item in ("weights", "optimizer"):
-        found = [checkpoint.restore_item(workdir, step, item) for workdir in (a, b)]
-        import jax
-
-        leaves = [jax.tree_util.tree_leaves_with_path(tree) for tree in found]
-        assert len(leaves[0]) > 2
-        for (path, x), (_, y) in zip(*leaves, strict=True):
-            np.testing.assert_array_equal(x, y, err_msg=str(path))
-
-
 @pytest.fixture(scope="module")
 def unbroken(once, run) -> Path:
     return once("tiny", lambda workdir: run("train", *TINY, f"--workdir={workdir}"))
@@ -122,8 +106,16 @@ def test_evaluation_counts_every_video_once_and_recounts(smoke_run, run):
 
 
 def test_predict_says_what_evaluate_says(smoke_run, run, call):
-    run("evaluate", f"--workdir={smoke_run}", "--json")
-    with (smoke_run / "evaluation" / "test-best" / "predictions.csv").open() as file:
+    said = run("evaluate", f"--workdir={smoke_run}").stdout
+    folder = smoke_run / "evaluation" / "test-best"
+    figures = json.loads((folder / "metrics.json").read_text())
+    intervals = [
+        f"{low:.4f} to {high:.4f}"
+        for low, high in (figures["interval"], figures["interval_groups"])
+    ]
+    groups = f"by resampling the {figures['num_groups']} groups"
+    assert f"(95% interval {intervals[0]}; {intervals[1]} {groups})" in said
+    with (folder / "predictions.csv").open() as file:
         table = list(csv.DictReader(file))
     from vid3d.config import from_json
     from vid3d.data import index
@@ -200,7 +192,7 @@ def test_a_finished_run_names_the_videos_it_was_trained_on_where_others_are_aske
 
 
 def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_nothing_had_been(
-    unbroken, tmp_path, run
+    unbroken, tmp_path, run, assert_same_run
 ):
     workdir = tmp_path / "run"
 
@@ -223,6 +215,7 @@ def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_noth
     done = run("train", *TINY, f"--workdir={workdir}")
     assert f"resuming at step {last}" in done.stderr
     assert_same_run(workdir, unbroken)
+    assert checkpoint.resolve(workdir) == checkpoint.resolve(unbroken)
 
 
 def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path):
@@ -260,13 +253,6 @@ def test_asked_to_stop_while_it_compiles_it_says_call_me_again(tmp_path):
     assert process.returncode == 75, output
 
 
-def test_a_profile_is_written_also_where_the_run_ends_inside_its_steps(tmp_path, run):
-    workdir = tmp_path / "run"
-    steps = "--config.train.profile_steps=1,1000000"
-    run("train", *TINY, steps, "--config.train.epochs=1", f"--workdir={workdir}")
-    assert list((workdir / "profile").rglob("*.xplane.pb"))
-
-
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -282,6 +268,26 @@ def test_what_cannot_be_trained_is_an_error_before_any_video_is_decoded(
     done = call("train", *TINY, *flags, f"--workdir={tmp_path / 'runs' / 'w'}", check=1)
     assert words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("cache/frames-*")) and not (tmp_path / "runs").exists()
+
+
+def test_prepare_and_doctor_find_nothing_wrong(smoke_run, tmp_path, call):
+    assert "35 test videos" in call("prepare", "--config=configs/demo.py:smoke").stderr
+    done = call("doctor", "--config=configs/demo.py:smoke", f"--output={tmp_path}")
+    assert f"{tmp_path / 'manifest.csv'}\n" in done.stdout
+    assert (tmp_path / "bad_videos.csv").read_text().splitlines() == ["path,reason"]
+
+
+def test_a_reader_that_has_seen_enough_is_told_nothing(smoke_run):
+    """`vid3d doctor ... | head -0`"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "vid3d.cli", "doctor", "--config=configs/demo.py:smoke"],
+        env=os.environ | {"XLA_FLAGS": ""}, stdout=writer, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 1
+    assert "Broken" not in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path, run):
@@ -392,13 +398,14 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_
         (("train", "--config=configs/videos.py", "--workdir={tmp}/w"), "data.root is empty"),
         (("train", "--config=configs/videos.py", "--config.data.root={tmp}/none", "--workdir={tmp}/w"), "there is no such"),
         (("train", "--config=configs/videos.py", "--config.data.root={tmp}", "--workdir={tmp}/w"), "{tmp}"),
-        (("train", *TINY, "--config.data.classes=Clockwise,Leep", "--workdir={tmp}/w"), "did you mean 'Leap'"),
+        (("train", *TINY, "--config.data.classes", "Clockwise,Leep", "--workdir={tmp}/w"), "did you mean 'Leap'"),
         (("train", *TINY, "--config.model.name=conv4d", "--workdir={tmp}/w"), "'conv3d'"),
         (("train", *TINY, "--workdir={tmp}"), "not empty and no workdir"),
         (("train", *TINY, "--workdir=/proc/none"), "cannot write in the workdir"),
         (("train", *TINY, "--workdir={tmp}/notes.txt"), "notes.txt is a file: give a folder"),
         (("sweep", "--config=configs/sweep_learning_rate.py", "--workdir={tmp}/notes.txt"), "notes.txt is a file: give a folder"),
         (("train", *TINY, "--workdir={tmp}/w", "--num_processes=2"), "need --coordinator"),
+        (("train", *TINY, "--workdir={tmp}/w", "--coordinator=h:1", "--num_processes=2", "--process_id=2"), "from 0 to --num_processes - 1 = 1"),
         (("evaluate", "--workdir={tmp}/none"), "no workdir"),
         (("evaluate", "--workdir={tmp}"), "no checkpoint in"),
         (("evaluate", "--workdir={smoke}", "--checkpoint=5000"), "there is best, latest"),
@@ -408,6 +415,7 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_
         (("live", "--workdir={smoke}", "--source=97", "--output={tmp}/x.mp4"), "97"),
         (("live", "--workdir={smoke}", "--source={tmp}/none.mp4", "--output={tmp}/x.mp4"), "none.mp4"),
         (("summary", "--config=configs/demo.py:none"), "no preset 'none'"),
+        (("summary", "--config=configs/demo.py", "--speed"), "--speed is for --all"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
 )  # fmt: skip

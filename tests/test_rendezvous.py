@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from vid3d import rendezvous
+from vid3d import parallel, rendezvous
 from vid3d.config import UserError
 
 PROGRAM = """
@@ -150,3 +150,9 @@ def test_one_task_and_no_cluster_are_runs_of_one_process(monkeypatch):
     for key, value in (SLURM | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}).items():
         monkeypatch.setenv(key, value)
     assert rendezvous.detect() is None
+
+
+def test_devices_that_count_other_processes_than_came_are_told():
+    """A TPU slice counts its hosts itself."""
+    with pytest.raises(UserError, match="3 processes came to h:1, but the cpu devices belong to 1"):
+        parallel.check_devices(rendezvous.Cluster("h:1", 3, 0))

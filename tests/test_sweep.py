@@ -75,7 +75,9 @@ def trainings(workdir: Path) -> dict[str, int]:
     return found
 
 
-def test_a_sweep_trains_each_run_in_a_workdir_of_its_own_and_only_once(write, tmp_path, run):
+def test_a_sweep_trains_each_run_in_a_workdir_of_its_own_and_only_once(
+    write, tmp_path, call, one_device
+):
     config = write(
         "for rate in (1e-3, 1e-2):\n"
         "    add(**{'optim.learning_rate': rate, 'model.features': (4, 8)})\n"
@@ -83,12 +85,12 @@ def test_a_sweep_trains_each_run_in_a_workdir_of_its_own_and_only_once(write, tm
     )
     workdir = tmp_path / "sweep"
     names = ["learning_rate=0.001,features=4-8", "learning_rate=0.01,features=4-8", "classes=Clockwise-Leep"]  # fmt: skip
-    listed = run("sweep", f"--config={config}", f"--workdir={workdir}", "--dry-run").stdout
+    listed = call("sweep", f"--config={config}", f"--workdir={workdir}", "--dry-run").stdout
     assert [Path(line.split()[1]).name for line in listed.splitlines()[:3]] == names
     assert not workdir.exists()
 
     # The last run fails, and does not keep the others from finishing.
-    done = run("sweep", f"--config={config}", f"--workdir={workdir}", check=1)
+    done = call("sweep", f"--config={config}", f"--workdir={workdir}", check=1)
     assert sorted(p.name for p in workdir.iterdir()) == sorted(names)
     for name, rate in zip(names[:2], (1e-3, 1e-2), strict=True):
         found = json.loads((workdir / name / "config.json").read_text())
@@ -99,17 +101,17 @@ def test_a_sweep_trains_each_run_in_a_workdir_of_its_own_and_only_once(write, tm
     assert (workdir / names[2] / "log.txt").read_text().splitlines()[-1] in done.stderr
 
     before = {p: p.stat().st_mtime_ns for n in names[:2] for p in (workdir / n).rglob("*.json*")}
-    again = run("sweep", f"--config={config}", f"--workdir={workdir}", check=1)
+    again = call("sweep", f"--config={config}", f"--workdir={workdir}", check=1)
     assert f"{names[0]}: running" not in again.stderr
     assert f"{names[2]}: running" in again.stderr
     assert {p: p.stat().st_mtime_ns for p in before} == before
     # A base config that asks for another result is told before anything runs.
     arguments = ("--config.data.sampling=random", f"--workdir={workdir}")
-    other = run("sweep", f"--config={config}", *arguments, check=1)
+    other = call("sweep", f"--config={config}", *arguments, check=1)
     assert "data.sampling: 'first' -> 'random'" in other.stderr.splitlines()[-1]
 
 
-def test_killed_and_stopped_runs_go_on_with_the_next_call(write, tmp_path, run):
+def test_killed_and_stopped_runs_go_on_with_the_next_call(write, tmp_path, call, one_device):
     config = write("for seed in (0, 1):\n    add(**{'optim.learning_rate': 1e-3 + seed})")
     workdir, straight = tmp_path / "sweep", tmp_path / "straight"
     names = ["learning_rate=0.001", "learning_rate=1.001"]
@@ -135,10 +137,10 @@ def test_killed_and_stopped_runs_go_on_with_the_next_call(write, tmp_path, run):
     assert f"{names[0]}: failed, killed by SIGKILL" in output
     assert f"{names[1]}: stopped" in output
     assert not trainings(workdir)
-    listed = run("sweep", f"--config={config}", f"--workdir={workdir}", epochs, "--dry-run").stdout
+    listed = call("sweep", f"--config={config}", f"--workdir={workdir}", epochs, "--dry-run").stdout
     assert [line.split()[0] for line in listed.splitlines()] == ["failed", "stopped", "2"]
 
-    done = run("sweep", f"--config={config}", f"--workdir={workdir}", epochs, timeout=600)
+    done = call("sweep", f"--config={config}", f"--workdir={workdir}", epochs)
     assert "2 finished" in done.stderr
     for name in names:
         assert "resuming at step" in (workdir / name / "log.txt").read_text()
@@ -197,14 +199,14 @@ def test_a_sweep_that_was_stopped_has_no_time_left(write, tmp_path):
     assert table.summary(statuses, 1) == "1 waiting, 1 stopped"
 
 
-def test_a_run_that_another_process_trains_is_left_to_it(write, tmp_path, run):
+def test_a_run_that_another_process_trains_is_left_to_it(write, tmp_path, call, one_device):
     config = write("add()")
     workdir = tmp_path / "sweep"
     other = start(
         "train", f"--config={config}", f"--workdir={workdir / 'base'}", "--config.train.epochs=12"
     )
     wait_until(other, lambda: bool(checkpoint.steps(workdir / "base")))
-    done = run("sweep", f"--config={config}", f"--workdir={workdir}", "--config.train.epochs=12")
+    done = call("sweep", f"--config={config}", f"--workdir={workdir}", "--config.train.epochs=12")
     assert "base: elsewhere" in done.stderr
     assert "1 finished" in done.stderr
     other.communicate(timeout=60)
@@ -241,6 +243,8 @@ def test_names_are_folders_on_any_disk():
     long = plan.name({"data.classes": tuple(f"class {i}/{i}" for i in range(40))})
     assert len(long) <= plan.LONGEST_NAME
     assert not set(long) & set("/ \\:*?\"<>|'")
+    words = plan.describe({"train.balance_classes": True, "model.features": (8, 4)})
+    assert words == "train.balance_classes=true, model.features=8,4"
     assert plan.name({"data.group_pattern": "a/b"}) != plan.name({"data.group_pattern": "a b"})
 
 
@@ -307,3 +311,49 @@ def test_each_device_is_bound_once(monkeypatch):
     shares = [slot.cores for slot in devices.core_slots(len(os.sched_getaffinity(0)))]
     assert frozenset().union(*shares) == os.sched_getaffinity(0)
     assert all(len(share) == 1 for share in shares)
+
+
+def test_a_run_is_bound_to_its_share_of_the_cores_and_the_sweep_is_not(monkeypatch):
+    before = os.sched_getaffinity(0)
+    share = devices.core_slots(len(before))[0]
+    with share.bound():
+        assert os.sched_getaffinity(0) == share.cores
+    assert os.sched_getaffinity(0) == before
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    slots = devices.core_slots(2)
+    assert [slot.name for slot in slots] == ["share 0", "share 1"]
+    with slots[1].bound() as environment:
+        assert environment == dict(os.environ)
+
+
+def test_devices_that_cannot_be_started_are_one_line(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "abacus")
+    with pytest.raises(UserError, match=r"JAX finds no device: .*abacus"):
+        devices.slots(2)
+
+
+def test_on_a_terminal_the_table_is_live_and_says_what_is_left(
+    smoke_run, write, monkeypatch, capfd
+):
+    """Three runs of 10 epochs: one that did its last 3 of 4 in 99 seconds, two that wait."""
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "100"), ("LINES", "10")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(table, "REFRESH_SECONDS", 0.0)
+    body = "for seed in (1, 2, 3):\n    add(seed=seed)"
+    runs = plan.plan(write(body), [("train.epochs", "10")])
+    statuses = [table.Status(run, smoke_run / run.name) for run in runs]
+    first = statuses[0]
+    first.workdir, first.state, first.place = smoke_run, table.State.RUNNING, "core 0"
+    first.seen = [(time.monotonic() - 99, 1.0)]
+    with table.Board(statuses, 1) as board:
+        shown = capfd.readouterr().err
+        board.tick()
+        assert "seed=1" in capfd.readouterr().err
+        board.changed(first)
+        assert "seed=1" in capfd.readouterr().err
+    # 6 epochs of 33 seconds, then two runs of 10.
+    for words in ("seed=1", "seed=2", "running", "4/10", "3 min", "core 0"):
+        assert words in shown
+    assert "2 waiting, 1 running; about 14 min left; 1 runs are not shown" in shown
+    assert "seed=3" not in shown
+    assert "seed=3" in capfd.readouterr().err

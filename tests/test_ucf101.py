@@ -65,17 +65,17 @@ def tree(tmp_path_factory) -> Path:
     ],
 )
 def test_presets_train_and_test_on_the_official_lists(
-    preset, protocol, tested, tree, tmp_path, run
+    preset, protocol, tested, tree, tmp_path, call
 ):
     workdir = tmp_path / "run"
-    run(
+    call(
         "train",
         f"--config=configs/ucf101.py:{preset}",
         f"--config.data.root={tree}",
         *SMALL,
         f"--workdir={workdir}",
     )
-    figures = json.loads(run("evaluate", f"--workdir={workdir}", "--json").stdout)
+    figures = json.loads(call("evaluate", f"--workdir={workdir}", "--json").stdout)
     assert protocol in figures["protocol"]
     assert figures["num_videos"] == figures["num_expected"]
     with (workdir / "videos.csv").open() as file:
@@ -96,11 +96,11 @@ def test_presets_train_and_test_on_the_official_lists(
     assert tuple(header[3:]) == expected
 
 
-def test_a_video_that_the_lists_name_is_missed(tree, tmp_path, run):
+def test_a_video_that_the_lists_name_is_missed(tree, tmp_path, call):
     copy = tmp_path / "UCF-101"
     shutil.copytree(tree, copy)
     (copy / "YoYo" / "v_YoYo_g03_c01.avi").unlink()
-    done = run(
+    done = call(
         "train", "--config=configs/ucf101.py:five", f"--config.data.root={copy}", f"--workdir={tmp_path / 'run'}",
         check=1,
     )  # fmt: skip

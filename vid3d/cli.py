@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, overrides = parse(arguments)
     try:
         quiet_libraries()
-        return COMMANDS[options.command](options, overrides)
+        code = COMMANDS[options.command](options, overrides)
+        sys.stdout.flush()  # a reader that has seen enough is noticed here, and not in Python's clean-up
+        return code
     except (UserError, KeyboardInterrupt, OSError) as error:
         code = explain(options.command, error)
         was_interrupted = isinstance(error, KeyboardInterrupt)

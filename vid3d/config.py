@@ -100,7 +100,8 @@ def default() -> ConfigDict:
     c.model.name = "conv3d"  # or one of vid3d.models.NAMES: "r3d_18", "x3d_s", "slow_r50", ...
     # where the training starts: a published PyTorch file (.pth, .pyth, .safetensors) or a workdir; "" is at random
     c.model.init_from = ""
-    # or "difference": absolute differences of neighbouring frames; "both"; "speed": of edges, and their acceleration
+    # or "difference": absolute differences of neighbouring frames; "both"; "speed": of edges, and their acceleration;
+    # "log_speed": the logarithm of these
     c.model.input = "frames"
     c.model.dropout = 0.5  # before the classes
     # residual networks: chance that the last block is skipped, for a clip; the first ones are skipped more rarely

@@ -70,6 +70,23 @@ def test_children_decode_exactly_what_the_parent_would(video, settings, tmp_path
     assert not children()
 
 
+def test_without_nameless_files_in_memory_the_frames_pass_through_the_disk(
+    video, tmp_path, monkeypatch
+):
+    """As on macOS."""
+    paths = [video(tmp_path / "x.avi", 5)]
+    expected, _, _ = collect(paths)
+    monkeypatch.delattr(os, "memfd_create")
+    found, _, _ = collect(paths)
+    assert len(found[0]) == 5 and (found[0] == expected[0]).all()
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGBUS, "SIGBUS"), (40, "signal 40")])
+def test_the_signal_that_ended_a_decoder_is_named(number, name):
+    child = subprocess.Popen([sys.executable, "-c", f"import os; os.kill(os.getpid(), {number})"])
+    assert decoding.death(child) == f"the decoder crashed ({name})"
+
+
 def test_a_long_video_passes_through_a_small_memory_in_order(video, tmp_path):
     path = video(tmp_path / "long.avi", 200)
     sizes = []

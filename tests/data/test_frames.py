@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import struct
 import subprocess
 import sys
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from vid3d import checks
 from vid3d.data import frames, sources
 from vid3d.data.frames import VideoError
 
@@ -72,6 +70,14 @@ def test_colours_are_rgb(tmp_path):
     frame_HWC, _ = next(frames.read_frames(tmp_path / "x.avi"))
     assert frame_HWC[32, 10].tolist() == pytest.approx([255, 0, 0], abs=20)
     assert frame_HWC[32, 50].tolist() == pytest.approx([0, 0, 255], abs=20)
+
+
+def test_frames_of_one_and_of_four_channels_are_rgb_too():
+    """As OpenCV with GStreamer gives those of some cameras."""
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for frame in (grey, grey[:, :, None]):
+        assert (frames.to_rgb(frame) == grey[:, :, None]).all()
+    assert frames.to_rgb(np.full((1, 1, 4), (1, 2, 3, 255), np.uint8)).tolist() == [[[3, 2, 1]]]
 
 
 def test_a_phones_rotated_video_is_upright(tmp_path):
@@ -160,11 +166,10 @@ class TestFit:
             fitted = frames.fit(stripes, size=(size, size), resize="squash", color="rgb")
             assert fitted.std() < 45 and fitted.mean() == pytest.approx(127, abs=3)
 
-    def test_a_frame_of_the_stored_size_is_not_touched(self):
+    @pytest.mark.parametrize("resize", checks.RESIZES)
+    def test_a_frame_of_the_stored_size_is_not_touched(self, resize):
         frame_HWC = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
-        assert (
-            frames.fit(frame_HWC, size=(32, 32), resize="squash", color="rgb") == frame_HWC
-        ).all()
+        assert (frames.fit(frame_HWC, size=(32, 32), resize=resize, color="rgb") == frame_HWC).all()
 
 
 class TestBadVideos:
@@ -285,32 +290,17 @@ class TestSource:
         with pytest.raises(VideoError, match="no such file"):
             sources.Source((tmp_path / "none.mp4").as_uri())
 
-    def test_a_video_on_a_server_ends_at_its_end(self, video, tmp_path, monkeypatch):
-        for name in ("http_proxy", "HTTP_PROXY"):
-            monkeypatch.delenv(name, raising=False)
+    def test_a_video_on_a_server_ends_at_its_end(self, video, serve, tmp_path):
         video(tmp_path / "x.avi", 5)
-        handler = functools.partial(QuietHandler, directory=str(tmp_path))
-        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            url = f"http://127.0.0.1:{server.server_port}/x.avi"
-            with sources.Source(url) as source:
+        with serve(tmp_path) as url:
+            with sources.Source(f"{url}/x.avi") as source:
                 assert not source.is_camera
                 read = [source.read() for _ in range(6)]
             with pytest.raises(VideoError, match="stream cannot be opened"):
-                sources.Source(url.replace("x.avi", "y.avi"))
-            server.shutdown()
-            thread.join()
+                sources.Source(f"{url}/y.avi")
         times = [seconds for _, seconds in read[:5]]
         assert times[0] == 0.0 and sorted(set(times)) == times
         assert read[5] is None
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files without a log."""
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
 
 
 def test_jpeg_keeps_the_picture_and_its_channels():

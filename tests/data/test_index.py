@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -45,13 +46,13 @@ def folder(settings) -> Path:
 class TestFolder:
     def test_sub_folders_are_classes_whatever_is_below_them(self, settings):
         root = touch(Path(settings.data.root), *[f"a/x/y/{k}.MP4" for k in range(5)])
-        touch(
-            root, *[f"b/{k}.avi" for k in range(5)], "a/.hidden.mp4", ".trash/z.mp4", "a/notes.pdf"
-        )
+        touch(root, *[f"b/{k}.avi" for k in range(5)], "loose.avi")
+        touch(root, "a/.hidden.mp4", ".trash/z.mp4", "a/notes.pdf")
         found = find(settings)
         assert found.classes == ("a", "b")
         assert Counter(v.label for v in found.videos) == {"a": 5, "b": 5}
         assert any("1 .pdf" in note for note in found.notes)
+        assert "1 videos are in no class folder and were left out, such as loose.avi" in found.notes
 
     def test_train_and_test_folders_are_splits_and_validation_is_carved_out_of_training(
         self, settings
@@ -65,6 +66,7 @@ class TestFolder:
         assert sides["test"] == {f"testing/{c}/{k}.mp4" for c in "ab" for k in range(3)}
         assert sides["val"] and all(path.startswith("train/") for path in sides["val"])
         assert any("taken out of training" in note for note in found.notes)
+        assert find(settings, protocol="manifest").protocol == "folders"
 
     def test_a_class_called_train_is_a_class(self, settings):
         touch(
@@ -98,6 +100,8 @@ class TestFolder:
         assert found.protocol == "grouped"
         assert {v.group for v in found.videos} == {"s00", "s01", "s02", "s03"}
         assert not splits.shared_groups(found.videos)
+        found = find(settings, group_pattern=r"_(s0[0-2])_")
+        assert "6 videos have no group and are taken as their own" in found.notes
 
     @pytest.mark.parametrize(
         ("changed", "message"),
@@ -112,6 +116,7 @@ class TestFolder:
             (dict(protocol="official1"), "needs data.source=ucf101"),
             (dict(protocol="manifest"), "needs a manifest.csv"),
             (dict(source="manifest"), "there is no"),
+            (dict(source="folder", root=__file__), "is a file; data.source=folder needs a folder"),
         ],
     )
     def test_a_mistake_is_one_line_that_names_it(self, settings, folder, changed, message):
@@ -127,6 +132,21 @@ class TestFolder:
         touch(root, "1.mp4", "2.mp4")
         with pytest.raises(UserError, match="not sorted into classes"):
             find(settings)
+
+    def test_a_folder_that_may_not_be_read_is_named(self, settings):
+        """As another user, since nothing is forbidden to root."""
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            root = touch(Path(folder), "a/1.mp4", "b/1.mp4")
+            (root / "b").chmod(0)
+            user = os.geteuid()
+            try:
+                os.seteuid(user or 65534)
+                with pytest.raises(UserError, match=f"cannot read the folder {root / 'b'}: Perm"):
+                    find(settings, root=folder)
+            finally:
+                os.seteuid(user)
+                (root / "b").chmod(0o700)
 
 
 class TestProtocols:
@@ -269,6 +289,20 @@ class TestManifest:
         assert [v.split for v in chosen.videos] == ["val"] * 2 + ["train"] * 4 + ["test"] * 2
         with pytest.raises(UserError, match="has the folds 0, 1, 2, 3"):
             find(settings, test_fold=9)
+        with pytest.raises(UserError, match="are both 2: validation would see the test set"):
+            find(settings, test_fold=2, val_fold=2)
+
+    def test_folds_are_asked_for_where_there_are_some_and_splits_stand_as_long_as_they_are_not(
+        self, settings
+    ):
+        rows = [f"{k}.mp4,{'ab'[k % 2]},{('train', 'val', 'test')[k // 2 % 3]}" for k in range(8)]
+        self.write(settings, "path,label,split\n" + "\n".join(rows))
+        with pytest.raises(UserError, match="need a manifest with a column 'fold'"):
+            find(settings, test_fold=1)
+        folds = [f"{row},{k % 4}" for k, row in enumerate(rows)]
+        self.write(settings, "path,label,split,fold\n" + "\n".join(folds))
+        found = find(settings, test_fold=-1)
+        assert [v.split for v in found.videos] == [row.split(",")[2] for row in rows]
 
     def test_grouped_sets_the_splits_of_a_manifest_aside(self, settings):
         rows = [f"{k}.mp4,{'ab'[k % 2]},g{k},train" for k in range(8)]
@@ -290,6 +324,7 @@ class TestManifest:
             ("path,label\n../../secret.mp4,a\n", "line 2: ../../secret.mp4 leads out"),
             ("path,label\na/../../x.mp4,a\n", "line 2: a/../../x.mp4 leads out"),
             ("path,label\nx/0.mp4,a\nx/1.mp4,b\n", "line 2: there is no file"),
+            (f"path,label\n{'x' * 140_000},a\n", "is no CSV file: field larger than"),
         ],
     )
     def test_a_mistake_names_its_line(self, settings, text, message):
@@ -341,7 +376,11 @@ class TestUcf101:
     def test_official_lists_decide_and_validation_comes_out_of_training_by_group(
         self, settings, tree
     ):
+        touch(tree, "YoYo/v_YoYo_g09_c01.avi")
         first, second = find(settings, protocol="official1"), find(settings, protocol="official2")
+        assert any(
+            "1 videos are in no list of official1, such as YoYo/v_Yo" in n for n in first.notes
+        )
         assert first.protocol == "official1"
         assert first.classes == ("HandstandPushups", "YoYo")
         assert {v.group[-3:] for v in first.split("test")} == {"g01", "g02"}
@@ -358,6 +397,8 @@ class TestUcf101:
             find(settings, protocol="official1")
         found = find(settings, protocol="grouped")
         assert any("v_YoYo_g01_c02.avi" in note for note in found.notes)
+        (tree / "ucfTrainTestlist" / "testlist01.txt").unlink()  # only the official ones need it
+        assert len(find(settings, protocol="grouped").videos) == 23
 
     def test_files_may_lie_side_by_side_and_the_lists_beside_the_root(
         self, settings, tree, tmp_path
@@ -415,6 +456,11 @@ def test_another_sets_unknown_classes_are_named_and_nothing_else(settings, folde
         f"{folder} has videos of classes that the model does not know: 'jump' (did you mean 'jumps'?), 'nEvEr seen'; "
         "give them the names that the model was trained with, or leave them out"
     )
+
+
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(UserError, match=f"cannot read {tmp_path}: Is a directory"):
+        manifests.listing(tmp_path)
 
 
 def test_one_column_of_a_manifest_is_enough_to_go_on(tmp_path):

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from vid3d.config import UserError, cache_folder
-from vid3d.data import disk, frames, index, prepare, report, shards
+from vid3d.data import cache, disk, frames, index, prepare, report, shards
 from vid3d.data.report import printable
 
 PREPARE = """
@@ -347,6 +347,25 @@ class TestCache:
         finally:
             subprocess.run(["umount", "-l", str(small)], check=True)
 
+    def test_a_disk_that_others_fill_is_noticed_while_there_is_room(
+        self, settings, two_classes, monkeypatch
+    ):
+        left = iter([10**12, *[10**5] * 20])
+        usage = shutil.disk_usage(two_classes)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(left)))
+        monkeypatch.setattr(disk, "RESERVE_BYTES", 2 * 10**5)
+        with pytest.raises(UserError, match=r"the disk of .*cache is full: set data\.cache_dir"):
+            prepare.prepare(settings, quiet=True)
+        assert not list(Path(settings.data.cache_dir).glob("*frames-*[!k]"))
+
+    def test_what_is_not_the_disks_fault_is_not_laid_to_it(self, tmp_path):
+        def build(folder: Path) -> None:
+            (folder / "none").read_bytes()
+
+        with pytest.raises(FileNotFoundError):
+            cache.make_once(tmp_path / "frames", build)
+        assert [path.name for path in tmp_path.iterdir()] == ["frames.lock"]
+
     def test_the_cache_is_in_the_users_folder_where_none_is_named(self, settings, monkeypatch):
         with settings.unlocked():
             settings.data.cache_dir = ""
@@ -460,6 +479,15 @@ class TestDoctor:
         assert path in (tmp_path / "bad_videos.csv").read_text()
         assert "BAD: 1 videos" in capsys.readouterr().err
 
+    def test_no_readable_video_at_all_is_an_answer_too(self, settings, tmp_path, capsys):
+        for k in range(12):
+            path = Path(settings.data.root, "ab"[k % 2], f"{k}.mp4")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("no video")
+        assert not prepare.doctor(settings, tmp_path)
+        said = capsys.readouterr().err
+        assert "no readable videos" in said and "BAD: 12 videos" in said
+
     def test_the_same_video_in_two_splits_is_said_loudly(self, settings, two_classes, capsys):
         found = index.find(settings.data, 0)
         train, test = (
@@ -569,25 +597,81 @@ class TestBuilder:
             prepare.prepare(settings, quiet=True)
         assert not asked and not (tmp_path / "none").exists()
 
-    def test_an_unknown_builder_and_one_without_videos_are_named(self, settings, mocked):
-        with settings.unlocked():
-            settings.data.builder = "ucf1o1"
-        with pytest.raises(UserError, match="ucf1o1"):
+    @pytest.mark.parametrize(
+        ("builder", "words"),
+        [
+            ("", "needs data.builder"),
+            ("ucf1o1", "ucf1o1"),
+            ("mnist", "features image, label, not video and label"),
+        ],
+    )
+    def test_an_unknown_builder_and_one_without_videos_are_named(
+        self, settings, mocked, builder, words
+    ):
+        settings.data.builder = builder
+        with pytest.raises(UserError, match=words):
             prepare.prepare(settings, quiet=True)
+
+    def test_beam_is_for_files(self, settings, mocked):
+        with pytest.raises(UserError, match="--beam decodes video files"):
+            prepare.prepare(settings, quiet=True, beam_options="")
+
+    def test_a_builder_of_ones_own_with_grey_videos_and_an_empty_one(self, settings, tmp_path):
+        """Really built by tfds: one split, three classes of which two are chosen, as many frames as there are."""
+        own_builder(tmp_path / "tfds")
         with settings.unlocked():
-            settings.data.builder = "mnist"
-        with pytest.raises(UserError, match="features image, label, not video and label"):
-            prepare.prepare(settings, quiet=True)
+            settings.data.update(
+                source="tfds", builder="grey_videos", root=str(tmp_path / "tfds"), classes=("a", "b"),
+                val_fraction=0.0, test_fraction=0.0, max_bad_fraction=0.2,
+            )  # fmt: skip
+        done = prepare.prepare(settings, quiet=True)
+        assert done.index.protocol == "grouped (groups unknown)"
+        assert len(done.index.split("train")) == 8 and len(done.facts) == 7
+        assert list(done.bad.values()) == ["a video without frames"]
+        shades = []
+        for path in done.facts:
+            frames_THWC = stored(done, path)
+            assert frames_THWC.shape == (4, 32, 32, 3) and np.ptp(frames_THWC) == 0
+            shades.append(int(frames_THWC[0, 0, 0, 0]))
+        assert sorted(shades) == [0, 10, 40, 60, 70, 90, 100]
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
-    from rich.console import Console
+def own_builder(data_dir: Path) -> None:
+    """Builds a tfds data set of 12 grey videos whose shade is their number times ten; number 3 is empty."""
+    shards.quiet_tensorflow()
+    tfds = pytest.importorskip("tensorflow_datasets")
 
-    from vid3d.data.report import Progress
+    class GreyVideos(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
 
+        def _info(self):
+            features = {
+                "video": tfds.features.Video(shape=(None, 16, 24, 1)),
+                "label": tfds.features.ClassLabel(names=["a", "b", "c"]),
+            }
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, _):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for k in range(12):
+                video = np.full((0 if k == 3 else 4, 16, 24, 1), 10 * k, np.uint8)
+                yield k, {"video": video, "label": k % 3}
+
+    config = tfds.download.DownloadConfig(register_checksums=False)
+    GreyVideos(data_dir=data_dir).download_and_prepare(download_config=config)
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(is_terminal, monkeypatch):
+    monkeypatch.setattr(report, "LINE_SECONDS", 0)
     out = io.StringIO()
-    with Progress(3, Console(file=out, width=200)) as progress:
+    console = Console(file=out, width=200, force_terminal=is_terminal, highlight=False)
+    with report.Progress(3, console) as progress:
         for bad in (False, True, False):
             progress.advance(bad=bad)
-    assert out.getvalue().startswith("decoding: 3 videos in") and "1 bad" in out.getvalue()
-    assert "\x1b" not in out.getvalue()
+    last = out.getvalue().splitlines()[-1]
+    assert "decoding: 3 videos in 0" in last and last.endswith("1 bad")
+    assert ("\x1b" in out.getvalue()) == ("━" in out.getvalue()) == is_terminal
+    assert ("decoding: 2 of 3 videos, " in out.getvalue()) != is_terminal

@@ -145,6 +145,11 @@ def test_the_videos_are_a_function_of_the_seed_and_are_written_once(tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*.avi")}
 
 
+def test_a_video_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(OSError, match=r"cannot write x\.avi"):
+        synthetic.write_avi(tmp_path / "none" / "x.avi", np.zeros((2, 32, 32, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("changed", "message"), [(dict(num_frames=15), "multiple of 10"), (dict(size=31), "even")]
 )

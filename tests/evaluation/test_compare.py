@@ -12,19 +12,20 @@ import pytest
 from rich.console import Console
 from scipy.stats import binom
 
-from vid3d import checkpoint
+from vid3d import checkpoint, cli
 from vid3d.evaluation import compare, plots, runs
 
 
 @pytest.fixture(scope="module")
-def pair_of_runs(smoke_run, once, run) -> Path:
+def pair_of_runs(smoke_run, once) -> Path:
     """A folder of two tested runs with the same test videos, of 4 epochs and of 1."""
 
     def train(folder: Path) -> None:
         shutil.copytree(smoke_run, folder / "long")
         short = ("--config.train.epochs=1", "--config.model.features=4,8")
-        run("train", "--config=configs/demo.py:smoke", *short, f"--workdir={folder / 'short'}")
-        run("compare", folder, "--evaluate")
+        workdir = f"--workdir={folder / 'short'}"
+        assert cli.main(["train", "--config=configs/demo.py:smoke", *short, workdir]) == 0
+        assert cli.main(["compare", str(folder), "--evaluate"]) == 0
 
     return once("pair", train)
 
@@ -305,6 +306,22 @@ def test_repeats_over_seeds_are_summed_up(pair_of_runs, tmp_path):
         found.append(runs.read(workdir, workdir.name))
     found.append(runs.read(pair_of_runs / "short", "short"))
     assert {name: len(group) for name, group in runs.over_seeds(found).items()} == {"seed0": 2}
+    accuracy = found[0].test["accuracy"]
+    words = f"test accuracy {accuracy:.3f}, standard deviation 0.000 over 2 seeds"
+    assert f"seed0: {words}" in compare.notes(found, ["seed"])
+
+
+def test_what_cannot_be_compared_is_said(pair_of_runs, tmp_path):
+    workdir = shutil.copytree(pair_of_runs / "long", tmp_path / "other")
+    folder = workdir / "evaluation" / "test-best"
+    path = folder / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": "random (leaky)"}))
+    rows = (folder / "predictions.csv").read_text().splitlines(keepends=True)
+    (folder / "predictions.csv").write_text("".join(rows[:-1]))
+    found = [runs.read(path, path.name) for path in (pair_of_runs / "short", workdir)]
+    said = compare.notes(found, ["train.epochs"])
+    assert "note: the test accuracies stand on different protocols: grouped, random (leaky)" in said
+    assert "note: the runs were not tested on the same videos" in said
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,8 +94,29 @@ def test_a_video_that_is_not_held_in_memory_gives_the_same_answer(classifier, vi
     held = classifier.predict(videos["turning"])
     monkeypatch.setattr("vid3d.inference.files.HELD_BYTES", 20_000)
     assert classifier.predict(videos["turning"]) == held
+    monkeypatch.setattr("vid3d.data.decoding.SLOT_BYTES", 20_000)  # it comes in several parts
     paths = [videos["red"], videos["turning"], videos["turning"]]
     assert [answer for _, answer in classifier.predict_many(paths)][1:] == [held, held]
+
+
+def test_a_file_that_is_gone_when_it_is_decoded_again_costs_only_itself(
+    classifier, videos, tmp_path, monkeypatch
+):
+    """It was too long to be held in memory."""
+    path = tmp_path / "gone.mp4"
+
+    def take_away(frames, indices):
+        path.unlink(missing_ok=True)
+        return gather(frames, indices)
+
+    monkeypatch.setattr("vid3d.inference.files.HELD_BYTES", 20_000)
+    monkeypatch.setattr("vid3d.inference.classifier.gather", take_away)
+    shutil.copy(videos["turning"], path)
+    with pytest.raises(UserError, match=f"^{path}: no such file"):
+        classifier.predict(path)
+    shutil.copy(videos["turning"], path)
+    answers = [answer for _, answer in classifier.predict_many([path, videos["red"]])]
+    assert isinstance(answers[0], UserError) and answers[1].label == "red"
 
 
 def test_many_files_come_in_order_and_a_bad_one_stops_nothing(classifier, videos, tmp_path):
@@ -220,6 +242,7 @@ def test_stream_smooths_and_says_unknown(load, noisy):
         before = answer
     assert [label for label, _ in itertools.groupby(labels)] == ["red", "unknown", "blue"]
     smooth.clear()
+    assert smooth.predict() is None
     assert smooth.push(noisy("red", 1)[0]) is None
 
 

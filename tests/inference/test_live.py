@@ -27,6 +27,7 @@ import pytest
 from vid3d.config import UserError
 from vid3d.data import frames
 from vid3d.inference import overlay
+from vid3d.inference.camera import Worker
 from vid3d.inference.live import Recording, live
 
 HERE = Path(__file__).parent
@@ -237,11 +238,16 @@ def test_no_window_stays_black_on_a_busy_machine(display):
 
 @pytest.mark.parametrize("way", ["escape", "close"])
 def test_a_window_shows_the_label_and_is_ended_by_its_user(
-    workdir, noisy, write_video, tmp_path, display, way
+    workdir, noisy, write_video, tmp_path, display, way, port
 ):
-    video = write_video(tmp_path / "long.avi", np.tile(noisy("green", 50), (100, 1, 1, 1)))
+    """That of a file by a key, that of a camera by its button."""
+    source = write_video(tmp_path / "long.avi", np.tile(noisy("green", 50), (100, 1, 1, 1)))
     env = os.environ | {"DISPLAY": display}
-    with process(f"--workdir={workdir}", f"--source={video}", DISPLAY=display) as child:
+    with contextlib.ExitStack() as stack:
+        if way == "close":
+            source = stack.enter_context(camera(source, port))
+        arguments = (f"--workdir={workdir}", f"--source={source}")
+        child = stack.enter_context(process(*arguments, DISPLAY=display))
         window = find_window(display, child)
         seen = screenshot(display, window, tmp_path / "window.png")
         assert seen.shape == (240, 320, 3)
@@ -256,6 +262,31 @@ def test_a_window_shows_the_label_and_is_ended_by_its_user(
             subprocess.run(command, env=env, check=True)
         out, err = child.communicate(timeout=PATIENCE)
     assert (child.returncode, out, err) == (0, "", "")
+
+
+def test_a_stream_that_is_cut_off_in_its_first_frame_is_named(workdir, videos, serve, tmp_path):
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not installed")
+    path = tmp_path / "stream.mkv"
+    command = ["ffmpeg", "-v", "error", "-i", videos["red"], "-c:v", "mjpeg", "-live", "1", path]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"\x1f\x43\xb6\x75") + 60])  # where the frames begin
+    with serve(tmp_path) as url:
+        url = f"{url}/stream.mkv"
+        with pytest.raises(UserError, match=f"^{url}: it is open, but gives no frames$"):
+            live(workdir, url, as_json=True)
+
+
+def test_what_ends_a_thread_is_raised_where_it_is_waited_for():
+    class Fails(Worker):
+        def run(self):
+            raise UserError("no memory left")
+
+    with Fails() as worker, pytest.raises(UserError, match="no memory left"):
+        for _ in range(100 * PATIENCE):
+            worker.check()
+            time.sleep(0.01)
 
 
 def test_a_camera_that_is_lost_is_opened_again(workdir, videos, tmp_path, port):

@@ -71,6 +71,17 @@ def test_odd_sizes_and_odd_rates_are_written(tmp_path):
         assert len(list(frames.read_frames(path))) == 3
 
 
+def test_frames_that_no_encoder_takes_and_none_at_all_leave_no_file(tmp_path):
+    with (
+        pytest.raises(UserError, match="no encoder for 9000x16 pixels at 25 frames a second"),
+        overlay.VideoWriter(tmp_path / "out.mp4", fps=25) as writer,
+    ):
+        writer.write(grey(16, 9000))
+    with overlay.VideoWriter(tmp_path / "out.mp4", fps=25):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interrupted_video_leaves_nothing_behind(tmp_path):
     path = tmp_path / "out.mp4"
     path.write_bytes(b"an older file")

@@ -103,11 +103,15 @@ def test_csv_has_a_row_a_video_and_a_column_a_class(workdir, folder, capsys):
     assert rows[2]["segments"].startswith("0.00-1.6") and rows[2]["segments"].endswith("green")
 
 
-def test_table_names_every_video_and_the_time_line(workdir, folder, capsys):
+def test_table_names_every_video_and_the_time_line(workdir, folder, capsys, monkeypatch):
     assert predict(workdir, [folder]) == 0
     out = capsys.readouterr().out
     assert "-dash.avi" in out.replace("\n", "") and "0:04.1" in out
-    assert out.count("red") >= 3 and "green" in out
+    assert out.count("red") >= 3 and "green" in out and " more: see" not in out
+    monkeypatch.setattr(module, "LISTED", 1)
+    assert predict(workdir, [folder / "turning.mp4"]) == 0
+    out = capsys.readouterr().out
+    assert "green" not in out and " more: see --json or --csv" in out
 
 
 def test_annotated_copies_show_the_label_that_holds(workdir, folder, tmp_path, capsys):
@@ -150,6 +154,17 @@ def test_a_copy_that_cannot_be_written_costs_no_answer(workdir, videos, tmp_path
     assert [p["label"] for p in printed["predictions"]] == ["red", "blue"]
     assert [e["path"] for e in printed["errors"]] == [str(videos["red"])]
     assert len(list(frames.read_frames(output / f"{videos['blue'].stem}.mp4"))) > 0
+
+
+def test_a_folder_for_copies_that_cannot_be_made_costs_no_answer(workdir, folder, tmp_path, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "deep").touch()
+    assert predict(workdir, [folder], output=output, as_json=True) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["predictions"]) == 3
+    (error,) = printed["errors"]
+    assert f"cannot write to {output / 'deep' / 'er'}" in error["error"]
 
 
 def test_paths_are_printed_as_they_were_given_and_no_line_is_folded(

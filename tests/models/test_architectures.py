@@ -360,7 +360,7 @@ def test_every_family_computes_in_bfloat16(name):
     assert {leaf.dtype for leaf in jax.tree.leaves((shapes, logits))} == {jnp.dtype("float32")}
 
 
-@pytest.mark.parametrize(("form", "channels"), [("difference", 3), ("both", 6), ("speed", 6)])
+@pytest.mark.parametrize(("form", "channels"), [("difference", 3), ("both", 6), ("log_speed", 6)])
 def test_differences_are_an_input_of_every_architecture(form, channels):
     shapes = variable_shapes(build("r3d_18", input=form), 6, 32, 32)
     assert shapes["params"]["stem_conv"]["kernel"].shape[3] == channels

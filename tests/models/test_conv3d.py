@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from vid3d import config, models
-from vid3d.models.layers import FAINT_EDGE, input_form
+from vid3d.models.layers import FAINT_EDGE, SLOW, input_form
 
 CLASSES = 5
 
@@ -134,6 +134,7 @@ def test_the_initialisation_is_that_of_keras_without_normalisation_and_he_with()
         ("group", "flatten", "both"),
         ("group", "time_average", "frames"),
         ("batch", "statistics", "speed"),
+        ("batch", "statistics", "log_speed"),
     ],
 )
 def test_every_norm_head_and_input_gives_finite_logits_on_odd_sizes(norm, head, form):
@@ -244,8 +245,20 @@ def test_speed_is_that_of_the_edges_whatever_their_contrast(steepness):
     )
     still = np.repeat(clips(1, 1, 12, 12, 3), 6, axis=1)
     assert not input_form(still, "speed").any()
+    assert not input_form(still, "log_speed").any()
     noise = 0.01 * clips(1, 6, 12, 12, 3)  # on flat ground
     assert input_form(noise, "speed")[..., :3].max() < 0.01 / FAINT_EDGE
+
+
+def test_the_logarithm_of_the_speed_has_one_step_for_twice_as_fast():
+    rates = 0.25, 0.5, 1.0
+    slow, middle, fast = (
+        input_form(moving_slope(steepness=0.6, speed=rate), "log_speed")[0, 0, 0, 5, 0]
+        for rate in rates
+    )
+    np.testing.assert_allclose(np.expm1([slow, middle, fast]) * SLOW, rates, rtol=0.02)
+    np.testing.assert_allclose(fast - middle, np.log(2), rtol=0.15)
+    np.testing.assert_allclose(middle - slow, np.log(2), rtol=0.25)
 
 
 def test_statistics_are_those_of_every_layer():
@@ -343,7 +356,9 @@ def test_a_wrong_choice_is_one_clear_line(changes, words):
         network(**changes)
 
 
-@pytest.mark.parametrize(("form", "fewest"), [("difference", 2), ("both", 2), ("speed", 3)])
+@pytest.mark.parametrize(
+    ("form", "fewest"), [("difference", 2), ("both", 2), ("speed", 3), ("log_speed", 3)]
+)
 def test_too_few_frames_for_a_difference_are_an_error(form, fewest):
     with pytest.raises(config.UserError, match=f"at least {fewest}"):
         initialised(network(input=form), clips(1, fewest - 1, 8, 8, 3))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from vid3d import config as configs, models
 from vid3d.models import overview
-from vid3d.training.speed import measure
 
 
 def printed(*arguments, width: int = 200) -> list[str]:
@@ -48,11 +46,14 @@ def test_all_is_all_and_overrides_hold_for_each():
         overview.presets(("r3d_18",), [("model.dtyp", "bfloat16")])
 
 
-def test_speed_is_measured_and_shown():
-    chosen = overview.presets(
-        ("conv3d",), [("model.features", "2"), ("data.size", "16"), ("data.num_frames", "2")]
-    )
-    train, predict = measure(chosen["conv3d"], num_classes=400, batch_size=8, repeats=2)
-    assert 0 < train < np.inf and 0 < predict < np.inf
+def test_speed_is_measured_and_shown(call):
+    small = [("model.features", "2"), ("data.size", "16"), ("data.num_frames", "2")]
+    overrides = (f"--config.{key}={text}" for key, text in small)
+    done = call("summary", "--all=conv3d", "--speed=8", *overrides)
+    assert done.stderr == "measuring conv3d on 8 cpu devices\n"
+    line = next(x for x in done.stdout.splitlines() if "conv3d" in x)
+    *_, train, predict, published = line.split()
+    assert float(train) > 0 and float(predict) > 0 and published == "-"
+    chosen = overview.presets(("conv3d",), small)
     line = next(x for x in printed(chosen, {"conv3d": (12.34, 56.78)}) if "conv3d" in x)
     assert line.split()[-3:] == ["12.3", "56.8", "-"]

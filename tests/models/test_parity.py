@@ -18,7 +18,11 @@ PYTORCHVIDEO = ("x3d_s", "slow_r50", "slowfast_r50", "slowfast_r50_8x8")
 TRAINED = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "x3d_s", "slow_r50", "slowfast_r50")
 
 # Frames, height and width of two clips; the first is trained on as well.
-CLIPS = {"slowfast_r50": ((16, 40, 40), (8, 64, 48)), "s3d": ((8, 40, 40), (11, 50, 33))}
+CLIPS = {
+    "slow_r50": ((4, 40, 40), (5, 56, 48)),
+    "slowfast_r50": ((16, 40, 40), (8, 64, 48)),
+    "s3d": ((8, 40, 40), (11, 50, 33)),
+}
 SMALL = ((6, 40, 40), (5, 56, 48))
 
 

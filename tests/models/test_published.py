@@ -93,29 +93,37 @@ def test_a_whole_module_is_refused_with_what_to_save_instead(torch, tmp_path):
         tensor_file.read(tmp_path / "w.pth")
 
 
+class Reference:
+    """What a pickle says of data outside of it."""
+
+    def __init__(self, *identity):
+        self.identity = identity
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, value):
+        return value.identity if isinstance(value, Reference) else None
+
+
+def pickled(*values) -> bytes:
+    """A pickle for each of them, as PyTorch wrote before 1.6."""
+    file = io.BytesIO()
+    for value in values:
+        Pickler(file, protocol=2).dump(value)
+    return file.getvalue()
+
+
 def reach_beyond(*, offset: int, shape: tuple, strides: tuple) -> bytes:
     """The pickle of a tensor over a storage of two numbers."""
-
-    class Storage:
-        pass
 
     class Tensor:
         def __reduce__(self):
             import torch._utils
 
-            return torch._utils._rebuild_tensor_v2, (Storage(), offset, shape, strides, False, {})
+            storage = Reference("storage", torch.FloatStorage, "0", "cpu", 2)
+            return torch._utils._rebuild_tensor_v2, (storage, offset, shape, strides, False, {})
 
-    class Pickler(pickle.Pickler):
-        def persistent_id(self, value):
-            import torch
-
-            if isinstance(value, Storage):
-                return ("storage", torch.FloatStorage, "0", "cpu", 2)
-            return None
-
-    file = io.BytesIO()
-    Pickler(file, protocol=2).dump({"weight": Tensor()})
-    return file.getvalue()
+    return pickled({"weight": Tensor()})
 
 
 @pytest.mark.parametrize(
@@ -183,6 +191,26 @@ def test_damaged_and_foreign_files_say_what_is_wrong_with_them(write_safetensors
     write_safetensors(path, tensors())
     path.write_bytes(path.read_bytes()[:-8])
     refused("ends too early")
+
+
+def test_references_to_what_is_no_storage_of_the_content_are_refused(torch, tmp_path):
+    kind = torch.FloatStorage
+    beyond = Reference("storage", kind, "0", "cpu", 2)
+    begin = (tensor_file.LEGACY_MAGIC, 1001)
+    little = {"little_endian": True}
+    view = Reference("storage", kind, "0", "cpu", 2, ("1", 0, 2))
+    for content, words in (
+        (pickled(beyond), "a storage outside of the content"),
+        (pickled(*begin, {"little_endian": False}), "big-endian machine"),
+        (pickled(*begin, little, {"weight": view}), "keeps views of storages"),
+        (
+            pickled(*begin, little, {"weight": Reference("module", 7)}),
+            "unknown kind of data, 'module'",
+        ),
+    ):
+        (tmp_path / "w.pth").write_bytes(content)
+        with pytest.raises(config.UserError, match=words):
+            tensor_file.read(tmp_path / "w.pth")
 
 
 def blank(name: str, num_classes: int, frames: int = 8):

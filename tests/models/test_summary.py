@@ -186,3 +186,11 @@ def test_the_table_names_every_layer_and_the_totals():
     Console(file=text, width=100).print(table)
     for word in ("layer5", "hidden", "2 classes", "378,274", "20.50 G", "10.25 G", "485", "all"):
         assert word in text.getvalue()
+
+
+def test_the_command_prints_the_table_of_a_config(call):
+    small = ("--config.model.features=2", "--config.model.hidden=0", "--config.model.head=average")
+    done = call("summary", "--config=configs/demo.py", *small)
+    assert "conv3d" in done.stdout and "5 classes" in done.stdout
+    # Two kernels of 27 weights a channel, their normalisation, two weights and a bias a class.
+    assert f"{2 * 27 * 3 + 2 * 2 + 2 * 5 + 5} parameters, 2.99 MFLOPs a clip" in done.stdout

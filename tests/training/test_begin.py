@@ -89,6 +89,8 @@ def test_without_validation_videos_the_latest_checkpoint_is_the_best(copied, cal
     assert figures["step"] == found[-1]["step"] > step
     predicted = call("predict", f"--workdir={workdir}", videos / "up" / "1.avi", "--json")
     assert len(json.loads(predicted.stdout)["predictions"]) == 1
+    done = call("evaluate", f"--workdir={workdir}", "--split=val", check=1)
+    assert "no video in the val split of" in done.stderr
     output = workdir / "compared"
     assert f"{figures['accuracy']:.3f}" in call("compare", workdir, f"--output={output}").stdout
     assert (output / "curves.png").exists()
@@ -97,9 +99,12 @@ def test_without_validation_videos_the_latest_checkpoint_is_the_best(copied, cal
 
 def test_without_validation_videos_early_stopping_says_that_it_never_comes(begun, tmp_path, call):
     videos, _ = begun
-    done = call(*options(videos, tmp_path / "run", **{"train.early_stopping": "1"}))
+    more = {"train.early_stopping": "1", "train.profile_steps": "1,1000000"}
+    done = call(*options(videos, tmp_path / "run", **more))
     assert "train.early_stopping never ends it" in done.stderr
     assert [row["epoch"] for row in rows(tmp_path / "run")] == [1, 2]
+    # The profile is written though the run ended inside its steps.
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
 
 
 def test_a_training_goes_on_only_with_the_videos_that_it_began_with(copied, call):
@@ -125,6 +130,12 @@ def test_a_new_training_video_is_not_taken_in_silently(copied, call):
         write_video(videos / "up" / f"more{k}.avi", 21 + 5 * k)
     done = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1)
     assert " new): bring them back, or start in a new --workdir" in done.stderr.splitlines()[-1]
+    for k in range(9):  # a class of its own
+        shutil.move(videos / "up" / f"more{k}.avi", videos / f"more{k}.avi")
+        write_video(videos / "left" / f"more{k}.avi", 21 + 5 * k)
+    done = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1)
+    words = "have the classes down, up, the data down, left, up: take another --workdir"
+    assert words in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("rate", ["0", "0.1"])

@@ -198,16 +198,7 @@ def unbroken(once):
     return once("recipe", lambda workdir: train(workdir, 3))
 
 
-def assert_same_run(a, b) -> None:
-    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
-    step = checkpoint.resolve(a, "latest")
-    assert step == checkpoint.resolve(b, "latest")
-    for item in ("weights", "optimizer"):
-        one, two = (checkpoint.restore_item(workdir, step, item) for workdir in (a, b))
-        assert_trees(np.testing.assert_array_equal, one, two)
-
-
-def test_a_run_with_every_piece_resumes_exactly(unbroken, tmp_path):
+def test_a_run_with_every_piece_resumes_exactly(unbroken, tmp_path, assert_same_run):
     train(tmp_path / "run", 1)
     train(tmp_path / "run", 3)
     assert_same_run(tmp_path / "run", unbroken)
@@ -215,7 +206,7 @@ def test_a_run_with_every_piece_resumes_exactly(unbroken, tmp_path):
 
 @pytest.mark.parametrize("rate", ["0", "0.5"])
 def test_a_probe_and_a_fine_tuning_start_from_a_workdir_and_resume_exactly(
-    rate, unbroken, tmp_path, capfd
+    rate, unbroken, tmp_path, capfd, assert_same_run
 ):
     probe = {"optim.backbone_rate": rate, "model.init_from": str(unbroken)}
     train(tmp_path / "whole", 2, **probe)

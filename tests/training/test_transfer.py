@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
@@ -105,13 +107,12 @@ def weights(published_state, write_safetensors, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def imported(weights, run, tmp_path_factory):
+def imported(weights, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("imported") / "run"
-    done = run(
-        "import", "--arch=mc3_18", f"--weights={weights}", "--classes=kinetics400",
-        f"--workdir={workdir}",
-    )  # fmt: skip
-    assert "holds mc3_18 with 400 classes" in done.stdout
+    options = [f"--weights={weights}", "--classes=kinetics400", f"--workdir={workdir}"]
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main(["import", "--arch=mc3_18", *options]) == 0
+    assert "holds mc3_18 with 400 classes" in said.getvalue()
     return workdir
 
 
@@ -177,8 +178,8 @@ def test_an_imported_workdir_labels_a_file_and_a_stream(imported, tmp_path, caps
     assert seen["label"] == predicted["label"]
 
 
-def test_training_in_an_imported_workdir_says_what_to_do(imported, run):
-    done = run("train", "--config=configs/demo.py:smoke", f"--workdir={imported}", check=1)
+def test_training_in_an_imported_workdir_says_what_to_do(imported, call):
+    done = call("train", "--config=configs/demo.py:smoke", f"--workdir={imported}", check=1)
     assert f"--config.model.init_from={imported}" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

@@ -39,7 +39,8 @@ def train(workdir: Path, **more: str) -> int:
 
 
 def rows(workdir: Path) -> list[dict]:
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    path = workdir / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.mark.parametrize("where", ["the loss", "the gradient of", "the new value of"])
@@ -77,6 +78,20 @@ def test_a_bad_number_stops_the_run_a_step_later_and_the_last_good_checkpoint_st
     assert [row["step"] for row in rows(workdir)] == [6]
 
 
+def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    """The weights are finite, and so large that what they say of the validation videos is not."""
+
+    def map_eval(step):
+        mapped = original(step)
+        return lambda weights, batch: mapped(jax.tree.map(lambda p: p * 1e30, weights), batch)
+
+    original = parallel.map_eval
+    monkeypatch.setattr(parallel, "map_eval", map_eval)
+    with pytest.raises(BadNumberError, match=r"^step 6: the validation loss is not finite"):
+        train(tmp_path / "run")
+    assert not rows(tmp_path / "run") and not checkpoint.steps(tmp_path / "run")
+
+
 @pytest.fixture(scope="module")
 def whole(once) -> Path:
     """A run that nothing happened to."""
@@ -97,7 +112,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_is_room(
-    whole, tmp_path, capfd, monkeypatch
+    whole, tmp_path, capfd, monkeypatch, assert_same_run
 ):
     with small_disk(tmp_path / "disk", "64m") as disk:
         workdir, ballast = disk / "run", disk / "ballast"
@@ -128,7 +143,7 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_
 
 
 def test_a_disk_that_is_lost_ends_the_run_in_one_line_and_it_goes_on_when_it_is_back(
-    whole, tmp_path, capfd, monkeypatch
+    whole, tmp_path, capfd, monkeypatch, assert_same_run
 ):
     real = tmp_path / "real"
     real.mkdir()
@@ -169,19 +184,9 @@ def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path, capsys):
         )
 
 
-def assert_same_run(a: Path, b: Path) -> None:
-    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
-    step = checkpoint.resolve(a, "latest")
-    for item in ("weights", "optimizer"):
-        one, two = (checkpoint.restore_item(workdir, step, item) for workdir in (a, b))
-        jax.tree.map(np.testing.assert_array_equal, one, two)
-
-
-def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_from_the_latest(
-    tmp_path, monkeypatch, capfd
-):
-    """Validation gets worse with every epoch; resume starts from the latest, which is not the best."""
-    more = {"train.epochs": "50", "train.batch_size": "48", "optim.schedule": "constant"}
+@pytest.fixture
+def overfitting(monkeypatch):
+    """Validation gets worse with every epoch."""
     judged = []
 
     def worse(self):
@@ -189,6 +194,13 @@ def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_fro
         return 0.9 - 0.01 * len(judged)
 
     monkeypatch.setattr(evaluate.Predictions, "accuracy", worse)
+
+
+def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_from_the_latest(
+    overfitting, tmp_path, capfd
+):
+    """Resume starts from the latest, which is not the best."""
+    more = {"train.epochs": "50", "train.batch_size": "48", "optim.schedule": "constant"}
     workdir = tmp_path / "run"
     assert train(workdir, **more) == loop.FINISHED
     accuracies = [row["val/accuracy"] for row in rows(workdir)]
@@ -205,15 +217,8 @@ def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_fro
     assert checkpoint.steps(workdir) == [1, 50, 51]
 
 
-def test_more_epochs_after_early_stopping_say_that_it_stopped_early(tmp_path, monkeypatch, capfd):
+def test_more_epochs_after_early_stopping_say_that_it_stopped_early(overfitting, tmp_path, capfd):
     more = {"optim.schedule": "constant", "train.early_stopping": "1", "train.epochs": "4"}
-    judged = []
-
-    def worse(self):
-        judged.append(self)
-        return 0.9 - 0.01 * len(judged)
-
-    monkeypatch.setattr(evaluate.Predictions, "accuracy", worse)
     workdir = tmp_path / "run"
     assert train(workdir, **more) == loop.FINISHED
     assert [row["epoch"] for row in rows(workdir)] == [1, 2]

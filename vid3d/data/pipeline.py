@@ -257,7 +257,5 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
     batches = order.map(load, num_parallel_calls=2).prefetch(4).with_options(options)
     try:
         yield from batches.as_numpy_iterator()
-    except tf.errors.OpError:
-        if damage:
-            raise damage[0] from None
-        raise
+    except tf.errors.OpError as error:
+        raise next(iter(damage), error) from None

@@ -152,14 +152,9 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
     prepared = prepare(config, strict=False)
     frames = prepared.directory
     folder = chosen if output else frames.with_name(f"doctor-{frames.name}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        manifest = write_manifest(prepared, folder)
-        write_ledger(prepared.bad, folder / LEDGER)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {folder} ({error.strerror}): name another --output"
-        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = write_manifest(prepared, folder)
+    write_ledger(prepared.bad, folder / LEDGER)
     print(f"videos:     {manifest}", f"bad videos: {folder / LEDGER}", sep="\n")
     return not prepared.bad
 

@@ -14,8 +14,6 @@ Z_95 = 1.959963984540054  # the 97.5% point of the standard normal distribution
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     """The 95% interval of a proportion (Wilson 1927), which stays inside [0, 1] and holds for few videos."""
-    if not total:
-        return 0.0, 1.0
     p, z2 = correct / total, Z_95**2
     centre = (p + z2 / (2 * total)) / (1 + z2 / total)
     half = Z_95 * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2)) / (1 + z2 / total)

@@ -69,7 +69,7 @@ class Conv3DNet(nn.Module):
         features: channels of each layer; each layer divides T, H, W by `pool`, rounding up.
         norm: "none", "batch" or "group", before the ReLU. Without it the initialisation is Keras's (Glorot uniform),
             with it He's.
-        input: "frames", "difference", "both" or "speed", see `layers.input_form`.
+        input: "frames", "difference", "both", "speed" or "log_speed", see `layers.input_form`.
         head: what the classes see of the last map: "flatten" all of it, "average" its mean over time and space,
             "time_average" its mean over time, so that frames are looked at one by one where the kernels and pooling
             windows are 1 in time; "statistics" mean and deviation over time and space of every layer's map, so that

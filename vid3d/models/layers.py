@@ -20,10 +20,11 @@ Triple = tuple[int, int, int]
 Padding = str | Sequence[tuple[int, int]]
 
 NORMS = ("none", "batch", "group")
-INPUTS = ("frames", "difference", "both", "speed")
+INPUTS = ("frames", "difference", "both", "speed", "log_speed")
 FAINT_EDGE = (
     0.06  # change from pixel to pixel, of clips in [0, 1], below which an edge tells no speed
 )
+SLOW = 0.1  # pixels a frame: "log_speed" is linear below it
 
 he_normal = nn.initializers.he_normal()
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -194,17 +195,20 @@ def input_form(clips_BTHWC: jax.Array, form: str) -> jax.Array:
     "frames" leaves them. "difference" is the absolute difference of neighbouring frames: what does not move is
     black, and there is one frame less. "both" has the later frame and the difference side by side in the channels.
     "speed" has the speed and the acceleration of edges side by side, see `edge_speed`, and two frames less.
+    "log_speed" is log(1 + speed / SLOW) of both: twice as fast is one step, for a small motion as for a large one.
 
     Raises:
         UserError: a difference of a single frame, or an acceleration of two.
     """
     if form == "frames":
         return clips_BTHWC
-    fewest = 3 if form == "speed" else 2
+    fewest = 3 if form in ("speed", "log_speed") else 2
     if clips_BTHWC.shape[1] < fewest:
         raise UserError(f"config.model.input={form!r} needs data.num_frames of at least {fewest}")
     if form == "speed":
         return edge_speed(clips_BTHWC)
+    if form == "log_speed":
+        return jnp.log1p(edge_speed(clips_BTHWC) / SLOW)
     earlier, later = clips_BTHWC[:, :-1], clips_BTHWC[:, 1:]
     difference = jnp.abs(later - earlier)
     return difference if form == "difference" else jnp.concatenate([later, difference], axis=-1)

@@ -86,9 +86,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
             workdirs.check_claim(workdir, config)
         parallel.barrier("workdir held")
         if workdirs.is_finished(workdir, config):
-            early = workdirs.stopped_early(workdir, config)
-            root = workdirs.other_root(workdir, config)
-            record.announce_finished(workdir, early=early, other_root=root)
+            workdirs.announce_finished(workdir, config)
             return FINISHED
         index = data_index.find(config.data, config.seed)
         pipeline.steps_per_epoch(len(index.split("train")), config.train.batch_size)
@@ -173,10 +171,12 @@ def resume(
     What `config.model.init_from` names is read before the first step only; its videos stay noted.
     """
     state, progress = setup.state, Progress()
+    if found := checkpoint.steps(workdir):  # before Orbax tries to fit another number of classes in
+        classes = checkpoint.read_meta(workdir, found[-1])["classes"]
+        workdirs.check_classes(classes, setup.classes, workdir)
     restored = checkpoints.restore_latest(state.weights(), state.optimizer())
     if restored:
         weights, optimizer_state, meta = restored
-        workdirs.check_classes(meta["classes"], setup.classes, workdir)
         state = state.restored(weights, optimizer_state)
         progress = Progress(**meta["progress"])
         setup.seen, own = transfer.seen_before(setup.config.model, meta["training_videos"])

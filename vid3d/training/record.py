@@ -260,24 +260,3 @@ class Profile:
     def __exit__(self, *_: object) -> None:
         if self.active:
             self.stop()
-
-
-def announce_finished(workdir: Path, *, early: bool, other_root: str) -> None:
-    """Says that there is nothing left to do.
-
-    Args:
-        workdir: of the training.
-        early: train.early_stopping ended it.
-        other_root: the data.root it was trained with, where it is not the one that is asked for.
-    """
-    data = (
-        f" (on the videos in data.root={other_root}; no others were looked at)"
-        if other_root
-        else ""
-    )
-    if parallel.is_main():
-        print(
-            f"{workdir} {'stopped early and ' * early}is finished{data}: "
-            f"`vid3d evaluate --workdir={workdir}` tests it",
-            file=sys.stderr,
-        )

@@ -14,7 +14,7 @@ from pathlib import Path
 import filelock
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs, storage
+from vid3d import checkpoint, config as configs, parallel, storage
 from vid3d.config import UserError
 from vid3d.data.prepare import Prepared
 from vid3d.training.progress import Progress
@@ -168,6 +168,19 @@ def stopped_early(workdir: Path, config: ConfigDict) -> bool:
     """Whether early stopping ended the training at the newest checkpoint: more epochs do not go on with it."""
     meta = checkpoint.read_meta(workdir, checkpoint.resolve(workdir, "latest"))
     return Progress(**meta["progress"]).exhausted(config.train.early_stopping)
+
+
+def announce_finished(workdir: Path, config: ConfigDict) -> None:
+    """Says that there is nothing left to do, and on which videos it was done where the config names others."""
+    if not parallel.is_main():
+        return
+    early = "stopped early and " * stopped_early(workdir, config)
+    root = other_root(workdir, config)
+    data = f" (on the videos in data.root={root}; no others were looked at)" if root else ""
+    print(
+        f"{workdir} {early}is finished{data}: `vid3d evaluate --workdir={workdir}` tests it",
+        file=sys.stderr,
+    )
 
 
 def check_classes(before: list[str], now: tuple[str, ...], workdir: Path) -> None:

@@ -1,0 +1,37 @@
+"""What a training says while it runs, and the profile of some of its steps."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import pytest
+
+from vid3d.training import record
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_a_time_is_said_in_the_unit_that_fits(seconds, words):
+    assert record.duration(seconds) == words
+
+
+def test_where_there_is_no_terminal_a_line_now_and_then_says_how_it_goes(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(record, "PLAIN_INTERVAL", 0.0)
+    steps = {"first_step": 0, "last_step": 4, "steps_per_epoch": 2}
+    recorder = record.Recorder(tmp_path, batch_size=8, **steps)
+    for step in (1, 2):
+        recorder.show(step, loss=1.25, accuracy=0.5)
+    recorder.close()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("epoch 0.5, step 1/4: loss 1.250, accuracy 0.500, ")
+    assert first.endswith(" waiting for data, ? left")
+    assert second.startswith("epoch 1.0, step 2/4: ") and second.endswith(" s left")
+
+
+def test_a_profile_is_written_when_its_last_step_is_over(tmp_path):
+    with record.Profile(tmp_path, (1, 2)) as profile:
+        for step, active in enumerate((False, True, True, False)):
+            profile.at(step)
+            assert profile.active == active
+            jnp.arange(step).sum()
+        assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1
