@@ -249,7 +249,7 @@ def fixed(number: float | None, digits: int = 3) -> str:
     return "" if number is None else f"{number:.{digits}f}"
 
 
-def notes(runs: Sequence[Run], keys: Sequence[str], *, advise: bool) -> list[str]:
+def notes(runs: Sequence[Run], keys: Sequence[str], *, advise: bool = True) -> list[str]:
     """What has to be said about the table."""
     lines = data_note(runs)
     if not keys and not lines and len(runs) > 1:
