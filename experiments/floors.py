@@ -4,7 +4,8 @@
 
 Each fold is tested once. The statistics of a video, on grey 64x64 frames: mean, deviation, minimum and maximum over time
 of the mean brightness; mean, deviation and maximum over time of the mean absolute difference of neighbouring frames; the
-mean over space of the deviation in time; and the number of frames.
+mean over space of the deviation in time; and the number of frames. The interval comes from resampling sources, as in
+experiments/folds.py.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from vid3d.config import default
 from vid3d.data.frames import read_video
-from vid3d.evaluation.metrics import wilson_interval
+from vid3d.evaluation.metrics import group_interval
 
 
 def main(root: Path) -> None:
@@ -33,18 +34,20 @@ def main(root: Path) -> None:
     )
     labels = np.array([row["label"] for row in rows])
     folds = np.array([row["fold"] for row in rows])
-    majority = ridge = 0
+    groups = [row["group"] for row in rows]
+    right = {name: np.zeros(len(rows)) for name in ("majority", "ridge on nine statistics")}
     for fold in sorted(set(folds)):
         train, test = folds != fold, folds == fold
         names, counts = np.unique(labels[train], return_counts=True)
-        majority += (labels[test] == names[counts.argmax()]).sum()
+        right["majority"][test] = labels[test] == names[counts.argmax()]
         model = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-2, 3, 11)))
-        ridge += (model.fit(x[train], labels[train]).predict(x[test]) == labels[test]).sum()
-    for name, correct in (("majority", majority), ("ridge on nine statistics", ridge)):
-        low, high = wilson_interval(int(correct), len(rows))
+        predicted = model.fit(x[train], labels[train]).predict(x[test])
+        right["ridge on nine statistics"][test] = predicted == labels[test]
+    for name, shares in right.items():
+        low, high = group_interval(shares, groups, draws=10_000)
         print(
-            f"{name}: {correct / len(rows):.3f} (95% interval {low:.3f} to {high:.3f}), "
-            f"protocol: manifest, {len(rows)} videos, {len(set(folds))} folds"
+            f"{name}: {shares.mean():.3f} (95% interval {low:.3f} to {high:.3f}), protocol: "
+            f"manifest, {len(rows)} videos of {len(set(groups))} sources, {len(set(folds))} folds"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vid3d import config as configs, models
+from vid3d.data.clips import evaluation_sampling
 from vid3d.models import summary, zoo
 from vid3d.sweep import plan
 
@@ -21,6 +22,10 @@ def test_every_architecture_can_be_transferred_and_trained_from_scratch(name):
 def test_what_a_preset_is_for_is_what_it_sets():
     assert configs.load("configs/transfer.py:r3d_18").optim.backbone_rate == 0.1
     assert configs.load("configs/transfer.py:r3d_18,probe").optim.backbone_rate == 0
+    for name in ("r3d_18", "x3d_s", "demo"):  # the probe sees the clips of evaluation
+        probe = configs.load(f"configs/transfer.py:{name},probe")
+        assert (probe.augment.crop, probe.augment.flip) == ("none", "off")
+        assert probe.data.sampling == evaluation_sampling(probe.data, probe.eval.views)
     strong = configs.load("configs/strong.py:videos,weights")
     assert strong.optim.class_weights == "balanced" and not strong.train.balance_classes
     assert configs.load("configs/strong.py:demo,sampling").train.balance_classes

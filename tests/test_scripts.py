@@ -111,6 +111,8 @@ def test_a_workdir_is_fetched_from_a_host_or_from_a_bucket():
         ((TPU, "run", "--name=x", "--zone=z"), "needs the arguments of vid3d after --"),
         ((TPU, "crate"), "unknown command crate"),
         ((TPU, "create", "--nmae=x"), "unknown option --nmae=x"),
+        ((TPU, "create", "--name", "x"), "write --name=x"),
+        ((SLURM, "train", "--nodes", "2"), "write --nodes=2"),
         ((SLURM, "train", "--nodes=2", "--", "x"), "train needs --gpus=N"),
         ((SLURM, "sweep", "--shards=0", "--gpus=1", "--", "x"), "sweep needs --shards=N"),
         ((SLURM, "train", "--nodes=2", "--gpus=1"), "needs the arguments of vid3d after --"),
@@ -120,6 +122,12 @@ def test_a_missing_name_is_one_line(arguments, words):
     said = script(*arguments, check=1)
     assert words in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [(TPU, "run"), (TPU,), (SLURM, "train"), (SLURM,)], ids=str)
+def test_help_is_the_usage_wherever_it_is_asked_for(arguments):
+    for word in ("--help", "-h"):
+        assert script(*arguments, word).startswith("usage: ")
 
 
 @pytest.mark.parametrize("code", [0, 1, 75])

@@ -197,7 +197,6 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         nargs="?",
         type=int,
         const=4,
-        default=0,
         metavar="CLIPS",
         help="with --all: measure training and prediction in batches of so many clips (4)",
     )

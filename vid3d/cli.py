@@ -242,12 +242,16 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
         from vid3d.training.speed import compare
 
         listen()
-        names = [name for name in options.all.split(",") if name]
+        names = [name.strip() for name in options.all.split(",") if name.strip()]
+        if options.all and not names:
+            raise UserError(f"--all={options.all} names no architecture: --all alone lists all")
+        if options.speed is not None and options.speed < 1:
+            raise UserError(f"--speed={options.speed}: measure 1 clip at a time or more")
         console = terminal.console()
-        table = compare(names, overrides, batch_size=options.speed, width=console.width)
+        table = compare(names, overrides, batch_size=options.speed or 0, width=console.width)
         console.print(table)
         return 0
-    if options.speed:
+    if options.speed is not None:
         raise UserError("--speed is for --all: vid3d summary --all=NAME --speed")
     config = configs.load(options.config, overrides)
     from vid3d.models.summary import render, summarise

@@ -46,6 +46,9 @@ def initialize(
         cluster = rendezvous.detect()
         if cluster is None:
             return
+    elif num_processes < 1 or process_id == -1:
+        missing = "--num_processes=N" if num_processes < 1 else "--process_id=I"
+        raise UserError(f"--coordinator={coordinator} needs {missing} as well")
     elif not 0 <= process_id < num_processes:
         raise UserError(
             f"--process_id={process_id} has to be from 0 to --num_processes - 1 = {num_processes - 1}"

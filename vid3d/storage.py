@@ -13,13 +13,16 @@ import importlib.util
 import logging
 import os
 import shutil
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from vid3d.config import UserError, cache_folder
 
 REMOTE = "gs://"
+LATE_SECONDS = 10.0  # after which a bucket that does not answer is named
 
 # Prediction starts without TensorFlow; etils.epath reads this once, with the first path that anybody makes.
 os.environ.setdefault("EPATH_USE_TF", "0")
@@ -49,8 +52,16 @@ def place(address: str | PurePath) -> Path:
     # Orbax and other processes write past gcsfs, which would never see it.
     fsspec.config.conf["gcs"] = {"use_listings_cache": False}
     found = epath.Path(text)
-    with told(found):
-        found.exists()
+    late = threading.Timer(
+        LATE_SECONDS, lambda: print(f"trying {text}", file=sys.stderr, flush=True)
+    )
+    late.daemon = True
+    late.start()
+    try:
+        with told(found):
+            found.exists()
+    finally:
+        late.cancel()
     return found
 
 

@@ -43,6 +43,8 @@ while [ $# -gt 0 ]; do
     --spot) spot=1 ;;
     --dry-run) dry=1 ;;
     --) shift; arguments=("$@"); break ;;
+    --help | -h) usage; exit 0 ;;
+    --name | --zone | --project | --type | --image | --bucket | --from | --to) die "write $1=${2:-...}" ;;
     *) die "unknown option $1: see tpu.sh help" ;;
   esac
   shift

@@ -253,11 +253,18 @@ def test_frames_of_another_kind_are_refused(classifier, noisy):
         (red[..., :1], r"\[48, 64, 1\]"),
         (red[0], "uint8"),
         ([], "no frames"),
+        (None, "a video's path or a list of frames, no NoneType"),
+        ((frame for frame in red), "no generator"),
     ):
         with pytest.raises(UserError, match=reason):
             classifier.predict(wrong)
     with pytest.raises(UserError, match="uint8 RGB"):
         classifier.stream().push(red)
+    for ask in (lambda: classifier.predict(red, fps=-1), lambda: classifier.stream(fps=0)):
+        with pytest.raises(UserError, match="has to be a number above 0"):
+            ask()
+    with pytest.raises(UserError, match=r"a list of paths: predict_many\(\['abc'\]\)"):
+        next(classifier.predict_many("abc"))
 
 
 def test_no_such_workdir_or_checkpoint(workdir, tmp_path):

@@ -138,6 +138,21 @@ def test_a_new_training_video_is_not_taken_in_silently(copied, call):
     assert words in done.stderr.splitlines()[-1]
 
 
+def test_a_warm_up_as_long_as_the_training_is_found_before_the_decoding(
+    begun, tmp_path, monkeypatch, call
+):
+    monkeypatch.setattr(prepare, "prepare", lambda *_, **__: pytest.fail("it decodes"))
+    more = {"train.epochs": "1", "optim.warmup": "1 epoch"}
+    done = call(*options(begun[0], tmp_path / "run", **more), check=1)
+    [line] = done.stderr.splitlines()
+    assert "config.optim.warmup='1 epoch' is not shorter than the training" in line
+
+
+def test_a_small_validation_split_is_named_before_it_chooses(begun, tmp_path, call):
+    done = call(*options(begun[0], tmp_path / "run", **{"data.val_fraction": "0.1"}))
+    assert "FEW: the validation split, which chooses the best checkpoint, has" in done.stderr
+
+
 @pytest.mark.parametrize("rate", ["0", "0.1"])
 def test_a_probe_of_random_features_is_refused_before_the_decoding(
     rate, begun, tmp_path, monkeypatch, call

@@ -178,6 +178,12 @@ def test_an_imported_workdir_labels_a_file_and_a_stream(imported, tmp_path, caps
     assert seen["label"] == predicted["label"]
 
 
+def test_testing_an_imported_workdir_without_videos_says_what_to_do(imported, tmp_path):
+    for overrides in ([], [("data.root", str(tmp_path))]):
+        with pytest.raises(UserError, match=r"name the videos to test with --data=FOLDER\|CSV"):
+            evaluate(str(imported), overrides=overrides)
+
+
 def test_training_in_an_imported_workdir_says_what_to_do(imported, call):
     done = call("train", "--config=configs/demo.py:smoke", f"--workdir={imported}", check=1)
     assert f"--config.model.init_from={imported}" in done.stderr

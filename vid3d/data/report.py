@@ -25,6 +25,7 @@ from vid3d.data.clips import is_short
 if TYPE_CHECKING:
     from vid3d.data.prepare import Prepared
 
+FEW_VALIDATION = 10  # videos, below which chance chooses the best checkpoint
 SPLITS = ("train", "val", "test")
 LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
 
@@ -113,11 +114,17 @@ def summary(prepared: Prepared) -> RenderableType:
 
 
 def warnings(prepared: Prepared) -> list[Text]:
-    """What nobody should overlook: duplicates and bad videos."""
+    """What nobody should overlook: duplicates, bad videos, and a validation split that is too small to choose by."""
     lines = [f"DUPLICATES: {line}" for line in duplicates(prepared)]
     if prepared.bad:
         path, reason = next(iter(prepared.bad.items()))
         lines.append(f"BAD: {len(prepared.bad)} videos cannot be read, such as {path} ({reason})")
+    validation = sum(video.path in prepared.facts for video in prepared.index.split("val"))
+    if 0 < validation < FEW_VALIDATION:
+        lines.append(
+            f"FEW: the validation split, which chooses the best checkpoint, has {validation} of the videos: the choice is "
+            "mostly chance; data.val_fraction or a manifest.csv gives it more"
+        )
     return [Text(printable(line), style="bold red") for line in lines]
 
 

@@ -149,6 +149,10 @@ def evaluate(
     trained = configs.flatten(configs.from_json(json.dumps(meta["config"])))
     asked = changed(trained, configs.flatten(config))
     classes = tuple(meta["classes"])
+    if "imported" in meta and not data:
+        raise UserError(
+            f"{workdir} was imported and has no split of its own: name the videos to test with --data=FOLDER|CSV"
+        )
     if data:
         index = other_set(config, data, classes)
         folder_name = f"{set_name(data)}-{name}"

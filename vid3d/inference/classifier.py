@@ -157,6 +157,8 @@ class Classifier:
         Yields:
             (path, prediction), in the order of `paths`; (path, error) for a file that cannot be read.
         """
+        if isinstance(paths, (str, Path)):
+            raise UserError(f"predict_many takes a list of paths: predict_many([{str(paths)!r}])")
         paths = [str(path) for path in paths]
         found = files.read_many(paths, self.config.data, workers=workers)
 
@@ -175,7 +177,7 @@ class Classifier:
         Args:
             fps: rate of frames that are pushed without their time; by default the model's `data.fps`, or 25.
         """
-        return Stream(self, fps=fps or self.config.data.fps or frames.DEFAULT_FPS)
+        return Stream(self, fps=self._rate(fps))
 
     def compile(self) -> None:
         """Compiles the network for a single clip, which otherwise happens with the first one."""
@@ -227,11 +229,19 @@ class Classifier:
 
     def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> _Video:
         """Frames in memory, fitted like those of a file."""
+        if not hasattr(source, "__len__"):
+            raise UserError(f"give a video's path or a list of frames, no {type(source).__name__}")
         if not len(source):
             raise UserError("there are no frames to predict from")
-        rate = fps or self.config.data.fps or frames.DEFAULT_FPS
+        rate = self._rate(fps)
         fitted = [fit(frame, self.config.data) for frame in source]
         return self._plan([i / rate for i in range(len(fitted))], lambda: fitted)
+
+    def _rate(self, fps: float | None) -> float:
+        """Frames a second of those that come without their times."""
+        if fps is not None and not 0 < fps < np.inf:
+            raise UserError(f"fps={fps} has to be a number above 0")
+        return fps or self.config.data.fps or frames.DEFAULT_FPS
 
     def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> _Video:
         """Chooses the clips that answer for a video."""

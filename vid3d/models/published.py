@@ -6,6 +6,7 @@ slow_r50, slowfast_r50).
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from vid3d import models
 from vid3d.config import UserError
-from vid3d.models import tensor_file
+from vid3d.models import tensor_file, zoo
 
 RESNET = (
     (r"^layer(\d)\.(\d+)\.", lambda m: f"stage{m[1]}_block{int(m[2]) + 1}."),
@@ -104,6 +106,7 @@ NAMES = {
     "slowfast_r50_8x8": SLOWFAST,
 }
 HEAD = "classes"
+MOST_NAMED = 5  # tensors in one message
 
 
 def load(
@@ -123,7 +126,7 @@ def load(
 
     Raises:
         UserError: no published layout for the architecture, an unreadable file, or tensors that are missing, too many or
-            of another shape: all of them are listed.
+            of another shape: some of each are listed, and the architecture that they fit is named.
     """
     if name not in NAMES:
         raise UserError(
@@ -135,7 +138,11 @@ def load(
             f"{path} is config.model.name={architecture(name, tensors)!r}, not {name!r}"
         )
     found = convert(tensors, name=name, wanted=by_path(variables))
-    return place(found, variables, origin=str(path), name=name, new_head=new_head)
+    try:
+        return place(found, variables, origin=str(path), name=name, new_head=new_head)
+    except UserError as error:
+        fitting = " or ".join(fits(tensors))
+        raise UserError(f"{error}" + (f"; it fits {fitting}" if fitting else "")) from None
 
 
 def by_path(variables: Mapping) -> dict[str, Any]:
@@ -161,7 +168,7 @@ def place(
         new_head: see `load`.
 
     Raises:
-        UserError: tensors that are missing, too many or of another shape: all of them are listed.
+        UserError: tensors that are missing, too many or of another shape: some of each are listed.
     """
     wanted = by_path(variables)
     notes = []
@@ -186,11 +193,34 @@ def place(
     }
     if any(problems.values()):
         listed = "; ".join(
-            f"{len(items)} {word}: {', '.join(items)}" for word, items in problems.items() if items
+            f"{len(items)} {word}: {some(items)}" for word, items in problems.items() if items
         )
         raise UserError(f"{origin} does not fit config.model.name={name!r}: {listed}")
     merged = {tuple(key.split("/")): found.get(key, value) for key, value in wanted.items()}
     return unflatten_dict(merged), notes
+
+
+def some(items: list[str]) -> str:
+    """The first of a list, and how many more there are."""
+    more = len(items) - MOST_NAMED
+    return ", ".join(items[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def fits(tensors: Mapping[str, np.ndarray]) -> list[str]:
+    """The architectures that have a place for each of these tensors, and no place left; the last layer may differ."""
+    fitting = []
+    modules = {key.rpartition(".")[0] for key in tensors}
+    for name, ((stem, _), *_) in NAMES.items():
+        if not any(re.search(stem, module) for module in modules):
+            continue  # another family
+        config = zoo.preset(name)
+        clip_shape = (config.data.num_frames, config.data.size, config.data.size, 3)
+        blank = models.shapes(models.build(config.model, 2), clip_shape)
+        found = convert(tensors, name=name, wanted=by_path(blank))
+        with contextlib.suppress(UserError):
+            place(found, blank, origin="", name=name, new_head=True)
+            fitting.append(name)
+    return fitting
 
 
 def convert(

@@ -93,6 +93,8 @@ def read_content(file: BinaryIO) -> Any:
         return read_safetensors(file)
     if start[:1] == b"\x80":
         return read_legacy(file)
+    if start[:2] == b"PK":
+        raise UserError("is cut off or damaged: it begins like a file of PyTorch and has no end")
     raise UserError("is neither a PyTorch file (.pth, .pyth) nor .safetensors")
 
 

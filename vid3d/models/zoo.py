@@ -7,7 +7,6 @@ torchvision's numbers and preprocessing are those of `torchvision.models.video` 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -182,16 +181,16 @@ def sha256(weights: str | Path) -> str:
     """The sha256 of a weights file.
 
     Raises:
-        UserError: there is none, or its name promises another sum, as torchvision's do (r3d_18-b3b3357e.pth).
+        UserError: there is none, or its name is that of a published file with another sum (r3d_18-b3b3357e.pth).
     """
     path = Path(weights)
     if not path.is_file():
         raise UserError(f"no weights file {path}")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    promised = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
-    if promised and not found.startswith(promised[1]):
+    promised = {Path(e.address).name: e.sha256 for e in ENTRIES.values()}.get(path.name, "")
+    if not found.startswith(promised):
         raise UserError(
-            f"{path} is damaged: by its name its sha256 begins with {promised[1]}, and it is {found}"
+            f"{path} is damaged: by its name its sha256 begins with {promised}, and it is {found}"
         )
     return found

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, parallel, storage
@@ -37,7 +38,7 @@ class Setup:
     val_clips: pipeline.Clips
     last_step: int
     steps_per_epoch: int
-    schedule: Callable[[int], Any]
+    schedule: optax.Schedule
     train_step: Callable
     eval_step: Callable
     state: TrainState
@@ -89,7 +90,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
             workdirs.announce_finished(workdir, config)
             return FINISHED
         index = data_index.find(config.data, config.seed)
-        pipeline.steps_per_epoch(len(index.split("train")), config.train.batch_size)
+        optim.pace(config, len(index.split("train")))
         prepared = prepare.prepare(config, index=index)
         setup = set_up(config, prepared)
         checkpoints = checkpoint.Checkpoints(workdir)
@@ -115,15 +116,10 @@ def set_up(config: ConfigDict, prepared: prepare.Prepared) -> Setup:
     budget = config.data.memory_budget_mb * 2**20
     budget -= train_clips.hold_in_memory(budget)
     val_clips.hold_in_memory(budget)
-    batch_size = config.train.batch_size
-    per_epoch = pipeline.steps_per_epoch(len(train_clips), batch_size)
-    last_step = config.train.epochs * per_epoch
+    per_epoch, last_step, schedule = optim.pace(config, len(train_clips))
 
     # Model and optimizer: clips -> logits -> weights.
     model = models.build(config.model, len(classes), axis_name=parallel.AXIS)
-    schedule = optim.learning_rate(
-        config.optim, total_steps=last_step, steps_per_epoch=per_epoch, batch_size=batch_size
-    )
     optimizer = optim.build(config.optim, schedule)
     flip = flips(config.augment.flip, classes)
     train_step = steps.build_train_step(

@@ -7,7 +7,27 @@ import optax
 from ml_collections import ConfigDict
 
 from vid3d.config import UserError, steps
+from vid3d.data import pipeline
 from vid3d.models.published import HEAD
+
+
+def pace(config: ConfigDict, num_videos: int) -> tuple[int, int, optax.Schedule]:
+    """Steps an epoch, steps of the whole training, and the learning rate.
+
+    Args:
+        config: the whole config.
+        num_videos: of the training split.
+
+    Raises:
+        UserError: fewer videos than a batch holds, or see `learning_rate`.
+    """
+    batch_size = config.train.batch_size
+    per_epoch = pipeline.steps_per_epoch(num_videos, batch_size)
+    last_step = config.train.epochs * per_epoch
+    schedule = learning_rate(
+        config.optim, total_steps=last_step, steps_per_epoch=per_epoch, batch_size=batch_size
+    )
+    return per_epoch, last_step, schedule
 
 
 def learning_rate(
