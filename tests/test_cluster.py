@@ -101,6 +101,16 @@ def test_resources_that_no_machine_has_are_one_clear_line(config, tmp_path, run)
     assert not workdir.exists()
 
 
+def test_a_package_ray_that_is_another_one_is_no_ray(config, tmp_path, run):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "__init__.py").touch()
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    arguments = ("sweep", f"--config={config}", f"--workdir={tmp_path / 's'}", "--launcher=ray")
+    done = run(*arguments, check=1, env={"PYTHONPATH": path})
+    assert "pip install 'vid3d[ray]'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
 def test_without_ray_it_says_what_to_install(config, tmp_path, capsys):
     arguments = ["sweep", f"--config={config}", f"--workdir={tmp_path / 's'}", "--launcher=ray"]

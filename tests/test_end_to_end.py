@@ -178,6 +178,19 @@ def test_a_finished_run_says_so_and_changes_nothing(unbroken, call):
     assert set(after) == set(before)
 
 
+def test_a_finished_run_names_the_videos_it_was_trained_on_where_others_are_asked_for(
+    unbroken, tmp_path, call
+):
+    workdir = shutil.copytree(unbroken, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    config["data"]["root"] = "own2"
+    (workdir / "config.json").write_text(json.dumps(config))
+    done = call("train", *TINY, f"--workdir={workdir}", "--config.data.root=own")
+    assert "is finished (on the videos in data.root=own2; " in done.stderr
+    done = call("train", *TINY, f"--workdir={workdir}", "--config.data.root=./own2/")
+    assert "is finished: " in done.stderr
+
+
 def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_nothing_had_been(
     unbroken, tmp_path, run, assert_same_run
 ):

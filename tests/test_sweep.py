@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,10 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from vid3d import checkpoint, cli
 from vid3d.config import UserError
 from vid3d.sweep import devices, plan, table
+from vid3d.training import workdir as workdirs
 
 TINY = """
 from configs import demo
@@ -134,6 +137,8 @@ def test_killed_and_stopped_runs_go_on_with_the_next_call(write, tmp_path, call,
     assert f"{names[0]}: failed, killed by SIGKILL" in output
     assert f"{names[1]}: stopped" in output
     assert not trainings(workdir)
+    listed = call("sweep", f"--config={config}", f"--workdir={workdir}", epochs, "--dry-run").stdout
+    assert [line.split()[0] for line in listed.splitlines()] == ["failed", "stopped", "2"]
 
     done = call("sweep", f"--config={config}", f"--workdir={workdir}", epochs)
     assert "2 finished" in done.stderr
@@ -142,6 +147,56 @@ def test_killed_and_stopped_runs_go_on_with_the_next_call(write, tmp_path, call,
     rows = [json.loads(r) for r in (workdir / names[0] / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, 31))
     assert not straight.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a child that its parent ended")
+def test_a_training_saves_and_ends_with_a_sweep_that_is_killed(write, tmp_path):
+    workdir = tmp_path / "sweep"
+    epochs = "--config.train.epochs=400"
+    process = start("sweep", f"--config={write('add()')}", f"--workdir={workdir}", epochs)
+    wait_until(process, lambda: bool(checkpoint.steps(workdir / "base")))
+    process.kill()
+    process.communicate()
+    limit = time.monotonic() + 120
+    while trainings(workdir):
+        assert time.monotonic() < limit, "it trains on"
+        time.sleep(0.1)
+    last = (workdir / "base" / "log.txt").read_text().splitlines()[-1]
+    assert last.startswith(f"stopped at step {checkpoint.steps(workdir / 'base')[-1]}, all saved")
+
+
+def test_a_lock_that_cannot_be_taken_is_a_failure_and_no_other_training(write, tmp_path, capsys):
+    lock = tmp_path / "sweep" / "base" / ".lock"
+    lock.mkdir(parents=True)
+    with pytest.raises(UserError, match=r"cannot lock .*/\.lock: Is a directory"):
+        workdirs.is_held(lock.parent)
+    arguments = [f"--config={write('add()')}", f"--workdir={tmp_path / 'sweep'}"]
+    assert cli.main(["sweep", *arguments]) == 1
+    assert f"base: failed, cannot lock {lock}" in capsys.readouterr().err
+
+
+def a_status(tmp_path, write, **more) -> table.Status:
+    (run,) = plan.plan(write("add()"))
+    return table.Status(run, tmp_path / "base", **more)
+
+
+def test_a_long_failure_is_short_in_the_table(write, tmp_path):
+    log = Path("runs") / "base" / "log.txt"
+    note = "vid3d train: error: " + "no such class " * 60
+    status = a_status(tmp_path, write, state=table.State.FAILED, note=note, log=log)
+    text = io.StringIO()
+    Console(file=text, width=80).print(table.render([status], 1))
+    assert len(text.getvalue().splitlines()) < 16
+    assert f"see {log}" in status.short_note() and status.short_note().startswith(note[:60])
+
+
+def test_a_sweep_that_was_stopped_has_no_time_left(write, tmp_path):
+    seen = [(0.0, 0.0), (10.0, 1.0), (20.0, 2.0)]
+    statuses = [a_status(tmp_path, write, seen=list(seen)), a_status(tmp_path, write)]
+    statuses[0].state = table.State.RUNNING
+    assert "left" in table.summary(statuses, 1)
+    statuses[0].state = table.State.STOPPED
+    assert table.summary(statuses, 1) == "1 waiting, 1 stopped"
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(write, tmp_path, call, one_device):
@@ -166,7 +221,7 @@ def test_a_run_whose_folder_is_taken_fails_alone(write, tmp_path, capsys):
     assert cli.main(["sweep", f"--config={write('add()')}", f"--workdir={workdir}"]) == 1
     said = capsys.readouterr().err
     assert "1 failed" in said
-    assert "cannot start in" in said
+    assert "cannot start (File exists) in" in said
 
 
 def test_shards_are_disjoint_and_seeds_repeat(write):
@@ -204,6 +259,7 @@ def test_names_are_folders_on_any_disk():
         ("add(**{'model.dropout': 1.5})", (), "config.model.dropout=1.5 has to be from 0 to 1"),
         ("add(**{'model.name': 'conv4d'})", (), "did you mean 'conv3d'?"),
         ("add(**{'model': 'conv3d'})", (), "config.model is a group of keys"),
+        ("add({'optim.learning_rate': 1e-3})", (), "many.py:14: add() takes names and values: add(**{'optim.learning_rate': 1e-3})"),
         ("add(seed=1)\nundefined()", (), "name 'undefined' is not defined"),
         ("add(seed=1)", ("--seeds=2",), "sets seed itself: leave out --seeds=2"),
         ("add(seed=1)", ("--config.seed=2",), "sets seed itself: leave out --config.seed=2"),

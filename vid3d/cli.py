@@ -110,6 +110,7 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.training import stop
 
     stop.note_only()
+    stop.end_with_parent()
     config = configs.load(options.config, overrides)
     if not (storage.place(options.workdir) / "config.json").exists():
         from vid3d.data.index import find_root
@@ -171,8 +172,7 @@ def compare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
 
     listen()
     compilation.set_up()
-    compare(options.folders, output=options.output, test=options.evaluate)
-    return 0
+    return 0 if compare(options.folders, output=options.output, test=options.evaluate) else 1
 
 
 def predict(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:

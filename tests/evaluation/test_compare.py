@@ -13,7 +13,7 @@ from rich.console import Console
 from scipy.stats import binom
 
 from vid3d import checkpoint, cli
-from vid3d.evaluation import compare, runs
+from vid3d.evaluation import compare, plots, runs
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,72 @@ def test_a_run_that_was_not_validated_yet_holds_up_no_other(pair_of_runs, tmp_pa
     assert "1 of 2 runs are not tested" in done.stdout
 
 
+def test_a_run_that_cannot_be_tested_is_named_and_holds_up_no_other(pair_of_runs, tmp_path, call):
+    folder = shutil.copytree(pair_of_runs, tmp_path / "runs")
+    for name in ("long", "short"):
+        shutil.rmtree(folder / name / "evaluation")
+    best = folder / "long" / "checkpoints" / str(checkpoint.best(folder / "long"))
+    largest = max(best.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    largest.write_bytes(largest.read_bytes()[:-1] + b"?")
+    done = call("compare", folder, "--evaluate", check=1)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{folder / 'long'} cannot be tested: ")
+    assert runs.read(folder / "short", "short").test is not None
+    assert "1 of 2 runs are not tested" in done.stdout and "--evaluate" not in done.stdout
+    assert "1 of 2 runs are not tested: --evaluate does it" in call("compare", folder).stdout
+
+
+def on_own_videos(folder: Path, root: str, *, seed: int, changed: bool) -> None:
+    """Makes of a run one that was trained on the videos of a folder."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | {"seed": seed}
+    config["data"] |= {"source": "folder", "root": root}
+    path.write_text(json.dumps(config))
+    if changed:
+        listed = (folder / "videos.csv").read_text()
+        sha256 = next(csv.DictReader(io.StringIO(listed)))["sha256"]
+        (folder / "videos.csv").write_text(listed.replace(sha256, "0" * 64))
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_runs_on_other_videos_are_no_repeats(changed, pair_of_runs, tmp_path, call):
+    for seed, root in enumerate(("own", "own2")):
+        folder = shutil.copytree(pair_of_runs / "long", tmp_path / f"run{seed}")
+        on_own_videos(folder, root, seed=seed, changed=changed and seed == 1)
+    done = call("compare", tmp_path / "run0", tmp_path / "run1", f"--output={tmp_path / 'out'}")
+    header = (tmp_path / "out" / "runs.csv").read_text().splitlines()[0].split(",")
+    assert ("data.root" in header) == changed
+    assert ("over 2 seeds" in done.stdout) != changed
+    number = len(runs.read(tmp_path / "run0", "").videos)
+    words = f"do not have the same videos: {number} in own (run0); {number} in own2 (run1)"
+    assert (words in done.stdout) == changed
+
+
+def test_other_videos_are_told_where_the_configs_do_not_differ(pair_of_runs, tmp_path, call):
+    for number in range(2):
+        folder = shutil.copytree(pair_of_runs / "long", tmp_path / f"run{number}")
+        on_own_videos(folder, "own", seed=0, changed=number == 1)
+    done = call("compare", tmp_path)
+    assert "the runs do not have the same videos" in done.stdout
+    assert "do not differ" not in done.stdout
+
+
+def test_a_repeated_seed_is_one_seed(pair_of_runs, tmp_path):
+    found = [runs.read(pair_of_runs / "long", name) for name in "ab"]
+    assert runs.over_seeds(found) == {}
+
+
+def test_the_picture_has_the_interval_of_the_table(pair_of_runs, tmp_path, call, monkeypatch):
+    workdir = shutil.copytree(pair_of_runs / "short", tmp_path / "run")
+    drawn = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: drawn.append(figure))
+    call("evaluate", f"--workdir={workdir}")
+    found = runs.read(workdir, "run")
+    kind, (low, high) = compare.interval(found)
+    assert kind == "groups"
+    assert f"({low:.1%} to {high:.1%})" in drawn[0].axes[0].get_title()
+
+
 @pytest.fixture
 def differing(pair_of_runs, tmp_path) -> Path:
     """The two runs, with six keys in which their configs differ."""
@@ -169,7 +235,7 @@ def test_nothing_is_cut_in_a_pipe(pair_of_runs, tmp_path, call, monkeypatch):
 def printed(folder: Path, width: int, count: int = 1) -> str:
     """What stands on a terminal of this width, for so many copies of each run."""
     found = [runs.read(path, path.name) for path in (folder / "long", folder / "short")]
-    keys = runs.differing_keys([run.config for run in found])
+    keys = runs.differing_keys(found)
     text = io.StringIO()
     compare.show(found * count, keys, None, console=Console(file=text, width=width))
     return text.getvalue()

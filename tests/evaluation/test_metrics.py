@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -97,6 +98,43 @@ def test_a_confusion_matrix_is_readable_at_any_number_of_classes(k, tmp_path):
     assert len(boxes) == k
     overlaps = sum(a.overlaps(b) for a, b in itertools.pairwise(boxes))
     assert overlaps == 0
+
+
+@pytest.mark.parametrize("classes", [list("abcde"), ["fight", "noFight"], ["Clockwise"] * 5])
+def test_nothing_of_a_confusion_matrix_is_cut_off(classes):
+    k = len(classes)
+    title = (
+        "100.0% (100.0% to 100.0%) of 10193 test videos\nprotocol: grouped (groups unknown) (leaky)"
+    )
+    figure = plots.confusion_figure(np.eye(k, dtype=int), classes, title=title)
+    white_HW = (plots.figure_to_array(figure) > 250).all(axis=2)
+    for edge in (white_HW[:, :2], white_HW[:, -2:], white_HW[:2], white_HW[-2:]):
+        assert edge.all()
+
+
+def curve(epochs: Iterable[float]) -> list[dict[str, float]]:
+    return [{"epoch": epoch, "val/accuracy": 0.5, "val/loss": 1.0} for epoch in epochs]
+
+
+@pytest.mark.parametrize("epochs", [(3.0,), (1.0, 2.0, 3.0), range(1, 41)])
+def test_whole_epochs_have_whole_ticks(epochs):
+    figure = plots.curves_figure({"run": curve(epochs)})
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert shown and all(tick % 1 == 0 for tick in shown)
+
+
+def test_many_curves_have_one_colour_a_config():
+    names = {f"rate={rate},seed={seed}": f"{rate}" for rate in range(4) for seed in range(3)}
+    figure = plots.curves_figure({name: curve([1.0, 2.0]) for name in names}, names)
+    colours = [line.get_color() for line in figure.axes[0].get_lines()]
+    assert len(colours) == 12 and len(set(colours)) == 4
+    assert [len(set(colours[i : i + 3])) for i in (0, 3, 6, 9)] == [1] * 4
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == [f"rate={rate},seed=0 (3 seeds)" for rate in range(4)]
+    few = plots.curves_figure({name: curve([1.0, 2.0]) for name in list(names)[:3]}, names)
+    assert len({line.get_color() for line in few.axes[0].get_lines()}) == 3
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (5, 0), (9, 3), (30, 14)])

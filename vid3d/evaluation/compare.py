@@ -15,16 +15,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vid3d import checkpoint, config as configs, storage, terminal
-from vid3d.evaluation import evaluate, metrics, plots
+from vid3d import config as configs, storage, terminal
+from vid3d.evaluation import metrics, plots
 from vid3d.evaluation.runs import (
     Run,
+    but_for_the_seed,
+    data_note,
     differing_keys,
     find_workdirs,
     names,
     over_seeds,
     read,
-    read_test,
+    test_missing,
 )
 from vid3d.models.summary import quantity
 
@@ -61,7 +63,7 @@ class Paired:
     differing: list[tuple[str, str, str, str]]
 
 
-def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> None:
+def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> bool:
     """Prints the comparison and, with `output`, writes runs.csv, curves.png and for two runs differing_videos.csv.
 
     Args:
@@ -69,22 +71,23 @@ def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> 
         output: a folder, made where it is missing.
         test: evaluate the best checkpoints that were not tested yet.
 
+    Returns:
+        Whether all could be tested that were asked to be.
+
     Raises:
         UserError: a folder that is no workdir and holds none, or an output that cannot be written.
     """
     workdirs = find_workdirs(folders)
     if output:
         storage.check_folder(storage.place(output))
-    if test:
-        for workdir in workdirs:
-            if checkpoint.best(workdir) is not None and read_test(workdir) is None:
-                evaluate.evaluate(str(workdir))
+    whole = test_missing(workdirs) if test else True
     runs = [read(workdir, name) for workdir, name in zip(workdirs, names(workdirs), strict=True)]
-    keys = differing_keys([run.config for run in runs])
+    keys = differing_keys(runs)
     paired = pair(*runs) if len(runs) == 2 else None
-    show(runs, keys, paired)
+    show(runs, keys, paired, advise=not test)
     if output:
         write(storage.place(output), runs, keys, paired)
+    return whole
 
 
 def pair(first: Run, second: Run) -> Paired | None:
@@ -141,10 +144,7 @@ def record(run: Run, keys: Sequence[str]) -> dict[str, Any]:
 
 def interval(run: Run) -> tuple[str, tuple[float, float]] | None:
     """The 95% interval of the test: ("groups", by resampling them) where there is that one, otherwise ("wilson", it)."""
-    if not run.test:
-        return None
-    by_group = run.test.get("interval_groups")
-    return ("groups", by_group) if by_group else ("wilson", run.test["interval"])
+    return metrics.best_interval(run.test) if run.test else None
 
 
 def value_text(value: Any) -> str:
@@ -156,9 +156,10 @@ def show(
     keys: Sequence[str],
     paired: Paired | None,
     *,
+    advise: bool = True,
     console: Console | None = None,
 ) -> None:
-    """Prints the comparison."""
+    """Prints the comparison; `advise`: says what tests those that are not tested."""
     console = console or terminal.console()
     left_out = list(LEAVE_OUT)
     folded, fixed_columns = columns(runs, keys if len(keys) <= MOST_COLUMNS else ())
@@ -176,7 +177,10 @@ def show(
     console.print(table)
     if len(folded) <= len(keys):
         show_differences(console, runs, keys)
-    lines = [*notes(runs, keys), *(paired_lines(*runs, paired) if len(runs) == 2 else ())]
+    lines = [
+        *notes(runs, keys, advise=advise),
+        *(paired_lines(*runs, paired) if len(runs) == 2 else ()),
+    ]
     if len(left_out) < len(LEAVE_OUT):
         gone = ", ".join(LEAVE_OUT[: len(LEAVE_OUT) - len(left_out)]).replace("\n", " ")
         lines.append(f"no room for {gone}: a wider terminal, a pipe or --output has them")
@@ -245,9 +249,11 @@ def fixed(number: float | None, digits: int = 3) -> str:
     return "" if number is None else f"{number:.{digits}f}"
 
 
-def notes(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
+def notes(runs: Sequence[Run], keys: Sequence[str], *, advise: bool = True) -> list[str]:
     """What has to be said about the table."""
-    lines = [] if keys or len(runs) == 1 else ["the configs do not differ"]
+    lines = data_note(runs)
+    if not keys and not lines and len(runs) > 1:
+        lines.append("the configs do not differ")
     for name, group in over_seeds(runs).items():
         tested = [run.test["accuracy"] for run in group if run.test]
         if len(tested) > 1:
@@ -268,9 +274,8 @@ def notes(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
     if any(run.answers.keys() != tested[0].answers.keys() for run in tested):
         lines.append("note: the runs were not tested on the same videos")
     if len(tested) < len(runs):
-        lines.append(
-            f"{len(runs) - len(tested)} of {len(runs)} runs are not tested: --evaluate does it"
-        )
+        remedy = ": --evaluate does it" if advise else ""
+        lines.append(f"{len(runs) - len(tested)} of {len(runs)} runs are not tested{remedy}")
     return lines
 
 
@@ -312,7 +317,8 @@ def write(folder: Path, runs: Sequence[Run], keys: Sequence[str], paired: Paired
     records = [record(run, keys) for run in runs]
     write_csv(folder / "runs.csv", list(records[0]), [list(r.values()) for r in records])
     curves = {run.name: run.curve for run in runs}
-    plots.save_figure(plots.curves_figure(curves), folder / "curves.png")
+    alike = {run.name: but_for_the_seed(run) for run in runs}
+    plots.save_figure(plots.curves_figure(curves, alike), folder / "curves.png")
     written = ["runs.csv", "curves.png"]
     if paired:
         header = ["path", "true", runs[0].name, runs[1].name]

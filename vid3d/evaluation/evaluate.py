@@ -302,10 +302,10 @@ def write(
         table.writerow([video.path, video.label, classes[best], *(repr(float(p)) for p in row_K)])
     storage.write_whole(folder / "predictions.csv", text.getvalue())
     matrix = metrics.confusion_matrix(predictions.labels_N, predicted_N, len(classes))
-    low, high = figures["interval"]
+    low, high = metrics.best_interval(figures)[1]
     title = (
         f"{figures['accuracy']:.1%} ({low:.1%} to {high:.1%}) of {figures['num_videos']} "
-        f"{figures['split']} videos ({figures['protocol']})"
+        f"{figures['split']} videos\nprotocol: {figures['protocol']}"
     )
     plots.save_figure(
         plots.confusion_figure(matrix, classes, title=title), folder / "confusion_matrix.png"

@@ -40,6 +40,12 @@ def group_interval(
     return float(low), float(high)
 
 
+def best_interval(figures: dict[str, Any]) -> tuple[str, Sequence[float]]:
+    """Of the two intervals of `summarise`: ("groups", that over groups) where there is one, otherwise ("wilson", it)."""
+    by_group = figures.get("interval_groups")
+    return ("groups", by_group) if by_group else ("wilson", figures["interval"])
+
+
 def sign_flip_p_value(
     gains: Sequence[float], groups: Sequence[str], *, draws: int = 20_000
 ) -> float:

@@ -9,10 +9,12 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from vid3d import storage
 
 WRITTEN_OUT = 15  # up to this many classes each cell carries its count
+TOLD_APART = 10  # colours that are easily told apart
 
 
 def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) -> Figure:
@@ -21,7 +23,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
     Args:
         matrix: int [true, predicted].
         classes: names in the order of the labels.
-        title: one line.
+        title: one line or two.
     """
     n = len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -30,7 +32,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
     longest = max(len(name) for name in classes)
     font = 9 if n <= WRITTEN_OUT else 6
     margin = 0.6 + longest * font / 72 * 0.62
-    figure = Figure(figsize=(side + margin + 1.0, side + margin + 0.5), layout="constrained")
+    figure = Figure(figsize=(side + margin + 1.0, side + margin + 0.5), layout="compressed")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(
@@ -52,25 +54,44 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
     return figure
 
 
-def curves_figure(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Validation accuracy and loss of several runs over the epochs.
+def curves_figure(
+    curves: Mapping[str, Sequence[Mapping[str, float]]], alike: Mapping[str, str] | None = None
+) -> Figure:
+    """Validation accuracy and loss of several runs over the epochs; of more than ten runs, those that are alike share a
+    colour and a name.
 
     Args:
         curves: name of the run -> its rows with `epoch` and, where it has validation videos, `val/accuracy` and `val/loss`.
+        alike: name of the run -> what is equal for runs that are alike; without it none are.
     """
-    height = max(3.6, 0.17 * len(curves) + 1.2)
+    kinds: dict[str, list[str]] = {}
+    for name in curves:
+        kinds.setdefault(alike[name] if alike and len(curves) > TOLD_APART else name, []).append(
+            name
+        )
+    height = max(3.6, 0.17 * len(kinds) + 1.2)
     figure = Figure(figsize=(11, height), layout="constrained")
     axes = figure.subplots(1, 2)
-    colors = matplotlib.colormaps["tab10" if len(curves) <= 10 else "turbo"]
-    for number, (name, rows) in enumerate(curves.items()):
-        color = colors(number if len(curves) <= 10 else number / (len(curves) - 1))
-        rows = [row for row in rows if "val/loss" in row]
-        epochs = [row["epoch"] for row in rows]
-        for panel, key in zip(axes, ("val/accuracy", "val/loss"), strict=True):
-            values = [row[key] for row in rows]
-            panel.plot(epochs, values, label=name, color=color, marker=".", linewidth=1.2)
+    few = len(kinds) <= TOLD_APART
+    colors = matplotlib.colormaps["tab10" if few else "turbo"]
+    for number, names in enumerate(kinds.values()):
+        color = colors(number if few else number / (len(kinds) - 1))
+        for name in names:
+            rows = [row for row in curves[name] if "val/loss" in row]
+            label = name + (f" ({len(names)} seeds)" if len(names) > 1 else "")
+            for panel, key in zip(axes, ("val/accuracy", "val/loss"), strict=True):
+                panel.plot(
+                    [row["epoch"] for row in rows],
+                    [row[key] for row in rows],
+                    label=label if name == names[0] else "_not in the legend",
+                    color=color,
+                    marker=".",
+                    linewidth=1.2,
+                )
     for panel, title in zip(axes, ("validation accuracy", "validation loss"), strict=True):
         panel.set_xlabel("epoch")
+        if all(row["epoch"] % 1 == 0 for rows in curves.values() for row in rows):
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panel.set_title(title, fontsize=10)
         panel.grid(alpha=0.3)
     handles, labels = axes[0].get_legend_handles_labels()

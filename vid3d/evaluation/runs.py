@@ -7,6 +7,7 @@ import io
 import json
 import re
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, storage
 from vid3d.config import UserError
+from vid3d.evaluation import evaluate
 from vid3d.models.summary import summarise
 
 
@@ -34,6 +36,8 @@ class Run:
         test: evaluation/test-best/metrics.json, or None where the best checkpoint was not tested.
         answers: (path, sha256) of each test video -> (true class, predicted class).
         groups: path of each video -> its source group.
+        videos: (sha256, label) of each video, sorted; empty for the embedded data set, which the config describes, and
+            before the first step.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Run:
     test: dict[str, Any] | None
     answers: dict[tuple[str, str], tuple[str, str]]
     groups: dict[str, str]
+    videos: tuple[tuple[str, str], ...]
 
     @property
     def val_accuracy(self) -> float | None:
@@ -108,6 +113,8 @@ def read(workdir: Path, name: str) -> Run:
         counted = summarise(config, num_classes=len(classes))
     rates = [row["clips_per_second"] for row in rows(workdir / "timings.jsonl")]
     test = read_test(workdir)
+    listed = list(table(workdir / "videos.csv")) if (workdir / "videos.csv").exists() else []
+    embedded = config.data.source == "synthetic"
     return Run(
         name=name,
         workdir=workdir,
@@ -118,7 +125,8 @@ def read(workdir: Path, name: str) -> Run:
         clips_per_second=statistics.median(rates) if rates else None,
         test=test,
         answers=read_answers(workdir) if test else {},
-        groups={row["path"]: row["group"] for row in table(workdir / "videos.csv")} if test else {},
+        groups={row["path"]: row["group"] for row in listed},
+        videos=tuple(sorted((row["sha256"], row["label"]) for row in listed if not embedded)),
     )
 
 
@@ -156,22 +164,61 @@ def table(path: Path) -> csv.DictReader:
     return csv.DictReader(io.StringIO(storage.read(path), newline=""))
 
 
-def differing_keys(found: Sequence[ConfigDict]) -> list[str]:
-    """The keys that can change a result and do not have the same value in all configs."""
-    flat = [configs.flatten(config) for config in found]
-    return [
-        key
-        for key in flat[0]
-        if key not in configs.RESULT_FREE and any(f[key] != flat[0][key] for f in flat)
-    ]
+def test_missing(workdirs: Sequence[Path]) -> bool:
+    """Tests the best checkpoints that were not tested yet; names each that cannot be, and returns whether all could."""
+    whole = True
+    for workdir in workdirs:
+        try:
+            if checkpoint.best(workdir) is not None and read_test(workdir) is None:
+                evaluate.evaluate(str(workdir))
+        except (UserError, OSError) as error:
+            print(f"{workdir} cannot be tested: {' '.join(str(error).split())}", file=sys.stderr)
+            whole = False
+    return whole
+
+
+def differing_keys(runs: Sequence[Run]) -> list[str]:
+    """The keys that can change a result and do not have the same value in all configs.
+
+    Where the videos lie is one of them if they are not the same.
+    """
+    flat = [configs.flatten(run.config) for run in runs]
+    free = set(configs.RESULT_FREE) - ({"data.root"} if len(data_sets(runs)) > 1 else set())
+    return [key for key in flat[0] if key not in free and any(f[key] != flat[0][key] for f in flat)]
+
+
+def data_sets(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs by the videos they have, in whatever folder and split; without those of which that is not known."""
+    found: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for run in runs:
+        if run.videos:
+            found.setdefault(run.videos, []).append(run)
+    return list(found.values())
+
+
+def data_note(runs: Sequence[Run]) -> list[str]:
+    """Says which runs have which videos, where they are not the same."""
+    sets = data_sets(runs)
+    if len(sets) < 2:
+        return []
+    words = (
+        f"{len(some[0].videos)} in {some[0].config.data.root} ({', '.join(run.name for run in some)})"
+        for some in sets
+    )
+    return [f"note: the runs do not have the same videos: {'; '.join(words)}"]
+
+
+def but_for_the_seed(run: Run) -> str:
+    """Equal for runs on the same videos whose configs differ in nothing but the seed."""
+    flat = configs.flatten(run.config)
+    kept = {key: value for key, value in flat.items() if key not in configs.RESULT_FREE}
+    return repr((kept | {"seed": None}, run.videos))
 
 
 def over_seeds(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that differ in nothing but the seed, by the name of the first; only where a seed was repeated."""
-    groups: dict[str, list[Run]] = {}
+    """Runs that differ in nothing but the seed, one a seed, by the name of the first; only where there are several."""
+    groups: dict[str, dict[int, Run]] = {}
     for run in runs:
-        flat = {
-            k: v for k, v in configs.flatten(run.config).items() if k not in configs.RESULT_FREE
-        }
-        groups.setdefault(repr(flat | {"seed": None}), []).append(run)
-    return {group[0].name: group for group in groups.values() if len(group) > 1}
+        groups.setdefault(but_for_the_seed(run), {}).setdefault(run.config.seed, run)
+    several = [list(group.values()) for group in groups.values() if len(group) > 1]
+    return {group[0].name: group for group in several}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -12,11 +13,11 @@ from pathlib import Path
 
 from vid3d import storage
 from vid3d.config import UserError
-from vid3d.training import workdir as workdirs
+from vid3d.training import stop, workdir as workdirs
 
 
 def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> subprocess.Popen:
-    """Starts the training; what it prints is added to the log in its workdir.
+    """Starts the training, which saves and ends when this process ends; what it prints is added to the log in its workdir.
 
     Args:
         workdir: is made where it is missing.
@@ -35,7 +36,7 @@ def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> su
         text.seek(0)
         return subprocess.Popen(
             [*command, f"--workdir={workdir}"],
-            env=environment, stdin=text, stdout=log, stderr=log,
+            env={**environment, stop.PARENT: str(os.getpid())}, stdin=text, stdout=log, stderr=log,
         )  # fmt: skip
 
 
@@ -54,12 +55,17 @@ def log_size(workdir: Path) -> int:
     return len(log.read_bytes()) if log.is_file() else 0
 
 
-def last_words(workdir: Path, log_start: int, code: int) -> str:
-    """The last line that a process printed since the log had `log_start` bytes, and the signal that killed it."""
+def last_line(workdir: Path, log_start: int = 0) -> str:
+    """The last line of the log since it had `log_start` bytes; "" where there is none."""
     log = workdir / workdirs.LOG
     said = log.read_bytes()[log_start:] if log.is_file() else b""
     lines = said.decode(errors="replace").splitlines()
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def last_words(workdir: Path, log_start: int, code: int) -> str:
+    """The last line that a process printed since the log had `log_start` bytes, and the signal that killed it."""
+    last = last_line(workdir, log_start) or "it said nothing"
     if code >= 0:
         return last
     return f"killed by {signal.Signals(-code).name}; its last line: {last}"

@@ -21,6 +21,7 @@ from vid3d.training.loop import RESUME_ME
 
 try:
     import ray
+    from ray import init  # which a mere folder of that name does not have
 except ImportError:
     raise UserError("--launcher=ray needs Ray: pip install 'vid3d[ray]'") from None
 
@@ -80,7 +81,7 @@ def connect(tries: int = 4) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         # Nothing of what Ray writes is for the reader of the table.
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # of all kinds, a plain Exception among them
         ray.shutdown()
         line = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vid3d import config as configs, storage
+from vid3d import checkpoint, config as configs, storage
 from vid3d.config import UserError
 from vid3d.sweep import child, plan
 from vid3d.sweep.devices import Slot, slots
@@ -60,7 +60,7 @@ def sweep(
     runs = plan.shard(plan.plan(spec, overrides, seeds=seeds), part)
     statuses = look(runs, storage.place(workdir))
     if dry_run:
-        show(statuses)
+        show([so_far(status) for status in statuses])
         return FINISHED
     waiting = sum(status.state is State.WAITING for status in statuses)
     if waiting and launcher == "ray":
@@ -112,6 +112,18 @@ def look(runs: list[plan.Run], workdir: Path) -> list[Status]:
     return statuses
 
 
+def so_far(status: Status) -> Status:
+    """The same with the state that the last process left a run in that is not finished."""
+    if status.state is State.WAITING and is_free(status):
+        last = child.last_line(status.workdir)
+        saved = not last and checkpoint.steps(status.workdir)
+        if saved or last.startswith(("stopped at step", "vid3d train: stopped")):
+            status.state = State.STOPPED
+        elif last:
+            status.state = State.FAILED
+    return status
+
+
 def show(statuses: list[Status]) -> None:
     """Prints a line a run: its state, its folder and its overrides."""
     for status in statuses:
@@ -160,9 +172,7 @@ def work(
                     looked = time.monotonic()
                     look_elsewhere(statuses, board)
                 for status in [s for s in statuses if s.state is State.WAITING][: len(free)]:
-                    if workdirs.is_held(status.workdir):
-                        status.state = State.ELSEWHERE
-                    else:
+                    if is_free(status):
                         begin(status, start, free, running)
                     board.changed(status)
                 left = (State.WAITING, State.QUEUED, State.RUNNING, State.ELSEWHERE)
@@ -173,6 +183,17 @@ def work(
     finally:
         for process in running:
             process.kill()
+
+
+def is_free(status: Status) -> bool:
+    """Whether no other process trains a run; where one does, or that cannot be found out, its state says so."""
+    try:
+        if not workdirs.is_held(status.workdir):
+            return True
+        status.state = State.ELSEWHERE
+    except UserError as error:
+        status.state, status.note = State.FAILED, str(error)
+    return False
 
 
 def begin(
@@ -187,15 +208,18 @@ def begin(
         del free[0]
     except OSError as error:
         status.state = State.FAILED
-        status.note = f"cannot start in {status.workdir}: {error.strerror}"
+        status.note = f"cannot start ({error.strerror}) in {status.workdir}"
 
 
 def look_elsewhere(statuses: list[Status], board: Board) -> None:
     """Takes back the runs that another process has finished or given up."""
     for status in statuses:
-        if status.state is State.ELSEWHERE and not workdirs.is_held(status.workdir):
+        if status.state is not State.ELSEWHERE:
+            continue
+        if is_free(status):
             over = workdirs.is_finished(status.workdir, status.run.config)
             status.state = State.FINISHED if over else State.WAITING
+        if status.state is not State.ELSEWHERE:
             board.changed(status)
 
 
@@ -206,11 +230,10 @@ def settle(process: Process, *, stopping: bool) -> None:
         status.state = State.FINISHED
     elif code == RESUME_ME or (stopping and code == -signal.SIGTERM):
         status.state, status.note = State.STOPPED, "the same command goes on with it"
-    elif workdirs.is_held(status.workdir):
-        status.state = State.ELSEWHERE
-    else:
+    elif is_free(status):
         status.state = State.FAILED
         status.note = process.trouble or child.last_words(status.workdir, process.log_start, code)
+        status.log = None if process.trouble else status.workdir / workdirs.LOG
 
 
 class Process:

@@ -46,7 +46,13 @@ def plan(spec: str, overrides: Iterable[tuple[str, str]] = (), *, seeds: int = 1
     """
     overrides = list(overrides)
     added: list[dict[str, Any]] = []
-    run_file(spec, "sweep", lambda **values: added.append(values))
+
+    def add(*values: Any, **named: Any) -> None:
+        if values:
+            raise TypeError("add() takes names and values: add(**{'optim.learning_rate': 1e-3})")
+        added.append(named)
+
+    run_file(spec, "sweep", add)
     where = f"{spec}: sweep()"
     if not added:
         raise UserError(f"{where} adds no run: call add(**{{'optim.learning_rate': 1e-3}}) in it")

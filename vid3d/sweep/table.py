@@ -21,6 +21,7 @@ from vid3d.sweep.plan import Run
 from vid3d.training.record import duration
 
 REFRESH_SECONDS = 1.0
+LONGEST_NOTE = 80  # characters of a failure that the table has room for
 REMOTE_SECONDS = 10.0  # between two looks at the rows of a run in an object store
 
 
@@ -62,6 +63,7 @@ class Status:
         state: where it stands.
         place: the device it runs on, or "".
         note: the last line of a run that failed.
+        log: the file that the note is from, or None.
         seen: (time.monotonic(), epochs done) at the start of its process and at each evaluation since.
         looked: time.monotonic() of the last look at the rows of a run in an object store, and what was seen.
     """
@@ -71,8 +73,15 @@ class Status:
     state: State = State.WAITING
     place: str = ""
     note: str = ""
+    log: Path | None = None
     seen: list[tuple[float, float]] = field(default_factory=list)
     looked: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
+
+    def short_note(self) -> str:
+        """The note, or its beginning and where the rest stands."""
+        if len(self.note) <= LONGEST_NOTE:
+            return self.note
+        return f"{self.note[:LONGEST_NOTE]}..." + (f" see {self.log}" if self.log else "")
 
     def rows(self) -> list[dict[str, Any]]:
         """The whole rows of metrics.jsonl; in an object store, as they were some seconds ago while it trains."""
@@ -146,7 +155,7 @@ def render(statuses: list[Status], parallel: int, *, most: int | None = None) ->
             f"{status.epoch():g}/{status.run.config.train.epochs}",
             "" if accuracy is None else f"{accuracy:.3f}",
             "" if left is None else duration(left),
-            Text(status.note if status.state is not State.RUNNING else status.place),
+            Text(status.place if status.state is State.RUNNING else status.short_note()),
         )
     return table
 
@@ -160,11 +169,14 @@ def summary(statuses: list[Status], parallel: int) -> str:
 
 
 def total_left(statuses: list[Status], parallel: int) -> float | None:
-    """Seconds until all runs are done, those that have not begun at the mean of the others; None if unknown."""
+    """Seconds until all runs are done, those that have not begun at the mean of the others.
+
+    None if unknown, or if none is running.
+    """
     running = [s for s in statuses if s.state is State.RUNNING]
     known = [seconds for s in running if (seconds := s.seconds_left()) is not None]
     rates = [(s, rate) for s in statuses if s.seen and (rate := s.seconds_an_epoch()) is not None]
-    if len(known) < len(running) or not rates:
+    if not running or len(known) < len(running) or not rates:
         return None
     whole = [rate * s.run.config.train.epochs for s, rate in rates]
     waiting = sum(s.state in (State.WAITING, State.QUEUED) for s in statuses)

@@ -87,7 +87,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
             workdirs.check_claim(workdir, config)
         parallel.barrier("workdir held")
         if workdirs.is_finished(workdir, config):
-            record.announce_finished(workdir, early=workdirs.stopped_early(workdir, config))
+            workdirs.announce_finished(workdir, config)
             return FINISHED
         index = data_index.find(config.data, config.seed)
         optim.pace(config, len(index.split("train")))

@@ -260,13 +260,3 @@ class Profile:
     def __exit__(self, *_: object) -> None:
         if self.active:
             self.stop()
-
-
-def announce_finished(workdir: Path, *, early: bool) -> None:
-    """Says that there is nothing left to do; `early`: train.early_stopping ended it."""
-    if parallel.is_main():
-        print(
-            f"{workdir} {'stopped early and ' * early}is finished: "
-            f"`vid3d evaluate --workdir={workdir}` tests it",
-            file=sys.stderr,
-        )

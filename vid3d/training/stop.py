@@ -1,12 +1,16 @@
-"""SIGTERM and Ctrl-C: from the first line of a training on they are noted, and none is lost."""
+"""SIGTERM, Ctrl-C, the end of a sweep: from the first line of a training on they are noted, and none is lost."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PARENT = "VID3D_PARENT"  # process id of the sweep that a training belongs to
+PR_SET_PDEATHSIG = 1
 _noted = False
 
 
@@ -19,6 +23,15 @@ def note_only() -> None:
 
     for number in SIGNALS:
         signal.signal(number, note)
+
+
+def end_with_parent() -> None:
+    """Lets a training of a sweep get SIGTERM, so that it saves, when the sweep ends, however it ends; on Linux."""
+    parent = os.environ.pop(PARENT, "")
+    if parent and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != int(parent):  # it has ended already
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def interrupt_at_once() -> None:

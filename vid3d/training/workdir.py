@@ -14,7 +14,7 @@ from pathlib import Path
 import filelock
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs, storage
+from vid3d import checkpoint, config as configs, parallel, storage
 from vid3d.config import UserError
 from vid3d.data.prepare import Prepared
 from vid3d.training.progress import Progress
@@ -88,15 +88,21 @@ def put_sign(sign: Path) -> None:
 
 
 def is_held(workdir: Path) -> bool:
-    """Whether a training is writing in the workdir at this moment: on this machine or, on a shared disk, on any."""
+    """Whether a training is writing in the workdir at this moment: on this machine or, on a shared disk, on any.
+
+    Raises:
+        UserError: that cannot be found out, such as with a lock of another user.
+    """
     file = storage.here(workdir / LOCK)
     if not file.exists():
         return False
     probe = filelock.FileLock(file)
     try:
         probe.acquire(blocking=False)
-    except (filelock.Timeout, OSError):
+    except filelock.Timeout:
         return True
+    except OSError as error:
+        raise UserError(f"cannot lock {file}: {error.strerror}") from None
     probe.release()
     return False
 
@@ -151,10 +157,30 @@ def is_finished(workdir: Path, config: ConfigDict) -> bool:
     return bool(meta["finished"]) and (same or stopped_early(workdir, config))
 
 
+def other_root(workdir: Path, config: ConfigDict) -> str:
+    """The data.root that a workdir was trained with, where this config names another place; otherwise ""."""
+    before = configs.read(workdir / "config.json").data.root
+    places = {str(Path(root).expanduser().resolve()) for root in (before, config.data.root)}
+    return before if len(places) > 1 else ""
+
+
 def stopped_early(workdir: Path, config: ConfigDict) -> bool:
     """Whether early stopping ended the training at the newest checkpoint: more epochs do not go on with it."""
     meta = checkpoint.read_meta(workdir, checkpoint.resolve(workdir, "latest"))
     return Progress(**meta["progress"]).exhausted(config.train.early_stopping)
+
+
+def announce_finished(workdir: Path, config: ConfigDict) -> None:
+    """Says that there is nothing left to do, and on which videos it was done where the config names others."""
+    if not parallel.is_main():
+        return
+    early = "stopped early and " * stopped_early(workdir, config)
+    root = other_root(workdir, config)
+    data = f" (on the videos in data.root={root}; no others were looked at)" if root else ""
+    print(
+        f"{workdir} {early}is finished{data}: `vid3d evaluate --workdir={workdir}` tests it",
+        file=sys.stderr,
+    )
 
 
 def check_classes(before: list[str], now: tuple[str, ...], workdir: Path) -> None:
