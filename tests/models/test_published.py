@@ -316,6 +316,17 @@ def test_missing_extra_and_misshapen_tensors_are_listed(x3d_state, write_safeten
         assert words in str(error.value)
 
 
+def test_of_a_damaged_file_every_tensor_is_named(published_state, write_safetensors, tmp_path):
+    state = published_state("x3d_s", 6)
+    kept = {key: tensor for key, tensor in state.items() if "conv_a.weight" not in key}
+    write_safetensors(tmp_path / "w.safetensors", kept)
+    with pytest.raises(config.UserError) as error:
+        published.load(tmp_path / "w.safetensors", name="x3d_xs", variables=x3d(6))
+    lost = len(state) - len(kept)
+    assert lost > published.MOST_NAMED
+    assert str(error.value).count("/conv_a/kernel") == lost
+
+
 def test_weights_of_another_architecture_do_not_fit(published_state, write_safetensors, tmp_path):
     write_safetensors(tmp_path / "w.safetensors", published_state("mc3_18", 6))
     with pytest.raises(config.UserError) as error:

@@ -9,7 +9,6 @@ patches^T dy, that of the input is again a convolution, of dy with the flipped k
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -39,8 +38,22 @@ def conv3d(
     return y.reshape(*y.shape[:4], features)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _depthwise_conv(x, kernel_THWC, strides, padding):
+def _with_gradients(convolution, input_gradient, kernel_gradient):
+    """A convolution whose backward pass is these two functions of (x, kernel, strides, padding, dy)."""
+
+    def forward(x, kernel, strides, padding):
+        return convolution(x, kernel, strides, padding), (x, kernel)
+
+    def backward(strides, padding, residuals, dy):
+        args = (*residuals, strides, padding, dy)
+        return input_gradient(*args), kernel_gradient(*args)
+
+    differentiable = jax.custom_vjp(convolution, nondiff_argnums=(2, 3))
+    differentiable.defvjp(forward, backward)
+    return differentiable
+
+
+def _sum_over_taps(x, kernel_THWC, strides, padding):
     """A channel for itself: the sum over the taps of the shifted input times a number a channel."""
     x = pad(x, padding)
     counts = [
@@ -57,21 +70,6 @@ def _depthwise_conv(x, kernel_THWC, strides, padding):
     return y
 
 
-def _depthwise_conv_forward(x, kernel_THWC, strides, padding):
-    return _depthwise_conv(x, kernel_THWC, strides, padding), (x, kernel_THWC)
-
-
-def _depthwise_conv_backward(strides, padding, residuals, dy):
-    x, kernel_THWC = residuals
-    return (
-        _depthwise_input_gradient(x, kernel_THWC, strides, padding, dy),
-        _depthwise_kernel_gradient(x, kernel_THWC, strides, padding, dy),
-    )
-
-
-_depthwise_conv.defvjp(_depthwise_conv_forward, _depthwise_conv_backward)
-
-
 def _depthwise_input_gradient(x, kernel_THWC, strides, padding, dy):
     """The convolution of dy, with zeros between its values where there are strides, with the flipped kernel."""
     spread = [(0, 0, 0)]
@@ -80,7 +78,7 @@ def _depthwise_input_gradient(x, kernel_THWC, strides, padding, dy):
     ):
         spread.append((k - 1 - before, n + before - (count - 1) * s - 1, s - 1))
     dy = lax.pad(dy, jnp.zeros((), dy.dtype), [*spread, (0, 0, 0)])
-    return _depthwise_conv(dy, lax.rev(kernel_THWC, (0, 1, 2)), (1, 1, 1), ((0, 0),) * 3)
+    return _sum_over_taps(dy, lax.rev(kernel_THWC, (0, 1, 2)), (1, 1, 1), ((0, 0),) * 3)
 
 
 def _depthwise_kernel_gradient(x, kernel_THWC, strides, padding, dy):
@@ -104,29 +102,18 @@ def _depthwise_kernel_gradient(x, kernel_THWC, strides, padding, dy):
     return jnp.stack([total.sum(axis=2) for total in sums], axis=2)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _frames_conv(x, kernel, strides, padding):
+_depthwise_conv = _with_gradients(
+    _sum_over_taps, _depthwise_input_gradient, _depthwise_kernel_gradient
+)
+
+
+def _patches_times_kernel(x, kernel, strides, padding):
     """Patches times kernel, frame by frame."""
     frames, counts = _folded_frames(x, kernel.shape, strides, padding)
     flat = jnp.moveaxis(kernel, 0, 2).reshape(-1, kernel.shape[-1])
     groups = frames.reshape(-1, _group(frames, kernel, counts), *frames.shape[1:])
     y = lax.map(lambda some: _patches(some, kernel.shape, strides, counts) @ flat, groups)
     return y.reshape(-1, *counts, kernel.shape[-1])
-
-
-def _frames_conv_forward(x, kernel, strides, padding):
-    return _frames_conv(x, kernel, strides, padding), (x, kernel)
-
-
-def _frames_conv_backward(strides, padding, residuals, dy):
-    x, kernel = residuals
-    return (
-        input_gradient(x, kernel, strides, padding, dy),
-        _kernel_gradient(x, kernel, strides, padding, dy),
-    )
-
-
-_frames_conv.defvjp(_frames_conv_forward, _frames_conv_backward)
 
 
 def _folded_frames(x, kernel_shape, strides, padding):
@@ -188,6 +175,9 @@ def _kernel_gradient(x, kernel, strides, padding, dy):
     )
     total, _ = lax.scan(add_group, jnp.zeros((kernel.size // features, features)), groups)
     return jnp.moveaxis(total.reshape(height, width, taps, -1, features), 2, 0)
+
+
+_frames_conv = _with_gradients(_patches_times_kernel, input_gradient, _kernel_gradient)
 
 
 def _patches(frames, kernel_shape, strides, counts):

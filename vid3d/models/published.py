@@ -106,7 +106,25 @@ NAMES = {
     "slowfast_r50_8x8": SLOWFAST,
 }
 HEAD = "classes"
-MOST_NAMED = 20  # tensors in one message
+MOST_NAMED = 20  # tensors of a kind in one message, where the file is of another architecture
+
+
+class MisfitError(UserError):
+    """Tensors that are not those of an architecture: the message lists all, `text` as many of each kind as asked for."""
+
+    def __init__(self, lead: str, problems: Mapping[str, list[str]]):
+        """Takes the beginning of the message and the tensors by what is wrong with them."""
+        self.lead, self.problems = lead, problems
+        super().__init__(self.text(max(map(len, problems.values()))))
+
+    def text(self, most: int) -> str:
+        """The message, with so many tensors of each kind."""
+        listed = []
+        for word, items in self.problems.items():
+            more = f" and {len(items) - most} more" if len(items) > most else ""
+            if items:
+                listed.append(f"{len(items)} {word}: {', '.join(items[:most])}{more}")
+        return f"{self.lead}: {'; '.join(listed)}"
 
 
 def load(
@@ -126,7 +144,7 @@ def load(
 
     Raises:
         UserError: no published layout for the architecture, an unreadable file, or tensors that are missing, too many or
-            of another shape: some of each are listed, and the architecture that they fit is named.
+            of another shape: all of them are listed, or some where they fit another architecture, which is named.
     """
     if name not in NAMES:
         raise UserError(
@@ -140,9 +158,11 @@ def load(
     found = convert(tensors, name=name, wanted=by_path(variables))
     try:
         return place(found, variables, origin=str(path), name=name, new_head=new_head)
-    except UserError as error:
+    except MisfitError as error:
         fitting = " or ".join(fits(tensors))
-        raise UserError(f"{error}" + (f"; it fits {fitting}" if fitting else "")) from None
+        if not fitting:
+            raise
+        raise UserError(f"{error.text(MOST_NAMED)}; it fits {fitting}") from None
 
 
 def by_path(variables: Mapping) -> dict[str, Any]:
@@ -168,7 +188,7 @@ def place(
         new_head: see `load`.
 
     Raises:
-        UserError: tensors that are missing, too many or of another shape: some of each are listed.
+        MisfitError: tensors that are missing, too many or of another shape.
     """
     wanted = by_path(variables)
     notes = []
@@ -192,18 +212,9 @@ def place(
         ],
     }
     if any(problems.values()):
-        listed = "; ".join(
-            f"{len(items)} {word}: {some(items)}" for word, items in problems.items() if items
-        )
-        raise UserError(f"{origin} does not fit config.model.name={name!r}: {listed}")
+        raise MisfitError(f"{origin} does not fit config.model.name={name!r}", problems)
     merged = {tuple(key.split("/")): found.get(key, value) for key, value in wanted.items()}
     return unflatten_dict(merged), notes
-
-
-def some(items: list[str]) -> str:
-    """The first of a list, and how many more there are."""
-    more = len(items) - MOST_NAMED
-    return ", ".join(items[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def fits(tensors: Mapping[str, np.ndarray]) -> list[str]:
@@ -217,7 +228,7 @@ def fits(tensors: Mapping[str, np.ndarray]) -> list[str]:
         clip_shape = (config.data.num_frames, config.data.size, config.data.size, 3)
         blank = models.shapes(models.build(config.model, 2), clip_shape)
         found = convert(tensors, name=name, wanted=by_path(blank))
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(MisfitError):
             place(found, blank, origin="", name=name, new_head=True)
             fitting.append(name)
     return fitting
