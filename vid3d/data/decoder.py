@@ -10,7 +10,6 @@ It loads OpenCV and NumPy only. Records go into memory that it shares with the p
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import mmap
@@ -25,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vid3d import parent
 from vid3d.data import frames
 from vid3d.data.records import Settings, record_header, to_payload
 
 HASH_BYTES = 2**22
-PR_SET_PDEATHSIG = 1
 
 
 class Decoder:
@@ -140,10 +139,7 @@ def main() -> None:
     options["size"] = tuple(options["size"])
     os.nice(5)  # the parent goes first: the network, or the writing
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != options["parent"]:
-        return
+    parent.end_with(options["parent"], signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split()[0])

@@ -32,7 +32,8 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
     """The module that `config.model` describes.
 
     Every architecture has `name`, `input`, `dropout` (before the classes), `dtype` and `remat`, the residual ones
-    `stochastic_depth`, all but c3d `norm_momentum`; `init_from` is read by training. The other keys are those of conv3d and are ignored by the rest.
+    `stochastic_depth`, all but c3d `norm_momentum`; `init_from` is read by training. The other keys are those of conv3d and
+    are ignored by the rest.
 
     Args:
         model: the group `config.model`.

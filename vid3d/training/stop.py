@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
 from types import FrameType
+
+from vid3d import parent
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PARENT = "VID3D_PARENT"  # process id of the sweep that a training belongs to
-PR_SET_PDEATHSIG = 1
 _noted = False
 
 
@@ -26,12 +25,9 @@ def note_only() -> None:
 
 
 def end_with_parent() -> None:
-    """Lets a training of a sweep get SIGTERM, so that it saves, when the sweep ends, however it ends; on Linux."""
-    parent = os.environ.pop(PARENT, "")
-    if parent and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != int(parent):  # it has ended already
-            os.kill(os.getpid(), signal.SIGTERM)
+    """Lets a training of a sweep get SIGTERM, so that it saves, when the sweep ends."""
+    if sweep := os.environ.pop(PARENT, ""):
+        parent.end_with(int(sweep), signal.SIGTERM)
 
 
 def interrupt_at_once() -> None:
