@@ -25,8 +25,10 @@ RUN = (
 
 
 @contextlib.contextmanager
-def together(command: str, *arguments: object, count: int = 2) -> Iterator[list[subprocess.Popen]]:
-    """The same command in several processes that share four devices."""
+def together(
+    command: str, *arguments: object, count: int = 2, last: dict[str, str] | None = None
+) -> Iterator[list[subprocess.Popen]]:
+    """The same command in several processes that share four devices; `last` adds to the environment of the last one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -35,10 +37,11 @@ def together(command: str, *arguments: object, count: int = 2) -> Iterator[list[
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
     }
     shared = (f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}")
+    environments = [environment] * (count - 1) + [environment | (last or {})]
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "vid3d.cli", command, *map(str, arguments), *shared, f"--process_id={i}"],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environments[i], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for i in range(count)
     ]  # fmt: skip
@@ -138,3 +141,18 @@ def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(
         (_, said), _ = finish(processes, codes=[0, 0])
     assert f"resuming at step {last}" in said
     assert_same_run(workdir, unbroken)
+
+
+def test_an_error_that_nobody_foresaw_ends_all_and_is_shown_whole(tmp_path):
+    """One machine has a TensorFlow that cannot be loaded."""
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('libcudart.so.99 is missing')\n")
+    command = ("train", *RUN, f"--workdir={tmp_path / 'run'}")
+    with together(*command, last={"PYTHONPATH": str(tmp_path)}) as processes:
+        said = processes[1].communicate(timeout=240)[1]
+        ended = time.monotonic()
+        other = processes[0].communicate(timeout=120)[1]
+    assert processes[1].returncode == 1
+    assert said.splitlines()[-1] == "ImportError: libcudart.so.99 is missing"
+    assert processes[0].returncode in (1, -signal.SIGABRT) and time.monotonic() - ended < 60
+    assert "Traceback" not in other
+    assert "one of them has ended" in other or "another task died" in other

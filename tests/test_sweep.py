@@ -18,6 +18,7 @@ from vid3d import checkpoint, cli
 from vid3d.config import UserError
 from vid3d.sweep import devices, plan, table
 from vid3d.training import workdir as workdirs
+from vid3d.training.loop import RESUME_ME
 
 TINY = """
 from configs import demo
@@ -165,6 +166,23 @@ def test_a_training_saves_and_ends_with_a_sweep_that_is_killed(write, tmp_path):
     assert last.startswith(f"stopped at step {checkpoint.steps(workdir / 'base')[-1]}, all saved")
 
 
+def test_a_second_ctrl_c_does_not_wait_for_a_run_that_does_not_end(write, tmp_path):
+    workdir = tmp_path / "sweep"
+    epochs = "--config.train.epochs=400"
+    process = start("sweep", f"--config={write('add()')}", f"--workdir={workdir}", epochs)
+    wait_until(process, lambda: bool(checkpoint.steps(workdir / "base")))
+    run = trainings(workdir)["base"]
+    os.kill(run, signal.SIGSTOP)  # it cannot save, and so does not end
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=2)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == RESUME_ME
+    assert output.splitlines()[-1] == "vid3d sweep: stopped; the same command goes on from here"
+    assert not trainings(workdir)
+
+
 def test_a_lock_that_cannot_be_taken_is_a_failure_and_no_other_training(write, tmp_path, capsys):
     lock = tmp_path / "sweep" / "base" / ".lock"
     lock.mkdir(parents=True)
@@ -212,6 +230,22 @@ def test_a_run_that_another_process_trains_is_left_to_it(write, tmp_path, call, 
     other.communicate(timeout=60)
     assert other.returncode == 0
     assert not (workdir / "base" / "log.txt").exists()
+
+
+def test_a_run_that_another_process_takes_while_it_starts_is_no_failure(write, tmp_path):
+    config, workdir = write("add()"), tmp_path / "sweep"
+    process = start("sweep", f"--config={config}", f"--workdir={workdir}")
+    wait_until(process, lambda: bool(trainings(workdir)))
+    with workdirs.hold(
+        workdir / "base"
+    ):  # before the training, which has to load its libraries first
+        line = ""
+        while not line.startswith("base: elsewhere"):
+            line = process.stdout.readline()
+            assert line, "it ended"
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    assert "1 finished" in output and "failed" not in output
 
 
 def test_a_run_whose_folder_is_taken_fails_alone(write, tmp_path, capsys):

@@ -612,6 +612,17 @@ class TestBuilder:
         with pytest.raises(UserError, match=words):
             prepare.prepare(settings, quiet=True)
 
+    def test_a_builder_that_was_prepared_without_examples_is_named(self, settings, tmp_path):
+        shards.quiet_tensorflow()
+        tfds = pytest.importorskip("tensorflow_datasets")
+        builder = tfds.builder("ucf101", data_dir=tmp_path)
+        Path(builder.data_dir).mkdir(parents=True)
+        builder.info.write_to_directory(builder.data_dir)
+        with settings.unlocked():
+            settings.data.update(source="tfds", builder="ucf101", root=str(tmp_path))
+        with pytest.raises(UserError, match="ucf101' has no examples"):
+            prepare.prepare(settings, quiet=True)
+
     def test_beam_is_for_files(self, settings, mocked):
         with pytest.raises(UserError, match="--beam decodes video files"):
             prepare.prepare(settings, quiet=True, beam_options="")

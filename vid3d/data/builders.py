@@ -134,4 +134,4 @@ def examples(builder: Any, decoders: Any = None) -> Iterator[tuple[str, dict[str
 def mean_length(data: ConfigDict) -> float:
     """Frames a video, from the first few examples."""
     first = list(itertools.islice(examples(load(data)), SAMPLE))
-    return sum(len(example["video"]) for _, example in first) / max(len(first), 1)
+    return sum(len(example["video"]) for _, example in first) / len(first)

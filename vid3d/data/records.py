@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class Settings:
         return (*self.size, 1 if self.color == "gray" else 3)
 
 
+@lru_cache(maxsize=64)  # raw frames all have one size
 def record_header(size: int) -> bytes:
     """The serialized tf.Example with the one feature "frame", a string of this size, up to where the string begins."""
     key = b"\x0a" + varint(len(FRAME_KEY)) + FRAME_KEY
