@@ -3,14 +3,16 @@
     python experiments/benchmarks/data.py [--videos=1000] [--json]
 
 Ingest: XVID files of 150 frames of 320x240, the first 10 frames at 112x112 and at 224x224, by `vid3d prepare` into
-shards, and as the tutorial reads them into memory (one process that seeks to each frame), in turns. Reading: clips of
-10x112x112 out of the shards in a random order and in sequence, in turns, then out of memory. Medians of the rounds; files are
-in the page cache.
+shards, and as the tutorial reads them into memory (one process that seeks to each frame), in turns; then the parts of ingest
+one by one in this process. Reading: clips of 10x112x112 out of the shards in a random order and in sequence, in turns, then
+out of memory. Medians of the rounds; files are in the page cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -18,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -25,6 +28,8 @@ import numpy as np
 
 from vid3d import config as configs
 from vid3d.data import pipeline, prepare
+from vid3d.data.frames import fit as fit_frame, read_frames
+from vid3d.data.shards import ShardWriter
 
 FRAMES, STORED = 150, 10
 BATCH, SIZE = 8, 112
@@ -40,7 +45,7 @@ def main() -> None:
         folder = Path(name)
         write_videos(folder / "videos", options.videos)
         figures = ingest(folder, 112, options.rounds) | ingest(folder, 224, options.rounds)
-        figures |= reading(folder, options.rounds)
+        figures |= parts(folder, 224, options.rounds) | reading(folder, options.rounds)
     figures |= {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]}
     if options.json:
         print(json.dumps(figures))
@@ -107,6 +112,39 @@ def ingest(folder: Path, size: int, rounds: int) -> dict[str, float]:
         f"ingest_{size}_tutorial_videos_per_second": statistics.median(theirs),
         f"ingest_{size}_ratio": statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
     }
+
+
+def parts(folder: Path, size: int, rounds: int) -> dict[str, float]:
+    """Milliseconds a video of what ingest cannot do without."""
+    paths = sorted((folder / "videos").rglob("*.avi"))[:80]
+    decoded = [frame for path in paths[:10] for frame in first_frames(path)]
+    fit = partial(fit_frame, size=(size, size), resize="squash", color="rgb")
+    records = [fit(frame).tobytes() for frame in decoded[:STORED]]
+
+    def decode() -> None:
+        for path in paths:
+            first_frames(path)
+
+    def write() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as name, ShardWriter(Path(name)) as writer:
+            for _ in paths:
+                writer.add(0, records)
+            writer.finish()
+
+    sides = {
+        "decode": (len(paths), decode),
+        "resize": (10, lambda: [fit(frame) for frame in decoded]),
+        "hash": (len(paths), lambda: [hashlib.sha256(path.read_bytes()) for path in paths]),
+        "write": (len(paths), write),
+    }
+    return {
+        f"ingest_{size}_{name}_ms": 1e3 * statistics.median(seconds(f) / n for _ in range(rounds))
+        for name, (n, f) in sides.items()
+    }
+
+
+def first_frames(path: Path) -> list[np.ndarray]:
+    return [frame for frame, _ in itertools.islice(read_frames(path), STORED)]
 
 
 def reading(folder: Path, rounds: int) -> dict[str, float]:
