@@ -403,3 +403,19 @@ def test_stochastic_depth_skips_more_and_more_and_leaves_evaluation_alone(name):
         return str(jaxpr).count("bool[2,1,1,1,1]") > 0
 
     assert draws(train=True) and not draws(train=False)
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_a_changed_key_is_called_unused_where_the_network_stays_the_same(name):
+    changes = {
+        "input": "both", "dropout": 0.1, "dtype": "bfloat16", "remat": True, "norm_momentum": 0.5,
+        "features": (4, 8), "kernel": (1, 3, 3), "pool": (1, 2, 2), "norm": "group", "head": "average", "hidden": 7,
+        "feature_dropout": 0.1,
+    }  # fmt: skip
+    before = described(name, 8, 32, norm="batch").model
+    for key, value in changes.items():
+        model = described(name, 8, 32, **{"norm": "batch", key: value}).model
+        same = models.build(model, 6) == models.build(before, 6)
+        assert (key in models.unused(model)) == same, key
+    assert models.unused(config.default().model) == []
+    assert models.unused(described("conv3d", 8, 32, norm_momentum=0.5).model) == ["norm_momentum"]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError, suggest
+from vid3d.config import UserError, default, suggest
 from vid3d.models import c3d, conv3d, layers, resnet3d, s3d, slowfast, x3d
 
 NAMES = (
@@ -26,14 +26,15 @@ NAMES = (
     *x3d.ARCHITECTURES,
     *slowfast.ARCHITECTURES,
 )
+CONV3D_KEYS = ("features", "kernel", "pool", "norm", "head", "hidden", "feature_dropout")
 
 
 def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) -> nn.Module:
     """The module that `config.model` describes.
 
     Every architecture has `name`, `input`, `dropout` (before the classes), `dtype` and `remat`, the residual ones
-    `stochastic_depth`, all but c3d `norm_momentum`; `init_from` is read by training. The other keys are those of conv3d and
-    are ignored by the rest.
+    `stochastic_depth`, all but c3d `norm_momentum`; `init_from` is read by training. The other keys are those of conv3d, see
+    `unused`.
 
     Args:
         model: the group `config.model`.
@@ -82,6 +83,15 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
         feature_dropout=model.feature_dropout,
         **normed,
     )
+
+
+def unused(model: ConfigDict) -> list[str]:
+    """The fields of `config.model` that were set to something and that the architecture does not look at."""
+    fields = () if model.name == "conv3d" else CONV3D_KEYS
+    if model.name == "c3d" or (model.name == "conv3d" and model.norm != "batch"):
+        fields = (*fields, "norm_momentum")
+    standard = default().model
+    return [name for name in fields if model[name] != standard[name]]
 
 
 def shapes(module: nn.Module, clip_shape: tuple[int, ...]) -> dict:
