@@ -7,6 +7,7 @@ function itself reduces over `AXIS`. The state has no device axis: every device 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from vid3d import rendezvous
 from vid3d.config import UserError
+from vid3d.process import cores
 
 AXIS = "batch"
 HEARTBEAT_SECONDS = 30  # after which a process that is not heard of any more counts as dead
@@ -149,7 +151,53 @@ def map_step(step: Callable) -> Callable:
 
 def map_eval(step: Callable) -> Callable:
     """Maps step(variables, batch) -> per-example outputs over all devices; they keep a device axis."""
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
+    return mapped if jax.device_count() > 1 else in_shares(mapped, axis=1)
+
+
+def in_shares(function: Callable, *, axis: int = 0) -> Callable:
+    """On the CPU, runs function(variables, batch) on shares of the batch side by side, a thread each.
+
+    XLA works on the operations of a call one after the other, and many are too short to keep all cores busy: in shares, a
+    prediction of the tutorial's network takes three quarters of the time. Elsewhere the function stays as it is.
+
+    Args:
+        function: compiled by JAX for one device; the outputs of an example depend on that example alone.
+        axis: of the examples, in all arrays of the batch and of the outputs.
+
+    Returns:
+        A function with the same arguments and outputs; in shares it waits for them.
+    """
+    if jax.default_backend() != "cpu":
+        return function
+    threads = ThreadPoolExecutor(cores())
+    compiled: set[tuple[int, ...]] = set()
+
+    def run(variables: Any, batch: Any) -> Any:
+        leaves, tree = jax.tree.flatten(batch)
+        count = shares(leaves[0].shape[axis])
+        if count == 1:
+            return function(variables, batch)
+
+        def one(share: tuple[np.ndarray, ...]) -> Any:
+            return jax.tree.map(np.asarray, function(variables, tree.unflatten(share)))
+
+        splits = [np.split(np.asarray(leaf), count, axis) for leaf in leaves]
+        waiting, done = list(zip(*splits, strict=True)), []
+        shape = waiting[0][0].shape
+        if shape not in compiled:  # once, not in every thread
+            done.append(one(waiting.pop(0)))
+            compiled.add(shape)
+        done += threads.map(one, waiting)
+        return jax.tree.map(lambda *parts: jax.device_put(np.concatenate(parts, axis)), *done)
+
+    return run
+
+
+def shares(examples: int) -> int:
+    """Into how many equal shares a batch is cut: at most one a core, and of a single example none."""
+    most = max(min(cores(), examples // 2), 1)
+    return next(count for count in range(most, 0, -1) if examples % count == 0)
 
 
 def local_mesh() -> Mesh:

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vid3d import parent
 from vid3d.data import frames
 from vid3d.data.records import Settings, record_header, to_payload
+from vid3d.process import end_with
 
 HASH_BYTES = 2**22
 
@@ -139,7 +139,7 @@ def main() -> None:
     options["size"] = tuple(options["size"])
     os.nice(5)  # the parent goes first: the network, or the writing
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent.end_with(options["parent"], signal.SIGKILL)
+    end_with(options["parent"], signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split()[0])

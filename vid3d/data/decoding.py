@@ -28,6 +28,7 @@ from ml_collections import ConfigDict
 
 from vid3d.config import UserError
 from vid3d.data.records import Settings, record_bytes
+from vid3d.process import cores
 
 SLOTS = 3
 SLOT_BYTES = 4 * 2**20
@@ -269,9 +270,7 @@ class Pool:
 
 def workers(data: ConfigDict) -> int:
     """Decoding processes: `data.workers`, or one a core that this process may use."""
-    if data.workers:
-        return data.workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return data.workers or cores()
 
 
 def anonymous_file(size: int) -> int:

@@ -17,7 +17,6 @@ the videos of a group, five classes with `videos_per_group` each, share their ba
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from ml_collections import ConfigDict
 from vid3d.config import UserError, cache_folder
 from vid3d.data import cache
 from vid3d.data.report import Progress, make_console
+from vid3d.process import cores
 
 VERSION = 3  # of the pictures; a change draws them again
 GROUP_PATTERN = r"_(g\d+)_"
@@ -90,7 +90,7 @@ def write_all(folder: Path, settings: ConfigDict, seed: int) -> None:
     total = settings.groups * settings.videos_per_group * len(LABELS)
     with (
         Progress(total, make_console(), doing="drawing") as progress,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(cores()) as pool,
     ):
         for count in pool.map(lambda group: write_group(folder, settings, seed, group), groups):
             for _ in range(count):

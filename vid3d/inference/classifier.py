@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint as checkpoints, models
+from vid3d import checkpoint as checkpoints, models, parallel
 from vid3d.config import UserError, from_json
 from vid3d.data import frames
 from vid3d.data.augment import normalise
@@ -92,7 +93,8 @@ class Classifier:
             logits_BK = module.apply(weights, normalise(clips_BTHWC, config.data), train=False)
             return jax.nn.softmax(logits_BK)
 
-        self._network = jax.jit(network)
+        self._network = parallel.in_shares(jax.jit(network))
+        self._at_work = ThreadPoolExecutor(1)
         # A process that decodes for `predict` stays for its next call, and ends with the classifier.
         self._decoders, self._decoding = Pool(), threading.Lock()
         weakref.finalize(self, self._decoders.end)
@@ -188,7 +190,10 @@ class Classifier:
 
     def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:
         """What the network says of uint8 clips of the stored size: float32 [B, K]."""
-        return np.asarray(self._dispatch(clips_BTHWC))[: len(clips_BTHWC)]
+        size = 1 << (len(clips_BTHWC) - 1).bit_length()  # few shapes, so few compilations
+        padding = [(0, size - len(clips_BTHWC))] + [(0, 0)] * 4
+        probabilities_BK = self._network(self._weights, np.pad(clips_BTHWC, padding))
+        return np.asarray(probabilities_BK)[: len(clips_BTHWC)]
 
     def prediction(
         self,
@@ -212,12 +217,6 @@ class Classifier:
             num_frames=num_frames,
             seconds=end - start,
         )
-
-    def _dispatch(self, clips_BTHWC: np.ndarray) -> jax.Array:
-        """Starts the network on a batch padded to a power of two: few shapes, so few compilations."""
-        size = 1 << (len(clips_BTHWC) - 1).bit_length()
-        padding = [(0, size - len(clips_BTHWC))] + [(0, 0)] * 4
-        return self._network(self._weights, np.pad(clips_BTHWC, padding))
 
     def _read(self, path: str | Path) -> _Video:
         """Decodes a file in the process that stays for the next one."""
@@ -294,8 +293,8 @@ class Classifier:
                     except UserError as error:  # it was decoded twice, and failed the second time
                         waiting[-1] = error
 
-        def note(batch: list[tuple[_Video, int, np.ndarray]], probabilities_BK: jax.Array) -> None:
-            for (video, number, _), row_K in zip(batch, np.asarray(probabilities_BK), strict=False):
+        def note(batch: list[tuple[_Video, int, np.ndarray]], computing: Future) -> None:
+            for (video, number, _), row_K in zip(batch, computing.result(), strict=True):
                 video.probabilities_NK[number] = row_K
                 video.missing -= 1
 
@@ -307,11 +306,12 @@ class Classifier:
         computing = None
         flow = clips()
         while batch := list(islice(flow, batch_size)):
-            started = self._dispatch(np.stack([clip_THWC for _, _, clip_THWC in batch]))
+            clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
+            following = batch, self._at_work.submit(self.probabilities, clips_BTHWC)
             if computing:
                 note(*computing)
                 yield from finished()
-            computing = batch, started
+            computing = following
         if computing:
             note(*computing)
         yield from finished()

@@ -6,7 +6,7 @@ import os
 import signal
 from types import FrameType
 
-from vid3d import parent
+from vid3d.process import end_with
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PARENT = "VID3D_PARENT"  # process id of the sweep that a training belongs to
@@ -27,7 +27,7 @@ def note_only() -> None:
 def end_with_parent() -> None:
     """Lets a training of a sweep get SIGTERM, so that it saves, when the sweep ends."""
     if sweep := os.environ.pop(PARENT, ""):
-        parent.end_with(int(sweep), signal.SIGTERM)
+        end_with(int(sweep), signal.SIGTERM)
 
 
 def interrupt_at_once() -> None:

@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it, however that ends."""
+"""This process: the cores that it may use, and its end together with the one that started it."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ def end_with(parent: int, number: signal.Signals) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

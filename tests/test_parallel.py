@@ -1,0 +1,54 @@
+"""A batch in shares, a thread each, is the batch."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vid3d import parallel
+
+
+@pytest.fixture
+def four_cores(monkeypatch):
+    monkeypatch.setattr(parallel, "cores", lambda: 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [(1, [1]), (2, [2]), (3, [3]), (4, [2, 2]), (6, [2, 2, 2]), (8, [2] * 4), (9, [3] * 3)],
+)
+def test_each_share_is_computed_once_and_all_come_back_in_order(four_cores, size, sizes):
+    seen, traced = [], []
+
+    @jax.jit
+    def double(factor, batch):
+        traced.append(batch["x"].shape)
+        return {"y": factor * batch["x"], "z": batch["x"][..., 0]}
+
+    def function(factor, batch):
+        seen.append(batch["x"].shape[1])
+        return double(factor, batch)
+
+    x = np.arange(size * 3.0, dtype=np.float32).reshape(1, size, 3)
+    run = parallel.in_shares(function, axis=1)
+    for factor in (2.0, 3.0):
+        outputs = run(factor, {"x": jnp.asarray(x), "mask": np.ones((1, size))})
+        np.testing.assert_array_equal(outputs["y"], factor * x)
+        np.testing.assert_array_equal(outputs["z"], x[..., 0])
+        assert parallel.unshard(outputs)["y"].shape == (size, 3)
+    assert seen == sizes * 2
+    assert len(traced) == 1
+
+
+def test_an_error_in_a_share_is_that_of_the_call(four_cores):
+    def function(_, batch):
+        if batch.max() > 5:
+            raise ValueError("a bad example")
+        return batch
+
+    run = parallel.in_shares(function)
+    np.testing.assert_array_equal(run(None, np.zeros(8)), np.zeros(8))
+    with pytest.raises(ValueError, match="a bad example"):
+        run(None, np.arange(8))
