@@ -84,7 +84,7 @@ def test_heavy_libraries_stay_at_home(path):
             "import vid3d.inference.classifier, vid3d.inference.live",
             {"tensorflow", "tensorflow_datasets"},
         ),
-        ("import vid3d.training.loop, vid3d.evaluation.evaluate", {"tensorflow"}),
+        ("import vid3d.training.loop, vid3d.evaluation.evaluate", {"tensorflow", "torch"}),
     ],
 )
 def test_start_up_does_not_load_what_it_does_not_need(statement, absent):

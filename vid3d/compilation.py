@@ -58,7 +58,7 @@ def use_cache() -> None:
         return  # nowhere to keep anything: compile each time
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def drop_torn_entries(folder: Path) -> None:

@@ -145,7 +145,7 @@ def set_up(config: ConfigDict, prepared: prepare.Prepared) -> Setup:
         val_clips=val_clips,
         last_step=last_step,
         steps_per_epoch=per_epoch,
-        schedule=schedule,
+        schedule=jax.jit(schedule),
         train_step=parallel.map_step(train_step),
         eval_step=parallel.map_eval(evaluate.build_eval_step(model, data=config.data)),
         state=create(

@@ -15,11 +15,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from tensorboardX import SummaryWriter
 
 from vid3d import parallel, storage
 from vid3d.data.augment import augment
 from vid3d.training import steps
+from vid3d.training.tensorboard import SummaryWriter
 
 PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no terminal
 
@@ -177,10 +177,14 @@ class Recorder:
 
 def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -> np.ndarray:
     """Up to four augmented training clips of step 0 as a picture: a row a clip, its frames from left to right."""
-    index_B = parallel.unshard(batch["index_B"])[:4]
-    clips_BTHWC = parallel.unshard(batch["clips_BTHWC"])[:4]
-    keys_B = steps.augmentation_keys(config.seed, parallel.unshard(batch["round_B"])[:4], index_B)
-    seen = np.asarray(augment(keys_B, clips_BTHWC, config.data, config.augment, flip=flip))
+
+    @jax.jit  # one program instead of forty
+    def look(round_B: jax.Array, index_B: jax.Array, clips_BTHWC: jax.Array) -> jax.Array:
+        keys_B = steps.augmentation_keys(config.seed, round_B, index_B)
+        return augment(keys_B, clips_BTHWC, config.data, config.augment, flip=flip)
+
+    names = ("round_B", "index_B", "clips_BTHWC")
+    seen = np.asarray(look(*(parallel.unshard(batch[name])[:4] for name in names)))
     pixels = (seen * np.array(config.data.std) + np.array(config.data.mean)) * 255
     frames = np.clip(pixels.round(), 0, 255).astype(np.uint8)
     rows = [np.concatenate(list(clip_THWC), axis=1) for clip_THWC in frames]

@@ -60,15 +60,19 @@ def create(
 ) -> TrainState:
     """Initialises a model for clips of shape (T, H, W, C); the same seed gives the same parameters."""
     clips = jnp.zeros((1, *clip_shape), jnp.float32)
-    init = jax.jit(lambda key: model.init({"params": key}, clips, train=False))
-    variables = init(jax.random.key(seed))
-    weights = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        **weights,
-        opt_state=optimizer.init(variables["params"]),
-        ema=copied(weights) if ema else None,
-    )
+
+    @jax.jit
+    def initial(key: jax.Array) -> TrainState:
+        variables = model.init({"params": key}, clips, train=False)
+        weights = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            **weights,
+            opt_state=optimizer.init(variables["params"]),
+            ema=copied(weights) if ema else None,
+        )
+
+    return initial(jax.random.key(seed))
 
 
 def copied(tree: Any) -> Any:
