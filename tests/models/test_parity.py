@@ -15,6 +15,7 @@ from vid3d.models import convolution, published
 CLASSES = 7
 TORCHVISION = ("r3d_18", "r3d_34", "mc3_18", "r2plus1d_18", "r2plus1d_34", "s3d")
 PYTORCHVIDEO = ("x3d_s", "slow_r50", "slowfast_r50", "slowfast_r50_8x8")
+OF_ANOTHER_DEPTH = ("r3d_34", "r2plus1d_34", "slowfast_r50_8x8")  # the code is that of the others
 TRAINED = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "x3d_s", "slow_r50", "slowfast_r50")
 
 # Frames, height and width of two clips; the first is trained on as well.
@@ -116,8 +117,9 @@ def network(name, torch, request):
 
 
 @pytest.mark.parametrize("name", [*TORCHVISION, *PYTORCHVIDEO])
-def test_logits_equal_the_reference_at_two_sizes_and_in_both_modes(name, network, torch, tmp_path):
-    for shape in CLIPS.get(name.removesuffix("_8x8"), SMALL):
+def test_logits_equal_the_reference_in_both_modes(name, network, torch, tmp_path):
+    shapes = CLIPS.get(name.removesuffix("_8x8"), SMALL)
+    for shape in shapes[:1] if name in OF_ANOTHER_DEPTH else shapes:
         clips = random_clips(*shape)
         module, variables = imported(name, network, torch, tmp_path, clips)
         with torch.no_grad():
