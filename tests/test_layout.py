@@ -85,6 +85,7 @@ def test_heavy_libraries_stay_at_home(path):
             {"tensorflow", "tensorflow_datasets"},
         ),
         ("import vid3d.training.loop, vid3d.evaluation.evaluate", {"tensorflow", "torch"}),
+        ("from vid3d.data import shards; shards.quiet_tensorflow()", {"keras", "sklearn", "torch"}),
     ],
 )
 def test_start_up_does_not_load_what_it_does_not_need(statement, absent):

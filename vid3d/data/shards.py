@@ -138,11 +138,26 @@ def as_os_error() -> Iterator[None]:
 def quiet_tensorflow() -> Any:
     """The tensorflow module, without the lines that it prints when it is loaded, and without the GPUs that JAX needs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with contextlib.nullcontext() if "tensorflow" in sys.modules else silent_stderr():
+    with contextlib.nullcontext() if "tensorflow" in sys.modules else loading_tensorflow():
         import tensorflow as tf
 
         tf.config.set_visible_devices([], "GPU")
     return tf
+
+
+@contextlib.contextmanager
+def loading_tensorflow() -> Iterator[None]:
+    """Silence, and no Keras: TensorFlow loads it, and with it scikit-learn, a second before anybody asks for it."""
+    keras = "TF_USE_LEGACY_KERAS"  # the older one, which is not installed; `tf.keras` looks again when it is used
+    before = os.environ.get(keras)
+    os.environ[keras] = "1"
+    try:
+        with silent_stderr():
+            yield
+    finally:
+        del os.environ[keras]
+        if before is not None:
+            os.environ[keras] = before
 
 
 @contextlib.contextmanager
