@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 
-from vid3d import config as configs, storage
+from vid3d import config as configs, process, storage
 from vid3d.arguments import parse
 from vid3d.config import UserError
 
@@ -25,6 +25,8 @@ RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 1 for an error, 2 for wrong usage, 75 for "resume me"."""
+    if argv is None:
+        process.begin()
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, overrides = parse(arguments)
     try:
@@ -77,7 +79,8 @@ def quiet_libraries() -> None:
 
 
 def listen() -> None:
-    """Lets Ctrl-C raise KeyboardInterrupt again."""
+    """Lets Ctrl-C raise KeyboardInterrupt again: everything is loaded."""
+    process.loaded()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -119,6 +122,7 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d import compilation
     from vid3d.training.loop import train
 
+    process.loaded()
     stop.interrupt_at_once()
     compilation.set_up()
     with together(options):

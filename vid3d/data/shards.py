@@ -22,6 +22,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from vid3d.config import UserError
 from vid3d.data.frames import decode_jpeg
+from vid3d.process import loading
 
 if TYPE_CHECKING:
     from vid3d.data.prepare import Prepared
@@ -152,7 +153,7 @@ def loading_tensorflow() -> Iterator[None]:
     before = os.environ.get(keras)
     os.environ[keras] = "1"
     try:
-        with silent_stderr():
+        with silent_stderr(), loading():
             yield
     finally:
         del os.environ[keras]

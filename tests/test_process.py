@@ -1,0 +1,49 @@
+"""A program seeks no garbage while it loads, and does afterwards; a process of somebody else's is left as it is."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from vid3d import process
+
+PROGRAM = """
+import gc, sys
+from vid3d import cli, config, process
+from vid3d.inference import predict
+
+def look(*args, **options):
+    first = gc.get_freeze_count()
+    print(gc.isenabled(), first > 1000)
+    with process.loading():
+        print(gc.isenabled())
+        kept.extend([[i] for i in range(5000)])
+    print(gc.isenabled(), gc.get_freeze_count() > first + 4000)
+    return 0
+
+kept = []
+predict.predict = look
+sys.argv = ["vid3d", "predict", "--workdir=w", "x.mp4"]
+cli.main()
+"""
+
+
+def test_a_program_collects_from_where_everything_is_loaded():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True", "False", "True", "True"], done.stderr
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_elsewhere_it_is_as_it_was(enabled):
+    frozen = gc.get_freeze_count()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with process.loading():
+            assert not gc.isenabled()
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+    assert gc.get_freeze_count() == frozen
