@@ -3,9 +3,9 @@
     python experiments/soak.py [--kills=25] [--seed=0]          # or: make soak
 
 SIGKILL comes in each place of a training in turn: while the process starts, while it decodes, in a step, in an evaluation, in
-a save, between the temporary write of a checkpoint and its rename, and between that and its manifest. The process has to
-write a row of metrics.jsonl or a checkpoint first, then goes on for a seeded random moment, and is killed when it is in the
-place next. `vid3d evaluate` is killed as well. In the end parameters and optimizer state have to be equal bit for bit,
+a save, between the temporary write of a checkpoint and its rename, between that and its manifest, and while an old one is
+deleted. The process has to write a row of metrics.jsonl or a checkpoint first, then goes on for a seeded random moment, and is
+killed when it is in the place next. `vid3d evaluate` is killed as well. In the end parameters and optimizer state have to be equal bit for bit,
 metrics.jsonl and predictions.csv byte for byte, the best checkpoint the same step, and nothing half-written may be left.
 Exits with 1 otherwise.
 """
@@ -38,7 +38,7 @@ CONFIG = (
 LATEST = 0.5  # seconds that a process goes on after it has written something
 ORDER = (
     "before the rename", "in a step", "in an evaluation", "before the manifest", "while decoding",
-    "at the start", "in a save",
+    "at the start", "in a save", "in a deletion",
 )  # fmt: skip
 # The function that the main thread is in tells the place; the first that fits.
 FUNCTIONS = {
@@ -150,13 +150,18 @@ class Run:
         return False
 
     def is_interrupted(self, place: str) -> bool:
-        """Whether a checkpoint is half there: under its temporary name with parts that are whole, or without its manifest."""
+        """Whether a checkpoint is half there: under its temporary name with parts that are whole, or without its manifest,
+        which the newest does not have yet and an old one has no more."""
         folder = self.workdir / "checkpoints"
         if place == "before the rename":
             return any(folder.glob("*.orbax-checkpoint-tmp*/meta/metadata"))
-        return any(
-            p.name.isdigit() and not (p / checkpoint.MANIFEST).exists() for p in folder.iterdir()
-        )
+        half = [
+            int(p.name)
+            for p in folder.iterdir()
+            if p.name.isdigit() and not (p / checkpoint.MANIFEST).exists()
+        ]
+        is_old = place == "in a deletion"
+        return any((step < self.step()) == is_old for step in half)
 
     def place_of_main_thread(self, process: subprocess.Popen) -> str:
         """Asks the process what it is doing."""
@@ -191,7 +196,7 @@ class Run:
 def wait_until(happened: Callable[[], bool], process: subprocess.Popen) -> None:
     """Until then, or until the process has ended."""
     while process.poll() is None and not happened():
-        time.sleep(0.002)
+        time.sleep(0.0005)
 
 
 def differences(a: Run, b: Run) -> list[str]:
@@ -214,9 +219,8 @@ def differences(a: Run, b: Run) -> list[str]:
     for place in (b.workdir, b.cache):
         found += [f"left behind: {path}" for path in place.rglob("*incomplete*")]
     folders = [path for path in (b.workdir / "checkpoints").iterdir() if path.is_dir()]
-    found += [
-        f"left behind: {path}" for path in folders if not (path / checkpoint.MANIFEST).is_file()
-    ]
+    whole = {str(step) for step in checkpoint.steps(b.workdir)}
+    found += [f"left behind: {path}" for path in folders if path.name not in whole]
     return found
 
 

@@ -71,6 +71,26 @@ def test_a_save_between_evaluations_is_latest_but_never_best_and_does_not_stay(
     assert checkpoint.resolve(tmp_path, "best") == 1
 
 
+def test_a_checkpoint_that_is_half_deleted_does_not_exist_and_leaves_nothing(
+    tmp_path, checkpoints, monkeypatch, capsys
+):
+    save(checkpoints, 1, 0.5)
+    save(checkpoints, 2, 0.6)
+
+    def begin(folder: Path) -> None:
+        (folder / "meta" / "metadata").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint.storage, "remove_folder", begin)
+        save(checkpoints, 3, 0.7)
+    assert checkpoint.steps(tmp_path) == [2, 3]  # and both were whole before the first was touched
+    assert checkpoint.resolve(tmp_path, "best") == 3
+    checkpoint.Checkpoints(tmp_path).close()
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
+    assert capsys.readouterr().err == ""
+
+
 def test_a_checkpoint_without_its_manifest_does_not_exist_and_is_cleaned(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)

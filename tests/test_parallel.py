@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +53,34 @@ def test_an_error_in_a_share_is_that_of_the_call(four_cores):
         return batch
 
     run = parallel.in_shares(function)
+    for _ in range(2):  # in the share that compiles, and in a thread
+        with pytest.raises(ValueError, match="a bad example"):
+            run(None, np.arange(8)[::-1])
     np.testing.assert_array_equal(run(None, np.zeros(8)), np.zeros(8))
     with pytest.raises(ValueError, match="a bad example"):
         run(None, np.arange(8))
+
+
+def test_shares_are_at_work_at_the_same_time(four_cores):
+    all_here = threading.Barrier(4)
+
+    def function(wait, batch):
+        if wait:
+            all_here.wait(timeout=30)
+        return batch
+
+    run = parallel.in_shares(function)
+    run(False, np.zeros(8))
+    run(True, np.zeros(8))
+
+
+def test_a_thread_of_a_program_is_served_after_its_main_thread_has_ended():
+    code = (
+        "import threading, time, numpy as np; from vid3d import parallel\n"
+        "parallel.cores = lambda: 2; run = parallel.in_shares(lambda _, batch: batch + 1)\n"
+        "def later():\n"
+        "    threading.main_thread().join(); print(run(None, np.zeros(4)).sum())\n"
+        "threading.Thread(target=later).start()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "4.0\n", done.stderr

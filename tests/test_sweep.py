@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -34,6 +35,9 @@ def get_config(arg=""):
 
 def sweep(add):
 """
+
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux does")
 
 
 @pytest.fixture
@@ -150,7 +154,7 @@ def test_killed_and_stopped_runs_go_on_with_the_next_call(write, tmp_path, call,
     assert not straight.exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a child that its parent ended")
+@ON_LINUX
 def test_a_training_saves_and_ends_with_a_sweep_that_is_killed(write, tmp_path):
     workdir = tmp_path / "sweep"
     epochs = "--config.train.epochs=400"
@@ -166,21 +170,34 @@ def test_a_training_saves_and_ends_with_a_sweep_that_is_killed(write, tmp_path):
     assert last.startswith(f"stopped at step {checkpoint.steps(workdir / 'base')[-1]}, all saved")
 
 
+@ON_LINUX
 def test_a_second_ctrl_c_does_not_wait_for_a_run_that_does_not_end(write, tmp_path):
     workdir = tmp_path / "sweep"
     epochs = "--config.train.epochs=400"
     process = start("sweep", f"--config={write('add()')}", f"--workdir={workdir}", epochs)
     wait_until(process, lambda: bool(checkpoint.steps(workdir / "base")))
     run = trainings(workdir)["base"]
-    os.kill(run, signal.SIGSTOP)  # it cannot save, and so does not end
-    process.send_signal(signal.SIGINT)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=2)
-    process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=60)[0]
+    try:
+        os.kill(run, signal.SIGSTOP)  # it cannot save, and so does not end
+        process.send_signal(signal.SIGINT)
+        wait_until(process, lambda: pending(run, signal.SIGTERM))
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+    finally:
+        for number in trainings(workdir).values():
+            os.kill(number, signal.SIGKILL)
+        process.kill()
     assert process.returncode == RESUME_ME
     assert output.splitlines()[-1] == "vid3d sweep: stopped; the same command goes on from here"
-    assert not trainings(workdir)
+    with pytest.raises(ProcessLookupError):
+        os.kill(run, 0)
+
+
+def pending(process: int, number: signal.Signals) -> bool:
+    """Whether a process has a signal before it that it has not taken."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
 
 
 def test_a_lock_that_cannot_be_taken_is_a_failure_and_no_other_training(write, tmp_path, capsys):
@@ -236,14 +253,18 @@ def test_a_run_that_another_process_takes_while_it_starts_is_no_failure(write, t
     config, workdir = write("add()"), tmp_path / "sweep"
     process = start("sweep", f"--config={config}", f"--workdir={workdir}")
     wait_until(process, lambda: bool(trainings(workdir)))
-    with workdirs.hold(
-        workdir / "base"
-    ):  # before the training, which has to load its libraries first
-        line = ""
-        while not line.startswith("base: elsewhere"):
-            line = process.stdout.readline()
-            assert line, "it ended"
-    output = process.communicate(timeout=240)[0]
+    run = trainings(workdir)["base"]
+    os.kill(run, signal.SIGSTOP)
+    limit = threading.Timer(240, process.kill)
+    limit.start()
+    with workdirs.hold(workdir / "base"):
+        os.kill(run, signal.SIGCONT)
+        said = ""
+        while not said.startswith("base: elsewhere"):
+            said = process.stdout.readline()
+            assert said, "it ended"
+    output = process.communicate()[0]
+    limit.cancel()
     assert process.returncode == 0, output
     assert "1 finished" in output and "failed" not in output
 

@@ -2,8 +2,8 @@
 
 A checkpoint holds `weights` (params, batch_stats), `optimizer` (opt_state, step), `meta` (JSON: config, class names,
 training videos, progress, metrics) and `manifest.json`, the sha256 of each of its files. The manifest is written last and
-under a temporary name: a checkpoint without it was interrupted and does not exist as far as vid3d is concerned, and one
-whose files differ from it is damaged and is never restored.
+under a temporary name, and deleted first: a checkpoint without it was interrupted and does not exist as far as vid3d is
+concerned, and one whose files differ from it is damaged and is never restored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
 from vid3d import parallel, storage
 from vid3d.config import UserError
@@ -179,17 +178,9 @@ class Checkpoints:
             remove_interrupted(folder)
             set_aside_damaged(self.workdir)
         parallel.barrier("checkpoints")
-        policies = checkpoint_managers
-        keep = policies.AnyPreservationPolicy(
-            [
-                policies.LatestN(2),
-                policies.BestN(get_metric_fn=better, n=1, keep_checkpoints_without_metrics=False),
-            ]
-        )
         self.manager = ocp.CheckpointManager(
             folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=keep,
                 best_fn=better,
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=True,
@@ -230,6 +221,7 @@ class Checkpoints:
             storage.write_whole(
                 folder / MANIFEST, json.dumps({"sha256": digests(folder)}, indent=1)
             )
+            delete_old(self.workdir)
         parallel.barrier(f"saved {step}")
 
     def restore_latest(
@@ -276,6 +268,15 @@ def remove_interrupted(folder: Path) -> None:
         for path in folder.iterdir():
             if path.name.isdigit() and not (path / MANIFEST).is_file():
                 storage.remove_folder(path)
+
+
+def delete_old(workdir: Path) -> None:
+    """Deletes all checkpoints but the best and the two latest; none is half there while it counts."""
+    found = steps(workdir)
+    for step in set(found[:-2]) - {best(workdir)}:
+        folder = workdir / "checkpoints" / str(step)
+        (folder / MANIFEST).unlink()
+        storage.remove_folder(folder)
 
 
 def set_aside_damaged(workdir: Path) -> None:

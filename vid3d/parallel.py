@@ -6,8 +6,9 @@ function itself reduces over `AXIS`. The state has no device axis: every device 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -170,7 +171,6 @@ def in_shares(function: Callable, *, axis: int = 0) -> Callable:
     """
     if jax.default_backend() != "cpu":
         return function
-    threads = ThreadPoolExecutor(cores())
     compiled: set[tuple[int, ...]] = set()
 
     def run(variables: Any, batch: Any) -> Any:
@@ -188,10 +188,27 @@ def in_shares(function: Callable, *, axis: int = 0) -> Callable:
         if shape not in compiled:  # once, not in every thread
             done.append(one(waiting.pop(0)))
             compiled.add(shape)
-        done += threads.map(one, waiting)
+        done += [started.result() for started in [start(one, share) for share in waiting]]
         return jax.tree.map(lambda *parts: jax.device_put(np.concatenate(parts, axis)), *done)
 
     return run
+
+
+def start(function: Callable, *args: Any) -> Future:
+    """Calls a function in a new thread; the result of the future is its own, or its error.
+
+    No executor: that takes no more work once a program's main thread has ended, although others go on.
+    """
+    future: Future = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, name="vid3d").start()
+    return future
 
 
 def shares(examples: int) -> int:

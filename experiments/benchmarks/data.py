@@ -26,7 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vid3d import config as configs
+from vid3d import config as configs, process
 from vid3d.data import pipeline, prepare
 from vid3d.data.frames import fit as fit_frame, read_frames
 from vid3d.data.shards import ShardWriter
@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--videos", type=int, default=1000, help="at least 80")
     options = parser.parse_args()
+    process.begin()  # as `vid3d prepare` does
+    process.loaded()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_videos(folder / "videos", options.videos)

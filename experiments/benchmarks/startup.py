@@ -100,10 +100,14 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
 
 def step() -> tuple[float, float]:
     """Seconds for tracing the training step in a new process, and for compiling it or loading it from the cache."""
+    from vid3d import process
+
+    process.begin()  # as the commands begin
     from vid3d import compilation, config as configs, parallel
     from vid3d.data import pipeline, prepare
     from vid3d.training import loop
 
+    process.loaded()
     compilation.set_up()
     config = configs.default()
     for field in FIELDS:

@@ -189,7 +189,8 @@ def write_metadata(
         store: "raw" or "jpeg".
     """
     quiet_tensorflow()
-    import tensorflow_datasets as tfds
+    with loading():
+        import tensorflow_datasets as tfds
 
     if store == "jpeg":
         frame = tfds.features.Image(shape=frame_shape, encoding_format="jpeg")

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -94,7 +94,6 @@ class Classifier:
             return jax.nn.softmax(logits_BK)
 
         self._network = parallel.in_shares(jax.jit(network))
-        self._at_work = ThreadPoolExecutor(1)
         # A process that decodes for `predict` stays for its next call, and ends with the classifier.
         self._decoders, self._decoding = Pool(), threading.Lock()
         weakref.finalize(self, self._decoders.end)
@@ -159,9 +158,11 @@ class Classifier:
         Yields:
             (path, prediction), in the order of `paths`; (path, error) for a file that cannot be read.
         """
+        if min(batch_size, workers) < 1:
+            raise UserError(f"batch_size={batch_size} and workers={workers} have to be at least 1")
         if isinstance(paths, (str, Path)):
             raise UserError(f"predict_many takes a list of paths: predict_many([{str(paths)!r}])")
-        paths = [str(path) for path in paths]
+        paths = list(map(str, paths))
         found = files.read_many(paths, self.config.data, workers=workers)
 
         def videos() -> Iterator[_Video | UserError]:
@@ -303,11 +304,10 @@ class Classifier:
                 video = waiting.popleft()
                 yield self._answer(video) if isinstance(video, _Video) else video
 
-        computing = None
-        flow = clips()
+        computing, flow = None, clips()
         while batch := list(islice(flow, batch_size)):
             clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
-            following = batch, self._at_work.submit(self.probabilities, clips_BTHWC)
+            following = batch, parallel.start(self.probabilities, clips_BTHWC)
             if computing:
                 note(*computing)
                 yield from finished()
