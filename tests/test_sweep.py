@@ -314,6 +314,7 @@ def test_names_are_folders_on_any_disk():
         ("add(**{'model.dropout': 1.5})", (), "config.model.dropout=1.5 has to be from 0 to 1"),
         ("add(**{'model.name': 'conv4d'})", (), "did you mean 'conv3d'?"),
         ("add(**{'model': 'conv3d'})", (), "config.model is a group of keys"),
+        ("add(**{'model.name': 'r3d_18', 'model.hidden': 8})", (), "r3d_18 does not look at model.hidden: leave it out"),
         ("add({'optim.learning_rate': 1e-3})", (), "many.py:14: add() takes names and values: add(**{'optim.learning_rate': 1e-3})"),
         ("add(seed=1)\nundefined()", (), "name 'undefined' is not defined"),
         ("add(seed=1)", ("--seeds=2",), "sets seed itself: leave out --seeds=2"),

@@ -416,6 +416,7 @@ def test_a_changed_key_is_called_unused_where_the_network_stays_the_same(name):
     for key, value in changes.items():
         model = described(name, 8, 32, **{"norm": "batch", key: value}).model
         same = models.build(model, 6) == models.build(before, 6)
-        assert (key in models.unused(model)) == same, key
+        assert (f"model.{key}" in models.unused(model)) == same, key
     assert models.unused(config.default().model) == []
-    assert models.unused(described("conv3d", 8, 32, norm_momentum=0.5).model) == ["norm_momentum"]
+    plain = described("conv3d", 8, 32, norm_momentum=0.5).model
+    assert models.unused(plain) == ["model.norm_momentum"]

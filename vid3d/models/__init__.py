@@ -86,12 +86,12 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
 
 
 def unused(model: ConfigDict) -> list[str]:
-    """The fields of `config.model` that were set to something and that the architecture does not look at."""
+    """The keys of `config.model` that were set to something and that the architecture does not look at."""
     fields = () if model.name == "conv3d" else CONV3D_KEYS
     if model.name == "c3d" or (model.name == "conv3d" and model.norm != "batch"):
         fields = (*fields, "norm_momentum")
     standard = default().model
-    return [name for name in fields if model[name] != standard[name]]
+    return [f"model.{name}" for name in fields if model[name] != standard[name]]
 
 
 def shapes(module: nn.Module, clip_shape: tuple[int, ...]) -> dict:

@@ -88,13 +88,16 @@ def configure(base: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     """A copy of `base` with these values, checked as far as that goes without the data.
 
     Raises:
-        UserError: an unknown key, a value of the wrong type or out of range, an unknown architecture.
+        UserError: an unknown key, a value of the wrong type or out of range, an unknown architecture, a key that it does
+            not look at.
     """
     config = configs.from_json(configs.to_json(base))
     for key, value in values.items():
         configs.apply(config, key, value)
     configs.validate(config)
     models.build(config.model, num_classes=2)
+    if unused := [key for key in models.unused(config.model) if key in values]:
+        raise UserError(f"{config.model.name} does not look at {', '.join(unused)}: leave it out")
     return config
 
 

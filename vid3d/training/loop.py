@@ -314,8 +314,7 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
         + (f"; resuming at step {step} of {setup.last_step}" if step else "")
     )
     if unused := models.unused(setup.config.model):
-        keys = ", ".join(f"model.{name}" for name in unused)
-        recorder.say(f"{setup.config.model.name} does not look at {keys}")
+        recorder.say(f"{setup.config.model.name} does not look at {', '.join(unused)}")
     for note in setup.notes:
         recorder.say(note)
     if not len(setup.val_clips):
