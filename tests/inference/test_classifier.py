@@ -317,3 +317,9 @@ def test_tiles_cover_every_frame(classifier):
             assert tiles[0][0] == 0 and tiles[-1][1] == total
             for (start, stop), (following, _) in itertools.pairwise(tiles):
                 assert start < following <= stop
+
+
+@pytest.mark.parametrize("number", [{"batch_size": 0}, {"workers": -1}])
+def test_predict_many_refuses_counts_below_one(classifier, videos, number):
+    with pytest.raises(UserError, match="have to be at least 1"):
+        next(classifier.predict_many([videos["red"]], **number))
