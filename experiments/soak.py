@@ -5,9 +5,9 @@
 SIGKILL comes in each place of a training in turn: while the process starts, while it decodes, in a step, in an evaluation, in
 a save, between the temporary write of a checkpoint and its rename, between that and its manifest, and while an old one is
 deleted. The process has to write a row of metrics.jsonl or a checkpoint first, then goes on for a seeded random moment, and is
-killed when it is in the place next. `vid3d evaluate` is killed as well. In the end parameters and optimizer state have to be equal bit for bit,
-metrics.jsonl and predictions.csv byte for byte, the best checkpoint the same step, and nothing half-written may be left.
-Exits with 1 otherwise.
+killed when it is in the place next. `vid3d evaluate` is killed as well. In the end parameters and optimizer state have to be
+equal bit for bit, metrics.jsonl and predictions.csv byte for byte, the best checkpoint the same step, and nothing half-written
+may be left. Exits with 1 otherwise.
 """
 
 from __future__ import annotations

@@ -26,7 +26,6 @@ HOMES = {
         "data/resize.py",
         "data/sources.py",
         "data/synthetic.py",
-        "inference/live.py",
         "inference/overlay.py",
     },
     "orbax": {"checkpoint.py"},
@@ -34,8 +33,9 @@ HOMES = {
     "etils": {"storage.py"},
     "fsspec": {"storage.py"},
     "apache_beam": {"data/beam.py"},
-    "tensorflow": {"data/prepare.py", "data/pipeline.py", "data/shards.py", "data/builders.py"},
-    "tensorflow_datasets": {"data/prepare.py", "data/shards.py", "data/builders.py"},
+    "tensorflow": {"data/shards.py"},
+    "tensorflow_datasets": {"data/shards.py", "data/builders.py"},
+    "tensorboardX": {"training/tensorboard.py"},
 }
 
 

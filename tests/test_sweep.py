@@ -68,6 +68,14 @@ def wait_until(process: subprocess.Popen, happened, timeout: float = 240) -> Non
         time.sleep(0.02)
 
 
+def in_training(write, workdir: Path) -> subprocess.Popen:
+    """A sweep whose one run has saved a checkpoint and has far to go."""
+    epochs = "--config.train.epochs=400"
+    process = start("sweep", f"--config={write('add()')}", f"--workdir={workdir}", epochs)
+    wait_until(process, lambda: bool(checkpoint.steps(workdir / "base")))
+    return process
+
+
 def trainings(workdir: Path) -> dict[str, int]:
     """Name of the run -> process id, of the trainings of a sweep that are alive."""
     import psutil
@@ -157,9 +165,7 @@ def test_killed_and_stopped_runs_go_on_with_the_next_call(write, tmp_path, call,
 @ON_LINUX
 def test_a_training_saves_and_ends_with_a_sweep_that_is_killed(write, tmp_path):
     workdir = tmp_path / "sweep"
-    epochs = "--config.train.epochs=400"
-    process = start("sweep", f"--config={write('add()')}", f"--workdir={workdir}", epochs)
-    wait_until(process, lambda: bool(checkpoint.steps(workdir / "base")))
+    process = in_training(write, workdir)
     process.kill()
     process.communicate()
     limit = time.monotonic() + 120
@@ -173,9 +179,7 @@ def test_a_training_saves_and_ends_with_a_sweep_that_is_killed(write, tmp_path):
 @ON_LINUX
 def test_a_second_ctrl_c_does_not_wait_for_a_run_that_does_not_end(write, tmp_path):
     workdir = tmp_path / "sweep"
-    epochs = "--config.train.epochs=400"
-    process = start("sweep", f"--config={write('add()')}", f"--workdir={workdir}", epochs)
-    wait_until(process, lambda: bool(checkpoint.steps(workdir / "base")))
+    process = in_training(write, workdir)
     run = trainings(workdir)["base"]
     try:
         os.kill(run, signal.SIGSTOP)  # it cannot save, and so does not end

@@ -272,8 +272,11 @@ def remove_interrupted(folder: Path) -> None:
 
 def delete_old(workdir: Path) -> None:
     """Deletes all checkpoints but the best and the two latest; none is half there while it counts."""
-    found = steps(workdir)
-    for step in set(found[:-2]) - {best(workdir)}:
+    older = steps(workdir)[:-2]
+    kept = best(workdir) if older else None
+    for step in older:
+        if step == kept:
+            continue
         folder = workdir / "checkpoints" / str(step)
         (folder / MANIFEST).unlink()
         storage.remove_folder(folder)
