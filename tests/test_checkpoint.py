@@ -55,6 +55,15 @@ def test_a_run_that_overfits_keeps_its_best_and_its_latest(tmp_path, checkpoints
     same((weights, optimizer), trees(70))
 
 
+def test_a_checkpoint_holds_what_is_documented_and_nothing_else(tmp_path, checkpoints):
+    save(checkpoints, 1, 0.5)
+    folder = tmp_path / "checkpoints" / "1"
+    assert {p.name for p in folder.iterdir() if p.is_dir()} == {"weights", "optimizer", "meta"}
+    manifest = json.loads((folder / checkpoint.MANIFEST).read_text())["sha256"]
+    written = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert manifest.keys() == written - {checkpoint.MANIFEST}
+
+
 def test_of_equal_accuracies_the_lower_loss_is_best(tmp_path, checkpoints):
     for step, loss in [(1, 0.5), (2, 0.3), (3, 0.4), (4, 0.9), (5, 0.9)]:
         save(checkpoints, step, 0.8, loss)

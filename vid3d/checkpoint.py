@@ -181,7 +181,6 @@ class Checkpoints:
         self.manager = ocp.CheckpointManager(
             folder,
             options=ocp.CheckpointManagerOptions(
-                best_fn=better,
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=True,
             ),
@@ -213,7 +212,6 @@ class Checkpoints:
                 optimizer=ocp.args.StandardSave(parallel.to_global(optimizer)),
                 meta=ocp.args.JsonSave(meta | {"metrics": metrics}),
             ),
-            metrics=metrics,
         )
         self.manager.wait_until_finished()
         if parallel.is_main():
