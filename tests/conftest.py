@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -86,6 +87,52 @@ def vid3d(
 def run():
     """`run("train", ...)`: see `vid3d` above."""
     return vid3d
+
+
+class Started(subprocess.Popen):
+    """A process of the command line, on one device, that goes on beside its test; its output is one pipe of text."""
+
+    def __init__(self, *arguments: str):
+        super().__init__(
+            [sys.executable, "-m", "vid3d.cli", *map(str, arguments)],
+            cwd=ROOT, env=os.environ | {"XLA_FLAGS": "", "COLUMNS": "200"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def wait_until(self, happened: Callable[[], bool], timeout: float = 240) -> None:
+        limit = time.monotonic() + timeout
+        while not happened():
+            assert self.poll() is None, self.stdout.read()
+            assert time.monotonic() < limit, "it did not happen in time"
+            time.sleep(0.01)
+
+    def read_until(self, words: str, timeout: float = 240) -> None:
+        """Reads what it says, up to the line with these words."""
+        limit = threading.Timer(timeout, self.kill)
+        limit.start()
+        try:
+            said = []
+            while not said or words not in said[-1]:
+                said.append(self.stdout.readline())
+                assert said[-1], "".join(said)
+        finally:
+            limit.cancel()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Started]]:
+    """`start("train", ...)`: see `Started` above; what a test leaves running is killed at its end."""
+    started = []
+
+    def start(*arguments: str) -> Started:
+        started.append(Started(*arguments))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.stdout.close()
+        process.wait()
 
 
 def published_shapes(name: str, num_classes: int) -> dict[str, tuple[int, ...]]:

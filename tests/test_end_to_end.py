@@ -24,7 +24,7 @@ TINY = (
     "--config=configs/demo.py:smoke",
     "--config.data.size=16",
     "--config.model.features=4",
-    "--config.train.epochs=6",
+    "--config.train.epochs=30",
     "--config.model.dropout=0.3",
     "--config.data.sampling=random",
     "--config.data.num_frames=6",
@@ -33,21 +33,6 @@ TINY = (
 
 def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def start(*arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "vid3d.cli", *arguments],
-        env=os.environ | {"XLA_FLAGS": ""}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def wait_until(process: subprocess.Popen, happened, timeout: float = 240) -> None:
-    limit = time.monotonic() + timeout
-    while not happened():
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < limit, "it did not happen in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +177,7 @@ def test_a_finished_run_names_the_videos_it_was_trained_on_where_others_are_aske
 
 
 def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_nothing_had_been(
-    unbroken, tmp_path, run, assert_same_run
+    unbroken, tmp_path, run, start, assert_same_run
 ):
     workdir = tmp_path / "run"
 
@@ -201,7 +186,7 @@ def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_noth
 
     for number in (signal.SIGTERM, signal.SIGINT):
         before, process = written(), start("train", *TINY, f"--workdir={workdir}")
-        wait_until(process, lambda before=before: written() > before)
+        process.wait_until(lambda before=before: written() > before)
         asked = time.time()
         process.send_signal(number)
         output = process.communicate(timeout=60)[0]
@@ -218,11 +203,11 @@ def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_noth
     assert checkpoint.resolve(workdir) == checkpoint.resolve(unbroken)
 
 
-def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path):
+def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path, start):
     cache = tmp_path / "cache"
     flags = (*TINY, f"--config.data.cache_dir={cache}", "--config.data.synthetic.groups=200")
     process = start("train", *flags, f"--workdir={tmp_path / 'run'}")
-    wait_until(process, lambda: any(cache.glob("incomplete.*/*")))
+    process.wait_until(lambda: any(cache.glob("incomplete.*/*")))
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 75, output
@@ -231,22 +216,20 @@ def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_interrupted_while_libraries_are_loaded_nothing_is_printed(smoke_run):
+def test_interrupted_while_libraries_are_loaded_nothing_is_printed(smoke_run, start):
     process = start("predict", f"--workdir={smoke_run}", "none.mp4")
     maps = Path("/proc", str(process.pid), "maps")
-    wait_until(process, lambda: "jaxlib" in maps.read_text())
+    process.wait_until(lambda: "jaxlib" in maps.read_text())
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60)[0] == ""
     assert process.returncode in (-signal.SIGINT, 130)
 
 
-def test_asked_to_stop_while_it_compiles_it_says_call_me_again(tmp_path):
+def test_asked_to_stop_while_it_compiles_it_says_call_me_again(tmp_path, start):
     process = start(
         "train", *TINY, "--config.model.features=8,8,8", f"--workdir={tmp_path / 'run'}"
     )
-    for line in process.stdout:
-        if "the first step compiles" in line:
-            break
+    process.read_until("the first step compiles")
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=120)[0]
@@ -442,13 +425,12 @@ def test_a_workdir_of_another_config_names_the_fields(unbroken, call):
     assert "optim.learning_rate: 0.002 -> 0.5" in done.stderr
 
 
-def test_two_trainings_cannot_share_a_workdir(tmp_path, run):
-    process = start("train", *TINY, f"--workdir={tmp_path / 'run'}")
-    wait_until(process, lambda: (tmp_path / "run" / "config.json").exists())
-    done = run("train", *TINY, f"--workdir={tmp_path / 'run'}", check=1)
-    assert "another training is writing" in done.stderr
-    process.kill()
-    process.communicate()
+def test_two_trainings_cannot_share_a_workdir(tmp_path, start, call):
+    train = ("train", *TINY, f"--workdir={tmp_path / 'run'}")
+    process = start(*train)
+    process.wait_until(lambda: (tmp_path / "run" / "config.json").exists())
+    process.send_signal(signal.SIGSTOP)
+    assert "another training is writing" in call(*train, check=1).stderr
 
 
 @pytest.mark.parametrize(
