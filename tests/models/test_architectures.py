@@ -46,40 +46,22 @@ def random_like(tree, seed: int = 0):
 
 # Frames, size, classes, parameters and multiply-adds (in units of 1e9) of a clip, and where they are printed.
 PUBLISHED = {
-    "c3d": (
-        16,
-        112,
-        101,
-        78_409_573,
-        38.5,
-    ),  # MMAction2 model zoo; parameters are the sum over figure 3 of the paper
-    "r3d_18": (16, 112, 400, 33_371_472, 40.697),  # torchvision, R3D_18_Weights.meta
-    "mc3_18": (16, 112, 400, 11_695_440, 43.343),  # torchvision, MC3_18_Weights.meta
-    "r2plus1d_18": (16, 112, 400, 31_505_325, 40.519),  # torchvision, R2Plus1D_18_Weights.meta
-    "r2plus1d_34": (
-        32,
-        112,
-        400,
-        61_831_661,
-        152.0,
-    ),  # Feichtenhofer et al. 2019 (SlowFast), table 2; parameters of torchvision's VideoResNet
-    "s3d": (16, 224, 400, 8_320_048, 17.979),  # torchvision, S3D_Weights.meta
-    "x3d_xs": (
-        4,
-        160,
-        400,
-        3_794_274,
-        0.60,
-    ),  # the paper, table 2; parameters of pytorchvideo's model
+    # MMAction2 model zoo; parameters are the sum over figure 3 of the paper
+    "c3d": (16, 112, 101, 78_409_573, 38.5),
+    # torchvision, NAME_Weights.meta
+    "r3d_18": (16, 112, 400, 33_371_472, 40.697),
+    "mc3_18": (16, 112, 400, 11_695_440, 43.343),
+    "r2plus1d_18": (16, 112, 400, 31_505_325, 40.519),
+    # Feichtenhofer et al. 2019 (SlowFast), table 2; parameters of torchvision's VideoResNet
+    "r2plus1d_34": (32, 112, 400, 61_831_661, 152.0),
+    # torchvision, S3D_Weights.meta
+    "s3d": (16, 224, 400, 8_320_048, 17.979),
+    # Feichtenhofer 2020 (X3D), table 2; parameters of pytorchvideo's model
+    "x3d_xs": (4, 160, 400, 3_794_274, 0.60),
     "x3d_s": (13, 160, 400, 3_794_274, 1.96),
     "x3d_m": (16, 224, 400, 3_794_274, 4.73),
-    "slow_r50": (
-        8,
-        256,
-        400,
-        32_454_096,
-        54.5,
-    ),  # PySlowFast model zoo; parameters of pytorchvideo's model
+    # PySlowFast model zoo; parameters of pytorchvideo's models
+    "slow_r50": (8, 256, 400, 32_454_096, 54.5),
     "slowfast_r50": (32, 256, 400, 34_480_216, 36.1),
     "slowfast_r50_8x8": (32, 256, 400, 34_566_488, 65.7),
 }
