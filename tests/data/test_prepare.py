@@ -219,7 +219,7 @@ class TestCache:
         times = prepared.facts["up/g0_0.avi"].times_N.tolist()
         shard = prepared.directory / next(iter(prepared.shards))
         os.truncate(shard, shard.stat().st_size - 10)
-        for name in (None, prepare.FACTS, prepare.TIMES, prepare.SUMS):
+        for name in (None, prepare.FACTS, prepare.TIMES, shards.SUMS):
             if name:
                 flip(prepared.directory / name, at=-40)
             assert not prepare.is_whole(prepared.directory, 0)
@@ -270,7 +270,7 @@ class TestCache:
         sidecar["bad"] = {"up/g0_0.avi": "the decoder hung: nothing for 20 s (data.decode_timeout)"}
         (prepared.directory / "videos.json").write_text(json.dumps(sidecar))
         sums = json.dumps(prepare.sums(prepared.directory))
-        (prepared.directory / prepare.SUMS).write_text(sums)
+        (prepared.directory / shards.SUMS).write_text(sums)
         with pytest.raises(UserError, match="the decoder hung"):
             prepare.prepare(settings, quiet=True)
         with settings.unlocked():
@@ -686,3 +686,39 @@ def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(is_terminal, 
     assert "decoding: 3 videos in 0" in last and last.endswith("1 bad")
     assert ("\x1b" in out.getvalue()) == ("━" in out.getvalue()) == is_terminal
     assert ("decoding: 2 of 3 videos, " in out.getvalue()) != is_terminal
+
+
+def test_a_folder_that_another_process_prepares_anew_is_not_read_as_the_one_before(
+    settings, two_classes
+):
+    before = prepare.prepare(settings, quiet=True)
+    opened, late = shards.FrameStore(before), shards.FrameStore(before)
+    expected = opened.load(range(10))
+    shutil.rmtree(before.directory)
+    settings.data.decode_timeout += 1  # the same name, and other facts
+    after = prepare.prepare(settings, quiet=True)
+    assert after.directory == before.directory
+    assert (opened.load(range(10)) == expected).all()
+    with pytest.raises(shards.DamagedError, match="was prepared anew while this process used it"):
+        late.load(range(10))
+
+
+def test_a_store_keeps_few_shards_open_and_closes_them(settings, two_classes, monkeypatch):
+    monkeypatch.setitem(shards.ShardWriter.__init__.__kwdefaults__, "shard_bytes", 10_000)
+    prepared = prepare.prepare(settings, quiet=True)
+    assert len(prepared.shards) >= 4
+    whole = shards.FrameStore(prepared).load(range(len(shards.FrameStore(prepared))))
+    monkeypatch.setattr(shards, "OPEN_SHARDS", 2)
+    store = shards.FrameStore(prepared)
+    order = np.random.default_rng(0).permutation(len(store))
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    for record in order:
+        assert (store.load([record])[0] == whole[record]).all()
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) <= before + 2
+        store.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+    shard = prepared.directory / next(iter(prepared.shards))
+    shard.unlink()
+    with pytest.raises(shards.DamagedError, match=r"is damaged .it is missing."):
+        shards.FrameStore(prepared).load(range(4))

@@ -84,6 +84,7 @@ class Clips:
             return 0
         self.needed = needed
         self.frames = self.store.load(needed)
+        self.store.close()
         return size
 
     def draw_positions(

@@ -40,7 +40,6 @@ FORMAT = 1  # of the prepared folder; a change of it decodes again
 FACTS = "videos.json"
 TIMES = "times.npy"
 LEDGER = "bad_videos.csv"
-SUMS = "sha256.json"  # of the two files that say which record is which frame; the records have checksums of their own
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ class Prepared:
         shards: file name -> number of records, in the order of the records.
         facts: by path, of the readable videos.
         bad: path -> reason, of the others.
+        sums: what tells this folder from one that another process puts in its place.
     """
 
     directory: Path
@@ -87,6 +87,7 @@ class Prepared:
     shards: dict[str, int]
     facts: dict[str, Facts]
     bad: dict[str, str]
+    sums: str
 
     @property
     def ledger(self) -> Path:
@@ -238,7 +239,7 @@ def build(
         }
         sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
-    (folder / SUMS).write_text(json.dumps(sums(folder)))
+    (folder / shards.SUMS).write_text(json.dumps(sums(folder)))
 
 
 def sums(folder: Path) -> dict[str, str]:
@@ -301,7 +302,7 @@ def copy_or_decode(
 def is_whole(folder: Path, decode_timeout: float) -> bool:
     """Whether a prepared folder is there as it was written, and no video hung that is given more time now."""
     try:
-        if json.loads((folder / SUMS).read_text()) != sums(folder):
+        if json.loads((folder / shards.SUMS).read_text()) != sums(folder):
             return False
         sidecar = json.loads((folder / FACTS).read_text())
         hung = any(decoding.HUNG in reason for reason in sidecar["bad"].values())
@@ -315,6 +316,7 @@ def is_whole(folder: Path, decode_timeout: float) -> bool:
 
 def load(folder: Path, index: Index) -> Prepared:
     """Reads the facts of a prepared folder for the videos of an index."""
+    written = (folder / shards.SUMS).read_text()  # first: what is read after it is as new or newer
     sidecar = json.loads((folder / FACTS).read_text())
     times = np.asarray(np.load(folder / TIMES, mmap_mode="r"))
     facts = {}
@@ -330,4 +332,5 @@ def load(folder: Path, index: Index) -> Prepared:
         shards=sidecar["shards"],
         facts=facts,
         bad=sidecar["bad"],
+        sums=written,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import math
 import os
 import sys
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
 NAME = "vid3d_frames"
 SPLIT = "frames"
+SUMS = "sha256.json"  # of the files that say which record is which frame; the records have checksums of their own
 SHARD_BYTES = 256 * 2**20
 OPTIONS = "group_size:1,uncompressed"  # group_size:1 is what random access wants
+OPEN_SHARDS = 128  # of a store at once: a process may have some 1,000 files open
 LOAD_RECORDS = 512  # frames read at once when many are loaded
 
 
@@ -219,6 +222,22 @@ def write_metadata(
     )
 
 
+def is_there(prepared: Prepared) -> bool:
+    """Whether the folder still is the one that was loaded."""
+    try:
+        return (prepared.directory / SUMS).read_text() == prepared.sums
+    except OSError:
+        return False
+
+
+def damaged(path: Path, why: str) -> DamagedError:
+    """The error of a shard that is not what was written."""
+    return DamagedError(
+        f"{path} is damaged ({why.split(';')[0]}): remove the folder {path.parent}, and the next call decodes its "
+        "videos again"
+    )
+
+
 class FrameStore:
     """Random access to the stored frames of a `Prepared`, by record number, from any thread.
 
@@ -229,25 +248,45 @@ class FrameStore:
 
     def __init__(self, prepared: Prepared):
         """Opens nothing yet."""
+        self.prepared = prepared
         self.frame_shape = prepared.frame_shape
         self.frame_bytes = math.prod(prepared.frame_shape)
         self.encoding = prepared.store
         self.paths = [prepared.directory / name for name in prepared.shards]
         self.starts = np.cumsum([0, *prepared.shards.values()])
-        self.readers: list[ArrayRecordReader | None] = [None] * len(self.paths)
+        self.reader = functools.lru_cache(OPEN_SHARDS)(self.open)
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def reader(self, shard: int) -> ArrayRecordReader:
-        """The reader of a shard, opened when it is first needed."""
-        if self.readers[shard] is None:
-            self.readers[shard] = ArrayRecordReader(
-                str(self.paths[shard]),
-                options="readahead_buffer_size:0",
-                file_reader_buffer_size=32768,
+    def open(self, shard: int) -> ArrayRecordReader:
+        """A reader of a shard; `reader` keeps those that were used last.
+
+        Raises:
+            DamagedError: the shard is missing or cut, or the folder is another one by now.
+            UserError: it cannot be read.
+        """
+        path = self.paths[shard]
+        try:
+            path.open("rb").close()  # the reader below does not tell these errors apart
+            reader = ArrayRecordReader(
+                str(path), options="readahead_buffer_size:0", file_reader_buffer_size=32768
             )
-        return self.readers[shard]
+        except FileNotFoundError:
+            raise damaged(path, "it is missing") from None
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
+        except RuntimeError as error:
+            raise damaged(path, str(error)) from None
+        if not is_there(self.prepared):  # after the opening: the file may be that of the new folder
+            raise DamagedError(
+                f"{path.parent} was prepared anew while this process used it: start the same command again"
+            )
+        return reader
+
+    def close(self) -> None:
+        """Closes the shards until they are needed again."""
+        self.reader.cache_clear()
 
     def read(self, records: Sequence[int] | np.ndarray) -> list[bytes]:
         """The serialized tf.Examples of these records, in this order; a record may be asked for twice.
@@ -269,10 +308,7 @@ class FrameStore:
             try:
                 found = self.reader(shard).read(inside)
             except RuntimeError as error:
-                raise DamagedError(
-                    f"{self.paths[shard]} is damaged ({str(error).split(';')[0]}): remove the folder "
-                    f"{self.paths[shard].parent}, and the next call decodes its videos again"
-                ) from None
+                raise damaged(self.paths[shard], str(error)) from None
             for place, record in zip(places.tolist(), found, strict=True):
                 out[place] = record
         return out
