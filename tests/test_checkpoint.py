@@ -210,3 +210,25 @@ def test_loading_runs_no_code(tmp_path, checkpoints):
     for path in files_of(tmp_path / "checkpoints" / "1"):
         assert not path.read_bytes().startswith(b"\x80"), path
     json.loads((tmp_path / "checkpoints" / "1" / checkpoint.MANIFEST).read_text())
+
+
+def test_what_a_damaged_checkpoint_says_of_itself_does_not_choose_the_best(tmp_path, checkpoints):
+    save(checkpoints, 1, 0.9)
+    save(checkpoints, 2, 0.6)
+    path = tmp_path / "checkpoints" / "1" / "meta" / "metadata"
+    whole = path.read_bytes()
+    assert b"0.9" in whole
+    for damaged in (whole.replace(b"0.9", b"0.1"), b"{}", b"\xff" + whole[1:], None):
+        path.unlink() if damaged is None else path.write_bytes(damaged)
+        with pytest.raises(checkpoint.DamagedError, match=r"checkpoint 1 .*meta/metadata"):
+            checkpoint.resolve(tmp_path, "best")
+
+
+def test_where_all_manifests_are_lost_nothing_is_deleted(tmp_path, checkpoints):
+    save(checkpoints, 1, 0.5)
+    save(checkpoints, 2, 0.6)
+    for step in (1, 2):
+        (tmp_path / "checkpoints" / str(step) / checkpoint.MANIFEST).unlink()
+    with pytest.raises(UserError, match=r"none of the 2 checkpoints .* has its manifest.json"):
+        checkpoint.Checkpoints(tmp_path)
+    assert len(files_of(tmp_path / "checkpoints" / "1")) > 5

@@ -160,7 +160,7 @@ def test_a_finished_run_says_so_and_changes_nothing(unbroken, call):
     after = {
         p: p.stat().st_mtime_ns for p in unbroken.rglob("*") if p.is_file() and p.name != ".lock"
     }
-    assert set(after) == set(before)
+    assert after == before
 
 
 def test_a_finished_run_names_the_videos_it_was_trained_on_where_others_are_asked_for(

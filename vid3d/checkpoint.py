@@ -8,6 +8,7 @@ concerned, and one whose files differ from it is damaged and is never restored.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from vid3d import parallel, storage
 from vid3d.config import UserError
 
 MANIFEST = "manifest.json"
+META = "meta/metadata"
+FULL = ("RESOURCE_EXHAUSTED", "No space left", "File too large", "Disk quota exceeded")
 
 
 class DamagedError(UserError):
@@ -88,12 +91,28 @@ def best(workdir: str | Path) -> int | None:
 
 
 def read_meta(workdir: str | Path, step: int) -> dict[str, Any]:
-    """Config, class names, training videos, progress and metrics of one checkpoint."""
-    path = storage.place(workdir) / "checkpoints" / str(step) / "meta" / "metadata"
+    """Config, class names, training videos, progress and metrics of one checkpoint.
+
+    Raises:
+        DamagedError: they are not what was written.
+    """
+    folder = storage.place(workdir) / "checkpoints" / str(step)
+    where = f"checkpoint {step} of {workdir} is damaged"
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise DamagedError(f"checkpoint {step} of {workdir} is damaged: {error}") from None
+        content = (folder / META).read_bytes()
+    except OSError:
+        raise DamagedError(f"{where}: {META} is missing") from None
+    if hashlib.sha256(content).hexdigest() != read_manifest(folder, where).get(META):
+        raise DamagedError(f"{where}: {META} differs from what was written")
+    return json.loads(content)
+
+
+def read_manifest(folder: Path, where: str) -> dict[str, str]:
+    """Relative path -> sha256 of the files that were written; `where` begins the error."""
+    try:
+        return dict(json.loads((folder / MANIFEST).read_text())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DamagedError(f"{where}: {MANIFEST} cannot be read") from None
 
 
 def is_imported(workdir: str | Path) -> bool:
@@ -119,11 +138,7 @@ def verify(workdir: str | Path, step: int) -> None:
     """
     folder = storage.place(workdir) / "checkpoints" / str(step)
     where = f"checkpoint {step} of {workdir} is damaged"
-    try:
-        expected = json.loads((folder / MANIFEST).read_text())["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DamagedError(f"{where}: {MANIFEST} cannot be read") from None
-    found = digests(folder)
+    expected, found = read_manifest(folder, where), digests(folder)
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             raise DamagedError(f"{where}: {name} is missing")
@@ -205,15 +220,21 @@ class Checkpoints:
             meta: JSON-able; the metrics are added.
             metrics: validation "accuracy" and "loss" as Python floats, or None where it was not evaluated.
         """
-        self.manager.save(
-            step,
-            args=ocp.args.Composite(
-                weights=ocp.args.StandardSave(parallel.to_global(weights)),
-                optimizer=ocp.args.StandardSave(parallel.to_global(optimizer)),
-                meta=ocp.args.JsonSave(meta | {"metrics": metrics}),
-            ),
+        items = ocp.args.Composite(
+            weights=ocp.args.StandardSave(parallel.to_global(weights)),
+            optimizer=ocp.args.StandardSave(parallel.to_global(optimizer)),
+            meta=ocp.args.JsonSave(meta | {"metrics": metrics}),
         )
-        self.manager.wait_until_finished()
+        try:
+            self.manager.save(step, args=items)
+            self.manager.wait_until_finished()
+        except Exception as error:  # TensorStore and Orbax have no type for it
+            if not any(words in str(error) for words in FULL):
+                raise
+            raise UserError(
+                f"cannot write checkpoint {step} of {self.workdir} (No space left): free some, and the same "
+                "command goes on from the one before it"
+            ) from None
         if parallel.is_main():
             folder = self.workdir / "checkpoints" / str(step)
             storage.write_whole(
@@ -261,11 +282,22 @@ class Checkpoints:
 
 
 def remove_interrupted(folder: Path) -> None:
-    """Deletes checkpoints whose writing was cut off before their manifest was in place."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if path.name.isdigit() and not (path / MANIFEST).is_file():
-                storage.remove_folder(path)
+    """Deletes checkpoints whose writing was cut off before their manifest was in place.
+
+    Raises:
+        UserError: there are only such, and more than an interruption leaves: the manifests were lost.
+    """
+    if not folder.is_dir():
+        return
+    found = [path for path in folder.iterdir() if path.name.isdigit()]
+    interrupted = [path for path in found if not (path / MANIFEST).is_file()]
+    if len(interrupted) == len(found) > 1:
+        raise UserError(
+            f"none of the {len(found)} checkpoints in {folder} has its {MANIFEST}: bring them back, or take another "
+            "--workdir"
+        )
+    for path in interrupted:
+        storage.remove_folder(path)
 
 
 def delete_old(workdir: Path) -> None:

@@ -10,7 +10,9 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 import argparse
 import contextlib
+import io
 import json
+import logging
 import os
 import sys
 import traceback
@@ -29,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         process.begin()
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, overrides = parse(arguments)
+    take_any_name()
     try:
         quiet_libraries()
         code = COMMANDS[options.command](options, overrides)
@@ -38,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = explain(options.command, error)
         was_interrupted = isinstance(error, KeyboardInterrupt)
         return end_at_once(code, is_program=argv is None) if was_interrupted else code
+
+
+def take_any_name() -> None:
+    """From now on a file name that is no valid text is printed as the bytes that it is, and is no error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def explain(command: str, error: BaseException) -> int:
@@ -69,13 +78,14 @@ def end_at_once(code: int, *, is_program: bool) -> int:
 
 
 def quiet_libraries() -> None:
-    """Keeps what libraries log about themselves out of the way; errors still come through."""
+    """Keeps what libraries log about themselves out of the way; what goes wrong is raised as well."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    from absl import logging
+    from absl import logging as absl
 
-    logging.set_verbosity(logging.ERROR)
-    logging.set_stderrthreshold("error")
+    absl.set_verbosity(absl.FATAL)
+    absl.set_stderrthreshold("fatal")
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def listen() -> None:

@@ -22,6 +22,7 @@ from pathlib import Path, PurePath
 from vid3d.config import UserError, cache_folder
 
 REMOTE = "gs://"
+INCOMPLETE = ".incomplete"  # ends the name of a file that is being written
 LATE_SECONDS = 10.0  # after which a bucket that does not answer is named
 
 # Prediction starts without TensorFlow; etils.epath reads this once, with the first path that anybody makes.
@@ -112,12 +113,25 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with told(path):
             path.write_bytes(content)
         return
-    temporary = path.with_name(path.name + ".incomplete")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    temporary = path.with_name(path.name + INCOMPLETE)
+    try:
+        with named(path), temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Gives an error of the disk the name of the file, which that of a write does not have."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def append(path: Path, line: str) -> None:
@@ -125,7 +139,7 @@ def append(path: Path, line: str) -> None:
     if is_remote(path):
         write_whole(path, (read(path) if path.exists() else "") + line)
         return
-    with path.open("a", encoding="utf-8") as file:
+    with named(path), path.open("a", encoding="utf-8") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())

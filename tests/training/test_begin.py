@@ -14,7 +14,7 @@ from vid3d import checkpoint, config as configs
 from vid3d.config import UserError
 from vid3d.data import prepare
 from vid3d.sweep import table
-from vid3d.training import loop
+from vid3d.training import loop, record
 
 SMALL = {
     "data.size": "16",
@@ -192,3 +192,70 @@ def test_a_training_from_other_weights_goes_on_when_those_are_gone(copied, call,
     call(*options(videos, tmp_path / "mine", **more, **{"train.epochs": "3"}))
     after = checkpoint.read_meta(tmp_path / "mine", checkpoint.resolve(tmp_path / "mine", "latest"))
     assert after["training_videos"] == before["training_videos"]
+
+
+@pytest.mark.parametrize(
+    "change", [("23.avi,up,test", "23.avi,up,val"), ("down/0.avi,down,", "down/0.avi,up,")]
+)
+def test_a_training_goes_on_only_with_its_labels_and_validation_videos(
+    change, copied, tmp_path, call
+):
+    videos, _ = copied
+    splits = ["train"] * 16 + ["val"] * 4 + ["test"] * 4
+    labels = [("down", "up")[k % 2] for k in range(24)]
+    lines = [f"{labels[k]}/{k}.avi,{labels[k]},{splits[k]}" for k in range(24)]
+    manifest = videos / "manifest.csv"
+    manifest.write_text("path,label,split\n" + "\n".join(lines) + "\n")
+    workdir = tmp_path / "listed"
+    call(*options(videos, workdir))
+    listed = (workdir / "videos.csv").read_bytes()
+    manifest.write_text(manifest.read_text().replace(*change))
+    more = options(videos, workdir, **{"train.epochs": "4"})
+    said = call(*more, check=1).stderr.splitlines()[-1]
+    assert "was begun with other labels or validation videos" in said
+    assert (workdir / "videos.csv").read_bytes() == listed
+
+
+def test_a_training_from_the_beginning_has_no_figures_of_the_one_before(copied, call):
+    videos, workdir = copied
+    figures = workdir / "evaluation" / "test-best" / "metrics.json"
+    call("evaluate", f"--workdir={workdir}")
+    assert figures.exists()
+    shutil.rmtree(workdir / "checkpoints")
+    call(*options(videos, workdir, **{"seed": "3"}))
+    assert checkpoint.steps(workdir) and not figures.exists()
+
+
+def test_an_error_gives_the_terminal_back(begun, tmp_path, call, monkeypatch):
+    """The bar is stopped, which hides the cursor as long as it runs."""
+    closed = []
+    monkeypatch.setattr(record.Recorder, "close", lambda self: closed.append(self.bar.stop()))
+
+    def fail(*_, **__) -> None:
+        raise UserError("the disk is gone")
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", fail)
+    assert "the disk is gone" in call(*options(begun[0], tmp_path / "run"), check=1).stderr
+    assert len(closed) == 1
+
+
+def test_a_run_that_is_killed_before_its_first_step_goes_on(begun, tmp_path, call, monkeypatch):
+    videos, _ = begun
+    command = options(videos, tmp_path / "run")
+
+    def kill(*_) -> None:
+        raise KeyboardInterrupt
+
+    for where in ("resume", "run"):
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, where, kill)
+            call(*command, check=75)
+        assert (tmp_path / "run" / "checkpoints").is_dir()
+    # And a moment earlier, while config.json was written.
+    (tmp_path / "run" / "config.json").rename(tmp_path / "run" / "config.json.incomplete")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    for path in (tmp_path / "run").glob("*.csv"):
+        path.unlink()
+    shutil.rmtree(tmp_path / "run" / "tensorboard", ignore_errors=True)
+    call(*command)
+    assert not list((tmp_path / "run").glob("*.incomplete"))

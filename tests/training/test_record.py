@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import time
+
 import jax.numpy as jnp
 import pytest
 
 from vid3d.training import record
+from vid3d.training.tensorboard import Board
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (600, "10 min"), (9000, "2.5 h")])
@@ -35,3 +40,24 @@ def test_a_profile_is_written_when_its_last_step_is_over(tmp_path):
             assert profile.active == active
             jnp.arange(step).sum()
         assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1
+
+
+def test_a_full_disk_under_tensorboard_is_an_error_and_no_wait_for_ever(tmp_path):
+    """More values than tensorboardX's queue holds."""
+    board = Board(tmp_path, purge_step=1)
+    board.add_scalar("a", 1.0, 1)
+    board.flush()
+    board.check()
+
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    board._disk.writer.write_event = full
+    for step in range(100):
+        board.add_scalar("a", 1.0, step)
+    limit = time.monotonic() + 60
+    while board._disk.error is None and time.monotonic() < limit:
+        time.sleep(0.01)
+    with pytest.raises(OSError, match=f"No space left on device: .*{tmp_path.name}"):
+        board.check()
+    board.close()

@@ -93,8 +93,12 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
         optim.pace(config, len(index.split("train")))
         prepared = prepare.prepare(config, index=index)
         setup = set_up(config, prepared)
+        if parallel.is_main() and not checkpoint.steps(workdir):
+            workdirs.begin(workdir, config)  # first of all: a kill leaves nothing but a workdir
         checkpoints = checkpoint.Checkpoints(workdir)
         state, progress = resume(setup, checkpoints, workdir)
+        if checkpoint.steps(workdir):
+            workdirs.check_listed(workdir, prepared)
         if parallel.is_main():
             workdirs.claim(workdir, config)
             workdirs.write_videos(workdir, prepared)
@@ -229,7 +233,8 @@ def run(
     unsettled = None
     finished = step == last_step or progress.exhausted(config.train.early_stopping)
     asked = StopSignal(has_others=parallel.has_others())
-    with asked as stop, record.Profile(workdir, config.train.profile_steps) as profile:
+    profile = record.Profile(workdir, config.train.profile_steps)
+    with contextlib.closing(recorder), asked as stop, profile:
         while not finished:
             profile.at(step)
             with recorder.waiting():
@@ -267,7 +272,6 @@ def run(
                     f"stopped at step {step}, all saved: the same command goes on from here"
                 )
                 break
-    recorder.close()
     return finished
 
 

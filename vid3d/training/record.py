@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from vid3d import parallel, storage
+from vid3d.config import UserError
 from vid3d.data.augment import augment
 from vid3d.training import steps
-from vid3d.training.tensorboard import SummaryWriter
+from vid3d.training.tensorboard import Board
 
 PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no terminal
 
@@ -61,7 +62,7 @@ class Recorder:
         for name in ("metrics.jsonl", "timings.jsonl"):
             keep_rows(workdir / name, last=first_step)
         self.events = storage.Staged(workdir / "tensorboard")
-        self.board = SummaryWriter(str(self.events.here), purge_step=first_step + 1)
+        self.board = Board(self.events.here, purge_step=first_step + 1)
         self.console = Console(file=sys.stderr)
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.1f}"),
@@ -157,6 +158,7 @@ class Recorder:
         for name, value in (figures | rates).items():
             self.board.add_scalar(name, value, step)
         self.board.flush()
+        self.board.check()
         self.events.send()
         self.say(
             f"epoch {epoch:g}: training {losses(train)}"
@@ -217,9 +219,14 @@ def keep_rows(path: Path, *, last: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in storage.read(path).splitlines(keepends=True):
-        if not line.endswith("\n") or json.loads(line)["step"] > last:
-            break
+    for number, line in enumerate(storage.read(path).splitlines(keepends=True), start=1):
+        try:
+            if not line.endswith("\n") or json.loads(line)["step"] > last:
+                break
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{path} is damaged: line {number} is no row; bring it back, or delete that line"
+            ) from None
         kept.append(line)
     storage.write_whole(path, "".join(kept))
 

@@ -3,9 +3,11 @@
 That takes more than a second, and PyTorch's tensors never come here.
 """
 
-import sys
+from __future__ import annotations
 
-__all__ = ["SummaryWriter"]
+import sys
+from pathlib import Path
+from typing import Any
 
 hidden = "torch" not in sys.modules
 if hidden:
@@ -15,3 +17,40 @@ try:
 finally:
     if hidden:
         del sys.modules["torch"]
+
+
+class Board(SummaryWriter):
+    """The events of a run; an error of the disk is kept for `check`.
+
+    In tensorboardX it would end the thread that writes, and the training would wait for that for ever once its queue is full.
+    """
+
+    def __init__(self, folder: Path, *, purge_step: int):
+        """Args: the folder, and the step from which on what older files say does not count."""
+        super().__init__(str(folder), purge_step=purge_step)
+        events = self.file_writer.event_writer
+        self._disk = events._ev_writer = events._worker._record_writer = _Disk(events._ev_writer)
+
+    def check(self) -> None:
+        """Raises the OSError that writing has met, if any."""
+        if error := self._disk.error:
+            raise OSError(error.errno, error.strerror, self.logdir)
+
+
+class _Disk:
+    """tensorboardX's writer of a file, up to the first error."""
+
+    def __init__(self, writer: Any):
+        self.writer = writer
+        self.error: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.writer, name)
+
+        def call(*args: Any) -> Any:
+            try:
+                return None if self.error else method(*args)
+            except OSError as error:
+                self.error = error
+
+        return call

@@ -21,6 +21,7 @@ from vid3d.training.progress import Progress
 
 LOCK = ".lock"
 LOG = "log.txt"  # what a run of a sweep printed
+BEGUN = f"config.json{storage.INCOMPLETE}"  # of a training that was killed in its first moment
 
 
 def lock(workdir: Path) -> filelock.FileLock:
@@ -107,6 +108,12 @@ def is_held(workdir: Path) -> bool:
     return False
 
 
+def begin(workdir: Path, config: ConfigDict) -> None:
+    """Makes a folder without checkpoints a workdir; what it says of earlier ones does not count any more."""
+    storage.remove_folder(workdir / "evaluation")
+    claim(workdir, config)
+
+
 def claim(workdir: Path, config: ConfigDict) -> None:
     """Writes config.json; `check_claim` comes before."""
     storage.write_whole(workdir / "config.json", configs.to_json(config))
@@ -136,7 +143,7 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
                 f"{workdir} was trained with another config ({'; '.join(changed)}): "
                 "take another --workdir, or the same values"
             )
-    elif workdir.is_dir() and any(p.name not in (LOCK, LOG) for p in workdir.iterdir()):
+    elif workdir.is_dir() and any(p.name not in (LOCK, LOG, BEGUN) for p in workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and no workdir of vid3d: take a new folder")
 
 
@@ -214,6 +221,32 @@ def check_videos(before: Mapping[str, str], now: Mapping[str, str], workdir: Pat
         f"{workdir} was begun with {len(before)} training videos, and they are not the same now ({words}): "
         "bring them back, or start in a new --workdir"
     )
+
+
+def check_listed(workdir: Path, prepared: Prepared) -> None:
+    """Checks that what is trained and validated on has the labels and the sides that videos.csv says.
+
+    Raises:
+        UserError: counts the videos that are on another side or have another label, by content.
+    """
+    path = workdir / "videos.csv"
+    if not path.exists():
+        return
+    rows = csv.DictReader(io.StringIO(storage.read(path), newline=""))
+    before = Counter(
+        (row["sha256"], row["label"], row["split"]) for row in rows if row["split"] != "test"
+    )
+    now = Counter(
+        (prepared.facts[video.path].sha256, video.label, video.split)
+        for video in prepared.index.videos
+        if video.path in prepared.facts and video.split != "test"
+    )
+    changed = max((before - now).total(), (now - before).total())
+    if changed:
+        raise UserError(
+            f"{workdir} was begun with other labels or validation videos: {changed} differ from its videos.csv; "
+            "bring them back, or start in a new --workdir"
+        )
 
 
 def write_videos(workdir: Path, prepared: Prepared) -> None:
