@@ -185,6 +185,23 @@ def pending(process: int, number: signal.Signals) -> bool:
     return any(mask >> (number - 1) & 1 for mask in masks)
 
 
+def test_a_run_whose_config_cannot_be_read_fails_alone(write, tmp_path, call, one_device):
+    workdir = tmp_path / "sweep"
+    config = write("for rate in (1e-3, 1e-2):\n    add(**{'optim.learning_rate': rate})")
+    broken = workdir / "learning_rate=0.001" / "config.json"
+    broken.parent.mkdir(parents=True)
+    broken.touch()
+    done = call("sweep", f"--config={config}", f"--workdir={workdir}", check=1)
+    assert "1 finished, 1 failed" in done.stderr
+    assert "its config.json cannot be read" in done.stderr
+
+
+def test_lists_that_look_the_same_have_folders_of_their_own():
+    first, second = (plan.name({"data.classes": value}) for value in (("a-b", "c"), ("a", "b-c")))
+    assert first != second
+    assert plan.name({"model.features": (64, 32)}) == "features=64-32"
+
+
 def test_a_lock_that_cannot_be_taken_is_a_failure_and_no_other_training(write, tmp_path, capsys):
     lock = tmp_path / "sweep" / "base" / ".lock"
     lock.mkdir(parents=True)

@@ -129,6 +129,8 @@ def test_a_run_that_was_not_validated_yet_holds_up_no_other(pair_of_runs, tmp_pa
     shutil.rmtree(begun / "evaluation")
     for path in begun.glob("checkpoints/*/meta/metadata"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": None}))
+        sums = {"sha256": checkpoint.digests(path.parents[1])}
+        (path.parents[1] / checkpoint.MANIFEST).write_text(json.dumps(sums))
     done = call("compare", tmp_path / "runs", "--evaluate")
     assert "not tested" in done.stdout
     assert "1 of 2 runs are not tested" in done.stdout
@@ -332,3 +334,39 @@ def test_bad_folders_are_one_line(folder, words, tmp_path, call):
     done = call("compare", tmp_path / folder, check=1)
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_videos_of_unknown_source_are_each_their_own(pair_of_runs, tmp_path):
+    """As in a folder of plain names; and one was renamed after the training."""
+    folder = Path(shutil.copytree(pair_of_runs, tmp_path / "pair"))
+    for name in ("long", "short"):
+        listed = folder / name / "videos.csv"
+        with listed.open() as file:
+            table = list(csv.DictReader(file))
+        with listed.open("w", newline="") as file:
+            writer = csv.DictWriter(file, table[0])
+            writer.writeheader()
+            writer.writerows(row | {"group": ""} for row in table)
+        path = folder / name / "evaluation" / "test-best" / "predictions.csv"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([lines[0], "moved/" + lines[1], *lines[2:]]) + "\n")
+    both = [runs.read(folder / name, name) for name in ("long", "short")]
+    paired = compare.pair(*both)
+    assert paired.num_groups == len(both[0].answers) == 35
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.jsonl", b'{"step": 1#\n'),
+        ("timings.jsonl", b"\xff\xff\n"),
+        ("videos.csv", b"\x00\xff\x13\n\x01\n"),
+        ("evaluation/test-best/metrics.json", b'{"accuracy"'),
+        ("evaluation/test-best/predictions.csv", b"path,true\nx,y\n"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(name, content, pair_of_runs, tmp_path, call):
+    workdir = Path(shutil.copytree(pair_of_runs / "long", tmp_path / "run"))
+    (workdir / name).write_bytes(content)
+    said = call("compare", workdir, check=1).stderr
+    assert f"{workdir / name} is damaged: " in said and len(said.splitlines()) == 1

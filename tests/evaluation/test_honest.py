@@ -162,3 +162,38 @@ def test_classes_in_another_order_are_refused_also_where_the_names_are_the_same(
     (folder / checkpoint.MANIFEST).write_text(manifest)
     with pytest.raises(UserError, match="have the classes down, up, the checkpoint up, down"):
         evaluate.evaluate(workdir, overrides=moved)
+
+
+def test_other_videos_under_the_same_root_are_not_the_test(copied, capsys, monkeypatch):
+    """As where the root is relative, or a file was replaced in its place."""
+    root, workdir, _ = copied
+    printed(capsys, workdir, f"--config.data.root={root}")
+    test = written(workdir, "test-best")
+    step = checkpoint.resolve(workdir)
+    folder = workdir / "checkpoints" / str(step)
+    meta = json.loads((folder / "meta" / "metadata").read_text())
+    meta["config"]["data"]["root"] = str(root)
+    (folder / "meta" / "metadata").write_text(json.dumps(meta))
+    (folder / checkpoint.MANIFEST).write_text(json.dumps({"sha256": checkpoint.digests(folder)}))
+    assert "override" not in printed(capsys, workdir)
+    write_video(root / "21.avi", 77)
+    assert "data.root does not hold the videos that videos.csv lists" in printed(capsys, workdir)
+    assert written(workdir, "test-best") == test
+
+
+def test_another_set_is_listed_without_the_folds_and_the_pattern_of_the_training(trained, tmp_path):
+    root, workdir = trained
+    for name in ("down/1.avi", "up/2.avi"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True)
+        shutil.copy(root / "21.avi", tmp_path / "set" / name)
+    (tmp_path / "set.csv").write_text("path,label,fold\nset/down/1.avi,down,A\n")
+    config = configs.default()
+    config.data.test_fold, config.data.val_fold = 1, 2
+    config.data.group_pattern = r"_(g\d+)_"
+    for data, count in (("set", 2), ("set.csv", 1)):
+        found = evaluate.other_set(
+            config.copy_and_resolve_references(), str(tmp_path / data), LABELS
+        )
+        assert len(found.videos) == count
+    with pytest.raises(UserError, match="--data=: there is no such folder"):
+        evaluate.evaluate(workdir, data="")

@@ -106,7 +106,8 @@ def pair(first: Run, second: Run) -> Paired | None:
             differing.append((video[0], label, a, b))
     discordant = counts[True, False] + counts[False, True]
     p = binomtest(counts[True, False], discordant).pvalue if discordant else 1.0
-    groups = [first.groups[path] for path, _ in first.answers]
+    # A video that the training did not list, as one that was renamed since, is a source of its own.
+    groups = [first.groups.get(path, path) for path, _ in first.answers]
     return Paired(
         only_first=counts[True, False],
         only_second=counts[False, True],

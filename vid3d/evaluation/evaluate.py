@@ -118,7 +118,7 @@ def evaluate(
     name: str = "best",
     split: str = "test",
     overrides: list[tuple[str, str]] = (),
-    data: str = "",
+    data: str | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluates a checkpoint and writes `evaluation/SPLIT-CHECKPOINT/`, or `evaluation/data-FOLDER-HASH-CHECKPOINT/`;
     with overrides that can change the figures these are at the end of the name, such as `test-best-num_frames=5`.
@@ -149,11 +149,11 @@ def evaluate(
     trained = configs.flatten(configs.from_json(json.dumps(meta["config"])))
     asked = changed(trained, configs.flatten(config))
     classes = tuple(meta["classes"])
-    if "imported" in meta and not data:
+    if "imported" in meta and data is None:
         raise UserError(
             f"{workdir} was imported and has no split of its own: name the videos to test with --data=FOLDER|CSV"
         )
-    if data:
+    if data is not None:
         index = other_set(config, data, classes)
         folder_name = f"{set_name(data)}-{name}"
         split = "test"
@@ -170,8 +170,11 @@ def evaluate(
     clips = pipeline.Clips(prepared, split, config.data, views=config.eval.views)
     if not len(clips):
         raise UserError(f"no video in the {split} split of {index.root}")
-    if "data.root" in asked and same_videos(storage.place(workdir), clips, split):
-        del asked["data.root"]
+    listed = storage.place(workdir) / "videos.csv"
+    if data is None and listed.exists():  # what the root holds counts, not how it is written
+        asked.pop("data.root", None)
+        if not same_videos(listed, clips, split):
+            asked["data.root"] = index.root
     seen = seen_in_training(clips, meta["training_videos"])
     if seen and split != "train":
         raise UserError(
@@ -222,12 +225,13 @@ def evaluate(
 def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_index.Index:
     """The index of a folder or CSV in which every video is a test video, labelled in the order of `classes`."""
     path = Path(data)
-    if not path.exists():
+    if not data or not path.exists():
         raise UserError(f"--data={data}: there is no such folder or file")
     with config.unlocked():
         config.data.source = "manifest" if path.is_file() else "auto"
         config.data.root = str(path)
         config.data.classes = ()
+        config.data.protocol = "random"  # its own splits and folds do not count
     return data_index.find_unsplit(config.data, classes)
 
 
@@ -237,12 +241,9 @@ def changed(trained: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     return {key: now[key] for key in OVERRIDES if now[key] != trained[key] and key not in free}
 
 
-def same_videos(workdir: Path, clips: pipeline.Clips, split: str) -> bool:
-    """Whether a split holds the videos, by content and label, that it had in the training."""
-    path = workdir / "videos.csv"
-    if not path.exists():
-        return False
-    rows = csv.DictReader(io.StringIO(storage.read(path), newline=""))
+def same_videos(listed: Path, clips: pipeline.Clips, split: str) -> bool:
+    """Whether a split holds the videos, by content and label, that videos.csv has in it."""
+    rows = csv.DictReader(io.StringIO(storage.read(listed), newline=""))
     before = sorted((row["sha256"], row["label"]) for row in rows if row["split"] == split)
     hashes = clips.hashes()
     return before == sorted((hashes[video.path], video.label) for video in clips.videos)

@@ -20,6 +20,9 @@ from vid3d.config import UserError
 from vid3d.evaluation import evaluate
 from vid3d.models.summary import summarise
 
+VIDEOS = ("path", "label", "group", "split", "sha256")  # columns of videos.csv
+ANSWERS = ("path", "true", "predicted")  # of predictions.csv
+
 
 @dataclass(frozen=True)
 class Run:
@@ -35,7 +38,7 @@ class Run:
         clips_per_second: of the training, the median of its evaluations' intervals; None where it has none.
         test: evaluation/test-best/metrics.json, or None where the best checkpoint was not tested.
         answers: (path, sha256) of each test video -> (true class, predicted class).
-        groups: path of each video -> its source group.
+        groups: path of each video -> its source group, or its path where that is unknown.
         videos: (sha256, label) of each video, sorted; empty for the embedded data set, which the config describes, and
             before the first step.
     """
@@ -111,9 +114,10 @@ def read(workdir: Path, name: str) -> Run:
     if found := checkpoint.steps(workdir):
         classes = checkpoint.read_meta(workdir, found[-1])["classes"]
         counted = summarise(config, num_classes=len(classes))
-    rates = [row["clips_per_second"] for row in rows(workdir / "timings.jsonl")]
+    timings = rows(workdir / "timings.jsonl")
+    rates = [row["clips_per_second"] for row in timings if "clips_per_second" in row]
     test = read_test(workdir)
-    listed = list(table(workdir / "videos.csv")) if (workdir / "videos.csv").exists() else []
+    listed = table(workdir / "videos.csv", VIDEOS) if (workdir / "videos.csv").exists() else []
     embedded = config.data.source == "synthetic"
     return Run(
         name=name,
@@ -125,7 +129,7 @@ def read(workdir: Path, name: str) -> Run:
         clips_per_second=statistics.median(rates) if rates else None,
         test=test,
         answers=read_answers(workdir) if test else {},
-        groups={row["path"]: row["group"] for row in listed},
+        groups={row["path"]: row["group"] or row["path"] for row in listed},
         videos=tuple(sorted((row["sha256"], row["label"]) for row in listed if not embedded)),
     )
 
@@ -133,7 +137,10 @@ def read(workdir: Path, name: str) -> Run:
 def rows(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a .jsonl file; none where it is missing."""
     lines = storage.read(path).splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: a line of it is no JSON ({error})") from None
 
 
 def read_test(workdir: Path) -> dict[str, Any] | None:
@@ -142,7 +149,10 @@ def read_test(workdir: Path) -> dict[str, Any] | None:
     path = workdir / "evaluation" / "test-best" / "metrics.json"
     if not path.exists():
         return None
-    figures = json.loads(path.read_text())
+    try:
+        figures = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: evaluate again ({error})") from None
     if figures.get("overrides"):  # older versions write none
         return None
     if checkpoint.steps(workdir) and figures["step"] != checkpoint.best(workdir):
@@ -152,16 +162,26 @@ def read_test(workdir: Path) -> dict[str, Any] | None:
 
 def read_answers(workdir: Path) -> dict[tuple[str, str], tuple[str, str]]:
     """predictions.csv: (path, sha256) -> (true class, predicted class)."""
-    sha256 = {row["path"]: row["sha256"] for row in table(workdir / "videos.csv")}
+    sha256 = {row["path"]: row["sha256"] for row in table(workdir / "videos.csv", VIDEOS)}
     return {
         (row["path"], sha256.get(row["path"], "")): (row["true"], row["predicted"])
-        for row in table(workdir / "evaluation" / "test-best" / "predictions.csv")
+        for row in table(workdir / "evaluation" / "test-best" / "predictions.csv", ANSWERS)
     }
 
 
-def table(path: Path) -> csv.DictReader:
-    """The rows of a CSV file by the names in its header."""
-    return csv.DictReader(io.StringIO(storage.read(path), newline=""))
+def table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names in its header.
+
+    Raises:
+        UserError: one of the columns is missing, or a row ends before it.
+    """
+    try:
+        found = list(csv.DictReader(io.StringIO(storage.read(path), newline="")))
+    except csv.Error as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    if any(row.get(column) is None for row in found for column in columns):
+        raise UserError(f"{path} is damaged: it does not have {', '.join(columns)} in every row")
+    return found
 
 
 def test_missing(workdirs: Sequence[Path]) -> bool:

@@ -106,6 +106,12 @@ def look(runs: list[plan.Run], workdir: Path) -> list[Status]:
         raise UserError(f"{workdir} is the workdir of one training: a sweep needs its own folder")
     statuses = [Status(run, workdir / run.name) for run in runs]
     for status in statuses:
+        try:
+            if (path := status.workdir / "config.json").exists():
+                configs.read(path)
+        except UserError:
+            status.state, status.note = State.FAILED, "its config.json cannot be read"
+            continue
         workdirs.check_claim(status.workdir, status.run.config)
         if workdirs.is_finished(status.workdir, status.run.config):
             status.state = State.FINISHED

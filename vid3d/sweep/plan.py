@@ -145,6 +145,9 @@ def name(values: Mapping[str, Any]) -> str:
         parts.append(f"{end if ends[end] == 1 else key}={text(value).replace(',', '-')}")
     whole = ",".join(parts)
     safe = re.sub(r"[^\w.,=+-]", "_", whole)
+    lists = [value for value in values.values() if isinstance(value, (tuple, list))]
+    if any(re.search("[,-]", text(part)) for value in lists for part in value):
+        safe += "_"  # ("a-b", "c") and ("a", "b-c") look the same
     if safe == whole and len(whole) <= LONGEST_NAME:
         return whole
     digest = hashlib.sha256(describe(values).encode()).hexdigest()[:8]

@@ -91,9 +91,9 @@ class Status:
             return rows
         try:
             lines = storage.read(self.workdir / "metrics.jsonl").splitlines(keepends=True)
-        except (OSError, UserError):
+            rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        except (OSError, UserError, ValueError):
             return rows
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]
         self.looked = time.monotonic(), rows
         return rows
 
