@@ -63,7 +63,7 @@ def main() -> int:
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="vid3d-soak-") as name:
         folder = Path(name)
-        epochs = f"--config.train.epochs={2 * options.kills + 10}"
+        epochs = f"--config.train.epochs={2 * options.kills + 20}"
         alone, killed = (Run(folder / which, epochs) for which in ("alone", "killed"))
         alone.finish()
         places = Counter()

@@ -91,6 +91,8 @@ def test_overrides_take_the_type_of_the_default(key, text, value):
         (("data.test_fold", "-5"), "at least -1"),
         (("data.val_fold", "-2"), "at least -1"),
         (("train.profile_steps", "5,2"), "ends before it begins"),
+        (("augment.crop_scale", "1,0.5"), "ends before it begins"),
+        (("augment.crop_ratio", "1.3,0.7"), "ends before it begins"),
         (("augment.crop", "random"), "no room to move in"),
         (("train.epochs", "0"), "at least 1"),
         (("optim.learning_rate", "nan"), "expected a number"),

@@ -151,10 +151,9 @@ def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
         if steps(values[key], steps_per_epoch=1000, batch_size=1) < fewest:
             raise UserError(f"config.{key}={values[key]!r} has to be above 0")
     check_pixels(values)
-    if values["train.profile_steps"] != tuple(sorted(values["train.profile_steps"])):
-        raise UserError(
-            f"config.train.profile_steps={values['train.profile_steps']} ends before it begins: write FIRST,LAST"
-        )
+    for key in ("train.profile_steps", "augment.crop_scale", "augment.crop_ratio"):
+        if values[key] != tuple(sorted(values[key])):
+            raise UserError(f"config.{key}={values[key]} ends before it begins: write FIRST,LAST")
     if "://" in values["data.cache_dir"]:
         raise UserError(
             f"config.data.cache_dir={values['data.cache_dir']} has to be a folder: prepared videos are read from a "

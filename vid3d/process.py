@@ -6,12 +6,17 @@ import contextlib
 import ctypes
 import gc
 import os
+import queue
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 _is_program = False
+_lock = threading.Lock()
+_lasting_calls: tuple[int, queue.SimpleQueue] | None = None  # of which process, and its queue
 
 
 def begin() -> None:
@@ -42,6 +47,36 @@ def loading() -> Iterator[None]:
         if was_enabled:
             gc.enable()
             loaded()
+
+
+def call_in_lasting_thread(function: Callable, *args: Any, **options: Any) -> Any:
+    """Calls a function in a thread that lives as long as this process, and waits for it.
+
+    For the start of a process that ends with its parent: to Linux, the parent is the thread that started it.
+    """
+    global _lasting_calls
+    with _lock:
+        if _lasting_calls is None or _lasting_calls[0] != os.getpid():  # a fork has no threads
+            calls = queue.SimpleQueue()
+            threading.Thread(
+                target=_answer, args=(calls,), name="vid3d-lasting", daemon=True
+            ).start()
+            _lasting_calls = os.getpid(), calls
+    answer: queue.SimpleQueue = queue.SimpleQueue()
+    _lasting_calls[1].put((answer, function, args, options))
+    value, error = answer.get()
+    if error:
+        raise error
+    return value
+
+
+def _answer(calls: queue.SimpleQueue) -> None:
+    while True:
+        answer, function, args, options = calls.get()
+        try:
+            answer.put((function(*args, **options), None))
+        except BaseException as error:
+            answer.put((None, error))
 
 
 def end_with(parent: int, number: signal.Signals) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from vid3d import config as configs
 from vid3d.config import UserError
 from vid3d.data import index, manifests, splits
-from vid3d.data.listings import Video
+from vid3d.data.listings import Listing, Video, walk
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -467,3 +467,28 @@ def test_one_column_of_a_manifest_is_enough_to_go_on(tmp_path):
     path = touch(tmp_path, "a b.mp4") / "manifest.csv"
     path.write_text('label,path\nx,"a b.mp4"\n')
     assert manifests.listing(path).videos == (Video("a b.mp4", "x"),)
+
+
+def test_a_manifest_of_one_fold_that_validates_leaves_none_to_test():
+    videos = tuple(Video(f"{k}.avi", "a", fold="0") for k in range(3))
+    with pytest.raises(UserError, match=r"data.val_fold=0: the manifest has no other fold"):
+        manifests.by_fold(Listing("", videos, "manifest"), -1, 0)
+
+
+def test_a_link_to_itself_is_a_file_among_others(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.avi").touch()
+    (tmp_path / "a" / "loop.avi").symlink_to("loop.avi")
+    assert list(walk(tmp_path)) == ["a/1.avi", "a/loop.avi"]
+
+
+def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
+    c = configs.default()
+    for label in (b"a", b"\xffb"):
+        for k in range(5):
+            path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + label)) / f"{k}.avi"
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    c.data.root = str(tmp_path)
+    with pytest.raises(UserError, match="is no valid text: rename its folder"):
+        index.find(c.data, 0)

@@ -9,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 import weakref
 
 import jax
 import numpy as np
 import psutil
 import pytest
+from hypothesis import example, given, strategies as st
 
 import vid3d
 from vid3d import models
@@ -23,7 +26,7 @@ from vid3d.data import clips, frames
 from vid3d.data.augment import normalise
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
-from vid3d.inference.windows import gather, window_of
+from vid3d.inference.windows import Window, gather, window_of
 
 CLASSES = ["red", "green", "blue"]
 SAMPLINGS = {
@@ -317,6 +320,62 @@ def test_tiles_cover_every_frame(classifier):
             assert tiles[0][0] == 0 and tiles[-1][1] == total
             for (start, stop), (following, _) in itertools.pairwise(tiles):
                 assert start < following <= stop
+
+
+@given(
+    rate=st.sampled_from([7.5, 12.5, 15.0, 23.976, 25.0, 29.97, 30.0, 50.0]) | st.floats(1, 120),
+    total=st.integers(1, 400),
+    fps=st.sampled_from([2.0, 7.5, 10.0, 12.5, 15.0, 25.0]),
+    num_frames=st.integers(1, 32),
+)
+@example(rate=25.0, total=70, fps=10.0, num_frames=10)
+def test_of_two_tiles_the_later_one_always_has_frames_of_its_own(rate, total, fps, num_frames):
+    window = Window(frames=0, seconds=(num_frames - 1) / fps, sampling="first")
+    tiles = window.tiles(np.arange(total) / rate)
+    assert tiles[0][0] == 0 and tiles[-1][1] == total
+    for (start, stop), (following, end) in itertools.pairwise(tiles):
+        assert start < following <= stop < end
+
+
+def test_a_video_whose_last_window_but_one_ends_with_it_is_labelled(workdir):
+    classifier = Classifier.load(workdir)
+    with classifier.config.unlocked():
+        classifier.config.data.fps = 10.0
+        classifier.config.data.num_frames = 10
+    classifier.window_seconds = 0.9
+    answer = classifier.predict(list(np.zeros((70, 16, 16, 3), np.uint8)), fps=25)
+    assert answer.segments[-1].end == pytest.approx(2.8)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing ends with a thread")
+def test_the_decoder_outlives_the_thread_that_asked_first(workdir, videos):
+    classifier = Classifier.load(workdir)
+    pids = []
+    for _ in range(3):
+        thread = threading.Thread(target=classifier.predict, args=(videos["red"],))
+        thread.start()
+        thread.join()
+        time.sleep(0.1)
+        (child,) = classifier._decoders.children
+        assert child.process.poll() is None
+        pids.append(child.process.pid)
+    assert len(set(pids)) == 1
+    classifier._decoders.end()
+
+
+def test_what_is_cleared_while_the_network_works_stays_cleared(workdir, noisy, monkeypatch):
+    classifier = Classifier.load(workdir)
+    stream = classifier.stream(fps=25)
+    probabilities = classifier.probabilities
+
+    def interrupted(clips):
+        stream.clear()
+        return probabilities(clips)
+
+    monkeypatch.setattr(classifier, "probabilities", interrupted)
+    answers = [stream.push(frame) for frame in noisy("red", 12)]
+    assert any(answers)
+    assert stream._smooth_K is None
 
 
 @pytest.mark.parametrize("number", [{"batch_size": 0}, {"workers": -1}])

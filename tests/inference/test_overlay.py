@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 
 import numpy as np
@@ -128,3 +129,15 @@ def test_no_shape_of_frame_is_too_strange():
     for size in ((1, 1), (2, 3000), (3000, 2), (20, 20)):
         drawn = overlay.draw(grey(*size), "label", probability=0.5, note="1 ms")
         assert max(drawn.shape) <= 4096
+
+
+def test_a_name_that_is_no_text_is_written_and_a_folder_like_that_refused(tmp_path):
+    name = os.fsdecode(b"latin\xe9.mp4")
+    with overlay.VideoWriter(tmp_path / name, fps=25) as writer:
+        for _ in range(3):
+            writer.write(np.zeros((32, 48, 3), np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    folder = tmp_path / os.fsdecode(b"\xe9")
+    folder.mkdir()
+    with pytest.raises(UserError, match="is no valid text"):
+        overlay.VideoWriter(folder / "x.mp4", fps=25)

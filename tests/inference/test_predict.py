@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -206,3 +209,15 @@ def test_real_videos_are_labelled_or_named(workdir, shared, capsys):
     assert predict(workdir, [shared / "ucf101_sample"], as_json=True) == 0
     printed = json.loads(capsys.readouterr().out)
     assert len(printed["predictions"]) == 5
+
+
+@pytest.mark.parametrize("form", ["", "--csv"])
+def test_a_name_that_is_no_text_is_printed_as_it_is(form, workdir, videos, tmp_path):
+    """Where Python would refuse to: in most locales."""
+    name = os.fsencode(tmp_path) + b"/\xffred.avi"
+    shutil.copy(videos["red"], os.fsdecode(name))
+    command = [sys.executable, "-m", "vid3d.cli", "predict", f"--workdir={workdir}", name]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict", "XLA_FLAGS": ""}
+    done = subprocess.run([*command, *form.split()], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert name in done.stdout

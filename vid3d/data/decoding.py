@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 
 from vid3d.config import UserError
 from vid3d.data.records import Settings, record_bytes
-from vid3d.process import cores
+from vid3d.process import call_in_lasting_thread, cores
 
 SLOTS = 3
 SLOT_BYTES = 4 * 2**20
@@ -253,7 +253,8 @@ class Pool:
             "parent": os.getpid(),
         }
         errors = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the child
-        process = subprocess.Popen(
+        process = call_in_lasting_thread(
+            subprocess.Popen,
             # -P: the current folder may hold a json.py
             [sys.executable, "-P", "-m", "vid3d.data.decoder", json.dumps(options)],
             pass_fds=(there.fileno(), handle),

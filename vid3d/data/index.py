@@ -58,7 +58,15 @@ def find(data: ConfigDict, seed: int) -> Index:
             does not have.
     """
     listing = list_videos(data, seed)
+    named = listing.kind == "folders" and data.group_pattern
+    if named and not any(video.group for video in listing.videos):
+        raise UserError(
+            f"data.group_pattern={data.group_pattern!r} matches no video, such as {listing.videos[0].path!r}"
+        )
     videos, classes = choose_classes(listing.videos, tuple(data.classes))
+    for name in classes:
+        if name != name.encode("utf-8", "replace").decode():
+            raise UserError(f"the name of the class {name!r} is no valid text: rename its folder")
     protocol = data.protocol
     given = any(video.split for video in videos)
     if protocol == "auto":

@@ -116,10 +116,6 @@ def folder(root: Path, group_pattern: str) -> Listing:
     if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
         videos = [replace(video, group=ucf_group(video)) for video in videos]
         notes.append("the names are like UCF-101's: class and gNN tell the recording")
-    if pattern and not any(video.group for video in videos):
-        raise UserError(
-            f"data.group_pattern={group_pattern!r} matches no video, such as {videos[0].path!r}"
-        )
     return Listing(str(root), tuple(videos), "folders", tuple(notes))
 
 
@@ -167,7 +163,7 @@ def walk(root: Path) -> Iterator[str]:
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
-            if not entry.is_dir():
+            if not is_folder(entry):
                 yield prefix + entry.name
                 continue
             status = os.stat(entry.path)
@@ -177,6 +173,14 @@ def walk(root: Path) -> Iterator[str]:
 
     status = os.stat(root)
     yield from below(str(root), "", frozenset({(status.st_dev, status.st_ino)}))
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is one, or leads to one; a link that leads round to itself is a file that cannot be read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def compile_group_pattern(pattern: str) -> re.Pattern[str] | None:

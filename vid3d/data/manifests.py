@@ -119,6 +119,8 @@ def by_fold(listed: Listing, test_fold: int, val_fold: int) -> Listing:
     for key, fold in (("test_fold", test_fold), ("val_fold", val_fold)):
         if fold >= 0 and fold not in folds:
             raise UserError(f"data.{key}={fold}: the manifest has the folds {named}")
+    if folds == [val_fold]:
+        raise UserError(f"data.val_fold={val_fold}: the manifest has no other fold to test on")
     if test_fold < 0:
         test_fold = next(fold for fold in folds if fold != val_fold)
         notes.append(f"data.test_fold is not set: fold {test_fold} of {named} is the test set")

@@ -137,7 +137,12 @@ class VideoWriter:
         self.path = Path(path)
         if self.path.suffix.lower() not in SUFFIXES:
             raise UserError(f"cannot write {self.path}: end the name in {', '.join(SUFFIXES)}")
-        self.part = self.path.with_name(f".{self.path.stem}.part{self.path.suffix}")
+        name = self.path.stem.encode("utf-8", "replace").decode()  # OpenCV takes text alone
+        self.part = self.path.with_name(f".{name}.part{self.path.suffix}")
+        try:
+            str(self.part).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"cannot write {self.path}: its name is no valid text") from None
         # MPEG-4 keeps the rate as a fraction with 16 bits below.
         self.fps = round(fps, 3) if fps <= 60 else float(round(fps))
         self.num_frames = 0

@@ -42,6 +42,7 @@ class Stream:
         self._ring: deque[tuple[np.ndarray, float]] = deque()
         self._smooth_K: np.ndarray | None = None
         self._count = 0
+        self._gaps = 0
 
     def push(self, frame_HWC: np.ndarray, seconds: float | None = None) -> Prediction | None:
         """Adds a frame and labels the window that ends with it.
@@ -80,14 +81,15 @@ class Stream:
             first = self._window.start(times_N) or 0
             times_N = times_N[first:]
             window = list(islice(self._ring, first, None))
-            previous_K = self._smooth_K
+            previous_K, gaps = self._smooth_K, self._gaps
         indices = clip_indices(times_N, self.data, sampling=self._window.sampling)
         clip_THWC = np.stack([window[i][0] for i in indices.tolist()])
         now_K = self.classifier.probabilities(clip_THWC[None])[0]
         if previous_K is not None and self.settings.smoothing:
             now_K = previous_K + (1 - self.settings.smoothing) * (now_K - previous_K)
         with self._lock:
-            self._smooth_K = now_K
+            if gaps == self._gaps:
+                self._smooth_K = now_K
         return self.classifier.prediction(
             now_K,
             num_frames=len(window),
@@ -101,6 +103,7 @@ class Stream:
         with self._lock:
             self._ring.clear()
             self._smooth_K = None
+            self._gaps += 1
 
     def _times(self) -> np.ndarray:
         return np.array([seconds for _, seconds in self._ring])

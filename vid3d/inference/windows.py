@@ -53,9 +53,11 @@ class Window:
             else:
                 end = times_N[start] + self.span(times_N) + frame_interval(times_N) / 2
                 stop = max(int(np.searchsorted(times_N, end)), start + 1)
+                if stop == len(times_N):  # the last one, but for the rounding of half a frame
+                    break
             tiles.append((start, stop))
             start = stop
-        return [*tiles, (last, len(times_N))]
+        return [*tiles, (min(start, last), len(times_N))]
 
 
 def window_of(data: ConfigDict, seconds: float) -> Window:
