@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C, the end of a sweep: from the first line of a training on they are noted, and none is lost."""
+"""SIGTERM, Ctrl-C, a lost terminal, the end of a sweep: from the first line of a training on they are noted, and none is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from types import FrameType
 
 from vid3d.process import end_with
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+    SIGNALS.append(signal.SIGHUP)
 PARENT = "VID3D_PARENT"  # process id of the sweep that a training belongs to
 _noted = False
 
@@ -48,7 +50,7 @@ def interrupt_at_once() -> None:
 
 
 class StopSignal:
-    """Takes SIGTERM and the first SIGINT as a request to save and stop; a second SIGINT interrupts at once.
+    """Takes SIGTERM, SIGHUP and the first SIGINT as a request to save and stop; a second SIGINT interrupts at once.
 
     In one of several processes SIGTERM belongs to JAX's preemption service, which tells the others: it is left alone,
     and what else asks to stop is handed on to it.
@@ -57,7 +59,7 @@ class StopSignal:
     def __init__(self, *, has_others: bool = False):
         self.has_others = has_others
         self.requested = _noted
-        self.signals = (signal.SIGINT,) if has_others else SIGNALS
+        self.signals = [s for s in SIGNALS if not has_others or s != signal.SIGTERM]
 
     def __enter__(self) -> StopSignal:
         self.before = {number: signal.signal(number, self.request) for number in self.signals}
