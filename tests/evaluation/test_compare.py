@@ -355,6 +355,13 @@ def test_videos_of_unknown_source_are_each_their_own(pair_of_runs, tmp_path):
     assert paired.num_groups == len(both[0].answers) == 35
 
 
+def test_the_best_validation_accuracy_outlives_lost_rows(pair_of_runs, tmp_path):
+    workdir = Path(shutil.copytree(pair_of_runs / "long", tmp_path / "run"))
+    before = runs.read(workdir, "run").val_accuracy
+    (workdir / "metrics.jsonl").unlink()
+    assert before and runs.read(workdir, "run").val_accuracy == before
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -197,3 +197,13 @@ def test_another_set_is_listed_without_the_folds_and_the_pattern_of_the_training
         assert len(found.videos) == count
     with pytest.raises(UserError, match="--data=: there is no such folder"):
         evaluate.evaluate(workdir, data="")
+
+
+def test_another_set_with_videos_that_chose_the_checkpoint_says_so(copied, tmp_path, capsys):
+    root, workdir, _ = copied
+    for k, label in ((16, "down"), (17, "up"), (21, "up")):
+        (tmp_path / "set" / label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / f"{k}.avi", tmp_path / "set" / label / f"{k}.avi")
+    assert "note: 2 of these videos chose the checkpoint" in printed(
+        capsys, workdir, f"--data={tmp_path / 'set'}"
+    )

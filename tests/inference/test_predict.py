@@ -221,3 +221,16 @@ def test_a_name_that_is_no_text_is_printed_as_it_is(form, workdir, videos, tmp_p
     done = subprocess.run([*command, *form.split()], capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert name in done.stdout
+
+
+def test_where_no_copy_was_written_none_is_announced(
+    workdir, videos, tmp_path, monkeypatch, capsys
+):
+    def fail(*_, **__) -> None:
+        raise UserError("no space left")
+
+    monkeypatch.setattr(module, "annotate", fail)
+    assert predict(str(workdir), [str(videos["red"])], output=str(tmp_path / "out")) == 1
+    said = capsys.readouterr()
+    assert "red" in said.out and "annotated videos are in" not in said.out
+    assert "no annotated copy of" in said.err

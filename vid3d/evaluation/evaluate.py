@@ -208,6 +208,7 @@ def evaluate(
             *index.notes,
             *map(printable, duplicates(prepared)),
             *([TRAINED_ON] if seen else []),
+            *(chosen_by(listed, clips) if data is not None else []),
         ],
     } | metrics.summarise(
         predictions.probabilities_NK,
@@ -247,6 +248,20 @@ def same_videos(listed: Path, clips: pipeline.Clips, split: str) -> bool:
     before = sorted((row["sha256"], row["label"]) for row in rows if row["split"] == split)
     hashes = clips.hashes()
     return before == sorted((hashes[video.path], video.label) for video in clips.videos)
+
+
+def chosen_by(listed: Path, clips: pipeline.Clips) -> list[str]:
+    """Says how many of the videos, by content, were validation videos of the training."""
+    if not listed.exists():
+        return []
+    rows = csv.DictReader(io.StringIO(storage.read(listed), newline=""))
+    chose = {row["sha256"] for row in rows if row["split"] == "val"}
+    count = sum(sha256 in chose for sha256 in clips.hashes().values())
+    if not count:
+        return []
+    return [
+        f"{count} of these videos chose the checkpoint: they were validation videos of the training"
+    ]
 
 
 def override_notes(asked: dict[str, Any], trained: dict[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ class Run:
         workdir: its folder.
         config: the whole config.
         curve: the rows of metrics.jsonl.
+        saved: the validation accuracies that the checkpoints have.
         parameters: trainable numbers; None before the first checkpoint.
         flops: of one clip, two a multiply-add; None likewise.
         clips_per_second: of the training, the median of its evaluations' intervals; None where it has none.
@@ -47,6 +48,7 @@ class Run:
     workdir: Path
     config: ConfigDict
     curve: list[dict[str, Any]]
+    saved: list[float]
     parameters: int | None
     flops: int | None
     clips_per_second: float | None
@@ -58,8 +60,8 @@ class Run:
     @property
     def val_accuracy(self) -> float | None:
         """The best validation accuracy, which chose the checkpoint; None without an evaluation."""
-        rows = [row for row in self.curve if "val/accuracy" in row]
-        return max((row["val/accuracy"] for row in rows), default=None)
+        rows = [row["val/accuracy"] for row in self.curve if "val/accuracy" in row]
+        return max([*rows, *self.saved], default=None)
 
 
 def find_workdirs(folders: Sequence[str]) -> list[Path]:
@@ -110,10 +112,11 @@ def names(workdirs: Sequence[Path]) -> list[str]:
 def read(workdir: Path, name: str) -> Run:
     """Everything that a workdir says about its run."""
     config = configs.read(workdir / "config.json")
-    counted = None
+    counted, saved = None, []
     if found := checkpoint.steps(workdir):
-        classes = checkpoint.read_meta(workdir, found[-1])["classes"]
-        counted = summarise(config, num_classes=len(classes))
+        metas = [checkpoint.read_meta(workdir, step) for step in found]
+        counted = summarise(config, num_classes=len(metas[-1]["classes"]))
+        saved = [meta["metrics"]["accuracy"] for meta in metas if meta["metrics"]]
     timings = rows(workdir / "timings.jsonl")
     rates = [row["clips_per_second"] for row in timings if "clips_per_second" in row]
     test = read_test(workdir)
@@ -124,6 +127,7 @@ def read(workdir: Path, name: str) -> Run:
         workdir=workdir,
         config=config,
         curve=rows(workdir / "metrics.jsonl"),
+        saved=saved,
         parameters=counted and counted.parameters,
         flops=counted and counted.flops,
         clips_per_second=statistics.median(rates) if rates else None,

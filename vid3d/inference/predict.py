@@ -85,7 +85,7 @@ def predict(
         write_csv(answers, classifier.classes)
     elif answers:
         print_table(answers)
-        if output:
+        if output and answers.keys() - errors.keys():
             print(f"annotated videos are in {output}")
     return 1 if errors else 0
 
