@@ -24,6 +24,7 @@ from vid3d.config import UserError
 
 MANIFEST = "manifest.json"
 META = "meta/metadata"
+BESIDE = 2**17  # bytes of a checkpoint beside its arrays
 FULL = ("RESOURCE_EXHAUSTED", "No space left", "File too large", "Disk quota exceeded")
 
 
@@ -225,16 +226,19 @@ class Checkpoints:
             optimizer=ocp.args.StandardSave(parallel.to_global(optimizer)),
             meta=ocp.args.JsonSave(meta | {"metrics": metrics}),
         )
+        full = f"checkpoint {step} of {self.workdir}: No space left; free some, and call again"
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves((weights, optimizer)))
+        if (
+            storage.room(self.workdir) < size + BESIDE
+        ):  # a save that fails half-way says so in pages
+            raise UserError(full)
         try:
             self.manager.save(step, args=items)
             self.manager.wait_until_finished()
         except Exception as error:  # TensorStore and Orbax have no type for it
-            if not any(words in str(error) for words in FULL):
-                raise
-            raise UserError(
-                f"cannot write checkpoint {step} of {self.workdir} (No space left): free some, and the same "
-                "command goes on from the one before it"
-            ) from None
+            if any(words in str(error) for words in FULL):
+                raise UserError(full) from None
+            raise
         if parallel.is_main():
             folder = self.workdir / "checkpoints" / str(step)
             storage.write_whole(

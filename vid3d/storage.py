@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import importlib.util
 import logging
+import math
 import os
 import shutil
 import sys
@@ -168,6 +169,11 @@ def sha256(path: Path) -> str:
     """The sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def room(folder: Path) -> float:
+    """Bytes that still fit on the disk of a folder."""
+    return math.inf if is_remote(folder) else shutil.disk_usage(folder).free
 
 
 def make_folder(folder: Path) -> None:
