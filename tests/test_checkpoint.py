@@ -229,6 +229,19 @@ def test_where_all_manifests_are_lost_nothing_is_deleted(tmp_path, checkpoints):
     save(checkpoints, 2, 0.6)
     for step in (1, 2):
         (tmp_path / "checkpoints" / str(step) / checkpoint.MANIFEST).unlink()
-    with pytest.raises(UserError, match=r"none of the 2 checkpoints .* has its manifest.json"):
+    with pytest.raises(UserError, match=r"no checkpoint in .* has its manifest.json"):
         checkpoint.Checkpoints(tmp_path)
     assert len(files_of(tmp_path / "checkpoints" / "1")) > 5
+
+
+def test_the_best_is_found_while_a_training_deletes_an_old_one(tmp_path, checkpoints, monkeypatch):
+    save(checkpoints, 1, 0.5)
+    save(checkpoints, 2, 0.6)
+    read = checkpoint.read_meta
+
+    def late(workdir, step):
+        (tmp_path / "checkpoints" / "1" / checkpoint.MANIFEST).unlink(missing_ok=True)
+        return read(workdir, step)
+
+    monkeypatch.setattr(checkpoint, "read_meta", late)
+    assert checkpoint.best(tmp_path) == 2

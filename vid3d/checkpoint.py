@@ -83,7 +83,12 @@ def best(workdir: str | Path) -> int | None:
     Where nothing is there to evaluate on, the newest: without validation videos, or of imported weights.
     """
     found = steps(workdir)
-    scores = {step: read_meta(workdir, step)["metrics"] for step in found}
+    try:
+        scores = {step: read_meta(workdir, step)["metrics"] for step in found}
+    except DamagedError:
+        if steps(workdir) == found:
+            raise
+        return best(workdir)  # a training has deleted one in the meantime
     scored = [step for step in found if scores[step]]
     if not scored:
         never = is_imported(workdir) or is_unvalidated(workdir)
@@ -197,8 +202,7 @@ class Checkpoints:
         self.manager = ocp.CheckpointManager(
             folder,
             options=ocp.CheckpointManagerOptions(
-                enable_async_checkpointing=False,
-                cleanup_tmp_directories=True,
+                enable_async_checkpointing=False, cleanup_tmp_directories=True
             ),
             item_names=("weights", "optimizer", "meta"),
         )
@@ -228,9 +232,8 @@ class Checkpoints:
         )
         full = f"checkpoint {step} of {self.workdir}: No space left; free some, and call again"
         size = sum(leaf.nbytes for leaf in jax.tree.leaves((weights, optimizer)))
-        if (
-            storage.room(self.workdir) < size + BESIDE
-        ):  # a save that fails half-way says so in pages
+        # A save that fails half-way says so in pages.
+        if storage.room(self.workdir) < size + BESIDE:
             raise UserError(full)
         try:
             self.manager.save(step, args=items)
@@ -241,9 +244,8 @@ class Checkpoints:
             raise
         if parallel.is_main():
             folder = self.workdir / "checkpoints" / str(step)
-            storage.write_whole(
-                folder / MANIFEST, json.dumps({"sha256": digests(folder)}, indent=1)
-            )
+            manifest = json.dumps({"sha256": digests(folder)}, indent=1)
+            storage.write_whole(folder / MANIFEST, manifest)
             delete_old(self.workdir)
         parallel.barrier(f"saved {step}")
 
@@ -297,8 +299,7 @@ def remove_interrupted(folder: Path) -> None:
     interrupted = [path for path in found if not (path / MANIFEST).is_file()]
     if len(interrupted) == len(found) > 1:
         raise UserError(
-            f"none of the {len(found)} checkpoints in {folder} has its {MANIFEST}: bring them back, or take another "
-            "--workdir"
+            f"no checkpoint in {folder} has its {MANIFEST}: bring them back, or take another --workdir"
         )
     for path in interrupted:
         storage.remove_folder(path)
