@@ -8,8 +8,10 @@ in one request, and one that grows is written anew. What is read and written pie
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import importlib.util
+import io
 import logging
 import math
 import os
@@ -17,7 +19,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from vid3d.config import UserError, cache_folder
@@ -150,6 +152,21 @@ def read(path: Path) -> str:
     """A whole file as text; bytes that are none come back as they were when it is written again."""
     with told(path, passing=(FileNotFoundError,)):
         return path.read_bytes().decode(errors="surrogateescape")
+
+
+def table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names in its header.
+
+    Raises:
+        UserError: one of the columns is missing, or a row ends before it.
+    """
+    try:
+        found = list(csv.DictReader(io.StringIO(read(path), newline="")))
+    except csv.Error as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    if any(row.get(column) is None for row in found for column in columns):
+        raise UserError(f"{path} is damaged: it does not have {', '.join(columns)} in every row")
+    return found
 
 
 def files(folder: Path) -> dict[str, Path]:

@@ -259,3 +259,15 @@ def test_a_run_that_is_killed_before_its_first_step_goes_on(begun, tmp_path, cal
     shutil.rmtree(tmp_path / "run" / "tensorboard", ignore_errors=True)
     call(*command)
     assert not list((tmp_path / "run").glob("*.incomplete"))
+
+
+def test_where_the_manifests_are_lost_nothing_of_the_run_is_touched(copied, call):
+    videos, workdir = copied
+    call("evaluate", f"--workdir={workdir}")
+    for manifest in workdir.glob("checkpoints/*/manifest.json"):
+        manifest.unlink()
+    before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
+    said = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1).stderr
+    assert "has its manifest.json: bring them back" in said.splitlines()[-1]
+    after = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert after == before

@@ -244,7 +244,7 @@ def changed(trained: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 
 def same_videos(listed: Path, clips: pipeline.Clips, split: str) -> bool:
     """Whether a split holds the videos, by content and label, that videos.csv has in it."""
-    rows = csv.DictReader(io.StringIO(storage.read(listed), newline=""))
+    rows = storage.table(listed, ("sha256", "label", "split"))
     before = sorted((row["sha256"], row["label"]) for row in rows if row["split"] == split)
     hashes = clips.hashes()
     return before == sorted((hashes[video.path], video.label) for video in clips.videos)
@@ -254,7 +254,7 @@ def chosen_by(listed: Path, clips: pipeline.Clips) -> list[str]:
     """Says how many of the videos, by content, were validation videos of the training."""
     if not listed.exists():
         return []
-    rows = csv.DictReader(io.StringIO(storage.read(listed), newline=""))
+    rows = storage.table(listed, ("sha256", "split"))
     chose = {row["sha256"] for row in rows if row["split"] == "val"}
     count = sum(sha256 in chose for sha256 in clips.hashes().values())
     if not count:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import statistics
@@ -120,7 +118,9 @@ def read(workdir: Path, name: str) -> Run:
     timings = rows(workdir / "timings.jsonl")
     rates = [row["clips_per_second"] for row in timings if "clips_per_second" in row]
     test = read_test(workdir)
-    listed = table(workdir / "videos.csv", VIDEOS) if (workdir / "videos.csv").exists() else []
+    listed = (
+        storage.table(workdir / "videos.csv", VIDEOS) if (workdir / "videos.csv").exists() else []
+    )
     embedded = config.data.source == "synthetic"
     return Run(
         name=name,
@@ -166,26 +166,11 @@ def read_test(workdir: Path) -> dict[str, Any] | None:
 
 def read_answers(workdir: Path) -> dict[tuple[str, str], tuple[str, str]]:
     """predictions.csv: (path, sha256) -> (true class, predicted class)."""
-    sha256 = {row["path"]: row["sha256"] for row in table(workdir / "videos.csv", VIDEOS)}
+    sha256 = {row["path"]: row["sha256"] for row in storage.table(workdir / "videos.csv", VIDEOS)}
     return {
         (row["path"], sha256.get(row["path"], "")): (row["true"], row["predicted"])
-        for row in table(workdir / "evaluation" / "test-best" / "predictions.csv", ANSWERS)
+        for row in storage.table(workdir / "evaluation" / "test-best" / "predictions.csv", ANSWERS)
     }
-
-
-def table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file by the names in its header.
-
-    Raises:
-        UserError: one of the columns is missing, or a row ends before it.
-    """
-    try:
-        found = list(csv.DictReader(io.StringIO(storage.read(path), newline="")))
-    except csv.Error as error:
-        raise UserError(f"{path} is damaged: {error}") from None
-    if any(row.get(column) is None for row in found for column in columns):
-        raise UserError(f"{path} is damaged: it does not have {', '.join(columns)} in every row")
-    return found
 
 
 def test_missing(workdirs: Sequence[Path]) -> bool:

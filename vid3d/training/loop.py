@@ -93,13 +93,13 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
         optim.pace(config, len(index.split("train")))
         prepared = prepare.prepare(config, index=index)
         setup = set_up(config, prepared)
-        if parallel.is_main() and not checkpoint.steps(workdir):
-            workdirs.begin(workdir, config)  # first of all: a kill leaves nothing but a workdir
+        if parallel.is_main() and not (workdir / "config.json").exists():
+            workdirs.claim(workdir, config)  # first of all: a kill leaves nothing but a workdir
         checkpoints = checkpoint.Checkpoints(workdir)
         state, progress = resume(setup, checkpoints, workdir)
-        if checkpoint.steps(workdir):
-            workdirs.check_listed(workdir, prepared)
+        workdirs.check_listed(workdir, prepared)
         if parallel.is_main():
+            workdirs.drop_figures(workdir)
             workdirs.claim(workdir, config)
             workdirs.write_videos(workdir, prepared)
         finished = run(setup, state, progress, checkpoints, workdir)

@@ -108,10 +108,10 @@ def is_held(workdir: Path) -> bool:
     return False
 
 
-def begin(workdir: Path, config: ConfigDict) -> None:
-    """Makes a folder without checkpoints a workdir; what it says of earlier ones does not count any more."""
-    storage.remove_folder(workdir / "evaluation")
-    claim(workdir, config)
+def drop_figures(workdir: Path) -> None:
+    """Where a training begins, removes the evaluations of checkpoints that are there no more."""
+    if not checkpoint.steps(workdir):
+        storage.remove_folder(workdir / "evaluation")
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:
@@ -224,15 +224,15 @@ def check_videos(before: Mapping[str, str], now: Mapping[str, str], workdir: Pat
 
 
 def check_listed(workdir: Path, prepared: Prepared) -> None:
-    """Checks that what is trained and validated on has the labels and the sides that videos.csv says.
+    """Checks that a training goes on with the labels and the sides that videos.csv says, but for test videos.
 
     Raises:
         UserError: counts the videos that are on another side or have another label, by content.
     """
     path = workdir / "videos.csv"
-    if not path.exists():
+    if not path.exists() or not checkpoint.steps(workdir):
         return
-    rows = csv.DictReader(io.StringIO(storage.read(path), newline=""))
+    rows = storage.table(path, ("sha256", "label", "split"))
     before = Counter(
         (row["sha256"], row["label"], row["split"]) for row in rows if row["split"] != "test"
     )
