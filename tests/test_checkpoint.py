@@ -13,6 +13,7 @@ import optax
 import pytest
 
 from vid3d import checkpoint, parallel
+from vid3d.checkpoint import writing
 from vid3d.config import UserError
 
 OPTIMIZER = optax.adam(1e-3)
@@ -37,7 +38,7 @@ def same(a, b):
 
 @pytest.fixture
 def checkpoints(tmp_path):
-    made = checkpoint.Checkpoints(tmp_path)
+    made = writing.Checkpoints(tmp_path)
     yield made
     made.close()
 
@@ -91,11 +92,11 @@ def test_a_checkpoint_that_is_half_deleted_does_not_exist_and_leaves_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(checkpoint.storage, "remove_folder", begin)
+        patch.setattr(writing.storage, "remove_folder", begin)
         save(checkpoints, 3, 0.7)
     assert checkpoint.steps(tmp_path) == [2, 3]  # and both were whole before the first was touched
     assert checkpoint.resolve(tmp_path, "best") == 3
-    checkpoint.Checkpoints(tmp_path).close()
+    writing.Checkpoints(tmp_path).close()
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
     assert capsys.readouterr().err == ""
 
@@ -105,7 +106,7 @@ def test_a_checkpoint_without_its_manifest_does_not_exist_and_is_cleaned(tmp_pat
     save(checkpoints, 2, 0.6)
     (tmp_path / "checkpoints" / "2" / checkpoint.MANIFEST).unlink()
     assert checkpoint.steps(tmp_path) == [1]
-    again = checkpoint.Checkpoints(tmp_path)
+    again = writing.Checkpoints(tmp_path)
     assert again.restore_latest(*trees(0))[1]["step"] == 1
     save(again, 2, 0.7)
     assert checkpoint.steps(tmp_path) == [1, 2]
@@ -136,7 +137,7 @@ def test_whatever_file_of_the_newest_is_damaged_it_is_never_restored_and_resume_
             with pytest.raises(checkpoint.DamagedError, match="checkpoint 2"):
                 checkpoint.restore_weights(tmp_path, 2)
             assert not checkpoint.is_imported(tmp_path)
-            again = checkpoint.Checkpoints(tmp_path)
+            again = writing.Checkpoints(tmp_path)
             weights, optimizer, _ = again.restore_latest(*trees(0))
             again.close()
             warning = capsys.readouterr().err
@@ -153,7 +154,7 @@ def test_the_step_of_a_damaged_checkpoint_is_saved_again(tmp_path, checkpoints, 
     save(checkpoints, 2, 0.6)
     path = max(files_of(tmp_path / "checkpoints" / "2" / "weights"), key=lambda p: p.stat().st_size)
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    again = checkpoint.Checkpoints(tmp_path)
+    again = writing.Checkpoints(tmp_path)
     assert again.restore_latest(*trees(0))[1]["step"] == 1
     assert capsys.readouterr().err
     save(again, 2, 0.6)
@@ -179,7 +180,7 @@ def test_without_a_whole_checkpoint_nothing_is_restored_and_nothing_removed(tmp_
     path = tmp_path / "checkpoints" / "1" / "meta" / "metadata"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"checkpoint 1 of .* no older checkpoint is left"):
-        checkpoint.Checkpoints(tmp_path)
+        writing.Checkpoints(tmp_path)
     assert checkpoint.steps(tmp_path) == [1]
 
 
@@ -230,7 +231,7 @@ def test_where_all_manifests_are_lost_nothing_is_deleted(tmp_path, checkpoints):
     for step in (1, 2):
         (tmp_path / "checkpoints" / str(step) / checkpoint.MANIFEST).unlink()
     with pytest.raises(UserError, match=r"no checkpoint in .* has its manifest.json"):
-        checkpoint.Checkpoints(tmp_path)
+        writing.Checkpoints(tmp_path)
     assert len(files_of(tmp_path / "checkpoints" / "1")) > 5
 
 

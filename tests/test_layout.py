@@ -28,7 +28,7 @@ HOMES = {
         "data/synthetic.py",
         "inference/overlay.py",
     },
-    "orbax": {"checkpoint.py"},
+    "orbax": {"checkpoint/__init__.py", "checkpoint/writing.py"},
     "ray": {"sweep/cluster.py"},
     "etils": {"storage.py"},
     "fsspec": {"storage.py"},

@@ -28,6 +28,7 @@ from train_step import CLASSES, keras_model
 from vid3d import compilation, config as configs, parallel
 from vid3d.data import pipeline, prepare
 from vid3d.training import loop
+from vid3d.training.setup import set_up
 
 SIZE, BATCH = 112, 8
 
@@ -65,7 +66,7 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
     compilation.set_up()
     config = config_of(folder, 1)
     prepared = prepare.prepare(config, quiet=True)
-    setup = loop.set_up(config, prepared)
+    setup = set_up(config, prepared)
     clips = setup.train_clips
     batch = next(
         parallel.prefetch(

@@ -79,7 +79,7 @@ def videos(folder: Path, times: int, number: int) -> dict[str, float]:
     from vid3d.data import pipeline, prepare
     from vid3d.data.index import find
     from vid3d.data.shards import quiet_tensorflow
-    from vid3d.training import loop
+    from vid3d.training.setup import set_up
 
     config = configs.default()
     config.data.source = "synthetic"
@@ -96,7 +96,7 @@ def videos(folder: Path, times: int, number: int) -> dict[str, float]:
     start = time.perf_counter()
     prepared = prepare.prepare(config, index=index, quiet=True)
     ingest = time.perf_counter() - start
-    setup = loop.set_up(config, prepared)
+    setup = set_up(config, prepared)
     state = parallel.replicate(setup.state)
     steps = setup.steps_per_epoch
 

@@ -105,7 +105,7 @@ def step() -> tuple[float, float]:
     process.begin()  # as the commands begin
     from vid3d import compilation, config as configs, parallel
     from vid3d.data import pipeline, prepare
-    from vid3d.training import loop
+    from vid3d.training.setup import set_up
 
     process.loaded()
     compilation.set_up()
@@ -113,7 +113,7 @@ def step() -> tuple[float, float]:
     for field in FIELDS:
         key, _, text = field.removeprefix("--config.").partition("=")
         configs.apply(config, key, text)
-    setup = loop.set_up(config, prepare.prepare(config, quiet=True))
+    setup = set_up(config, prepare.prepare(config, quiet=True))
     flow = pipeline.train_batches(
         setup.train_clips, seed=0, batch_size=8, first_step=0, last_step=1
     )

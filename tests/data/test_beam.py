@@ -9,7 +9,8 @@ import pytest
 
 from vid3d import cli
 from vid3d.config import UserError
-from vid3d.data import beam, prepare, shards
+from vid3d.data import beam, prepare
+from vid3d.data.store import FrameStore
 
 HAS_BEAM = importlib.util.find_spec("apache_beam") is not None
 needs_beam = pytest.mark.skipif(not HAS_BEAM, reason="Apache Beam is not installed")
@@ -27,7 +28,7 @@ def test_beam_stores_what_this_machine_stores(settings, two_classes, tmp_path, m
     assert there.bad == here.bad and len(there.bad) == 1
     assert len(there.shards) == 4
     assert sum(there.shards.values()) == sum(here.shards.values())
-    stores = shards.FrameStore(here), shards.FrameStore(there)
+    stores = FrameStore(here), FrameStore(there)
     for path, facts in here.facts.items():
         other = there.facts[path]
         assert (other.sha256, other.fps, other.size) == (facts.sha256, facts.fps, facts.size)

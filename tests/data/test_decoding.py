@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from vid3d.config import UserError
-from vid3d.data import decoding, frames, prepare
+from vid3d.data import children, decoding, frames, prepare
 from vid3d.data.decoding import Again, Done, Failed, Frames
 from vid3d.data.records import Settings, record_bytes, record_header
 
@@ -45,7 +45,7 @@ def collect(paths, settings=SMALL, *, act=lambda event: None, **options):
     return found, ends, events
 
 
-def children() -> list[psutil.Process]:
+def decoders() -> list[psutil.Process]:
     """The decoders of this process."""
     found = []
     for process in psutil.Process().children(recursive=True):
@@ -67,7 +67,7 @@ def test_children_decode_exactly_what_the_parent_would(video, settings, tmp_path
         assert (ends[job].fps, ends[job].size) == (decoded.fps, decoded.size)
         digest = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True)
         assert ends[job].sha256 == digest.stdout.split()[0]
-    assert not children()
+    assert not decoders()
 
 
 def test_without_nameless_files_in_memory_the_frames_pass_through_the_disk(
@@ -84,7 +84,7 @@ def test_without_nameless_files_in_memory_the_frames_pass_through_the_disk(
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGBUS, "SIGBUS"), (40, "signal 40")])
 def test_the_signal_that_ended_a_decoder_is_named(number, name):
     child = subprocess.Popen([sys.executable, "-c", f"import os; os.kill(os.getpid(), {number})"])
-    assert decoding.death(child) == f"the decoder crashed ({name})"
+    assert children.death(child) == f"the decoder crashed ({name})"
 
 
 def test_a_long_video_passes_through_a_small_memory_in_order(video, tmp_path):
@@ -131,7 +131,7 @@ def test_a_thousand_files_with_flipped_bytes_give_frames_or_reasons(video, tmp_p
     assert len(ends) == len(paths) == 1000
     assert all(isinstance(end, Done) or end.reason for end in ends.values())
     assert sum(isinstance(end, Done) for end in ends.values()) > 300
-    assert not children()
+    assert not decoders()
 
 
 def test_a_thousand_real_files_with_flipped_bytes_give_frames_or_reasons(shared, tmp_path):
@@ -156,7 +156,7 @@ def test_a_thousand_real_files_with_flipped_bytes_give_frames_or_reasons(shared,
     assert len(ends) == len(paths) == 1000
     assert all(isinstance(end, Done) or end.reason for end in ends.values())
     assert sum(isinstance(end, Done) for end in ends.values()) > 300
-    assert not children()
+    assert not decoders()
 
 
 def test_each_kind_of_odd_file_is_decoded_or_stands_in_the_ledger(
@@ -267,15 +267,15 @@ def test_a_decoder_that_exits_loops_or_eats_memory_is_named_and_costs_one_video(
         f"        {act}\n"
         "sys.addaudithook(hook)\n"
     )
-    inherited = decoding.child_environment()
+    inherited = children.child_environment()
     monkeypatch.setattr(
-        decoding, "child_environment", lambda: inherited | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+        children, "child_environment", lambda: inherited | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     )
     paths = [video(tmp_path / f"{name}.avi", 5) for name in ("poison", "a", "b", "c")]
     _, ends, _ = collect(paths, timeout=2.0)
     assert isinstance(ends[0], Failed) and reason in ends[0].reason
     assert all(isinstance(ends[job], Done) for job in (1, 2, 3))
-    assert not children()
+    assert not decoders()
 
 
 @pytest.mark.parametrize(
@@ -307,12 +307,12 @@ def test_a_decoder_that_always_dies_or_hangs_on_a_video_costs_this_video_only(
     assert all(isinstance(ends[job], Done) for job in range(1, 5))
     assert any(isinstance(event, Again) for event in events) == (blow != signal.SIGSTOP)
     assert time.monotonic() - started < 60
-    assert not children()
+    assert not decoders()
 
 
 def child_with_open(path: Path) -> int | None:
     """The decoder that is reading this file, if there is one."""
-    for process in children():
+    for process in decoders():
         with contextlib.suppress(psutil.Error):
             if any(file.path == str(path) for file in process.open_files()):
                 return process.pid
@@ -373,9 +373,9 @@ def test_giving_up_half_way_leaves_no_process(video, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 100) for k in range(4)]
     events = decoding.decode(map(str, paths), LARGE, workers=2, timeout=20.0)
     next(events)
-    assert children()
+    assert decoders()
     events.close()
-    assert not children()
+    assert not decoders()
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["busy", "hanging"])
@@ -412,7 +412,7 @@ def test_a_child_that_cannot_start_says_why(monkeypatch, video, tmp_path):
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1 is missing')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(
-        decoding, "child_environment", lambda: os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+        children, "child_environment", lambda: os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     )
     with pytest.raises(UserError, match=r"libGL\.so\.1 is missing"):
         collect([video(tmp_path / "x.avi", 3)])

@@ -20,8 +20,18 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from vid3d.config import UserError, cache_folder
-from vid3d.data import cache, disk, frames, index, prepare, report, shards
+from vid3d.data import (
+    cache,
+    disk,
+    frames,
+    index,
+    prepare,
+    prepared as prepared_folder,
+    report,
+    shards,
+)
 from vid3d.data.report import printable
+from vid3d.data.store import DamagedError, FrameStore
 
 PREPARE = """
 import json, sys
@@ -40,11 +50,11 @@ def run_prepare(settings: ConfigDict, **options) -> subprocess.Popen:
     return subprocess.Popen(command, **pipes, **options)
 
 
-def stored(prepared: prepare.Prepared, path: str) -> np.ndarray:
+def stored(prepared: prepared_folder.Prepared, path: str) -> np.ndarray:
     """The frames of one video out of the shards."""
     facts = prepared.facts[path]
     records = np.arange(facts.first_record, facts.first_record + facts.num_frames)
-    return shards.FrameStore(prepared).load(records)
+    return FrameStore(prepared).load(records)
 
 
 def flip(path: Path, *, at: int, bit: int = 0) -> None:
@@ -68,7 +78,7 @@ def count_decoded(monkeypatch) -> list[int]:
 
 
 @pytest.fixture
-def prepared(settings, two_classes) -> prepare.Prepared:
+def prepared(settings, two_classes) -> prepared_folder.Prepared:
     """Two classes, prepared."""
     return prepare.prepare(settings, quiet=True)
 
@@ -87,13 +97,13 @@ class TestShards:
         tfds = pytest.importorskip("tensorflow_datasets")
         source = tfds.builder_from_directory(prepared.directory).as_data_source("all")
         facts = prepared.facts["up/g0_0.avi"]
-        assert len(source) == len(shards.FrameStore(prepared)) == sum(prepared.shards.values())
+        assert len(source) == len(FrameStore(prepared)) == sum(prepared.shards.values())
         expected = stored(prepared, "up/g0_0.avi")
         for k in range(facts.num_frames):
             assert (source[facts.first_record + k]["frame"] == expected[k]).all()
 
     def test_records_come_in_the_order_asked_for_and_as_often(self, prepared):
-        store = shards.FrameStore(prepared)
+        store = FrameStore(prepared)
         wanted = [7, 3, 3, len(store) - 1, 0]
         assert store.read(wanted) == [store.read([record])[0] for record in wanted]
         assert store.read([]) == []
@@ -106,7 +116,7 @@ class TestShards:
         with settings.unlocked():
             settings.data.update(store=store, color=color)
         done = prepare.prepare(settings, quiet=True)
-        frame_store = shards.FrameStore(done)
+        frame_store = FrameStore(done)
         records = np.arange(0, len(frame_store), 5)
         loaded = frame_store.load(records)
         assert loaded.shape == (len(records), 32, 32, 3 if color == "rgb" else 1)
@@ -219,12 +229,12 @@ class TestCache:
         times = prepared.facts["up/g0_0.avi"].times_N.tolist()
         shard = prepared.directory / next(iter(prepared.shards))
         os.truncate(shard, shard.stat().st_size - 10)
-        for name in (None, prepare.FACTS, prepare.TIMES, shards.SUMS):
+        for name in (None, prepared_folder.FACTS, prepared_folder.TIMES, prepared_folder.SUMS):
             if name:
                 flip(prepared.directory / name, at=-40)
-            assert not prepare.is_whole(prepared.directory, 0)
+            assert not prepared_folder.is_whole(prepared.directory, 0)
             again = prepare.prepare(settings, quiet=True)
-            assert prepare.is_whole(prepared.directory, 0)
+            assert prepared_folder.is_whole(prepared.directory, 0)
             np.testing.assert_array_equal(stored(again, "up/g0_0.avi"), expected)
             assert again.facts["up/g0_0.avi"].times_N.tolist() == times
 
@@ -236,14 +246,14 @@ class TestCache:
         paths = [prepared.directory / name for name in prepared.shards]
         whole = {path: path.read_bytes() for path in paths}
         everything = range(sum(prepared.shards.values()))
-        expected, noticed = shards.FrameStore(prepared).load(everything), 0
+        expected, noticed = FrameStore(prepared).load(everything), 0
         for seed in range(200):
             rng = np.random.default_rng(seed)
             path = paths[rng.integers(len(paths))]
             at = int(rng.integers(path.stat().st_size))
             flip(path, at=at, bit=int(rng.integers(8)))
             try:
-                found = shards.FrameStore(prepared).load(everything)
+                found = FrameStore(prepared).load(everything)
             except UserError as error:
                 noticed += 1
                 assert f"{path} is damaged" in str(error) and "remove the folder" in str(error)
@@ -269,8 +279,8 @@ class TestCache:
         del sidecar["videos"]["up/g0_0.avi"]
         sidecar["bad"] = {"up/g0_0.avi": "the decoder hung: nothing for 20 s (data.decode_timeout)"}
         (prepared.directory / "videos.json").write_text(json.dumps(sidecar))
-        sums = json.dumps(prepare.sums(prepared.directory))
-        (prepared.directory / shards.SUMS).write_text(sums)
+        sums = json.dumps(prepared_folder.sums(prepared.directory))
+        (prepared.directory / prepared_folder.SUMS).write_text(sums)
         with pytest.raises(UserError, match="the decoder hung"):
             prepare.prepare(settings, quiet=True)
         with settings.unlocked():
@@ -692,14 +702,14 @@ def test_a_folder_that_another_process_prepares_anew_is_not_read_as_the_one_befo
     settings, two_classes
 ):
     before = prepare.prepare(settings, quiet=True)
-    opened, late = shards.FrameStore(before), shards.FrameStore(before)
+    opened, late = FrameStore(before), FrameStore(before)
     expected = opened.load(range(10))
     shutil.rmtree(before.directory)
     settings.data.decode_timeout += 1  # the same name, and other facts
     after = prepare.prepare(settings, quiet=True)
     assert after.directory == before.directory
     assert (opened.load(range(10)) == expected).all()
-    with pytest.raises(shards.DamagedError, match="was prepared anew while this process used it"):
+    with pytest.raises(DamagedError, match="was prepared anew while this process used it"):
         late.load(range(10))
 
 
@@ -707,9 +717,9 @@ def test_a_store_keeps_few_shards_open_and_closes_them(settings, two_classes, mo
     monkeypatch.setitem(shards.ShardWriter.__init__.__kwdefaults__, "shard_bytes", 10_000)
     prepared = prepare.prepare(settings, quiet=True)
     assert len(prepared.shards) >= 4
-    whole = shards.FrameStore(prepared).load(range(len(shards.FrameStore(prepared))))
+    whole = FrameStore(prepared).load(range(len(FrameStore(prepared))))
     monkeypatch.setattr(shards, "OPEN_SHARDS", 2)
-    store = shards.FrameStore(prepared)
+    store = FrameStore(prepared)
     order = np.random.default_rng(0).permutation(len(store))
     before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
     for record in order:
@@ -720,5 +730,5 @@ def test_a_store_keeps_few_shards_open_and_closes_them(settings, two_classes, mo
         assert len(os.listdir("/proc/self/fd")) == before
     shard = prepared.directory / next(iter(prepared.shards))
     shard.unlink()
-    with pytest.raises(shards.DamagedError, match=r"is damaged .it is missing."):
-        shards.FrameStore(prepared).load(range(4))
+    with pytest.raises(DamagedError, match=r"is damaged .it is missing."):
+        FrameStore(prepared).load(range(4))

@@ -14,6 +14,7 @@ from scipy.stats import binom
 
 from vid3d import checkpoint, cli
 from vid3d.evaluation import compare, plots, runs
+from vid3d.evaluation.paired import pair
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +108,11 @@ def test_mcnemar_against_the_binomial_by_hand(pair_of_runs, only_first, only_sec
     both = [True] * 5
     first = answering([True] * only_first + [False] * only_second + both)
     second = answering([False] * only_first + [True] * only_second + both)
-    found = compare.pair(first, second)
+    found = pair(first, second)
     assert (found.p_value, found.p_value_groups) == (pytest.approx(p_value),) * 2
     assert (found.only_first, found.only_second, found.both) == (only_first, only_second, 5)
     # Other videos: no test, rather than one on those that happen to be in both.
-    assert compare.pair(first, answering([True] * (only_first + only_second + 6))) is None
+    assert pair(first, answering([True] * (only_first + only_second + 6))) is None
 
 
 def test_a_test_of_an_older_checkpoint_is_not_shown_as_this_one(pair_of_runs, tmp_path):
@@ -351,7 +352,7 @@ def test_videos_of_unknown_source_are_each_their_own(pair_of_runs, tmp_path):
         lines = path.read_text().splitlines()
         path.write_text("\n".join([lines[0], "moved/" + lines[1], *lines[2:]]) + "\n")
     both = [runs.read(folder / name, name) for name in ("long", "short")]
-    paired = compare.pair(*both)
+    paired = pair(*both)
     assert paired.num_groups == len(both[0].answers) == 35
 
 

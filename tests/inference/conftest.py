@@ -20,7 +20,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models
-from vid3d.checkpoint import Checkpoints
+from vid3d.checkpoint.writing import Checkpoints
 from vid3d.data.augment import normalise
 from vid3d.inference.classifier import Classifier
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, config as configs
+from vid3d.checkpoint.writing import Checkpoints
 from vid3d.config import UserError
 from vid3d.data import prepare
 from vid3d.sweep import table
@@ -234,7 +235,7 @@ def test_an_error_gives_the_terminal_back(begun, tmp_path, call, monkeypatch):
     def fail(*_, **__) -> None:
         raise UserError("the disk is gone")
 
-    monkeypatch.setattr(checkpoint.Checkpoints, "save", fail)
+    monkeypatch.setattr(Checkpoints, "save", fail)
     assert "the disk is gone" in call(*options(begun[0], tmp_path / "run"), check=1).stderr
     assert len(closed) == 1
 

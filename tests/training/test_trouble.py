@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, cli, config as configs, parallel
+from vid3d.checkpoint.writing import Checkpoints
 from vid3d.evaluation import evaluate
 from vid3d.training import loop
 from vid3d.training.progress import BadNumberError
@@ -116,7 +117,7 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_
 ):
     with small_disk(tmp_path / "disk", "64m") as disk:
         workdir, ballast = disk / "run", disk / "ballast"
-        save = checkpoint.Checkpoints.save
+        save = Checkpoints.save
 
         def fill(self, step, *rest, **options):
             if step == 12 and not ballast.exists():
@@ -126,7 +127,7 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_
                         file.flush()
             return save(self, step, *rest, **options)
 
-        monkeypatch.setattr(checkpoint.Checkpoints, "save", fill)
+        monkeypatch.setattr(Checkpoints, "save", fill)
         capfd.readouterr()
         assert cli.main(arguments(workdir)) == 1
         said = capfd.readouterr().err

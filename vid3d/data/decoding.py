@@ -8,27 +8,21 @@ life in time, or that dies, is replaced, and its video is named with the reason.
 from __future__ import annotations
 
 import contextlib
-import json
 import mmap
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
-from typing import BinaryIO
+from dataclasses import dataclass
+from multiprocessing.connection import wait
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.config import UserError
+from vid3d.data import children
+from vid3d.data.children import Child
 from vid3d.data.records import Settings, record_bytes
-from vid3d.process import call_in_lasting_thread, cores
+from vid3d.process import cores
 
 SLOTS = 3
 SLOT_BYTES = 4 * 2**20
@@ -123,19 +117,6 @@ def decode(
             pool.end()
 
 
-@dataclass
-class Child:
-    """The parent's side of one child process."""
-
-    process: subprocess.Popen
-    pipe: Connection
-    memory: mmap.mmap
-    errors: BinaryIO
-    jobs: deque[int] = field(default_factory=deque)
-    heard: float = 0.0  # when it last gave a sign of life, or was given work
-    ready: bool = False
-
-
 class Pool:
     """The children and the videos that wait for one."""
 
@@ -170,7 +151,7 @@ class Pool:
     def end(self) -> None:
         """Ends all children, whatever they are doing."""
         while self.children:
-            end_child(self.children.pop())
+            children.end(self.children.pop())
 
     def fill(self, child: Child) -> None:
         """Gives a child the next videos."""
@@ -191,8 +172,8 @@ class Pool:
                     message = child.pipe.recv()
                 except (EOFError, OSError):
                     if not child.ready:
-                        raise UserError(why_not_started(child)) from None
-                    yield from self.replace(lane, death(child.process), again=True)
+                        raise UserError(children.why_not_started(child)) from None
+                    yield from self.replace(lane, children.death(child.process), again=True)
                 else:
                     yield from self.take(lane, child, message)
             elif child.jobs and time.monotonic() - child.heard > self.patience(child):
@@ -225,7 +206,7 @@ class Pool:
     def replace(self, lane: int, reason: str, *, again: bool) -> Iterator[Event]:
         """Puts a new child in the place of one that died or hung, and names the video that it was working on."""
         old = self.children[lane]
-        end_child(old)
+        children.end(old)
         child = self.children[lane] = self.start_child()
         for job in reversed(list(old.jobs)[1:]):
             self.waiting.appendleft(job)
@@ -241,64 +222,17 @@ class Pool:
 
     def start_child(self) -> Child:
         """Starts a child on its own memory and pipe."""
-        size = SLOTS * self.slot_bytes
-        handle = anonymous_file(size)
-        here, there = Pipe()
-        options = asdict(self.settings) | {
-            "slots": SLOTS,
-            "slot_bytes": self.slot_bytes,
-            "memory_bytes": self.memory_bytes,
-            "pipe": there.fileno(),
-            "memory": handle,
-            "parent": os.getpid(),
-        }
-        errors = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the child
-        process = call_in_lasting_thread(
-            subprocess.Popen,
-            # -P: the current folder may hold a json.py
-            [sys.executable, "-P", "-m", "vid3d.data.decoder", json.dumps(options)],
-            pass_fds=(there.fileno(), handle),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=child_environment(),
+        return children.start(
+            self.settings,
+            slots=SLOTS,
+            slot_bytes=self.slot_bytes,
+            memory_bytes=self.memory_bytes,
         )
-        there.close()
-        memory = mmap.mmap(handle, size)
-        os.close(handle)
-        return Child(process, here, memory, errors, heard=time.monotonic())
 
 
 def workers(data: ConfigDict) -> int:
     """Decoding processes: `data.workers`, or one a core that this process may use."""
     return data.workers or cores()
-
-
-def anonymous_file(size: int) -> int:
-    """The handle of a file without a name, in memory where the system has that."""
-    if hasattr(os, "memfd_create"):
-        handle = os.memfd_create("vid3d-frames")
-    else:
-        handle, name = tempfile.mkstemp()
-        os.unlink(name)
-    os.ftruncate(handle, size)
-    return handle
-
-
-def child_environment() -> dict[str, str]:
-    """The environment of a child: this package on its path, one thread, and no way into the network."""
-    root = str(Path(__file__).parents[2])
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        # Frames come and go by the thousand: keeping their memory saves a fifth of the time.
-        "MALLOC_MMAP_THRESHOLD_": str(2**30),
-        "MALLOC_TRIM_THRESHOLD_": str(2**30),
-        "MALLOC_ARENA_MAX": "1",
-        # A playlist that poses as a video opens nothing but files.
-        "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",
-    }
 
 
 def views(memory: mmap.mmap, offset: int, sizes: list[int]) -> list[memoryview]:
@@ -308,33 +242,3 @@ def views(memory: mmap.mmap, offset: int, sizes: list[int]) -> list[memoryview]:
         out.append(whole[offset : offset + size])
         offset += size
     return out
-
-
-def end_child(child: Child) -> None:
-    """Kills a child and gives its memory back."""
-    child.process.kill()
-    child.process.wait()
-    child.pipe.close()
-    child.errors.close()
-    with contextlib.suppress(BufferError):  # a consumer still holds the last records
-        child.memory.close()
-
-
-def death(process: subprocess.Popen) -> str:
-    """How a child ended, as the reason for its video."""
-    code = process.wait()
-    if code >= 0:
-        return f"the decoder ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"the decoder crashed ({name})"
-
-
-def why_not_started(child: Child) -> str:
-    """The last line that a child wrote before it ended at its start."""
-    code = child.process.wait()
-    child.errors.seek(0)
-    lines = child.errors.read().decode("utf-8", "replace").strip().splitlines()
-    return f"a decoding process ended at its start (code {code}): {lines[-1] if lines else 'no message'}"

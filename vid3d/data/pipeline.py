@@ -17,8 +17,9 @@ from ml_collections import ConfigDict
 
 from vid3d.config import UserError
 from vid3d.data.clips import clip_indices, evaluation_sampling, view_positions
-from vid3d.data.prepare import Prepared
-from vid3d.data.shards import DamagedError, FrameStore, quiet_tensorflow
+from vid3d.data.prepared import Prepared
+from vid3d.data.shards import quiet_tensorflow
+from vid3d.data.store import DamagedError, FrameStore
 
 Batch = dict[str, np.ndarray]
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from vid3d.data import beam, builders, cache, decoding, disk, ingest, reuse, sha
 from vid3d.data.decoding import Event
 from vid3d.data.frames import DECODER, stored_size
 from vid3d.data.index import Index, find
+from vid3d.data.prepared import FACTS, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
 from vid3d.data.records import Settings
 from vid3d.data.report import (
     Progress,
@@ -37,62 +38,6 @@ from vid3d.data.report import (
 )
 
 FORMAT = 1  # of the prepared folder; a change of it decodes again
-FACTS = "videos.json"
-TIMES = "times.npy"
-LEDGER = "bad_videos.csv"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What decoding has shown about one video.
-
-    Attributes:
-        sha256: of the file.
-        first_record: the number of its first frame in the shards; the others follow.
-        num_frames: stored frames.
-        times_N: their seconds, from 0.
-        fps: frames a second, measured.
-        size: height and width of the video, upright.
-        damage: what is wrong with a video that can be used nevertheless, or "".
-    """
-
-    sha256: str
-    first_record: int
-    num_frames: int
-    times_N: np.ndarray
-    fps: float
-    size: tuple[int, int]
-    damage: str = ""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Decoded videos on disk.
-
-    Attributes:
-        directory: of the tfds data set, one record a frame.
-        index: the videos with their labels and splits.
-        frame_shape: height, width, channels.
-        store: "raw" or "jpeg".
-        shards: file name -> number of records, in the order of the records.
-        facts: by path, of the readable videos.
-        bad: path -> reason, of the others.
-        sums: what tells this folder from one that another process puts in its place.
-    """
-
-    directory: Path
-    index: Index
-    frame_shape: tuple[int, int, int]
-    store: str
-    shards: dict[str, int]
-    facts: dict[str, Facts]
-    bad: dict[str, str]
-    sums: str
-
-    @property
-    def ledger(self) -> Path:
-        """The list of the bad videos: path, reason."""
-        return self.directory / LEDGER
 
 
 def prepare(
@@ -239,14 +184,7 @@ def build(
         }
         sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
-    (folder / shards.SUMS).write_text(json.dumps(sums(folder)))
-
-
-def sums(folder: Path) -> dict[str, str]:
-    """sha256 of the files that say which record is which frame of which video."""
-    return {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (FACTS, TIMES)
-    }
+    (folder / SUMS).write_text(json.dumps(sums(folder)))
 
 
 def decode(
@@ -297,40 +235,3 @@ def copy_or_decode(
     with contextlib.closing(events):
         for event in events:
             yield replace(event, job=jobs[event.job])
-
-
-def is_whole(folder: Path, decode_timeout: float) -> bool:
-    """Whether a prepared folder is there as it was written, and no video hung that is given more time now."""
-    try:
-        if json.loads((folder / shards.SUMS).read_text()) != sums(folder):
-            return False
-        sidecar = json.loads((folder / FACTS).read_text())
-        hung = any(decoding.HUNG in reason for reason in sidecar["bad"].values())
-        if hung and decode_timeout > sidecar["decode_timeout"]:
-            return False
-        sizes = sidecar["bytes"].items()
-        return all((folder / name).stat().st_size == size for name, size in sizes)
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def load(folder: Path, index: Index) -> Prepared:
-    """Reads the facts of a prepared folder for the videos of an index."""
-    written = (folder / shards.SUMS).read_text()  # first: what is read after it is as new or newer
-    sidecar = json.loads((folder / FACTS).read_text())
-    times = np.asarray(np.load(folder / TIMES, mmap_mode="r"))
-    facts = {}
-    for path, entry in sidecar["videos"].items():
-        first, count = entry["first_record"], entry["num_frames"]
-        entry["size"] = tuple(entry["size"])
-        facts[path] = Facts(times_N=times[first : first + count], **entry)
-    return Prepared(
-        directory=folder,
-        index=index,
-        frame_shape=tuple(sidecar["frame_shape"]),
-        store=sidecar["store"],
-        shards=sidecar["shards"],
-        facts=facts,
-        bad=sidecar["bad"],
-        sums=written,
-    )

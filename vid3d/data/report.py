@@ -23,7 +23,7 @@ from vid3d.data import disk
 from vid3d.data.clips import is_short
 
 if TYPE_CHECKING:
-    from vid3d.data.prepare import Prepared
+    from vid3d.data.prepared import Prepared
 
 FEW_VALIDATION = 10  # videos, below which chance chooses the best checkpoint
 SPLITS = ("train", "val", "test")

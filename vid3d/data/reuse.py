@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vid3d.data.decoding import Again, Done, Frames
-from vid3d.data.shards import DamagedError, FrameStore
+from vid3d.data.store import DamagedError, FrameStore
 
 if TYPE_CHECKING:
-    from vid3d.data.prepare import Prepared
+    from vid3d.data.prepared import Prepared
 
 LANE = -1  # in the shards; those of decoders are 0 and up
 RECORDS = 64  # copied at once

@@ -6,7 +6,6 @@ import csv
 import io
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from vid3d import config as configs, storage, terminal
 from vid3d.evaluation import metrics, plots
+from vid3d.evaluation.paired import Paired, pair, paired_lines
 from vid3d.evaluation.runs import (
     Run,
     but_for_the_seed,
@@ -38,29 +38,6 @@ LEAVE_OUT = (
     "FLOPs\na clip",
     "parameters",
 )  # the first first, where the terminal is narrow
-
-
-@dataclass(frozen=True)
-class Paired:
-    """McNemar's test of two runs on the same test videos (McNemar 1947), exact.
-
-    Attributes:
-        only_first: videos that only the first run has right; only_second: likewise.
-        both, neither: the other videos.
-        p_value: two-sided, of a difference this large if the two were equally good and the videos independent.
-        num_groups: source groups that the videos come from.
-        p_value_groups: the same where videos of one group are alike.
-        differing: (path, true class, prediction of the first, of the second) where the two predict another class.
-    """
-
-    only_first: int
-    only_second: int
-    both: int
-    neither: int
-    p_value: float
-    num_groups: int
-    p_value_groups: float
-    differing: list[tuple[str, str, str, str]]
 
 
 def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> bool:
@@ -88,36 +65,6 @@ def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> 
     if output:
         write(storage.place(output), runs, keys, paired)
     return whole
-
-
-def pair(first: Run, second: Run) -> Paired | None:
-    """The paired test; None where the two were not both tested on the same videos."""
-    if not first.answers or first.answers.keys() != second.answers.keys():
-        return None
-    from scipy.stats import binomtest
-
-    counts = {(a, b): 0 for a in (True, False) for b in (True, False)}
-    differing, gains = [], []
-    for video, (label, a) in first.answers.items():
-        b = second.answers[video][1]
-        counts[a == label, b == label] += 1
-        gains.append(int(a == label) - int(b == label))
-        if a != b:
-            differing.append((video[0], label, a, b))
-    discordant = counts[True, False] + counts[False, True]
-    p = binomtest(counts[True, False], discordant).pvalue if discordant else 1.0
-    # A video that the training did not list, as one that was renamed since, is a source of its own.
-    groups = [first.groups.get(path, path) for path, _ in first.answers]
-    return Paired(
-        only_first=counts[True, False],
-        only_second=counts[False, True],
-        both=counts[True, True],
-        neither=counts[False, False],
-        p_value=float(p),
-        num_groups=len(set(groups)),
-        p_value_groups=metrics.sign_flip_p_value(gains, groups),
-        differing=differing,
-    )
 
 
 def record(run: Run, keys: Sequence[str]) -> dict[str, Any]:
@@ -288,28 +235,6 @@ def interval_note(tested: Sequence[Run]) -> str:
         return "95% interval: Wilson's, as if the videos were independent"
     line = "95% interval: by resampling the groups of videos that have one source"
     return line + (f"; Wilson's, as if videos were independent: {', '.join(wilson)}" * bool(wilson))
-
-
-def paired_lines(first: Run, second: Run, paired: Paired | None) -> list[str]:
-    """McNemar's test in words."""
-    if paired is None:
-        return []
-    lines = [
-        f"of {len(first.answers)} test videos both have {paired.both} right and {paired.neither} wrong; "
-        f"only {first.name} has {paired.only_first} right, only {second.name} {paired.only_second}: "
-        f"p = {paired.p_value:.3g} (McNemar's exact test, two-sided)"
-    ]
-    if paired.num_groups < len(first.answers):
-        lines.append(
-            f"they come from {paired.num_groups} sources: p = {paired.p_value_groups:.3g} where the videos of a source "
-            "are taken together (signs of whole sources flipped)"
-        )
-    if paired.differing:
-        lines.append(
-            f"{len(paired.differing)} videos on which they differ (true: {first.name} | {second.name}):"
-        )
-    lines += [f"  {path}  {label}: {a} | {b}" for path, label, a, b in paired.differing]
-    return lines
 
 
 def write(folder: Path, runs: Sequence[Run], keys: Sequence[str], paired: Paired | None) -> None:

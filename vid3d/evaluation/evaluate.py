@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
@@ -21,10 +20,10 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, parallel, storage
 from vid3d.config import UserError
-from vid3d.data import index as data_index, manifests, pipeline, prepare
+from vid3d.data import index as data_index, pipeline, prepare
 from vid3d.data.augment import normalise
 from vid3d.data.report import duplicates, printable
-from vid3d.evaluation import metrics, plots
+from vid3d.evaluation import metrics, plots, sets
 
 # What may differ from the training: where the videos are, how they are read, and which clips are looked at.
 OVERRIDES = (
@@ -154,8 +153,8 @@ def evaluate(
             f"{workdir} was imported and has no split of its own: name the videos to test with --data=FOLDER|CSV"
         )
     if data is not None:
-        index = other_set(config, data, classes)
-        folder_name = f"{set_name(data)}-{name}"
+        index = sets.other_set(config, data, classes)
+        folder_name = f"{sets.set_name(data)}-{name}"
         split = "test"
         asked.pop("data.root", None)  # --data names the videos
     else:
@@ -173,9 +172,9 @@ def evaluate(
     listed = storage.place(workdir) / "videos.csv"
     if data is None and listed.exists():  # what the root holds counts, not how it is written
         asked.pop("data.root", None)
-        if not same_videos(listed, clips, split):
+        if not sets.same_videos(listed, clips, split):
             asked["data.root"] = index.root
-    seen = seen_in_training(clips, meta["training_videos"])
+    seen = sets.seen_in_training(clips, meta["training_videos"])
     if seen and split != "train":
         raise UserError(
             f"{len(seen)} of {len(clips)} {split} videos were in the training of this checkpoint, "
@@ -208,7 +207,7 @@ def evaluate(
             *index.notes,
             *map(printable, duplicates(prepared)),
             *([TRAINED_ON] if seen else []),
-            *(chosen_by(listed, clips) if data is not None else []),
+            *(sets.chosen_by(listed, clips) if data is not None else []),
         ],
     } | metrics.summarise(
         predictions.probabilities_NK,
@@ -223,45 +222,10 @@ def evaluate(
     return figures, folder
 
 
-def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_index.Index:
-    """The index of a folder or CSV in which every video is a test video, labelled in the order of `classes`."""
-    path = Path(data)
-    if not data or not path.exists():
-        raise UserError(f"--data={data}: there is no such folder or file")
-    with config.unlocked():
-        config.data.source = "manifest" if path.is_file() else "auto"
-        config.data.root = str(path)
-        config.data.classes = ()
-        config.data.protocol = "random"  # its own splits and folds do not count
-    return data_index.find_unsplit(config.data, classes)
-
-
 def changed(trained: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """The values that differ from the training's and can change a figure."""
     free = set(configs.RESULT_FREE) - {"data.root"}
     return {key: now[key] for key in OVERRIDES if now[key] != trained[key] and key not in free}
-
-
-def same_videos(listed: Path, clips: pipeline.Clips, split: str) -> bool:
-    """Whether a split holds the videos, by content and label, that videos.csv has in it."""
-    rows = storage.table(listed, ("sha256", "label", "split"))
-    before = sorted((row["sha256"], row["label"]) for row in rows if row["split"] == split)
-    hashes = clips.hashes()
-    return before == sorted((hashes[video.path], video.label) for video in clips.videos)
-
-
-def chosen_by(listed: Path, clips: pipeline.Clips) -> list[str]:
-    """Says how many of the videos, by content, were validation videos of the training."""
-    if not listed.exists():
-        return []
-    rows = storage.table(listed, ("sha256", "split"))
-    chose = {row["sha256"] for row in rows if row["split"] == "val"}
-    count = sum(sha256 in chose for sha256 in clips.hashes().values())
-    if not count:
-        return []
-    return [
-        f"{count} of these videos chose the checkpoint: they were validation videos of the training"
-    ]
 
 
 def override_notes(asked: dict[str, Any], trained: dict[str, Any]) -> list[str]:
@@ -278,25 +242,12 @@ def override_notes(asked: dict[str, Any], trained: dict[str, Any]) -> list[str]:
 def suffix(asked: dict[str, Any]) -> str:
     """The end of a folder's name that tells an evaluation with overrides from the one without."""
     texts = {
-        key: set_name(value)
+        key: sets.set_name(value)
         if key == "data.root"
         else re.sub(r"[^\w.]+", "x", str(value)).strip("x")
         for key, value in asked.items()
     }
     return "".join(f"-{key.partition('.')[2]}={text}" for key, text in texts.items())
-
-
-def set_name(data: str) -> str:
-    """`data-NAME-HASH`: the folder or file that `--data` names, and a hash of the path that tells equal names apart."""
-    path = Path(data).expanduser().resolve()
-    last = path.parent if path.name == manifests.NAME else path
-    return f"data-{last.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-
-
-def seen_in_training(clips: pipeline.Clips, training_videos: dict[str, str]) -> list[str]:
-    """The videos of a split whose content (sha256) was trained on, under whatever name."""
-    hashes = set(training_videos.values())
-    return [path for path, sha256 in clips.hashes().items() if sha256 in hashes]
 
 
 def write(

@@ -9,8 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,37 +21,15 @@ from vid3d import checkpoint as checkpoints, models, parallel
 from vid3d.config import UserError, from_json
 from vid3d.data import frames
 from vid3d.data.augment import normalise
-from vid3d.data.clips import clip_indices, evaluation_sampling, frame_interval, view_positions
 from vid3d.data.decoding import Pool
 from vid3d.inference import files
+from vid3d.inference.plan import Video, plan, time_line
 from vid3d.inference.prediction import Prediction, Segment
 from vid3d.inference.stream import Stream, fit
-from vid3d.inference.windows import gather, window_of
+from vid3d.inference.windows import gather
 
 UNKNOWN = "unknown"
 BATCH_SIZE = 8  # clips
-LONG = 1.5  # training videos: what is longer gets a time line
-
-
-@dataclass
-class _Video:
-    """A video on its way through the network.
-
-    Attributes:
-        frames: the fitted frames from the first on; may be called again.
-        indices: the frames of each clip: the views of evaluation, then the windows of the time line.
-        bounds: seconds at which the windows begin, and the end of the last; empty where there is no time line.
-        probabilities_NK: what the network said of each clip so far.
-        missing: clips that it has not seen.
-    """
-
-    frames: Callable[[], Iterable[np.ndarray]]
-    indices: list[np.ndarray]
-    bounds: list[float]
-    num_frames: int
-    seconds: float
-    probabilities_NK: np.ndarray
-    missing: int
 
 
 class Classifier:
@@ -165,7 +142,7 @@ class Classifier:
         paths = list(map(str, paths))
         found = files.read_many(paths, self.config.data, workers=workers)
 
-        def videos() -> Iterator[_Video | UserError]:
+        def videos() -> Iterator[Video | UserError]:
             for path, file in zip(paths, found, strict=True):
                 if isinstance(file, files.File) and sizes is not None:
                     sizes[path] = file.size
@@ -219,7 +196,7 @@ class Classifier:
             seconds=end - start,
         )
 
-    def _read(self, path: str | Path) -> _Video:
+    def _read(self, path: str | Path) -> Video:
         """Decodes a file in the process that stays for the next one."""
         with self._decoding:
             (file,) = files.read_many([str(path)], self.config.data, workers=1, kept=self._decoders)
@@ -227,7 +204,7 @@ class Classifier:
             raise file
         return self._plan(file.times, file.frames)
 
-    def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> _Video:
+    def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> Video:
         """Frames in memory, fitted like those of a file."""
         if not hasattr(source, "__len__"):
             raise UserError(f"give a video's path or a list of frames, no {type(source).__name__}")
@@ -243,66 +220,44 @@ class Classifier:
             raise UserError(f"fps={fps} has to be a number above 0")
         return fps or self.config.data.fps or frames.DEFAULT_FPS
 
-    def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> _Video:
+    def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> Video:
         """Chooses the clips that answer for a video."""
-        data, views = self.config.data, self.config.eval.views
-        times_N = np.array(times)
-        stored_N = times_N[: data.stored_frames or None]  # evaluation knows only these
-        sampling = evaluation_sampling(data, views)
-        indices = [
-            clip_indices(stored_N, data, sampling=sampling, position=position)
-            for position in view_positions(views)
-        ]
-        seconds = round(float(times_N[-1]) + frame_interval(times_N), 6)
-        bounds: list[float] = []
-        window = window_of(data, self.window_seconds)
-        tiles = window.tiles(times_N)
-        if len(tiles) > 1 and seconds > LONG * self.window_seconds:
-            indices += [
-                first + clip_indices(times_N[first:stop], data, sampling=window.sampling)
-                for first, stop in tiles
-            ]
-            # The last window overlaps the one before it, which has the say as far as it goes.
-            begins = [first for first, _ in tiles[:-1]] + [tiles[-2][1]]
-            bounds = [float(times_N[first]) for first in begins] + [seconds]
-        return _Video(
-            frames=frames,
-            indices=indices,
-            bounds=bounds,
-            num_frames=len(times),
-            seconds=seconds,
-            probabilities_NK=np.empty((len(indices), len(self.classes)), np.float32),
-            missing=len(indices),
+        return plan(
+            self.config,
+            np.array(times),
+            frames,
+            num_classes=len(self.classes),
+            window_seconds=self.window_seconds,
         )
 
     def _answers(
-        self, videos: Iterable[_Video | UserError], *, batch_size: int
+        self, videos: Iterable[Video | UserError], *, batch_size: int
     ) -> Iterator[Prediction | UserError]:
         """Sends the clips of all videos through the network in full batches; answers in the order of the videos.
 
         While the network works on one batch, the next one is put together.
         """
-        waiting: deque[_Video | UserError] = deque()
+        waiting: deque[Video | UserError] = deque()
 
-        def clips() -> Iterator[tuple[_Video, int, np.ndarray]]:
+        def clips() -> Iterator[tuple[Video, int, np.ndarray]]:
             for video in videos:
                 waiting.append(video)
-                if isinstance(video, _Video):
+                if isinstance(video, Video):
                     try:
                         for number, clip_THWC in gather(video.frames(), video.indices):
                             yield video, number, clip_THWC
                     except UserError as error:  # it was decoded twice, and failed the second time
                         waiting[-1] = error
 
-        def note(batch: list[tuple[_Video, int, np.ndarray]], computing: Future) -> None:
+        def note(batch: list[tuple[Video, int, np.ndarray]], computing: Future) -> None:
             for (video, number, _), row_K in zip(batch, computing.result(), strict=True):
                 video.probabilities_NK[number] = row_K
                 video.missing -= 1
 
         def finished() -> Iterator[Prediction | UserError]:
-            while waiting and not (isinstance(waiting[0], _Video) and waiting[0].missing):
+            while waiting and not (isinstance(waiting[0], Video) and waiting[0].missing):
                 video = waiting.popleft()
-                yield self._answer(video) if isinstance(video, _Video) else video
+                yield self._answer(video) if isinstance(video, Video) else video
 
         computing, flow = None, clips()
         while batch := list(islice(flow, batch_size)):
@@ -316,25 +271,12 @@ class Classifier:
             note(*computing)
         yield from finished()
 
-    def _answer(self, video: _Video) -> Prediction:
-        """The mean over the views, and the time line with neighbours of one label made one segment."""
-        views = self.config.eval.views
-        windows_NK = video.probabilities_NK[views:]
-        labels_N = windows_NK.argmax(axis=1)
-        cuts = [0, *(np.flatnonzero(np.diff(labels_N)) + 1).tolist(), len(labels_N)]
-        segments = [
-            Segment(
-                start=video.bounds[first],
-                end=video.bounds[stop],
-                label=self.classes[labels_N[first]],
-                probability=float(windows_NK[first:stop, labels_N[first]].mean()),
-            )
-            for first, stop in (pairwise(cuts) if video.bounds else ())
-        ]
+    def _answer(self, video: Video) -> Prediction:
+        """The mean over the views, and the time line."""
         return self.prediction(
-            video.probabilities_NK[:views].mean(axis=0),
+            video.probabilities_NK[: self.config.eval.views].mean(axis=0),
             num_frames=video.num_frames,
             start=0.0,
             end=video.seconds,
-            segments=tuple(segments),
+            segments=time_line(video, self.classes),
         )

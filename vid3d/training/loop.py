@@ -4,66 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs, models, parallel, storage
+from vid3d import checkpoint, models, parallel, storage
+from vid3d.checkpoint.writing import Checkpoints
 from vid3d.data import index as data_index, pipeline, prepare
-from vid3d.data.augment import flips
 from vid3d.data.clips import clip_shape
 from vid3d.evaluation import evaluate, metrics, plots
-from vid3d.training import optim, record, steps, transfer, workdir as workdirs
+from vid3d.training import optim, record, transfer, workdir as workdirs
 from vid3d.training.progress import BadNumberError, Progress, check_sums
-from vid3d.training.state import TrainState, create
+from vid3d.training.setup import Setup, announce, eval_batch_size, set_up
+from vid3d.training.state import TrainState
 from vid3d.training.stop import StopSignal
 
 FINISHED, RESUME_ME = 0, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h
-
-
-@dataclass
-class Setup:
-    """What the loop works with, the same in every call with one workdir."""
-
-    config: ConfigDict
-    classes: tuple[str, ...]
-    protocol: str
-    train_clips: pipeline.Clips
-    val_clips: pipeline.Clips
-    last_step: int
-    steps_per_epoch: int
-    schedule: optax.Schedule
-    train_step: Callable
-    eval_step: Callable
-    state: TrainState
-    flip: bool
-    # videos that the weights it starts from were trained on: path -> sha256
-    seen: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    saved_on: int = 0  # devices of the process that saved the state; 0 is unknown
-
-    def meta(self) -> dict[str, Any]:
-        """What each checkpoint says of where it comes from."""
-        return {
-            "config": self.config.to_dict(),
-            "classes": list(self.classes),
-            "protocol": self.protocol,
-            "training_videos": self.seen | self.train_clips.hashes(),
-            "validation_videos": len(self.val_clips),
-            "window_seconds": self.train_clips.median_seconds(),
-            "devices": parallel.num_devices(),
-        }
-
-    def every(self, duration: str) -> int:
-        """A duration of the config in steps."""
-        batch_size = self.config.train.batch_size
-        return configs.steps(duration, steps_per_epoch=self.steps_per_epoch, batch_size=batch_size)
 
 
 def train(config: ConfigDict, workdir: str | Path) -> int:
@@ -95,7 +54,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
         setup = set_up(config, prepared)
         if parallel.is_main() and not (workdir / "config.json").exists():
             workdirs.claim(workdir, config)  # first of all: a kill leaves nothing but a workdir
-        checkpoints = checkpoint.Checkpoints(workdir)
+        checkpoints = Checkpoints(workdir)
         state, progress = resume(setup, checkpoints, workdir)
         workdirs.check_listed(workdir, prepared)
         if parallel.is_main():
@@ -107,65 +66,7 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     return FINISHED if finished else RESUME_ME
 
 
-def eval_batch_size(config: ConfigDict) -> int:
-    return config.eval.batch_size or config.train.batch_size
-
-
-def set_up(config: ConfigDict, prepared: prepare.Prepared) -> Setup:
-    """From prepared videos to the clips, the mapped steps and the state before the first step."""
-    # Data: bytes -> clips.
-    classes = prepared.index.classes
-    train_clips = pipeline.Clips(prepared, "train", config.data)
-    val_clips = pipeline.Clips(prepared, "val", config.data, views=config.eval.views)
-    budget = config.data.memory_budget_mb * 2**20
-    budget -= train_clips.hold_in_memory(budget)
-    val_clips.hold_in_memory(budget)
-    per_epoch, last_step, schedule = optim.pace(config, len(train_clips))
-
-    # Model and optimizer: clips -> logits -> weights.
-    model = models.build(config.model, len(classes), axis_name=parallel.AXIS)
-    optimizer = optim.build(config.optim, schedule)
-    flip = flips(config.augment.flip, classes)
-    train_step = steps.build_train_step(
-        model,
-        optimizer,
-        data=config.data,
-        augmentation=config.augment,
-        flip=flip,
-        label_smoothing=config.optim.label_smoothing,
-        seed=config.seed,
-        axis_name=parallel.AXIS,
-        class_weights_K=steps.balanced_weights(train_clips.labels_N, len(classes))
-        if config.optim.class_weights == "balanced"
-        else None,
-        ema=config.optim.ema,
-        frozen_backbone=config.optim.backbone_rate == 0,
-    )
-    return Setup(
-        config=config,
-        classes=classes,
-        protocol=prepared.index.protocol,
-        train_clips=train_clips,
-        val_clips=val_clips,
-        last_step=last_step,
-        steps_per_epoch=per_epoch,
-        schedule=jax.jit(schedule),
-        train_step=parallel.map_step(train_step),
-        eval_step=parallel.map_eval(evaluate.build_eval_step(model, data=config.data)),
-        state=create(
-            model,
-            optimizer,
-            seed=config.seed,
-            clip_shape=clip_shape(config.data),
-            ema=config.optim.ema > 0,
-        ),
-        flip=flip,
-    )
-
-
-def resume(
-    setup: Setup, checkpoints: checkpoint.Checkpoints, workdir: Path
-) -> tuple[TrainState, Progress]:
+def resume(setup: Setup, checkpoints: Checkpoints, workdir: Path) -> tuple[TrainState, Progress]:
     """The state of the newest checkpoint, or the one before the first step, replicated on the devices.
 
     What `config.model.init_from` names is read before the first step only; its videos stay noted.
@@ -193,7 +94,7 @@ def run(
     setup: Setup,
     state: TrainState,
     progress: Progress,
-    checkpoints: checkpoint.Checkpoints,
+    checkpoints: Checkpoints,
     workdir: Path,
 ) -> bool:
     """Trains until the last step, early stopping or a signal; returns whether the training is finished."""
@@ -305,36 +206,3 @@ def validate(
     improved = progress.evaluated(scores)
     recorder.row(step, train_scores, scores, learning_rate=rate, improved=improved, rates=rates)
     return scores
-
-
-def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None:
-    """Says what is going to be trained on what."""
-    step, videos = int(state.step), len(setup.train_clips)
-    count = sum(p.size for p in jax.tree.leaves(state.params))
-    recorder.say(
-        f"training {setup.config.model.name} ({count:,} parameters) on {videos} videos of "
-        f"{len(setup.classes)} classes, validating on {len(setup.val_clips)} "
-        f"(protocol: {setup.protocol}); {parallel.describe()}"
-        + (f"; resuming at step {step} of {setup.last_step}" if step else "")
-    )
-    if unused := models.unused(setup.config.model):
-        recorder.say(f"{setup.config.model.name} does not look at {', '.join(unused)}")
-    for note in setup.notes:
-        recorder.say(note)
-    if not len(setup.val_clips):
-        never = ", and train.early_stopping never ends it" * bool(setup.config.train.early_stopping)
-        recorder.say(f"no validation videos: the best checkpoint is the latest{never}")
-    if setup.saved_on not in (0, parallel.num_devices()):
-        batch_size = setup.config.train.batch_size
-        recorder.say(
-            f"saved on {setup.saved_on} devices, going on with {parallel.num_devices()}: the global batch of "
-            f"{batch_size} is dealt out anew, {batch_size // parallel.num_devices()} clips a device"
-        )
-    if step < setup.last_step:
-        recorder.say("the first step compiles the network, or loads it from the cache")
-    left_out = videos % setup.config.train.batch_size
-    if left_out > 0.05 * videos:
-        recorder.say(
-            f"an epoch is {setup.steps_per_epoch} whole batches and leaves {left_out} of {videos} videos out, "
-            "others each time: train.batch_size decides"
-        )

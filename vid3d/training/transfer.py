@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, storage
+from vid3d.checkpoint.writing import Checkpoints
 from vid3d.config import UserError
 from vid3d.data.clips import clip_shape
 from vid3d.models import published, zoo
@@ -139,7 +140,7 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path
         if workdir.is_dir() and any(p.name != workdirs.LOCK for p in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty: take a new folder")
         storage.write_whole(workdir / "config.json", configs.to_json(config))
-        checkpoints = checkpoint.Checkpoints(workdir)
+        checkpoints = Checkpoints(workdir)
         checkpoints.save(
             0,
             {"params": filled["params"], "batch_stats": filled.get("batch_stats", {})},

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, parallel, storage
 from vid3d.config import UserError
-from vid3d.data.prepare import Prepared
+from vid3d.data.prepared import Prepared
 from vid3d.training.progress import Progress
 
 LOCK = ".lock"

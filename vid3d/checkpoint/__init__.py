@@ -1,0 +1,165 @@
+"""Checkpoints in `workdir/checkpoints/STEP/`: the only room that knows Orbax. Here they are found and read.
+
+A checkpoint holds `weights` (params, batch_stats), `optimizer` (opt_state, step), `meta` (JSON: config, class names,
+training videos, progress, metrics) and `manifest.json`, the sha256 of each of its files. The manifest is written last and
+under a temporary name, and deleted first: a checkpoint without it was interrupted and does not exist as far as vid3d is
+concerned, and one whose files differ from it is damaged and is never restored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from vid3d import storage
+from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests, read_manifest, verify
+from vid3d.config import UserError
+
+__all__ = [
+    "MANIFEST",
+    "DamagedError",
+    "best",
+    "better",
+    "digests",
+    "is_imported",
+    "is_unvalidated",
+    "read_meta",
+    "resolve",
+    "restore_item",
+    "restore_weights",
+    "steps",
+    "verify",
+]
+
+META = "meta/metadata"
+
+
+def better(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """The order of checkpoints: higher validation accuracy, then lower validation loss."""
+    return metrics["accuracy"], -metrics["loss"]
+
+
+def steps(workdir: str | Path) -> list[int]:
+    """The steps of all whole checkpoints of a workdir, ascending."""
+    folder = storage.place(workdir) / "checkpoints"
+    if not folder.is_dir():
+        return []
+    return sorted(
+        int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / MANIFEST).is_file()
+    )
+
+
+def resolve(workdir: str | Path, name: str = "best") -> int:
+    """The step that "best", "latest" or a number stands for.
+
+    Raises:
+        UserError: no such workdir, no checkpoint in it, or not this one.
+    """
+    found = steps(workdir)
+    if not storage.place(workdir).is_dir():
+        raise UserError(
+            f"no workdir {workdir}: it is the folder that was given to vid3d train --workdir"
+        )
+    if not found:
+        raise UserError(f"no checkpoint in {workdir}: train first, or wait for the first one")
+    if name == "latest":
+        return found[-1]
+    if name == "best":
+        step = best(workdir)
+        if step is None:
+            raise UserError(
+                f"no checkpoint in {workdir} was evaluated yet: use --checkpoint=latest"
+            )
+        return step
+    if name.isdigit() and int(name) in found:
+        return int(name)
+    raise UserError(
+        f"no checkpoint {name!r} in {workdir}: there is best, latest, "
+        + ", ".join(str(step) for step in found)
+    )
+
+
+def best(workdir: str | Path) -> int | None:
+    """The step of the best evaluated checkpoint; None before the first evaluation.
+
+    Where nothing is there to evaluate on, the newest: without validation videos, or of imported weights.
+    """
+    found = steps(workdir)
+    try:
+        scores = {step: read_meta(workdir, step)["metrics"] for step in found}
+    except DamagedError:
+        if steps(workdir) == found:
+            raise
+        return best(workdir)  # a training has deleted one in the meantime
+    scored = [step for step in found if scores[step]]
+    if not scored:
+        never = is_imported(workdir) or is_unvalidated(workdir)
+        return found[-1] if found and never else None
+    return max(scored, key=lambda step: better(scores[step]))
+
+
+def read_meta(workdir: str | Path, step: int) -> dict[str, Any]:
+    """Config, class names, training videos, progress and metrics of one checkpoint.
+
+    Raises:
+        DamagedError: they are not what was written.
+    """
+    folder = storage.place(workdir) / "checkpoints" / str(step)
+    where = f"checkpoint {step} of {workdir} is damaged"
+    try:
+        content = (folder / META).read_bytes()
+    except OSError:
+        raise DamagedError(f"{where}: {META} is missing") from None
+    if hashlib.sha256(content).hexdigest() != read_manifest(folder, where).get(META):
+        raise DamagedError(f"{where}: {META} differs from what was written")
+    return json.loads(content)
+
+
+def is_imported(workdir: str | Path) -> bool:
+    """Whether the newest checkpoint holds weights that were not trained here."""
+    try:
+        return any("imported" in read_meta(workdir, step) for step in steps(workdir)[-1:])
+    except DamagedError:
+        return False
+
+
+def is_unvalidated(workdir: str | Path) -> bool:
+    """Whether the training that wrote the newest checkpoint had no validation videos."""
+    return any(
+        read_meta(workdir, step).get("validation_videos") == 0 for step in steps(workdir)[-1:]
+    )
+
+
+def restore_weights(workdir: str | Path, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads the weights of one checkpoint as numpy arrays, and its meta.
+
+    Raises:
+        DamagedError: a file differs from what was written.
+    """
+    try:
+        return restore_item(workdir, step, "weights"), read_meta(workdir, step)
+    except DamagedError as error:
+        others = [f"--checkpoint={other}" for other in steps(workdir) if other != step]
+        remedy = f"take {' or '.join(others)}" if others else "train again in another workdir"
+        raise DamagedError(f"{error}: {remedy}") from None
+
+
+def restore_item(workdir: str | Path, step: int, item: str) -> Any:
+    """Reads `weights` or `optimizer` of one checkpoint as a tree of numpy arrays, on any number of devices.
+
+    Raises:
+        DamagedError: a file differs from what was written.
+    """
+    verify(workdir, step)
+    folder = storage.absolute(storage.place(workdir) / "checkpoints" / str(step) / item)
+    handler = ocp.PyTreeCheckpointHandler()
+    tree = handler.metadata(folder).tree
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))

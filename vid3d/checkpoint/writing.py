@@ -1,0 +1,173 @@
+"""Writes checkpoints, goes on from the newest, and clears up what a kill or a bad disk has left."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from vid3d import parallel, storage
+from vid3d.checkpoint import best, read_meta, steps
+from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests, verify
+from vid3d.config import UserError
+
+BESIDE = 2**17  # bytes of a checkpoint beside its arrays
+FULL = ("RESOURCE_EXHAUSTED", "No space left", "File too large", "Disk quota exceeded")
+
+
+class Checkpoints:
+    """Writes the checkpoints of one run and restores its newest; keeps the best and the two latest.
+
+    Two, because the latest may turn out damaged. All hosts call every method together.
+    """
+
+    def __init__(self, workdir: str | Path):
+        self.workdir = storage.place(workdir)
+        folder = storage.absolute(self.workdir / "checkpoints")
+        if parallel.is_main():
+            remove_interrupted(folder)
+            set_aside_damaged(self.workdir)
+        parallel.barrier("checkpoints")
+        self.manager = ocp.CheckpointManager(
+            folder,
+            options=ocp.CheckpointManagerOptions(
+                enable_async_checkpointing=False, cleanup_tmp_directories=True
+            ),
+            item_names=("weights", "optimizer", "meta"),
+        )
+
+    def save(
+        self,
+        step: int,
+        weights: Any,
+        optimizer: Any,
+        *,
+        meta: dict[str, Any],
+        metrics: dict[str, float] | None = None,
+    ) -> None:
+        """Writes one checkpoint; it counts once its manifest is in place.
+
+        Args:
+            step: optimizer steps done.
+            weights: {"params", "batch_stats"}, replicated on this host's devices.
+            optimizer: {"opt_state", "step"}, likewise.
+            meta: JSON-able; the metrics are added.
+            metrics: validation "accuracy" and "loss" as Python floats, or None where it was not evaluated.
+        """
+        items = ocp.args.Composite(
+            weights=ocp.args.StandardSave(parallel.to_global(weights)),
+            optimizer=ocp.args.StandardSave(parallel.to_global(optimizer)),
+            meta=ocp.args.JsonSave(meta | {"metrics": metrics}),
+        )
+        full = f"checkpoint {step} of {self.workdir}: No space left; free some, and call again"
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves((weights, optimizer)))
+        # A save that fails half-way says so in pages.
+        if storage.room(self.workdir) < size + BESIDE:
+            raise UserError(full)
+        try:
+            self.manager.save(step, args=items)
+            self.manager.wait_until_finished()
+        except Exception as error:  # TensorStore and Orbax have no type for it
+            if any(words in str(error) for words in FULL):
+                raise UserError(full) from None
+            raise
+        if parallel.is_main():
+            folder = self.workdir / "checkpoints" / str(step)
+            manifest = json.dumps({"sha256": digests(folder)}, indent=1)
+            storage.write_whole(folder / MANIFEST, manifest)
+            delete_old(self.workdir)
+        parallel.barrier(f"saved {step}")
+
+    def restore_latest(
+        self, weights: Any, optimizer: Any
+    ) -> tuple[Any, Any, dict[str, Any]] | None:
+        """Restores the newest checkpoint into the shapes of the given trees.
+
+        Returns:
+            (weights, optimizer, meta), or None where there is no checkpoint.
+
+        Raises:
+            UserError: it belongs to another model.
+        """
+        found = steps(self.workdir)
+        if not found:
+            return None
+        step = found[-1]
+        try:
+            restored = self.manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    weights=ocp.args.StandardRestore(parallel.restore_target(weights)),
+                    optimizer=ocp.args.StandardRestore(parallel.restore_target(optimizer)),
+                ),
+            )
+        except ValueError as error:
+            raise UserError(
+                f"checkpoint {step} of {self.workdir} belongs to another model or optimizer: "
+                + str(error).splitlines()[0]
+            ) from error
+        return (
+            parallel.to_local(restored["weights"]),
+            parallel.to_local(restored["optimizer"]),
+            read_meta(self.workdir, step),
+        )
+
+    def close(self) -> None:
+        self.manager.close()
+
+
+def remove_interrupted(folder: Path) -> None:
+    """Deletes checkpoints whose writing was cut off before their manifest was in place.
+
+    Raises:
+        UserError: there are only such, and more than an interruption leaves: the manifests were lost.
+    """
+    if not folder.is_dir():
+        return
+    found = [path for path in folder.iterdir() if path.name.isdigit()]
+    interrupted = [path for path in found if not (path / MANIFEST).is_file()]
+    if len(interrupted) == len(found) > 1:
+        raise UserError(
+            f"no checkpoint in {folder} has its {MANIFEST}: bring them back, or take another --workdir"
+        )
+    for path in interrupted:
+        storage.remove_folder(path)
+
+
+def delete_old(workdir: Path) -> None:
+    """Deletes all checkpoints but the best and the two latest; none is half there while it counts."""
+    older = steps(workdir)[:-2]
+    kept = best(workdir) if older else None
+    for step in older:
+        if step == kept:
+            continue
+        folder = workdir / "checkpoints" / str(step)
+        (folder / MANIFEST).unlink()
+        storage.remove_folder(folder)
+
+
+def set_aside_damaged(workdir: Path) -> None:
+    """Renames each damaged checkpoint to `damaged-STEP`, with a warning; Orbax fails at the sight of some of them.
+
+    Raises:
+        UserError: none is left.
+    """
+    found, errors = steps(workdir), {}
+    for step in found:
+        try:
+            verify(workdir, step)
+        except DamagedError as error:
+            errors[step] = error
+    whole = [step for step in found if step not in errors]
+    if found and not whole:
+        raise UserError(f"{errors[found[-1]]}; no older checkpoint is left")
+    for step, error in errors.items():
+        what = "going back to the one before it" if step > whole[-1] else "it is left out"
+        print(f"warning: {error}: {what}", file=sys.stderr)
+        folder = workdir / "checkpoints"
+        storage.remove_folder(folder / f"damaged-{step}")
+        (folder / str(step)).rename(folder / f"damaged-{step}")

@@ -1,0 +1,83 @@
+"""Two runs on the same test videos: which videos only one of them has right, and whether that is chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vid3d.evaluation import metrics
+from vid3d.evaluation.runs import Run
+
+
+@dataclass(frozen=True)
+class Paired:
+    """McNemar's test of two runs on the same test videos (McNemar 1947), exact.
+
+    Attributes:
+        only_first: videos that only the first run has right; only_second: likewise.
+        both, neither: the other videos.
+        p_value: two-sided, of a difference this large if the two were equally good and the videos independent.
+        num_groups: source groups that the videos come from.
+        p_value_groups: the same where videos of one group are alike.
+        differing: (path, true class, prediction of the first, of the second) where the two predict another class.
+    """
+
+    only_first: int
+    only_second: int
+    both: int
+    neither: int
+    p_value: float
+    num_groups: int
+    p_value_groups: float
+    differing: list[tuple[str, str, str, str]]
+
+
+def pair(first: Run, second: Run) -> Paired | None:
+    """The paired test; None where the two were not both tested on the same videos."""
+    if not first.answers or first.answers.keys() != second.answers.keys():
+        return None
+    from scipy.stats import binomtest
+
+    counts = {(a, b): 0 for a in (True, False) for b in (True, False)}
+    differing, gains = [], []
+    for video, (label, a) in first.answers.items():
+        b = second.answers[video][1]
+        counts[a == label, b == label] += 1
+        gains.append(int(a == label) - int(b == label))
+        if a != b:
+            differing.append((video[0], label, a, b))
+    discordant = counts[True, False] + counts[False, True]
+    p = binomtest(counts[True, False], discordant).pvalue if discordant else 1.0
+    # A video that the training did not list, as one that was renamed since, is a source of its own.
+    groups = [first.groups.get(path, path) for path, _ in first.answers]
+    return Paired(
+        only_first=counts[True, False],
+        only_second=counts[False, True],
+        both=counts[True, True],
+        neither=counts[False, False],
+        p_value=float(p),
+        num_groups=len(set(groups)),
+        p_value_groups=metrics.sign_flip_p_value(gains, groups),
+        differing=differing,
+    )
+
+
+def paired_lines(first: Run, second: Run, paired: Paired | None) -> list[str]:
+    """McNemar's test in words."""
+    if paired is None:
+        return []
+    lines = [
+        f"of {len(first.answers)} test videos both have {paired.both} right and {paired.neither} wrong; "
+        f"only {first.name} has {paired.only_first} right, only {second.name} {paired.only_second}: "
+        f"p = {paired.p_value:.3g} (McNemar's exact test, two-sided)"
+    ]
+    if paired.num_groups < len(first.answers):
+        lines.append(
+            f"they come from {paired.num_groups} sources: p = {paired.p_value_groups:.3g} where the videos of a source "
+            "are taken together (signs of whole sources flipped)"
+        )
+    if paired.differing:
+        lines.append(
+            f"{len(paired.differing)} videos on which they differ (true: {first.name} | {second.name}):"
+        )
+    lines += [f"  {path}  {label}: {a} | {b}" for path, label, a, b in paired.differing]
+    return lines

@@ -1,0 +1,60 @@
+"""The videos that an evaluation looks at: other folders, and what the training has had to do with them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from vid3d import storage
+from vid3d.config import UserError
+from vid3d.data import index as data_index, manifests, pipeline
+
+
+def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_index.Index:
+    """The index of a folder or CSV in which every video is a test video, labelled in the order of `classes`."""
+    path = Path(data)
+    if not data or not path.exists():
+        raise UserError(f"--data={data}: there is no such folder or file")
+    with config.unlocked():
+        config.data.source = "manifest" if path.is_file() else "auto"
+        config.data.root = str(path)
+        config.data.classes = ()
+        config.data.protocol = "random"  # its own splits and folds do not count
+    return data_index.find_unsplit(config.data, classes)
+
+
+def set_name(data: str) -> str:
+    """`data-NAME-HASH`: the folder or file that `--data` names, and a hash of the path that tells equal names apart."""
+    path = Path(data).expanduser().resolve()
+    last = path.parent if path.name == manifests.NAME else path
+    return f"data-{last.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def same_videos(listed: Path, clips: pipeline.Clips, split: str) -> bool:
+    """Whether a split holds the videos, by content and label, that videos.csv has in it."""
+    rows = storage.table(listed, ("sha256", "label", "split"))
+    before = sorted((row["sha256"], row["label"]) for row in rows if row["split"] == split)
+    hashes = clips.hashes()
+    return before == sorted((hashes[video.path], video.label) for video in clips.videos)
+
+
+def chosen_by(listed: Path, clips: pipeline.Clips) -> list[str]:
+    """Says how many of the videos, by content, were validation videos of the training."""
+    if not listed.exists():
+        return []
+    rows = storage.table(listed, ("sha256", "split"))
+    chose = {row["sha256"] for row in rows if row["split"] == "val"}
+    count = sum(sha256 in chose for sha256 in clips.hashes().values())
+    if not count:
+        return []
+    return [
+        f"{count} of these videos chose the checkpoint: they were validation videos of the training"
+    ]
+
+
+def seen_in_training(clips: pipeline.Clips, training_videos: dict[str, str]) -> list[str]:
+    """The videos of a split whose content (sha256) was trained on, under whatever name."""
+    hashes = set(training_videos.values())
+    return [path for path, sha256 in clips.hashes().items() if sha256 in hashes]
