@@ -22,10 +22,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
+import filelock
+
 from vid3d.config import UserError, cache_folder
 
 REMOTE = "gs://"
 INCOMPLETE = ".incomplete"  # ends the name of a file that is being written
+LOCK = ".lock"  # in a folder that one process writes in at a time
 LATE_SECONDS = 10.0  # after which a bucket that does not answer is named
 
 # Prediction starts without TensorFlow; etils.epath reads this once, with the first path that anybody makes.
@@ -135,6 +138,16 @@ def named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process is inside for the same folder: two that write one file cut each other short."""
+    if is_remote(folder):
+        yield
+        return
+    with filelock.FileLock(folder / LOCK):
+        yield
 
 
 def append(path: Path, line: str) -> None:

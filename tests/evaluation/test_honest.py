@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -205,3 +208,27 @@ def test_another_set_with_videos_that_chose_the_checkpoint_says_so(copied, tmp_p
     assert "note: 2 of these videos chose the checkpoint" in printed(
         capsys, workdir, f"--data={tmp_path / 'set'}"
     )
+
+
+def test_two_evaluations_at_once_write_one_after_the_other(copied, monkeypatch):
+    _, workdir, moved = copied
+    together, inside, most = threading.Barrier(2), [], []
+
+    def make_folder(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        together.wait(timeout=120)
+
+    def write(*args) -> None:
+        inside.append(args)
+        most.append(len(inside))
+        time.sleep(0.3)  # the other would come in meanwhile
+        original(*args)
+        inside.pop()
+
+    original = evaluate.write
+    monkeypatch.setattr(evaluate.storage, "make_folder", make_folder)
+    monkeypatch.setattr(evaluate, "write", write)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(evaluate.evaluate, workdir, overrides=moved) for _ in range(2)]
+        assert [one.result()[0]["num_videos"] for one in asked] == [4, 4]
+    assert most == [1, 1]

@@ -227,6 +227,20 @@ def test_a_training_from_the_beginning_has_no_figures_of_the_one_before(copied, 
     assert checkpoint.steps(workdir) and not figures.exists()
 
 
+@pytest.mark.parametrize("left", [1, 0, None])
+def test_rows_that_were_lost_are_named_when_the_training_goes_on(left, copied, call):
+    videos, workdir = copied
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(lines) == 2
+    lost = [json.loads(line)["step"] for k, line in enumerate(lines) if k != left]
+    path.write_text(lines[left]) if left is not None else path.unlink()
+    said = call(*options(videos, workdir, **{"train.epochs": "3"})).stderr
+    numbers = ", ".join(map(str, lost))
+    assert f"{path} has lost the rows of {len(lost)} evaluations (step {numbers})" in said
+    assert [row["epoch"] for row in rows(workdir)] == [k + 1 for k in (0, 1) if k == left] + [3]
+
+
 def test_an_error_gives_the_terminal_back(begun, tmp_path, call, monkeypatch):
     """The bar is stopped, which hides the cursor as long as it runs."""
     closed = []

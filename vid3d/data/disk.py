@@ -56,8 +56,8 @@ def check(folder: Path, paths: list[str], need: int, console: Console) -> None:
     )
     if need + RESERVE_BYTES > free:
         raise UserError(
-            f"{folder.parent} has {size(free)} free, {len(paths)} videos need about {size(need)}: set data.cache_dir to "
-            f"a larger disk, {REMEDY}"
+            f"{folder.parent} has {size(free)} free, {len(paths)} videos need about {size(need)}, and "
+            f"{size(RESERVE_BYTES)} have to stay free: set data.cache_dir to a larger disk, {REMEDY}"
         )
 
 

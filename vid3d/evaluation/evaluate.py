@@ -218,7 +218,9 @@ def evaluate(
     )
     folder = storage.place(workdir) / "evaluation" / (folder_name + suffix(asked))
     if parallel.is_main():
-        write(folder, figures, predictions, clips, classes)
+        storage.make_folder(folder)
+        with storage.alone(folder.parent):
+            write(folder, figures, predictions, clips, classes)
     return figures, folder
 
 
@@ -258,7 +260,6 @@ def write(
     classes: tuple[str, ...],
 ) -> None:
     """Writes metrics.json, predictions.csv and confusion_matrix.png, each whole or not at all."""
-    storage.make_folder(folder)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "true", "predicted", *classes])

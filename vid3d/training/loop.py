@@ -108,6 +108,9 @@ def run(
         config=config,
     )
     announce(setup, state, recorder)
+    eval_every, save_every = setup.every(config.eval.every), setup.every(config.checkpoint.every)
+    if step:
+        recorder.warn_of_gaps(every=eval_every, last=step)
     batches = parallel.prefetch(
         pipeline.train_batches(
             setup.train_clips,
@@ -119,7 +122,6 @@ def run(
             host=parallel.host(),
         )
     )
-    eval_every, save_every = setup.every(config.eval.every), setup.every(config.checkpoint.every)
 
     def settle(at: int, sums: Any, index_B: jax.Array) -> None:
         """Waits for the sums of a dispatched step, checks them and adds them up."""

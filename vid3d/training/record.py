@@ -81,6 +81,18 @@ class Recorder:
         self.measured_from: tuple[int, float] | None = None
         self.restart_clock(first_step)
 
+    def warn_of_gaps(self, *, every: int, last: int) -> None:
+        """Says which evaluations have no row any more, of those that there was one of `every` some steps."""
+        path = self.workdir / "metrics.jsonl"
+        lines = storage.read(path).splitlines() if path.exists() else []
+        found = {json.loads(line)["step"] for line in lines}
+        if lost := [step for step in range(every, last + 1, every) if step not in found]:
+            numbers = ", ".join(map(str, lost[:3])) + ", ..." * (len(lost) > 3)
+            self.say(
+                f"warning: {path} has lost the rows of {len(lost)} evaluations (step {numbers}), and nothing writes "
+                "them again"
+            )
+
     def restart_clock(self, step: int) -> None:
         """Starts a new interval of timings."""
         self.clock, self.clock_step, self.waited = time.perf_counter(), step, 0.0

@@ -137,7 +137,7 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path
         raise UserError(f"{notes[0].partition(':')[0]}, and {classes} names {len(names)}")
     kinetics = names == zoo.class_names(zoo.KINETICS400)
     with workdirs.hold(workdir):
-        if workdir.is_dir() and any(p.name != workdirs.LOCK for p in workdir.iterdir()):
+        if workdir.is_dir() and any(p.name != storage.LOCK for p in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty: take a new folder")
         storage.write_whole(workdir / "config.json", configs.to_json(config))
         checkpoints = Checkpoints(workdir)

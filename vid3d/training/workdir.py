@@ -19,7 +19,6 @@ from vid3d.config import UserError
 from vid3d.data.prepared import Prepared
 from vid3d.training.progress import Progress
 
-LOCK = ".lock"
 LOG = "log.txt"  # what a run of a sweep printed
 BEGUN = f"config.json{storage.INCOMPLETE}"  # of a training that was killed in its first moment
 
@@ -32,7 +31,7 @@ def lock(workdir: Path) -> filelock.FileLock:
     """
     storage.refuse_file(workdir)
     try:
-        file = storage.here(workdir / LOCK)
+        file = storage.here(workdir / storage.LOCK)
         file.parent.mkdir(parents=True, exist_ok=True)
         held = filelock.FileLock(file)
         held.acquire(timeout=2)  # a sweep that looks holds it for a moment
@@ -52,7 +51,7 @@ def hold(workdir: Path) -> Iterator[None]:
     Raises:
         UserError: see `lock`.
     """
-    file, sign = storage.here(workdir / LOCK), workdir / LOCK
+    file, sign = storage.here(workdir / storage.LOCK), workdir / storage.LOCK
     places = (workdir / "checkpoints", workdir, *workdir.parents)
     made = [] if storage.is_remote(workdir) else [p for p in places if not p.exists()]
     held = lock(workdir)
@@ -94,7 +93,7 @@ def is_held(workdir: Path) -> bool:
     Raises:
         UserError: that cannot be found out, such as with a lock of another user.
     """
-    file = storage.here(workdir / LOCK)
+    file = storage.here(workdir / storage.LOCK)
     if not file.exists():
         return False
     probe = filelock.FileLock(file)
@@ -143,7 +142,9 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
                 f"{workdir} was trained with another config ({'; '.join(changed)}): "
                 "take another --workdir, or the same values"
             )
-    elif workdir.is_dir() and any(p.name not in (LOCK, LOG, BEGUN) for p in workdir.iterdir()):
+    elif workdir.is_dir() and any(
+        p.name not in (storage.LOCK, LOG, BEGUN) for p in workdir.iterdir()
+    ):
         raise UserError(f"{workdir} is not empty and no workdir of vid3d: take a new folder")
 
 
