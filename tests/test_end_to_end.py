@@ -205,6 +205,24 @@ def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_noth
     assert checkpoint.resolve(workdir) == checkpoint.resolve(unbroken)
 
 
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup it goes on"
+)
+def test_when_nobody_reads_its_lines_any_more_it_saves_and_stops(
+    unbroken, tmp_path, run, start, assert_same_run
+):
+    """As with `2>&1 | head`."""
+    workdir = tmp_path / "run"
+    process = start("train", *TINY, f"--workdir={workdir}")
+    process.read_until("epoch 2: ")
+    process.stdout.close()
+    assert process.wait(timeout=60) == 75
+    last = checkpoint.steps(workdir)[-1]
+    assert last >= rows(workdir / "metrics.jsonl")[-1]["step"]
+    assert f"resuming at step {last}" in run("train", *TINY, f"--workdir={workdir}").stderr
+    assert_same_run(workdir, unbroken)
+
+
 def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path, start):
     cache = tmp_path / "cache"
     flags = (*TINY, f"--config.data.cache_dir={cache}", "--config.data.synthetic.groups=200")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -40,6 +42,15 @@ def open_recorder(
     )
 
 
+class Voice(Console):
+    """Standard error, whose reader may go away, as with `| head`: then the training is asked to stop, as by a lost terminal."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        signal.raise_signal(signal.SIGHUP)
+
+
 class Recorder:
     """The one writer of a workdir's records.
 
@@ -63,7 +74,7 @@ class Recorder:
             keep_rows(workdir / name, last=first_step)
         self.events = storage.Staged(workdir / "tensorboard")
         self.board = Board(self.events.here, purge_step=first_step + 1)
-        self.console = Console(file=sys.stderr)
+        self.console = Voice(file=sys.stderr)
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.1f}"),
             BarColumn(),
