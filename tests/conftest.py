@@ -135,6 +135,23 @@ def start() -> Iterator[Callable[..., Started]]:
         process.wait()
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """`small_disk("1m")`: a file system of its own; skips where mounting is not permitted."""
+    folder = tmp_path / "disk"
+
+    def mount(size: str) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+        if os.getuid() or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting a small disk needs root")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 def published_shapes(name: str, num_classes: int) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors of a published file, as torchvision or pytorchvideo write them."""
     lines = (ROOT / "tests" / "models" / "layouts" / f"{name}.txt").read_text().splitlines()

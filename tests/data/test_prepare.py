@@ -339,25 +339,18 @@ class TestCache:
             prepare.prepare(settings, quiet=True)
         assert not list(Path(settings.data.cache_dir).glob("*frames-*[!k]"))
 
-    def test_a_disk_that_fills_up_leaves_no_half_data_set(self, settings, two_classes, tmp_path):
-        small = tmp_path / "small"
-        small.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=30k", "none", str(small)]
-        if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
-            pytest.skip("mounting a small disk needs root")
-        try:
-            with settings.unlocked():
-                settings.data.cache_dir = str(small)
-            listed = index.find(settings.data, 0)
-            with (
-                pytest.raises(UserError, match="free some space"),
-                pytest.MonkeyPatch.context() as patch,
-            ):
-                patch.setattr(disk, "RESERVE_BYTES", -(10**9))  # as if the estimate were too low
-                prepare.prepare(settings, index=listed, quiet=True)
-            assert not [path for path in small.iterdir() if path.suffix != ".lock"]
-        finally:
-            subprocess.run(["umount", "-l", str(small)], check=True)
+    def test_a_disk_that_fills_up_leaves_no_half_data_set(self, settings, two_classes, small_disk):
+        small = small_disk("30k")
+        with settings.unlocked():
+            settings.data.cache_dir = str(small)
+        listed = index.find(settings.data, 0)
+        with (
+            pytest.raises(UserError, match="free some space"),
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setattr(disk, "RESERVE_BYTES", -(10**9))  # as if the estimate were too low
+            prepare.prepare(settings, index=listed, quiet=True)
+        assert not [path for path in small.iterdir() if path.suffix != ".lock"]
 
     def test_a_disk_that_others_fill_is_noticed_while_there_is_room(
         self, settings, two_classes, monkeypatch

@@ -125,6 +125,17 @@ def test_a_full_disk_is_an_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_disk_that_is_full_before_the_first_frame_is_named(small_disk):
+    disk = small_disk("64k")
+    (disk / "other").write_bytes(bytes(2**16))
+    with (
+        pytest.raises(UserError, match="no space left on the disk"),
+        overlay.VideoWriter(disk / "out.mp4", fps=25) as writer,
+    ):
+        writer.write(grey(64, 64))
+    assert [path.name for path in disk.iterdir()] == ["other"]
+
+
 def test_no_shape_of_frame_is_too_strange():
     for size in ((1, 1), (2, 3000), (3000, 2), (20, 20)):
         drawn = overlay.draw(grey(*size), "label", probability=0.5, note="1 ms")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -99,90 +97,77 @@ def whole(once) -> Path:
     return once("trouble", train)
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of its own; skips where mounting is not permitted."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
-    if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_is_room(
-    whole, tmp_path, capfd, monkeypatch, assert_same_run
+    whole, small_disk, capfd, monkeypatch, assert_same_run
 ):
-    with small_disk(tmp_path / "disk", "64m") as disk:
-        workdir, ballast = disk / "run", disk / "ballast"
-        save = Checkpoints.save
+    disk = small_disk("64m")
+    workdir, ballast = disk / "run", disk / "ballast"
+    save = Checkpoints.save
 
-        def fill(self, step, *rest, **options):
-            if step == 12 and not ballast.exists():
-                with ballast.open("wb") as file, contextlib.suppress(OSError):
-                    while True:
-                        file.write(bytes(4096))
-                        file.flush()
-            return save(self, step, *rest, **options)
+    def fill(self, step, *rest, **options):
+        if step == 12 and not ballast.exists():
+            with ballast.open("wb") as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+                    file.flush()
+        return save(self, step, *rest, **options)
 
-        monkeypatch.setattr(Checkpoints, "save", fill)
-        capfd.readouterr()
-        assert cli.main(arguments(workdir)) == 1
-        said = capfd.readouterr().err
-        assert "Traceback" not in said
-        assert said.splitlines()[-1].startswith("vid3d train: error:")
-        assert "No space left" in said.splitlines()[-1]
-        assert checkpoint.steps(workdir) == [6]
-        checkpoint.verify(workdir, 6)
-        ballast.unlink()
-        ballast.mkdir()  # not again
-        assert cli.main(arguments(workdir)) == 0
-        assert "resuming at step 6" in capfd.readouterr().err
-        assert_same_run(workdir, whole)
+    monkeypatch.setattr(Checkpoints, "save", fill)
+    capfd.readouterr()
+    assert cli.main(arguments(workdir)) == 1
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("vid3d train: error:")
+    assert "No space left" in said.splitlines()[-1]
+    assert checkpoint.steps(workdir) == [6]
+    checkpoint.verify(workdir, 6)
+    ballast.unlink()
+    ballast.mkdir()  # not again
+    assert cli.main(arguments(workdir)) == 0
+    assert "resuming at step 6" in capfd.readouterr().err
+    assert_same_run(workdir, whole)
 
 
 def test_a_disk_that_is_lost_ends_the_run_in_one_line_and_it_goes_on_when_it_is_back(
-    whole, tmp_path, capfd, monkeypatch, assert_same_run
+    whole, tmp_path, small_disk, capfd, monkeypatch, assert_same_run
 ):
     real = tmp_path / "real"
     real.mkdir()
-    with small_disk(tmp_path / "disk", "1m") as disk:
-        workdir, mount = disk / "run", ["mount", "--bind", str(real), str(disk)]
-        subprocess.run(mount, check=True)
-        validate, calls = loop.validate, []
+    disk = small_disk("1m")
+    workdir, mount = disk / "run", ["mount", "--bind", str(real), str(disk)]
+    subprocess.run(mount, check=True)
+    validate, calls = loop.validate, []
 
-        def lose(*arguments):
-            calls.append(arguments)
-            if len(calls) == 2:
-                subprocess.run(["umount", "-l", str(disk)], check=True)
-            return validate(*arguments)
+    def lose(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            subprocess.run(["umount", "-l", str(disk)], check=True)
+        return validate(*arguments)
 
-        monkeypatch.setattr(loop, "validate", lose)
-        assert cli.main(arguments(workdir)) == 1
-        said = capfd.readouterr().err
-        assert "Traceback" not in said
-        last = said.splitlines()[-1]
-        assert last.startswith(f"vid3d train: error: {workdir}") and "No such file" in last
-        assert not list(disk.iterdir())  # nothing was written in its place
-        subprocess.run(mount, check=True)
-        assert checkpoint.steps(workdir) == [6]
-        assert cli.main(arguments(workdir)) == 0
-        assert "resuming at step 6" in capfd.readouterr().err
-        assert_same_run(workdir, whole)
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+    monkeypatch.setattr(loop, "validate", lose)
+    assert cli.main(arguments(workdir)) == 1
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    last = said.splitlines()[-1]
+    assert last.startswith(f"vid3d train: error: {workdir}") and "No such file" in last
+    assert not list(disk.iterdir())  # nothing was written in its place
+    subprocess.run(mount, check=True)
+    assert checkpoint.steps(workdir) == [6]
+    assert cli.main(arguments(workdir)) == 0
+    assert "resuming at step 6" in capfd.readouterr().err
+    assert_same_run(workdir, whole)
+    subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path, capsys):
-    with small_disk(tmp_path / "disk", "1m") as disk:
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        assert cli.main(arguments(disk / "run")) == 1
-        said = capsys.readouterr().err
-        assert (
-            said
-            == f"vid3d train: error: cannot write in the workdir {disk / 'run'}: Read-only file system\n"
-        )
+def test_a_workdir_that_cannot_be_written_is_one_line(small_disk, capsys):
+    disk = small_disk("1m")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    assert cli.main(arguments(disk / "run")) == 1
+    said = capsys.readouterr().err
+    assert (
+        said
+        == f"vid3d train: error: cannot write in the workdir {disk / 'run'}: Read-only file system\n"
+    )
 
 
 @pytest.fixture

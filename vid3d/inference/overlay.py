@@ -14,6 +14,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from vid3d import storage
 from vid3d.config import UserError
 from vid3d.data import frames
 
@@ -22,6 +23,7 @@ ESCAPE = 27
 NO_WINDOW = "no display to open a window on: use --output=annotated.mp4 for a video, or --json"
 LARGEST_WINDOW = (720, 1280)  # pixels, height and width; larger frames are shown smaller
 SUFFIXES = (".mp4", ".mov", ".mkv", ".avi")  # containers that hold MPEG-4 (mp4v)
+HEADER_BYTES = 2**12  # that a video begins with, at least
 SMALLEST = 240  # pixels; the text cannot be read on a smaller frame
 LARGEST = 4096  # pixels that no frame is enlarged beyond
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -199,9 +201,10 @@ class VideoWriter:
         code = cv2.VideoWriter_fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(self.part), code, self.fps, even)
         if not writer.isOpened():
-            raise UserError(
-                f"cannot write {self.path}: no encoder for {width}x{height} pixels at {self.fps:g} frames a second"
-            )
+            reason = f"no encoder for {width}x{height} pixels at {self.fps:g} frames a second"
+            if storage.room(self.path.parent) < HEADER_BYTES:
+                reason = "no space left on the disk"
+            raise UserError(f"cannot write {self.path}: {reason}")
         return writer
 
     def __enter__(self) -> VideoWriter:
