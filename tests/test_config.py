@@ -93,6 +93,7 @@ def test_overrides_take_the_type_of_the_default(key, text, value):
         (("train.profile_steps", "5,2"), "ends before it begins"),
         (("augment.crop_scale", "1,0.5"), "ends before it begins"),
         (("augment.crop_ratio", "1.3,0.7"), "ends before it begins"),
+        (("eval.views", "1001"), "from 1 to 1000"),
         (("augment.crop", "random"), "no room to move in"),
         (("train.epochs", "0"), "at least 1"),
         (("optim.learning_rate", "nan"), "expected a number"),
@@ -126,6 +127,7 @@ def test_a_wrong_override_is_one_clear_line(tmp_path, override, words):
         ("    with c.unlocked():\n        c.sede = 3\n    return c\n", "no config key 'sede'; did you mean 'seed'?"),
         ("    with c.unlocked():\n        del c.seed\n    return c\n", "config.seed is missing: start from vid3d.config.default()"),
         ("    return 1 / 0\n", "mine.py:5: division by zero"),
+        ("    c.seed = 3\n", "mine.py: get_config() returns None, no config: end it in `return c`"),
     ],
 )  # fmt: skip
 def test_an_error_in_a_config_file_names_its_line(tmp_path, monkeypatch, body, words):
@@ -183,6 +185,9 @@ def test_json_round_trip_keeps_values_and_types():
 
 def test_an_old_workdirs_config_gets_new_defaults_and_a_newer_ones_is_refused():
     assert configs.from_json('{"seed": 3}').train.epochs == 100
+    # A range the wrong way round is an error in a new training alone.
+    text = '{"augment": {"crop_scale": [1.0, 0.5]}}'
+    assert configs.from_json(text).augment.crop_scale == (1.0, 0.5)
     with pytest.raises(UserError, match="newer version"):
         configs.from_json('{"model": {"quantum": 1}}')
     with pytest.raises(UserError, match="not JSON"):

@@ -257,3 +257,20 @@ def test_what_is_no_workdir_lies_on_this_machine(capsys):
         assert "gs://bucket/x has to" in said and len(said.strip().splitlines()) == 1
     with pytest.raises(UserError, match="--output=gs://b/x"):
         storage.local("gs://b/x", "--output")
+
+
+def test_a_file_that_two_write_at_once_is_one_of_both_and_whole(tmp_path):
+    path = tmp_path / "file"
+    code = (
+        "import sys; from pathlib import Path; from vid3d import storage\n"
+        "for k in range(300): storage.write_whole(Path(sys.argv[1]), sys.argv[2] * (1000 + 100 * k))"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    writers = [subprocess.Popen([*command, letter]) for letter in "ab"]
+    seen = 0
+    while any(writer.poll() is None for writer in writers):
+        text = path.read_text() if path.exists() else "a" * 1000
+        assert len(set(text)) == 1 and len(text) >= 1000 and len(text) % 100 == 0
+        seen += 1
+    assert [writer.returncode for writer in writers] == [0, 0] and seen > 10
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]

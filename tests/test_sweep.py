@@ -15,7 +15,7 @@ from rich.console import Console
 
 from vid3d import checkpoint, cli
 from vid3d.config import UserError
-from vid3d.sweep import devices, plan, table
+from vid3d.sweep import child, devices, plan, table
 from vid3d.training import workdir as workdirs
 from vid3d.training.loop import RESUME_ME
 
@@ -193,13 +193,20 @@ def test_a_run_whose_config_cannot_be_read_fails_alone(write, tmp_path, call, on
     broken.touch()
     done = call("sweep", f"--config={config}", f"--workdir={workdir}", check=1)
     assert "1 finished, 1 failed" in done.stderr
-    assert "its config.json cannot be read" in done.stderr
+    assert "config.json: the config is not JSON" in done.stderr
+    done = call("sweep", f"--config={config}", f"--workdir={workdir}", "--dry-run")
+    assert "config.json: the config is not JSON" in done.stdout.splitlines()[0]
 
 
-def test_lists_that_look_the_same_have_folders_of_their_own():
-    first, second = (plan.name({"data.classes": value}) for value in (("a-b", "c"), ("a", "b-c")))
-    assert first != second
-    assert plan.name({"model.features": (64, 32)}) == "features=64-32"
+def test_values_that_look_the_same_have_folders_of_their_own(write):
+    config = write(
+        "for value in (('a-b', 'c'), ('a', 'b-c')):\n    add(**{'data.classes': value})\n"
+        "for root in ('a-b', 'a,b', 'a b'):\n    add(**{'data.root': root})"
+    )
+    names = [run.name for run in plan.plan(config)]
+    assert names[0] == "classes=a-b-c" and names[2] == "root=a-b"  # as ever: they are found again
+    assert len(set(names)) == 5
+    assert [run.name for run in plan.plan(config)] == names
 
 
 def test_a_lock_that_cannot_be_taken_is_a_failure_and_no_other_training(write, tmp_path, capsys):
@@ -408,3 +415,10 @@ def test_on_a_terminal_the_table_is_live_and_says_what_is_left(
     assert "2 waiting, 1 running; about 14 min left; 1 runs are not shown" in shown
     assert "seed=3" not in shown
     assert "seed=3" in capfd.readouterr().err
+
+
+def test_a_run_that_could_not_even_write_its_log_is_not_called_silent(small_disk):
+    disk = small_disk("64k")
+    assert child.last_words(disk, 0, 1) == "it said nothing"
+    (disk / "other").write_bytes(bytes(2**16 - 2**12))
+    assert child.last_words(disk, 0, 1) == "No space left for its log"

@@ -47,6 +47,13 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str
     return options, overrides
 
 
+def not_empty(text: str) -> str:
+    """The text of a path; an empty one would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: is a variable unset?")
+    return text
+
+
 def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of the whole line, and that of each command."""
     parser = argparse.ArgumentParser(
@@ -74,6 +81,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     def takes_workdir(sub: argparse.ArgumentParser, *, checkpoint: bool = True) -> None:
         sub.add_argument(
             "--workdir",
+            type=not_empty,
             required=True,
             metavar="DIR",
             help="the training's folder, or gs://BUCKET/FOLDER",
@@ -129,7 +137,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     takes_hosts(evaluate)
 
     compare = command("compare", "several runs side by side: configs, curves, figures, paired test")
-    compare.add_argument("folders", nargs="+", metavar="DIR", help="a workdir, or that of a sweep")
+    compare.add_argument(
+        "folders", type=not_empty, nargs="+", metavar="DIR", help="a workdir, or that of a sweep"
+    )
     compare.add_argument(
         "--evaluate", action="store_true", help="test the best checkpoints that were not tested yet"
     )
@@ -137,7 +147,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
 
     predict = command("predict", "label videos")
     takes_workdir(predict)
-    predict.add_argument("videos", nargs="+", metavar="VIDEO_OR_FOLDER")
+    predict.add_argument("videos", type=not_empty, nargs="+", metavar="VIDEO_OR_FOLDER")
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")
     form.add_argument("--csv", action="store_true", help="print a CSV table")
@@ -163,7 +173,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         metavar="kinetics400|FILE",
         help="the class names, one a line, in the order of the logits",
     )
-    imported.add_argument("--workdir", required=True, metavar="DIR", help="a new folder")
+    imported.add_argument(
+        "--workdir", type=not_empty, required=True, metavar="DIR", help="a new folder"
+    )
 
     prepare = command("prepare", "decode the videos into the cache (train does it by itself)")
     takes_config(prepare)

@@ -106,7 +106,7 @@ RANGES = {
     "train.epochs": POSITIVE,
     "train.early_stopping": NOT_NEGATIVE,
     "train.profile_steps": NOT_NEGATIVE,
-    "eval.views": POSITIVE,
+    "eval.views": Range(1, 1000),
     "eval.batch_size": NOT_NEGATIVE,
     "live.every": NOT_NEGATIVE,
     "live.smoothing": SHARE_BELOW_ONE,
@@ -151,9 +151,7 @@ def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
         if steps(values[key], steps_per_epoch=1000, batch_size=1) < fewest:
             raise UserError(f"config.{key}={values[key]!r} has to be above 0")
     check_pixels(values)
-    for key in ("train.profile_steps", "augment.crop_scale", "augment.crop_ratio"):
-        if values[key] != tuple(sorted(values[key])):
-            raise UserError(f"config.{key}={values[key]} ends before it begins: write FIRST,LAST")
+    check_order(values, ("train.profile_steps",))
     if "://" in values["data.cache_dir"]:
         raise UserError(
             f"config.data.cache_dir={values['data.cache_dir']} has to be a folder: prepared videos are read from a "
@@ -163,6 +161,13 @@ def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
         re.compile(values["data.group_pattern"])
     except re.error as error:
         raise UserError(f"config.data.group_pattern is no regular expression: {error}") from None
+
+
+def check_order(values: dict[str, Any], keys: Iterable[str]) -> None:
+    """Raises a UserError where a range ends before it begins."""
+    for key in keys:
+        if values[key] != tuple(sorted(values[key])):
+            raise UserError(f"config.{key}={values[key]} ends before it begins: write FIRST,LAST")
 
 
 def check_pixels(values: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from types import FrameType
 
 from vid3d import config as configs, process, storage
 from vid3d.arguments import parse
@@ -45,14 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def take_any_name() -> None:
     """From now on a file name that is no valid text is printed as the bytes that it is, and is no error."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def explain(command: str, error: BaseException) -> int:
     """Says in one line what ended a command; returns its exit code."""
     if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        process.write_nowhere(sys.stdout.fileno())
         return 1
     code = 1
     if isinstance(error, UserError):
@@ -62,6 +63,8 @@ def explain(command: str, error: BaseException) -> int:
         line = f"error: {where}{error.strerror or error}"
     elif command in ("train", "sweep"):
         line, code = "stopped; the same command goes on from here", RESUME_ME
+    elif isinstance(error, Terminated):
+        line, code = "terminated", 143
     else:
         line, code = "interrupted", 130
     print(f"vid3d {command}: {line}", file=sys.stderr)
@@ -88,11 +91,23 @@ def quiet_libraries() -> None:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a command has begun is cleared away, as after Ctrl-C."""
+
+
 def listen() -> None:
-    """Lets Ctrl-C raise KeyboardInterrupt again: everything is loaded."""
+    """Lets Ctrl-C raise KeyboardInterrupt again, and SIGTERM `Terminated`: everything is loaded."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
     process.loaded()
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, terminate),
+    ):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d.checks import ELEMENT_TYPES, UserError, check, steps, suggest
+from vid3d.checks import ELEMENT_TYPES, UserError, check, check_order, steps, suggest
 from vid3d.config_file import run_file
 
 __all__ = [
@@ -200,6 +200,8 @@ def load(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     for key, text in overrides:
         apply(config, key, text)
     validate(config)
+    # Earlier versions did not check these, and their workdirs still load.
+    check_order(flatten(config), ("augment.crop_scale", "augment.crop_ratio"))
     return config
 
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from vid3d.checks import UserError, suggest
 
 
@@ -29,7 +31,12 @@ def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
         if not hasattr(module, function):
             raise UserError(f"{path} defines no {function}()")
         args = args or ((arg,) if arg else ())
-        return getattr(module, function)(*args)
+        found = getattr(module, function)(*args)
+        if function == "get_config" and not isinstance(found, ConfigDict):
+            raise UserError(
+                f"{path}: get_config() returns {found!r:.40}, no config: end it in `return c`"
+            )
+        return found
     except UserError:
         raise
     except Exception as error:

@@ -6,6 +6,7 @@ function itself reduces over `AXIS`. The state has no device axis: every device 
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -267,6 +268,23 @@ def gather_hosts(tree: Any) -> Any:
     from jax.experimental import multihost_utils
 
     return multihost_utils.process_allgather(tree)
+
+
+def agree(text: str, *, what: str) -> None:
+    """Makes sure that a text is the same on all hosts.
+
+    Raises:
+        UserError: on every host, where it is not; `what` is its word for the text.
+    """
+    if jax.process_count() == 1:
+        return
+    digest = np.frombuffer(hashlib.sha256(text.encode(errors="surrogateescape")).digest(), np.uint8)
+    found = gather_hosts(digest)
+    if others := [host for host, row in enumerate(found) if (row != found[0]).any()]:
+        names = ", ".join(map(str, others))
+        raise UserError(
+            f"process {names} of {len(found)} has other {what} than process 0: give all of them the same"
+        )
 
 
 def barrier(name: str) -> None:

@@ -1,4 +1,4 @@
-"""This process: how it starts, the cores that it may use, and its end together with the one that started it."""
+"""This process: how it starts, the cores that it may use, who hears it, and its end together with the one that started it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,18 @@ def begin() -> None:
     global _is_program
     _is_program = True
     gc.disable()
+    take_standard_streams()
+
+
+def take_standard_streams() -> None:
+    """Opens those that the program was started without, as with `>&-`: what is opened next would take their numbers."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def loaded() -> None:
@@ -47,6 +59,13 @@ def loading() -> Iterator[None]:
         if was_enabled:
             gc.enable()
             loaded()
+
+
+def write_nowhere(handle: int) -> None:
+    """From now on what is written to a file descriptor is dropped."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, handle)
+    os.close(nowhere)
 
 
 def call_in_lasting_thread(function: Callable, *args: Any, **options: Any) -> Any:

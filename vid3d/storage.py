@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import hashlib
 import importlib.util
 import io
@@ -21,6 +22,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 import filelock
 
@@ -120,15 +122,28 @@ def write_whole(path: Path, content: str | bytes) -> None:
             path.write_bytes(content)
         return
     temporary = path.with_name(path.name + INCOMPLETE)
-    try:
-        with named(path), temporary.open("wb") as file:
+    with named(path), own(temporary) as file:
+        try:
+            file.truncate(0)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
+        except OSError:
+            temporary.unlink()
+            raise
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def own(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that no other process has at the same time."""
+    while True:
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Meanwhile the one before may have renamed it.
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                yield file
+                return
 
 
 @contextlib.contextmanager
@@ -168,17 +183,22 @@ def read(path: Path) -> str:
 
 
 def table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file by the names in its header.
+    """These columns of a CSV file, a dictionary a row.
 
     Raises:
         UserError: one of the columns is missing, or a row ends before it.
     """
     try:
-        found = list(csv.DictReader(io.StringIO(read(path), newline="")))
+        header, *lines = [row for row in csv.reader(io.StringIO(read(path), newline="")) if row]
+        # Of two columns with one name the first counts: a class may be called "true".
+        places = {column: header.index(column) for column in columns}
+        found = [{column: row[place] for column, place in places.items()} for row in lines]
     except csv.Error as error:
         raise UserError(f"{path} is damaged: {error}") from None
-    if any(row.get(column) is None for row in found for column in columns):
-        raise UserError(f"{path} is damaged: it does not have {', '.join(columns)} in every row")
+    except (ValueError, IndexError):
+        raise UserError(
+            f"{path} is damaged: it does not have {', '.join(columns)} in every row"
+        ) from None
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from vid3d import models
 from vid3d.config import UserError
 from vid3d.data import clips, frames
 from vid3d.data.augment import normalise
+from vid3d.inference import files
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.windows import Window, gather, window_of
@@ -120,6 +122,22 @@ def test_a_file_that_is_gone_when_it_is_decoded_again_costs_only_itself(
     shutil.copy(videos["turning"], path)
     answers = [answer for _, answer in classifier.predict_many([path, videos["red"]])]
     assert isinstance(answers[0], UserError) and answers[1].label == "red"
+
+
+def test_a_file_that_is_shorter_when_it_is_decoded_again_costs_only_itself(
+    classifier, videos, monkeypatch
+):
+    whole = files.stream
+
+    def cut(path, settings, *, timeout):
+        found = list(whole(path, settings, timeout=timeout))
+        yield from found[:-3]
+
+    monkeypatch.setattr("vid3d.inference.files.HELD_BYTES", 20_000)
+    monkeypatch.setattr(files, "stream", cut)
+    first, second = classifier.predict_many([videos["turning"], videos["red"]])
+    assert re.search(r"it had (\d+) frames, and \d+ when it was decoded again", str(first[1]))
+    assert second[1].label == "red"
 
 
 def test_many_files_come_in_order_and_a_bad_one_stops_nothing(classifier, videos, tmp_path):

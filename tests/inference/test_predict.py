@@ -14,6 +14,7 @@ import sys
 import numpy as np
 import pytest
 
+from vid3d import cli
 from vid3d.config import UserError
 from vid3d.data import frames
 from vid3d.inference import predict as module
@@ -234,3 +235,38 @@ def test_where_no_copy_was_written_none_is_announced(
     said = capsys.readouterr()
     assert "red" in said.out and "annotated videos are in" not in said.out
     assert "no annotated copy of" in said.err
+
+
+def test_asked_to_end_it_leaves_no_half_copy(workdir, videos, tmp_path, start):
+    copies = tmp_path / "copies"
+    paths = [shutil.copy(videos["turning"], tmp_path / f"{k}.mp4") for k in range(60)]
+    process = start("predict", f"--workdir={workdir}", f"--output={copies}", *paths)
+    process.wait_until(lambda: any(copies.glob(".*.part.mp4")))
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 143, output
+    assert output.splitlines()[-1] == "vid3d predict: terminated"
+    assert not list(copies.glob(".*"))
+
+
+def test_without_a_standard_output_it_still_works(workdir, videos):
+    """As with `>&-`: the next file that is opened takes its number."""
+    command = [sys.executable, "-m", "vid3d", "predict", f"--workdir={workdir}", str(videos["red"])]
+    shell = ["sh", "-c", 'exec "$@" >&- <&-', "sh", *command]
+    done = subprocess.run(shell, stderr=subprocess.PIPE, env=os.environ | {"XLA_FLAGS": ""})
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_encoding_that_replaces_letters_is_left_as_it_is(workdir, videos, tmp_path):
+    path = shutil.copy(videos["red"], tmp_path / "é.avi")
+    command = [sys.executable, "-m", "vid3d.cli", "predict", f"--workdir={workdir}", path]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii:replace", "XLA_FLAGS": ""}
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert done.returncode == 0 and b"?.avi" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--workdir=", "a.mp4"), ("--workdir=runs/x", "")])
+def test_an_empty_path_is_not_the_current_folder(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["predict", *arguments])
+    assert "it is empty: is a variable unset?" in capsys.readouterr().err

@@ -86,8 +86,7 @@ class Classifier:
         Raises:
             UserError: no such workdir or checkpoint, or a damaged one.
         """
-        step = checkpoints.resolve(workdir, str(checkpoint))
-        weights, meta = checkpoints.restore_weights(workdir, step)
+        step, weights, meta = checkpoints.load(workdir, str(checkpoint))
         return cls(
             weights,
             from_json(json.dumps(meta["config"])),

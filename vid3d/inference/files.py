@@ -68,7 +68,8 @@ def read_many(
             elif isinstance(event, decoding.Failed):
                 ready[job] = UserError(f"{paths[job]}: {event.reason}")
             else:
-                again = partial(fitted, paths[job], settings, timeout=timeout)
+                count = len(event.times)
+                again = partial(fitted, paths[job], settings, timeout=timeout, count=count)
                 frames = again if held[job] is None else partial(iter, held[job])
                 ready[job] = File(event.times.tolist(), event.size, frames)
             while due in ready:
@@ -77,10 +78,20 @@ def read_many(
                 due += 1
 
 
-def fitted(path: str, settings: Settings, *, timeout: float) -> Iterator[np.ndarray]:
-    """The frames of `stream` without their seconds."""
+def fitted(path: str, settings: Settings, *, timeout: float, count: int) -> Iterator[np.ndarray]:
+    """The frames of `stream` without their seconds.
+
+    Raises:
+        UserError: the decoder fails, or it is not the `count` of frames any more.
+    """
+    left = count
     for frame_HWC, _ in stream(path, settings, timeout=timeout):
+        left -= 1
         yield frame_HWC
+    if left:
+        raise UserError(
+            f"{path}: it had {count} frames, and {count - left} when it was decoded again"
+        )
 
 
 def stream(path: str, settings: Settings, *, timeout: float) -> Iterator[tuple[np.ndarray, float]]:

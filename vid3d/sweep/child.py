@@ -65,7 +65,9 @@ def last_line(workdir: Path, log_start: int = 0) -> str:
 
 def last_words(workdir: Path, log_start: int, code: int) -> str:
     """The last line that a process printed since the log had `log_start` bytes, and the signal that killed it."""
-    last = last_line(workdir, log_start) or "it said nothing"
+    is_full = storage.room(workdir) < 2**16 if workdir.is_dir() else False
+    silent = "No space left for its log" if is_full else "it said nothing"
+    last = last_line(workdir, log_start) or silent
     if code >= 0:
         return last
     return f"killed by {signal.Signals(-code).name}; its last line: {last}"

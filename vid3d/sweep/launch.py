@@ -109,8 +109,9 @@ def look(runs: list[plan.Run], workdir: Path) -> list[Status]:
         try:
             if (path := status.workdir / "config.json").exists():
                 configs.read(path)
-        except UserError:
-            status.state, status.note = State.FAILED, "its config.json cannot be read"
+        except UserError as error:
+            why = str(error).removeprefix(f"{path}: ")
+            status.state, status.note = State.FAILED, f"{path.name}: {why}"
             continue
         workdirs.check_claim(status.workdir, status.run.config)
         if workdirs.is_finished(status.workdir, status.run.config):
@@ -133,7 +134,8 @@ def so_far(status: Status) -> Status:
 def show(statuses: list[Status]) -> None:
     """Prints a line a run: its state, its folder and its overrides."""
     for status in statuses:
-        print(f"{status.state:9} {status.workdir}  ({plan.describe(status.run.overrides)})")
+        note = f": {status.note}" if status.note else ""
+        print(f"{status.state:9} {status.workdir}  ({plan.describe(status.run.overrides)}){note}")
     counts = Counter(status.state for status in statuses)
     words = ", ".join(f"{number} {state}" for state, number in counts.items())
     print(f"{len(statuses)} runs" + (f": {words}" if words else " in this shard"))

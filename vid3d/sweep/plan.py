@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ class Run:
     """One run of a sweep.
 
     Attributes:
-        name: of its workdir, made of its overrides; it does not depend on the other runs of the sweep.
+        name: of its workdir, made of its overrides.
         overrides: dotted key -> value.
         config: the whole config, locked and checked.
     """
@@ -58,12 +58,13 @@ def plan(spec: str, overrides: Iterable[tuple[str, str]] = (), *, seeds: int = 1
         raise UserError(f"{where} adds no run: call add(**{{'optim.learning_rate': 1e-3}}) in it")
     check_counts(where, added, overrides, seeds)
     base = configs.load(spec, overrides)
-    runs = []
+    runs, taken = [], set()
     for number, values in enumerate(added, start=1):
         for repeat in range(seeds):
             chosen = values | ({"seed": base.seed + repeat} if repeat else {})
             try:
-                runs.append(Run(name(chosen), chosen, configure(base, chosen)))
+                runs.append(Run(name(chosen, taken), chosen, configure(base, chosen)))
+                taken.add(runs[-1].name)
             except UserError as error:
                 raise UserError(f"{where}, run {number} ({describe(chosen)}): {error}") from None
     refuse_twins(where, runs)
@@ -129,12 +130,12 @@ def text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def name(values: Mapping[str, Any]) -> str:
+def name(values: Mapping[str, Any], taken: Container[str] = ()) -> str:
     """The name of a run's folder, such as "learning_rate=0.001,features=64-32".
 
     It depends on the run's own overrides alone, so that a sweep that grows finds its finished runs again. A key is
     written without its group where no other key ends like it. What a folder's name cannot hold is replaced, and a digest
-    of the values added.
+    of the values added; also where the name is taken by an earlier run.
     """
     if not values:
         return "base"
@@ -145,13 +146,16 @@ def name(values: Mapping[str, Any]) -> str:
         parts.append(f"{end if ends[end] == 1 else key}={text(value).replace(',', '-')}")
     whole = ",".join(parts)
     safe = re.sub(r"[^\w.,=+-]", "_", whole)
-    lists = [value for value in values.values() if isinstance(value, (tuple, list))]
-    if any(re.search("[,-]", text(part)) for value in lists for part in value):
-        safe += "_"  # ("a-b", "c") and ("a", "b-c") look the same
-    if safe == whole and len(whole) <= LONGEST_NAME:
-        return whole
-    digest = hashlib.sha256(describe(values).encode()).hexdigest()[:8]
-    return f"{safe[: LONGEST_NAME - 9]},{digest}"
+    fits = safe == whole and len(whole) <= LONGEST_NAME
+    found = whole if fits else with_digest(safe, describe(values))
+    # ("a-b", "c") and ("a", "b-c") look the same
+    return with_digest(found, repr(sorted(values.items()))) if found in taken else found
+
+
+def with_digest(name: str, text: str) -> str:
+    """The name, cut where it is too long, with a digest of a text."""
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - 9]},{digest}"
 
 
 def shard(runs: list[Run], part: str) -> list[Run]:
