@@ -265,3 +265,24 @@ def test_balanced_batches_go_on_after_a_restart_and_over_hosts(clips):
         for name, expected in batch.items():
             together = np.concatenate([half[step][name] for half in halves])
             np.testing.assert_array_equal(together, expected)
+
+
+def test_epochs_and_seeds_beyond_the_first_256_have_orders_of_their_own(clips):
+    """The cipher of TensorFlow looks at the last eight bits of each."""
+    found = clips()
+    per_epoch = pipeline.steps_per_epoch(len(found), 2)
+
+    def order(epoch: int, seed: int) -> tuple[int, ...]:
+        steps = train(
+            found, first=epoch * per_epoch, last=(epoch + 1) * per_epoch, batch_size=2, seed=seed
+        )
+        return tuple(int(i) for batch in steps for i in batch["index_B"])
+
+    keys = [(e, s) for e in (0, 1, 256, 257, 513, 65536) for s in (0, 1, 257, 70_000, 2**31 - 1)]
+    orders = {key: order(*key) for key in keys}
+    assert len(set(orders.values())) == len(keys)
+    assert all(len(set(found)) == len(found) for found in orders.values())
+    # The same wherever a training was interrupted, and however long it goes on.
+    middle = 256 * per_epoch + 1
+    some = train(found, first=middle, last=middle + 1, batch_size=2)[0]["index_B"]
+    assert tuple(some.tolist()) == orders[256, 0][2:4]

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -180,6 +181,22 @@ class TestCache:
         with settings.unlocked():
             settings.data.root = str(moved)
         assert prepare.prepare(settings, quiet=True).directory == first.directory
+        # Other content of the same size and time, as an archive or `cp -p` leaves it.
+        one, other = moved / "up" / "g0_0.avi", moved / "down" / "g0_0.avi"
+        assert one.stat().st_size == other.stat().st_size
+        for path in (one, other):
+            os.utime(path, ns=(10**18, 10**18))
+        third = prepare.prepare(settings, quiet=True)
+        for path, name in (
+            (one, "swap"),
+            (other, "up/g0_0.avi"),
+            (moved / "swap", "down/g0_0.avi"),
+        ):
+            path.rename(moved / name)
+        swapped = prepare.prepare(settings, quiet=True)
+        names = ("up/g0_0.avi", "down/g0_0.avi")
+        hashes = [[found.facts[name].sha256 for name in names] for found in (third, swapped)]
+        assert hashes[0] == hashes[1][::-1] and hashes[0][0] != hashes[0][1]
         video(moved / "up" / "g0_0.avi", 9)
         second = prepare.prepare(settings, quiet=True)
         assert second.directory != first.directory
@@ -286,6 +303,16 @@ class TestCache:
         with settings.unlocked():
             settings.data.decode_timeout = 40.0
         assert "up/g0_0.avi" in prepare.prepare(settings, quiet=True).facts
+
+    def test_what_a_kill_left_of_another_list_is_removed_and_what_is_at_work_is_not(
+        self, settings, two_classes
+    ):
+        folder = Path(settings.data.cache_dir)
+        for name in ("frames-killed", "frames-working"):
+            (folder / f"incomplete.{name}" / "inside").mkdir(parents=True)
+        with filelock.FileLock(folder / "frames-working.lock"):
+            prepare.prepare(settings, quiet=True)
+        assert [path.name for path in folder.glob("incomplete.*")] == ["incomplete.frames-working"]
 
     @pytest.mark.parametrize("delay", [0.0, 0.4, 1.2])
     def test_a_kill_at_any_moment_leaves_nothing_that_counts(self, settings, two_classes, delay):
@@ -693,16 +720,23 @@ def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(is_terminal, 
     assert ("decoding: 2 of 3 videos, " in out.getvalue()) != is_terminal
 
 
+@pytest.mark.parametrize("shard_bytes", [10_000, 2**20])  # as many shards, and fewer
 def test_a_folder_that_another_process_prepares_anew_is_not_read_as_the_one_before(
-    settings, two_classes
+    settings, two_classes, shard_bytes, monkeypatch
 ):
-    before = prepare.prepare(settings, quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setitem(shards.ShardWriter.__init__.__kwdefaults__, "shard_bytes", 10_000)
+        settings.data.workers = 1
+        before = prepare.prepare(settings, quiet=True)
     opened, late = FrameStore(before), FrameStore(before)
     expected = opened.load(range(10))
     shutil.rmtree(before.directory)
     settings.data.decode_timeout += 1  # the same name, and other facts
-    after = prepare.prepare(settings, quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setitem(shards.ShardWriter.__init__.__kwdefaults__, "shard_bytes", shard_bytes)
+        after = prepare.prepare(settings, quiet=True)
     assert after.directory == before.directory
+    assert (after.shards.keys() == before.shards.keys()) == (shard_bytes == 10_000)
     assert (opened.load(range(10)) == expected).all()
     with pytest.raises(DamagedError, match="was prepared anew while this process used it"):
         late.load(range(10))
@@ -727,3 +761,21 @@ def test_a_store_keeps_few_shards_open_and_closes_them(settings, two_classes, mo
     shard.unlink()
     with pytest.raises(DamagedError, match=r"is damaged .it is missing."):
         FrameStore(prepared).load(range(4))
+
+
+def test_a_shard_that_is_cut_after_it_was_opened_is_damaged(settings, two_classes):
+    prepared = prepare.prepare(settings, quiet=True)
+    store = FrameStore(prepared)
+    store.load([0])
+    for name in prepared.shards:
+        os.truncate(prepared.directory / name, 0)
+    with pytest.raises(DamagedError, match="array_record-00000-of-.* is damaged"):
+        store.load(range(1, len(store)))
+
+
+def test_what_lies_beside_it_in_the_cache_ends_no_report(settings, two_classes, capsys):
+    other = Path(settings.data.cache_dir) / "frames-other"
+    other.mkdir(parents=True)
+    (other / "gone").symlink_to(other / "nowhere")
+    prepare.prepare(settings)
+    assert "cache: 2 sets of frames" in capsys.readouterr().err

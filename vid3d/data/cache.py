@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -60,6 +61,7 @@ def make_once(
         for leftover in (incomplete, folder):
             if leftover.exists():
                 shutil.rmtree(leftover)
+        remove_leftovers(folder.parent)
         incomplete.mkdir()
         build(incomplete)
         incomplete.rename(folder)
@@ -73,6 +75,14 @@ def make_once(
     finally:
         shutil.rmtree(incomplete, ignore_errors=True)
         lock.release()
+
+
+def remove_leftovers(cache: Path) -> None:
+    """Removes what killed processes left of folders that nobody may ever want again."""
+    for leftover in cache.glob(f"{INCOMPLETE}*"):
+        lock = FileLock(cache / f"{leftover.name.removeprefix(INCOMPLETE)}.lock")
+        with contextlib.suppress(Timeout, OSError), lock.acquire(blocking=False):
+            shutil.rmtree(leftover)
 
 
 def wait_for(lock: FileLock, incomplete: Path, stalled_seconds: float) -> None:

@@ -66,7 +66,8 @@ def find(data: ConfigDict, seed: int) -> Index:
     videos, classes = choose_classes(listing.videos, tuple(data.classes))
     for name in classes:
         if name != name.encode("utf-8", "replace").decode():
-            raise UserError(f"the name of the class {name!r} is no valid text: rename its folder")
+            where = "rename its folder" if listing.kind == "folders" else "write it in UTF-8"
+            raise UserError(f"the name of the class {name!r} is no valid text: {where}")
     protocol = data.protocol
     given = any(video.split for video in videos)
     if protocol == "auto":

@@ -19,7 +19,7 @@ from vid3d.config import UserError
 from vid3d.data.clips import clip_indices, evaluation_sampling, view_positions
 from vid3d.data.prepared import Prepared
 from vid3d.data.shards import quiet_tensorflow
-from vid3d.data.store import DamagedError, FrameStore
+from vid3d.data.store import FrameStore
 
 Batch = dict[str, np.ndarray]
 
@@ -143,6 +143,7 @@ def train_batches(
     """This host's share of the global batches of steps first_step <= step < last_step.
 
     Each epoch is a permutation of the split (`tf.random.experimental.index_shuffle`, a cipher keyed by (seed, epoch)).
+    The cipher looks at eight bits of a key alone where there are few videos: it is applied once for each eight bits.
     With `balance` an epoch is as long, but has every class as often: see `balanced`.
     """
     tf = quiet_tensorflow()
@@ -150,13 +151,16 @@ def train_batches(
     share = batch_size // host[1]
     per_epoch = steps_per_epoch(len(clips), batch_size)
     draw = balanced(clips.labels_N, seed=seed) if balance else None
+    bits = max(seed, last_step // per_epoch).bit_length()
 
     def order(step):
         epoch = step // per_epoch
         start = (step % per_epoch) * batch_size + host[0] * share
-        places = start + tf.range(share, dtype=tf.int64)
-        key = tf.stack([tf.constant(seed, tf.int64), epoch])
-        shuffled = tf.random.experimental.index_shuffle(places, key, len(clips) - 1)
+        shuffled = start + tf.range(share, dtype=tf.int64)
+        for shift in range(0, max(bits, 1), 8):
+            key = tf.stack([tf.constant(seed, tf.int64), epoch]) // 2**shift
+            again = tf.random.experimental.index_shuffle(shuffled, key, len(clips) - 1)
+            shuffled = tf.where(shift == 0 or tf.reduce_any(key > 0), again, shuffled)
         if draw:
             pair = tf.numpy_function(draw, [shuffled, epoch], [tf.int64, tf.int64], stateful=False)
             return tuple(tf.ensure_shape(x, [share]) for x in pair)
@@ -225,10 +229,10 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
     """Turns a tf.data set of (positions in the split, rounds), [share] each, into batches; past the end is padding.
 
     Raises:
-        DamagedError: a shard that is read for a batch is not what was written.
+        UserError: a shard that is read for a batch is not what was written, or cannot be read.
     """
     tf = quiet_tensorflow()
-    damage: list[DamagedError] = []
+    damage: list[UserError] = []
 
     name = "clips_BVTHWC" if clips.views else "clips_BTHWC"
     shape = (share, *[clips.views] * bool(clips.views), clips.data.num_frames, *clips.frame_shape)
@@ -238,7 +242,7 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
         records_BVT = clips.batch_records(inside, seed=seed, epoch=round_B)
         try:
             return clips.read(records_BVT if clips.views else records_BVT[:, 0])
-        except DamagedError as error:
+        except UserError as error:
             damage.append(error)  # TensorFlow makes an error of its own of it
             raise
 

@@ -124,12 +124,15 @@ def frame_settings(data: ConfigDict) -> str:
 
 
 def identity(root: str, path: str) -> str:
-    """What tells a file from an older one with the same name: its size and time."""
+    """What tells a file from an older one with the same name: its size and times.
+
+    The time of the last change of the file's entry is set by the system: a copy that keeps the other times has a new one.
+    """
     try:
         status = os.stat(os.path.join(root, path))
     except OSError:
         return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def build(

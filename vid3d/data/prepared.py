@@ -65,6 +65,15 @@ class Prepared:
     bad: dict[str, str]
     sums: str
 
+    def listing(self) -> str:
+        """The classes and every readable video, with its content, label and split, as one text."""
+        videos = [
+            (v.path, v.label, v.split, self.facts[v.path].sha256)
+            for v in self.index.videos
+            if v.path in self.facts
+        ]
+        return repr((self.index.classes, videos))
+
     @property
     def ledger(self) -> Path:
         """The list of the bad videos: path, reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -153,7 +154,10 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
     ]
     sets = [p for p in prepared.directory.parent.glob("frames-*") if p.is_dir()]
     if len(sets) > 1:
-        taken = sum(f.stat().st_size for p in sets for f in p.iterdir())
+        taken = 0
+        for folder in sets:
+            with contextlib.suppress(OSError):  # another user's, or on its way out
+                taken += sum(file.stat().st_size for file in folder.iterdir())
         lines.append(
             f"cache: {len(sets)} sets of frames, {disk.size(taken)}; frames-* that no training uses may be deleted"
         )

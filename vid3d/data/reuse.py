@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vid3d.config import UserError
 from vid3d.data.decoding import Again, Done, Frames
-from vid3d.data.store import DamagedError, FrameStore
+from vid3d.data.store import FrameStore
 
 if TYPE_CHECKING:
     from vid3d.data.prepared import Prepared
@@ -46,7 +47,7 @@ def copy(
             try:
                 for start in range(facts.first_record, end, RECORDS):
                     yield Frames(LANE, job, store.read(range(start, min(start + RECORDS, end))))
-            except DamagedError:
+            except UserError:  # damaged, or not ours to read
                 yield Again(LANE, job)
                 continue
             yield Done(LANE, job, facts.sha256, facts.times_N, facts.fps, facts.size, claimed)

@@ -64,16 +64,19 @@ class FrameStore:
             reader = ArrayRecordReader(
                 str(path), options="readahead_buffer_size:0", file_reader_buffer_size=32768
             )
-        except FileNotFoundError:
-            raise damaged(path, "it is missing") from None
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from None
-        except RuntimeError as error:
-            raise damaged(path, str(error)) from None
+            error = None
+        except (OSError, RuntimeError) as caught:
+            error = caught
         if not is_there(self.prepared):  # after the opening: the file may be that of the new folder
             raise DamagedError(
-                f"{path.parent} was prepared anew while this process used it: start the same command again"
+                f"{path.parent} was prepared anew while this process used it, or removed: start the same command again"
             )
+        if isinstance(error, FileNotFoundError):
+            raise damaged(path, "it is missing")
+        if isinstance(error, OSError):
+            raise UserError(f"cannot read {path}: {error.strerror}")
+        if error:
+            raise damaged(path, str(error))
         return reader
 
     def close(self) -> None:
@@ -99,8 +102,10 @@ class FrameStore:
             inside = (records[places] - self.starts[shard]).tolist()
             try:
                 found = self.reader(shard).read(inside)
-            except RuntimeError as error:
+            except (RuntimeError, IndexError, ValueError) as error:
                 raise damaged(self.paths[shard], str(error)) from None
+            if not all(found):  # the file was cut after it was opened
+                raise damaged(self.paths[shard], "it ends early")
             for place, record in zip(places.tolist(), found, strict=True):
                 out[place] = record
         return out
