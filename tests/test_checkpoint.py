@@ -98,7 +98,8 @@ def test_a_checkpoint_that_is_half_deleted_does_not_exist_and_leaves_nothing(
     assert checkpoint.resolve(tmp_path, "best") == 3
     writing.Checkpoints(tmp_path).close()
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
-    assert capsys.readouterr().err == ""
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"removing {tmp_path}/checkpoints/1: its writing or deletion was cut off"
 
 
 def test_a_checkpoint_without_its_manifest_does_not_exist_and_is_cleaned(tmp_path, checkpoints):
@@ -221,18 +222,29 @@ def test_what_a_damaged_checkpoint_says_of_itself_does_not_choose_the_best(tmp_p
     assert b"0.9" in whole
     for damaged in (whole.replace(b"0.9", b"0.1"), b"{}", b"\xff" + whole[1:], None):
         path.unlink() if damaged is None else path.write_bytes(damaged)
-        with pytest.raises(checkpoint.DamagedError, match=r"checkpoint 1 .*meta/metadata"):
+        words = r"checkpoint 1 .*meta/metadata.*, and might be the best: take --checkpoint=2$"
+        with pytest.raises(checkpoint.DamagedError, match=words):
             checkpoint.resolve(tmp_path, "best")
+    # A training that is at work goes on, and deletes neither it nor what might be the best.
+    for step in (3, 4, 5):
+        save(checkpoints, step, 0.5)
+    assert checkpoint.steps(tmp_path) == [1, 2, 4, 5]
 
 
-def test_where_all_manifests_are_lost_nothing_is_deleted(tmp_path, checkpoints):
-    save(checkpoints, 1, 0.5)
-    save(checkpoints, 2, 0.6)
-    for step in (1, 2):
+@pytest.mark.parametrize(("lost", "was_tested"), [((1, 2), False), ((2, 3), False), ((3,), True)])
+def test_where_manifests_are_lost_nothing_is_deleted(lost, was_tested, tmp_path, checkpoints):
+    """More than an interruption leaves without one, or a checkpoint that has been evaluated."""
+    for step in (1, 2, 3):
+        save(checkpoints, step, 0.9 - step / 10)
+    if was_tested:
+        for step in (1, 2):
+            shutil.rmtree(tmp_path / "checkpoints" / str(step))
+        (tmp_path / "evaluation").mkdir()
+    for step in lost:
         (tmp_path / "checkpoints" / str(step) / checkpoint.MANIFEST).unlink()
-    with pytest.raises(UserError, match=r"no checkpoint in .* has its manifest.json"):
+    with pytest.raises(UserError, match=f"checkpoints {', '.join(map(str, lost))} in .* have lost"):
         writing.Checkpoints(tmp_path)
-    assert len(files_of(tmp_path / "checkpoints" / "1")) > 5
+    assert len(files_of(tmp_path / "checkpoints" / str(lost[-1]))) > 5
 
 
 def test_the_best_is_found_while_a_training_deletes_an_old_one(tmp_path, checkpoints, monkeypatch):
@@ -246,3 +258,41 @@ def test_the_best_is_found_while_a_training_deletes_an_old_one(tmp_path, checkpo
 
     monkeypatch.setattr(checkpoint, "read_meta", late)
     assert checkpoint.best(tmp_path) == 2
+
+
+@pytest.mark.parametrize("moment", ["restore_weights", "restore_item", "verify"])
+def test_what_a_training_deletes_while_it_is_read_is_not_called_damaged(
+    moment, tmp_path, checkpoints, monkeypatch
+):
+    save(checkpoints, 1, 0.5)
+    save(checkpoints, 2, 0.4)
+    original = getattr(checkpoint, moment)
+
+    def late(workdir, step, *rest):
+        if step == 1:  # a better one has taken its place
+            if moment == "verify":
+                original(workdir, step)
+            save(checkpoints, 3, 0.9)
+            save(checkpoints, 4, 0.8)
+        return original(workdir, step, *rest)
+
+    monkeypatch.setattr(checkpoint, moment, late)
+    step, weights, meta = checkpoint.load(tmp_path)
+    assert step == 3 and meta["metrics"]["accuracy"] == 0.9
+    same(weights, trees(3)[0])
+
+
+def test_only_a_full_disk_is_called_that(checkpoints, monkeypatch):
+    def fail(*_, **__) -> None:
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 17179869184 bytes")
+
+    monkeypatch.setattr(checkpoints.manager, "save", fail)
+    with pytest.raises(RuntimeError, match="Out of memory"):
+        save(checkpoints, 1, 0.5)
+
+
+@pytest.mark.parametrize("name", ["01", "\u00b9", "+1", "1.0", ""])
+def test_a_step_has_one_name(name, tmp_path, checkpoints):
+    save(checkpoints, 1, 0.5)
+    with pytest.raises(UserError, match="there is best, latest, 1"):
+        checkpoint.resolve(tmp_path, name)

@@ -8,9 +8,10 @@ concerned, and one whose files differ from it is damaged and is never restored.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ __all__ = [
     "DamagedError",
     "best",
     "better",
+    "damaged",
     "digests",
     "is_imported",
-    "is_unvalidated",
+    "load",
+    "metas",
     "read_meta",
     "resolve",
     "restore_item",
@@ -52,7 +55,7 @@ def steps(workdir: str | Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(
-        int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / MANIFEST).is_file()
+        int(p.name) for p in folder.iterdir() if p.name.isdecimal() and (p / MANIFEST).is_file()
     )
 
 
@@ -72,13 +75,15 @@ def resolve(workdir: str | Path, name: str = "best") -> int:
     if name == "latest":
         return found[-1]
     if name == "best":
+        if errors := damaged(workdir):
+            raise DamagedError(f"{errors[0]}, and might be the best: {remedy(metas(workdir))}")
         step = best(workdir)
         if step is None:
             raise UserError(
                 f"no checkpoint in {workdir} was evaluated yet: use --checkpoint=latest"
             )
         return step
-    if name.isdigit() and int(name) in found:
+    if name in map(str, found):
         return int(name)
     raise UserError(
         f"no checkpoint {name!r} in {workdir}: there is best, latest, "
@@ -87,22 +92,50 @@ def resolve(workdir: str | Path, name: str = "best") -> int:
 
 
 def best(workdir: str | Path) -> int | None:
-    """The step of the best evaluated checkpoint; None before the first evaluation.
+    """The step of the best evaluated checkpoint, those left out that are damaged; None before the first evaluation.
 
     Where nothing is there to evaluate on, the newest: without validation videos, or of imported weights.
     """
-    found = steps(workdir)
-    try:
-        scores = {step: read_meta(workdir, step)["metrics"] for step in found}
-    except DamagedError:
+    found = metas(workdir)
+    scores = {step: meta["metrics"] for step, meta in found.items() if meta["metrics"]}
+    if not scores:
+        newest = max(found, default=None)
+        never = found and (
+            "imported" in found[newest] or found[newest].get("validation_videos") == 0
+        )
+        return newest if never else None
+    return max(scores, key=lambda step: better(scores[step]))
+
+
+def metas(workdir: str | Path) -> dict[int, dict[str, Any]]:
+    """`read_meta` of all checkpoints, those left out that are damaged there, ascending.
+
+    A training may save and delete meanwhile: what is returned was there at one moment.
+    """
+    while True:
+        found, read = steps(workdir), {}
+        for step in found:
+            with contextlib.suppress(DamagedError):
+                read[step] = read_meta(workdir, step)
         if steps(workdir) == found:
-            raise
-        return best(workdir)  # a training has deleted one in the meantime
-    scored = [step for step in found if scores[step]]
-    if not scored:
-        never = is_imported(workdir) or is_unvalidated(workdir)
-        return found[-1] if found and never else None
-    return max(scored, key=lambda step: better(scores[step]))
+            return read
+
+
+def damaged(workdir: str | Path) -> list[DamagedError]:
+    """What is wrong with those checkpoints that cannot tell how good they are."""
+    errors, whole = [], metas(workdir)
+    for step in steps(workdir):
+        try:
+            step in whole or read_meta(workdir, step)
+        except DamagedError as error:
+            errors.append(error)
+    return errors
+
+
+def remedy(others: Iterable[int]) -> str:
+    """What to do where a checkpoint is damaged."""
+    options = [f"--checkpoint={step}" for step in others]
+    return f"take {' or '.join(options)}" if options else "train again in another workdir"
 
 
 def read_meta(workdir: str | Path, step: int) -> dict[str, Any]:
@@ -124,17 +157,22 @@ def read_meta(workdir: str | Path, step: int) -> dict[str, Any]:
 
 def is_imported(workdir: str | Path) -> bool:
     """Whether the newest checkpoint holds weights that were not trained here."""
-    try:
-        return any("imported" in read_meta(workdir, step) for step in steps(workdir)[-1:])
-    except DamagedError:
-        return False
+    return any("imported" in meta for meta in list(metas(workdir).values())[-1:])
 
 
-def is_unvalidated(workdir: str | Path) -> bool:
-    """Whether the training that wrote the newest checkpoint had no validation videos."""
-    return any(
-        read_meta(workdir, step).get("validation_videos") == 0 for step in steps(workdir)[-1:]
-    )
+def load(workdir: str | Path, name: str = "best") -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Step, weights as numpy arrays and meta of the checkpoint that a name stands for, whatever a training deletes meanwhile.
+
+    Raises:
+        UserError: see `resolve` and `restore_weights`.
+    """
+    while True:
+        step = resolve(workdir, name)
+        try:
+            return step, *restore_weights(workdir, step)
+        except Exception:  # of Orbax as well
+            if step in steps(workdir):
+                raise
 
 
 def restore_weights(workdir: str | Path, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -146,9 +184,8 @@ def restore_weights(workdir: str | Path, step: int) -> tuple[dict[str, Any], dic
     try:
         return restore_item(workdir, step, "weights"), read_meta(workdir, step)
     except DamagedError as error:
-        others = [f"--checkpoint={other}" for other in steps(workdir) if other != step]
-        remedy = f"take {' or '.join(others)}" if others else "train again in another workdir"
-        raise DamagedError(f"{error}: {remedy}") from None
+        others = [other for other in steps(workdir) if other != step]
+        raise DamagedError(f"{error}: {remedy(others)}") from None
 
 
 def restore_item(workdir: str | Path, step: int, item: str) -> Any:

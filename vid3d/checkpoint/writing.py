@@ -11,12 +11,12 @@ import jax
 import orbax.checkpoint as ocp
 
 from vid3d import parallel, storage
-from vid3d.checkpoint import best, read_meta, steps
+from vid3d.checkpoint import best, metas, read_meta, steps
 from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests, verify
 from vid3d.config import UserError
 
-BESIDE = 2**17  # bytes of a checkpoint beside its arrays
-FULL = ("RESOURCE_EXHAUSTED", "No space left", "File too large", "Disk quota exceeded")
+BESIDE = 2**17  # bytes of a checkpoint beside its arrays and its meta
+FULL = ("No space left", "File too large", "Disk quota exceeded")
 
 
 class Checkpoints:
@@ -66,14 +66,14 @@ class Checkpoints:
         full = f"checkpoint {step} of {self.workdir}: No space left; free some, and call again"
         size = sum(leaf.nbytes for leaf in jax.tree.leaves((weights, optimizer)))
         # A save that fails half-way says so in pages.
-        if storage.room(self.workdir) < size + BESIDE:
+        if storage.room(self.workdir) < size + len(json.dumps(meta)) + BESIDE:
             raise UserError(full)
         try:
             self.manager.save(step, args=items)
             self.manager.wait_until_finished()
         except Exception as error:  # TensorStore and Orbax have no type for it
             if any(words in str(error) for words in FULL):
-                raise UserError(full) from None
+                raise UserError(full) from error
             raise
         if parallel.is_main():
             folder = self.workdir / "checkpoints" / str(step)
@@ -121,29 +121,33 @@ class Checkpoints:
 
 
 def remove_interrupted(folder: Path) -> None:
-    """Deletes checkpoints whose writing was cut off before their manifest was in place.
+    """Deletes a checkpoint whose writing or deletion was cut off: one without its manifest, the last or the first file.
 
     Raises:
-        UserError: there are only such, and more than an interruption leaves: the manifests were lost.
+        UserError: there are more such than an interruption leaves, or evaluations of none that is left: manifests were lost.
     """
     if not folder.is_dir():
         return
-    found = [path for path in folder.iterdir() if path.name.isdigit()]
+    found = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
     interrupted = [path for path in found if not (path / MANIFEST).is_file()]
-    if len(interrupted) == len(found) > 1:
+    was_tested = len(interrupted) == len(found) and (folder.parent / "evaluation").is_dir()
+    if len(interrupted) > 1 or (interrupted and was_tested):
+        names = ", ".join(sorted((path.name for path in interrupted), key=int))
         raise UserError(
-            f"no checkpoint in {folder} has its {MANIFEST}: bring them back, or take another --workdir"
+            f"the checkpoints {names} in {folder} have lost their {MANIFEST}: bring it back, remove them if they shall "
+            "be trained again, or take another --workdir"
         )
     for path in interrupted:
+        print(f"removing {path}: its writing or deletion was cut off", file=sys.stderr)
         storage.remove_folder(path)
 
 
 def delete_old(workdir: Path) -> None:
-    """Deletes all checkpoints but the best and the two latest; none is half there while it counts."""
+    """Deletes all checkpoints but the best, the two latest and what is damaged; none is half there while it counts."""
     older = steps(workdir)[:-2]
-    kept = best(workdir) if older else None
+    kept, readable = (best(workdir), metas(workdir)) if older else (None, {})
     for step in older:
-        if step == kept:
+        if step == kept or step not in readable:
             continue
         folder = workdir / "checkpoints" / str(step)
         (folder / MANIFEST).unlink()
