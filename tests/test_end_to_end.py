@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -219,6 +220,36 @@ def test_when_nobody_reads_its_lines_any_more_it_saves_and_stops(
     assert process.wait(timeout=60) == 75
     last = checkpoint.steps(workdir)[-1]
     assert last >= rows(workdir / "metrics.jsonl")[-1]["step"]
+    assert f"resuming at step {last}" in run("train", *TINY, f"--workdir={workdir}").stderr
+    assert_same_run(workdir, unbroken)
+
+
+TAKE_TERMINAL = (  # the first terminal that a session's leader has is the one that can hang up
+    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execv(sys.executable, [sys.executable, '-m', 'vid3d.cli', *sys.argv[1:]])"
+)
+
+
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup it goes on"
+)
+def test_when_its_terminal_is_closed_it_saves_and_stops(unbroken, tmp_path, run, assert_same_run):
+    """Every line that it writes from then on is an error."""
+    workdir = tmp_path / "run"
+    for times in range(2):
+        ours, its = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-c", TAKE_TERMINAL, "train", *TINY, f"--workdir={workdir}"],
+            stdin=its, stdout=its, stderr=its, env=os.environ | {"XLA_FLAGS": ""},
+        )  # fmt: skip
+        os.close(its)
+        said = b""
+        while f"epoch {2 * times + 2}: ".encode() not in said:
+            said += os.read(ours, 4096)
+        os.close(ours)
+        assert process.wait(timeout=60) == 75
+        last = checkpoint.steps(workdir)[-1]
+        assert last >= rows(workdir / "metrics.jsonl")[-1]["step"]
     assert f"resuming at step {last}" in run("train", *TINY, f"--workdir={workdir}").stderr
     assert_same_run(workdir, unbroken)
 

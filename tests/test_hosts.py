@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from vid3d import checkpoint
@@ -156,3 +158,32 @@ def test_an_error_that_nobody_foresaw_ends_all_and_is_shown_whole(tmp_path):
     assert processes[0].returncode in (1, -signal.SIGABRT) and time.monotonic() - ended < 60
     assert "Traceback" not in other
     assert "one of them has ended" in other or "another task died" in other
+
+
+def test_processes_with_other_videos_do_not_begin(tmp_path):
+    """The same number of them: the second has one of them under another name."""
+    for home in ("one", "two"):
+        for k in range(24):
+            path = tmp_path / home / "videos" / ("down", "up")[k % 2] / f"{k}.avi"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 32))
+            for t in range(6):
+                writer.write(np.full((32, 32, 3), 5 * k + 3 * t, np.uint8))
+            writer.release()
+    moved = tmp_path / "two" / "videos" / "up" / "3.avi"
+    moved.rename(moved.with_name("33.avi"))
+    last = {"HOME": str(tmp_path / "two")}
+    flags = (
+        "--config=configs/videos.py:tutorial",
+        "--config.data.size=16",
+        "--config.data.num_frames=4",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path / "one"))
+        patch.setenv("XDG_CACHE_HOME", os.environ["XDG_CACHE_HOME"])
+        command = ("train", *flags, "--config.data.root=~/videos", f"--workdir={tmp_path / 'run'}")
+        with together(*command, last=last) as processes:
+            outputs = finish(processes, codes=[1, 1])
+    words = "process 1 of 2 has other videos, labels or splits than process 0: give all of them the same"
+    assert any(words in said for _, said in outputs)
+    assert not list((tmp_path / "run").glob("checkpoints/*"))

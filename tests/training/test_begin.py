@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vid3d import checkpoint, config as configs
 from vid3d.checkpoint.writing import Checkpoints
 from vid3d.config import UserError
 from vid3d.data import prepare
+from vid3d.data.store import FrameStore
 from vid3d.sweep import table
 from vid3d.training import loop, record
 
@@ -283,6 +285,60 @@ def test_where_the_manifests_are_lost_nothing_of_the_run_is_touched(copied, call
         manifest.unlink()
     before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
     said = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1).stderr
-    assert "has its manifest.json: bring them back" in said.splitlines()[-1]
+    assert "have lost their manifest.json: bring it back" in said.splitlines()[-1]
     after = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
     assert after == before
+
+
+def test_weights_that_have_seen_its_test_videos_are_refused_before_the_training(
+    copied, tmp_path, call
+):
+    videos, origin = copied
+    more = {"model.init_from": str(origin), "seed": "1"}
+    done = call(*options(videos, tmp_path / "mine", **more), check=1)
+    words = rf"\d of \d test videos were in the training of {re.escape(str(origin))}, such as "
+    assert re.search(words, done.stderr.splitlines()[-1])
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_training_does_not_go_on_without_the_list_of_its_videos(copied, call):
+    videos, workdir = copied
+    (workdir / "videos.csv").unlink()
+    done = call(*options(videos, workdir, **{"train.epochs": "3"}), check=1)
+    assert "videos.csv is gone, which says what labels and validation videos" in done.stderr
+    assert not (workdir / "videos.csv").exists()
+
+
+def test_a_training_without_an_update_or_a_profile_says_so(begun, tmp_path, call):
+    done = call(*options(begun[0], tmp_path / "run", **{"optim.accumulate": "5"}), check=1)
+    words = "config.optim.accumulate=5 is more than the training's 4 steps"
+    assert words in done.stderr.splitlines()[-1]
+    done = call(*options(begun[0], tmp_path / "run", **{"train.profile_steps": "4,9"}))
+    assert "begin after the last step, 3: there will be no profile" in done.stderr
+
+
+def test_what_stands_in_the_place_of_checkpoints_is_named_or_left_alone(begun, tmp_path, call):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    (workdir / "checkpoints").write_text("")
+    done = call(*options(begun[0], workdir), check=1)
+    assert f"{workdir}/checkpoints is a file: give a folder" in done.stderr.splitlines()[-1]
+    (workdir / "checkpoints").unlink()
+    call(*options(begun[0], workdir))
+    (workdir / "checkpoints" / "123").write_text("")
+    call(*options(begun[0], workdir, **{"train.epochs": "3"}))
+    assert (workdir / "checkpoints" / "123").read_text() == ""
+
+
+def test_a_shard_that_cannot_be_read_during_the_training_is_one_line(
+    begun, tmp_path, call, monkeypatch
+):
+    """Through tf.data, which makes pages of it."""
+
+    def fail(self, shard: int) -> None:
+        raise UserError("cannot read the shard: Input/output error")
+
+    monkeypatch.setattr(FrameStore, "open", fail)
+    done = call(*options(begun[0], tmp_path / "run", **{"data.memory_budget_mb": "0"}), check=1)
+    assert done.stderr.splitlines()[-1].endswith("error: cannot read the shard: Input/output error")
+    assert "Traceback" not in done.stderr

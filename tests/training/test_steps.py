@@ -37,15 +37,15 @@ def batch_of(size: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def run_steps(config, batches, *, devices: int):
-    """Trains on the first `devices` devices; returns the losses and the state."""
+def run_steps(config, batches, *, devices: int, seed: int = 0):
+    """Trains on the first `devices` devices; returns the losses and the state. `seed` is that of the draws alone."""
     model = models.build(config.model, CLASSES, axis_name=parallel.AXIS)
     optimizer = optim.build(config.optim, lambda _: config.optim.learning_rate)
     state = create(model, optimizer, seed=config.seed, clip_shape=(FRAMES, SIZE, SIZE, 3))
     step = jax.pmap(
         steps.build_train_step(
             model, optimizer, data=config.data, augmentation=config.augment, flip=True,
-            label_smoothing=config.optim.label_smoothing, seed=config.seed, axis_name=parallel.AXIS,
+            label_smoothing=config.optim.label_smoothing, seed=seed, axis_name=parallel.AXIS,
         ),
         axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.devices()[:devices],
     )  # fmt: skip
@@ -84,15 +84,44 @@ def test_batch_statistics_are_those_of_the_global_batch_and_equal_on_all_devices
             np.testing.assert_array_equal(shard, shards[0])
 
 
-def test_dropout_repeats_with_the_seed_and_differs_between_steps_and_devices():
+def test_dropout_repeats_with_the_seed():
     config = small_config(model__dropout=0.5)
     first, state = run_steps(config, [batch_of()] * 2, devices=2)
     second, again = run_steps(config, [batch_of()] * 2, devices=2)
     assert first == second
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(again.params), strict=True):
         np.testing.assert_array_equal(a, b)
-    config.seed = 1
-    assert run_steps(config, [batch_of()] * 2, devices=2)[0] != first
+
+
+def still(**overrides):
+    """A config whose weights never change: what differs between two steps is drawn anew."""
+    return small_config(optim__name="sgd", optim__learning_rate=0.0, **overrides)
+
+
+def one_clip(times: int = 1) -> dict[str, np.ndarray]:
+    return {name: np.repeat(x[:1], times, axis=0) for name, x in batch_of().items()}
+
+
+def test_dropout_is_drawn_anew_for_each_step_seed_and_device():
+    config = still(model__dropout=0.5, model__hidden=64)
+    losses, _ = run_steps(config, [one_clip()] * 3, devices=1)
+    assert len(set(losses)) == 3
+    (two,), _ = run_steps(config, [one_clip(2)], devices=2)
+    assert two != pytest.approx(2 * losses[0], rel=1e-4)  # the first device draws what one does
+    other, _ = run_steps(config, [one_clip()] * 3, devices=1, seed=1)
+    assert not set(losses) & set(other)
+    calm, _ = run_steps(still(model__hidden=64), [one_clip()] * 3, devices=1)
+    assert len(set(calm)) == 1
+
+
+def test_augmentation_is_drawn_anew_for_each_round_video_and_seed_and_not_for_each_step():
+    config = still(augment__brightness=0.4)
+    clip = one_clip()
+    later = clip | {"round_B": clip["round_B"] + 1}
+    other = clip | {"index_B": clip["index_B"] + 1}
+    (first, again, second, third), _ = run_steps(config, [clip, clip, later, other], devices=1)
+    assert first == again and len({first, second, third}) == 3
+    assert run_steps(config, [clip], devices=1, seed=1)[0][0] != first
 
 
 def test_masked_clips_count_for_nothing():

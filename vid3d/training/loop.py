@@ -51,12 +51,15 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
         index = data_index.find(config.data, config.seed)
         optim.pace(config, len(index.split("train")))
         prepared = prepare.prepare(config, index=index)
+        parallel.agree(prepared.listing(), what="videos, labels or splits")
+        if not checkpoint.steps(workdir):
+            transfer.check_sides(config.model, prepared)
         setup = set_up(config, prepared)
         if parallel.is_main() and not (workdir / "config.json").exists():
             workdirs.claim(workdir, config)  # first of all: a kill leaves nothing but a workdir
         checkpoints = Checkpoints(workdir)
         state, progress = resume(setup, checkpoints, workdir)
-        workdirs.check_listed(workdir, prepared)
+        workdirs.check_listed(workdir, prepared, validate_on_test=config.data.validate_on_test)
         if parallel.is_main():
             workdirs.drop_figures(workdir)
             workdirs.claim(workdir, config)
@@ -85,6 +88,9 @@ def resume(setup: Setup, checkpoints: Checkpoints, workdir: Path) -> tuple[Train
         setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
     elif setup.config.model.init_from:
         start = transfer.initial(setup.config.model, state.weights(), setup.classes)
+        if parallel.has_others():
+            weights = transfer.fingerprint(start.variables)
+            parallel.agree(weights, what="weights in config.model.init_from")
         state = state.starting_from(start.variables)
         setup.seen, setup.notes = start.videos, start.notes
     return parallel.replicate(state), progress

@@ -19,11 +19,16 @@ def pace(config: ConfigDict, num_videos: int) -> tuple[int, int, optax.Schedule]
         num_videos: of the training split.
 
     Raises:
-        UserError: fewer videos than a batch holds, or see `learning_rate`.
+        UserError: fewer videos than a batch holds, no update in the whole training, or see `learning_rate`.
     """
     batch_size = config.train.batch_size
     per_epoch = pipeline.steps_per_epoch(num_videos, batch_size)
     last_step = config.train.epochs * per_epoch
+    if config.optim.accumulate > last_step:
+        raise UserError(
+            f"config.optim.accumulate={config.optim.accumulate} is more than the training's {last_step} steps: the weights "
+            "would never change"
+        )
     schedule = learning_rate(
         config.optim, total_steps=last_step, steps_per_epoch=per_epoch, batch_size=batch_size
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
-import os
 import signal
 import sys
 import time
@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from vid3d import parallel, storage
 from vid3d.config import UserError
 from vid3d.data.augment import augment
+from vid3d.process import write_nowhere
 from vid3d.training import steps
 from vid3d.training.tensorboard import Board
 
@@ -42,13 +43,36 @@ def open_recorder(
     )
 
 
-class Voice(Console):
-    """Standard error, whose reader may go away, as with `| head`: then the training is asked to stop, as by a lost terminal."""
+class Voice:
+    """Standard error, for rich. Where nobody reads it any more, lines are dropped; no step is lost with them.
 
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-        signal.raise_signal(signal.SIGHUP)
+    A reader that has seen enough, as with `| head`, asks the training to stop, as a lost terminal does.
+    """
+
+    def __init__(self):
+        self.stream = sys.stderr
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> None:
+        with self.unheard():
+            self.stream.write(text)
+
+    def flush(self) -> None:
+        with self.unheard():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def unheard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe; a terminal
+                raise
+            write_nowhere(self.stream.fileno())
+            if error.errno == errno.EPIPE:
+                signal.raise_signal(signal.SIGHUP)
 
 
 class Recorder:
@@ -74,7 +98,7 @@ class Recorder:
             keep_rows(workdir / name, last=first_step)
         self.events = storage.Staged(workdir / "tensorboard")
         self.board = Board(self.events.here, purge_step=first_step + 1)
-        self.console = Voice(file=sys.stderr)
+        self.console = Console(file=Voice())
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.1f}"),
             BarColumn(),

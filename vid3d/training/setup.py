@@ -49,6 +49,7 @@ class Setup:
             "protocol": self.protocol,
             "training_videos": self.seen | self.train_clips.hashes(),
             "validation_videos": len(self.val_clips),
+            "validation_sha256": sorted(self.val_clips.hashes().values()),
             "window_seconds": self.train_clips.median_seconds(),
             "devices": parallel.num_devices(),
         }
@@ -137,6 +138,11 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
         recorder.say(
             f"saved on {setup.saved_on} devices, going on with {parallel.num_devices()}: the global batch of "
             f"{batch_size} is dealt out anew, {batch_size // parallel.num_devices()} clips a device"
+        )
+    if setup.config.train.profile_steps and setup.config.train.profile_steps[0] >= setup.last_step:
+        recorder.say(
+            f"train.profile_steps={setup.config.train.profile_steps} begin after the last step, {setup.last_step - 1}: "
+            "there will be no profile"
         )
     if step < setup.last_step:
         recorder.say("the first step compiles the network, or loads it from the cache")

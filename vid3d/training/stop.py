@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import stat
 from types import FrameType
 
-from vid3d.process import end_with
+from vid3d.process import end_with, write_nowhere
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
@@ -21,6 +23,7 @@ def note_only() -> None:
     def note(number: int, frame: FrameType | None) -> None:
         global _noted
         _noted = True
+        let_go_of_lost_terminal()
 
     for number in SIGNALS:
         signal.signal(number, note)
@@ -41,12 +44,21 @@ def interrupt_at_once() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         global _noted
         _noted = True
+        let_go_of_lost_terminal()
         raise KeyboardInterrupt
 
     for number in SIGNALS:
         signal.signal(number, interrupt)
     if _noted:
         raise KeyboardInterrupt
+
+
+def let_go_of_lost_terminal() -> None:
+    """Writes nowhere what goes to a terminal that is gone, where it is an error."""
+    for handle in (1, 2):
+        with contextlib.suppress(OSError):  # it is closed
+            if stat.S_ISCHR(os.fstat(handle).st_mode) and not os.isatty(handle):
+                write_nowhere(handle)
 
 
 class StopSignal:
@@ -73,6 +85,7 @@ class StopSignal:
 
     def request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        let_go_of_lost_terminal()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.hand_on()
 

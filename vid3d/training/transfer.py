@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -14,6 +16,7 @@ from vid3d import checkpoint, config as configs, models, storage
 from vid3d.checkpoint.writing import Checkpoints
 from vid3d.config import UserError
 from vid3d.data.clips import clip_shape
+from vid3d.data.prepared import Prepared
 from vid3d.models import published, zoo
 from vid3d.training import workdir as workdirs
 from vid3d.training.progress import Progress
@@ -50,8 +53,7 @@ def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> St
     """
     origin = storage.place(model.init_from)
     if origin.is_dir():
-        step = checkpoint.resolve(origin)
-        weights, meta = checkpoint.restore_weights(origin, step)
+        step, weights, meta = checkpoint.load(origin)
         trained, name = meta["config"]["model"]["name"], model.name
         if trained != name:
             raise UserError(f"{origin} is config.model.name={trained!r}, not {name!r}")
@@ -95,6 +97,36 @@ def check(config: ConfigDict, shapes: Mapping) -> None:
             f"config.optim.backbone_rate={config.optim.backbone_rate:g} holds back layers that start at random: name "
             "trained weights with --config.model.init_from, or set --config.optim.backbone_rate=1.0"
         )
+
+
+def check_sides(model: ConfigDict, prepared: Prepared) -> None:
+    """Checks that no video validates or tests that the weights to start from were trained on.
+
+    Raises:
+        UserError: some do; an example is named.
+    """
+    origin = storage.place(model.init_from) if model.init_from else None
+    if origin is None or not origin.is_dir():
+        return
+    meta = checkpoint.read_meta(origin, checkpoint.resolve(origin))
+    seen = set(meta["training_videos"].values())
+    for split, word in (("val", "validation"), ("test", "test")):
+        videos = [v for v in prepared.index.split(split) if v.path in prepared.facts]
+        found = [v.path for v in videos if prepared.facts[v.path].sha256 in seen]
+        if found:
+            raise UserError(
+                f"{len(found)} of {len(videos)} {word} videos were in the training of {origin}, such as {found[0]}: what "
+                f"they say would mean nothing. The seed and data.* of {origin} keep the splits, and a manifest.csv can "
+                "name them"
+            )
+
+
+def fingerprint(variables: Mapping) -> str:
+    """The sha256 of all arrays of a tree."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(variables):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def seen_before(

@@ -33,6 +33,7 @@ def lock(workdir: Path) -> filelock.FileLock:
     try:
         file = storage.here(workdir / storage.LOCK)
         file.parent.mkdir(parents=True, exist_ok=True)
+        storage.refuse_file(workdir / "checkpoints")
         held = filelock.FileLock(file)
         held.acquire(timeout=2)  # a sweep that looks holds it for a moment
     except filelock.Timeout:
@@ -224,23 +225,29 @@ def check_videos(before: Mapping[str, str], now: Mapping[str, str], workdir: Pat
     )
 
 
-def check_listed(workdir: Path, prepared: Prepared) -> None:
-    """Checks that a training goes on with the labels and the sides that videos.csv says, but for test videos.
+def check_listed(workdir: Path, prepared: Prepared, *, validate_on_test: bool) -> None:
+    """Checks that a training goes on with the labels and the sides that videos.csv says, but for videos that only test.
 
     Raises:
-        UserError: counts the videos that are on another side or have another label, by content.
+        UserError: there is no videos.csv; counts the videos that are on another side or have another label, by content.
     """
     path = workdir / "videos.csv"
-    if not path.exists() or not checkpoint.steps(workdir):
+    if not checkpoint.steps(workdir):
         return
+    if not path.exists():
+        raise UserError(
+            f"{path} is gone, which says what labels and validation videos this training began with: bring it back, or "
+            "start in a new --workdir"
+        )
     rows = storage.table(path, ("sha256", "label", "split"))
+    free = () if validate_on_test else ("test",)
     before = Counter(
-        (row["sha256"], row["label"], row["split"]) for row in rows if row["split"] != "test"
+        (row["sha256"], row["label"], row["split"]) for row in rows if row["split"] not in free
     )
     now = Counter(
         (prepared.facts[video.path].sha256, video.label, video.split)
         for video in prepared.index.videos
-        if video.path in prepared.facts and video.split != "test"
+        if video.path in prepared.facts and video.split not in free
     )
     changed = max((before - now).total(), (now - before).total())
     if changed:
