@@ -14,7 +14,7 @@ from scipy.stats import binom
 
 from vid3d import checkpoint, cli
 from vid3d.evaluation import compare, plots, runs
-from vid3d.evaluation.paired import pair
+from vid3d.evaluation.paired import pair, paired_lines
 
 
 @pytest.fixture(scope="module")
@@ -318,9 +318,16 @@ def test_what_cannot_be_compared_is_said(pair_of_runs, tmp_path):
     workdir = shutil.copytree(pair_of_runs / "long", tmp_path / "other")
     folder = workdir / "evaluation" / "test-best"
     path = folder / "metrics.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"protocol": "random (leaky)"}))
+    figures = json.loads(path.read_text())
     rows = (folder / "predictions.csv").read_text().splitlines(keepends=True)
     (folder / "predictions.csv").write_text("".join(rows[:-1]))
+    _, true, predicted, *_ = rows[-1].split(",")
+    fewer = {
+        "protocol": "random (leaky)",
+        "num_videos": figures["num_videos"] - 1,
+        "correct": figures["correct"] - (true == predicted),
+    }
+    path.write_text(json.dumps(figures | fewer))
     found = [runs.read(path, path.name) for path in (pair_of_runs / "short", workdir)]
     said = compare.notes(found, ["train.epochs"])
     assert "note: the test accuracies stand on different protocols: grouped, random (leaky)" in said
@@ -338,7 +345,7 @@ def test_bad_folders_are_one_line(folder, words, tmp_path, call):
 
 
 def test_videos_of_unknown_source_are_each_their_own(pair_of_runs, tmp_path):
-    """As in a folder of plain names; and one was renamed after the training."""
+    """As in a folder of plain names; where one was renamed after the training, nothing is said of sources."""
     folder = Path(shutil.copytree(pair_of_runs, tmp_path / "pair"))
     for name in ("long", "short"):
         listed = folder / name / "videos.csv"
@@ -348,12 +355,17 @@ def test_videos_of_unknown_source_are_each_their_own(pair_of_runs, tmp_path):
             writer = csv.DictWriter(file, table[0])
             writer.writeheader()
             writer.writerows(row | {"group": ""} for row in table)
+    both = [runs.read(folder / name, name) for name in ("long", "short")]
+    paired = pair(*both)
+    assert paired.num_groups == len(both[0].answers) == 35
+    for name in ("long", "short"):
         path = folder / name / "evaluation" / "test-best" / "predictions.csv"
         lines = path.read_text().splitlines()
         path.write_text("\n".join([lines[0], "moved/" + lines[1], *lines[2:]]) + "\n")
     both = [runs.read(folder / name, name) for name in ("long", "short")]
     paired = pair(*both)
-    assert paired.num_groups == len(both[0].answers) == 35
+    assert paired.num_groups is None and paired.p_value_groups is None
+    assert "their sources are not known" in "\n".join(paired_lines(*both, paired))
 
 
 def test_the_best_validation_accuracy_outlives_lost_rows(pair_of_runs, tmp_path):
@@ -378,3 +390,53 @@ def test_a_damaged_file_of_a_run_is_named(name, content, pair_of_runs, tmp_path,
     (workdir / name).write_bytes(content)
     said = call("compare", workdir, check=1).stderr
     assert f"{workdir / name} is damaged: " in said and len(said.splitlines()) == 1
+
+
+def test_a_damaged_test_is_named_and_made_again_where_that_is_asked_for(
+    pair_of_runs, tmp_path, call
+):
+    workdir = Path(shutil.copytree(pair_of_runs / "long", tmp_path / "run"))
+    folder = workdir / "evaluation" / "test-best"
+    whole = {name: (folder / name).read_text() for name in ("metrics.json", "predictions.csv")}
+    cut = "".join(whole["predictions.csv"].splitlines(keepends=True)[:3])
+    wrong = whole["predictions.csv"].replace(",Clockwise,Wander", ",Clockwise,Clockwise")
+    assert wrong != whole["predictions.csv"]
+    for name, text, words in (
+        ("metrics.json", "{}", "metrics.json is damaged: evaluate again"),
+        ("metrics.json", "[]", "metrics.json is damaged: evaluate again"),
+        ("predictions.csv", cut, "predictions.csv is not that of metrics.json"),
+        ("predictions.csv", wrong, "predictions.csv is not that of metrics.json"),
+        ("predictions.csv", None, "predictions.csv is missing: evaluate again"),
+    ):
+        path = folder / name
+        path.unlink() if text is None else path.write_text(text)
+        assert words in call("compare", workdir, check=1).stderr.splitlines()[-1]
+        call("compare", workdir, "--evaluate")
+        assert {name: (folder / name).read_text() for name in whole} == whole
+
+
+def test_a_run_whose_videos_have_changed_cannot_be_tested_and_the_reason_is_said(
+    pair_of_runs, tmp_path, call
+):
+    """Its evaluation has a folder of its own, and would be made again with every call."""
+    workdir = Path(shutil.copytree(pair_of_runs / "long", tmp_path / "run"))
+    shutil.rmtree(workdir / "evaluation")
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["data"]["source"] == "synthetic"
+    figures = {"overrides": {"data.root": "x"}, "notes": ["override: other videos"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs.evaluate, "evaluate", lambda _: (figures, None))
+        done = call("compare", workdir, "--evaluate", check=1)
+    assert f"{workdir} cannot be tested: override: other videos" in done.stderr
+
+
+def test_a_checkpoint_that_cannot_say_how_good_it_is_leaves_the_comparison_whole(
+    pair_of_runs, tmp_path, call
+):
+    folder = Path(shutil.copytree(pair_of_runs, tmp_path / "runs"))
+    step = max(checkpoint.steps(folder / "long"))
+    path = folder / "long" / "checkpoints" / str(step) / "meta" / "metadata"
+    path.write_bytes(path.read_bytes() + b" ")
+    done = call("compare", folder)
+    assert f"warning: checkpoint {step} of {folder / 'long'} is damaged" in done.stderr
+    assert "long" in done.stdout and "short" in done.stdout

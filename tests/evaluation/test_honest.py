@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import threading
 import time
@@ -124,7 +125,7 @@ def test_other_videos_under_the_same_names_are_not_the_test(copied, capsys):
     test = written(workdir, "test-best")
     write_video(root / "21.avi", 77)
     said = printed(capsys, workdir, f"--config.data.root={root}")
-    assert "note: override: data.root does not hold the videos that videos.csv lists" in said
+    assert "note: override: these are not the videos that videos.csv lists in this split" in said
     assert written(workdir, "test-best") == test
 
 
@@ -180,7 +181,7 @@ def test_other_videos_under_the_same_root_are_not_the_test(copied, capsys, monke
     (folder / checkpoint.MANIFEST).write_text(json.dumps({"sha256": checkpoint.digests(folder)}))
     assert "override" not in printed(capsys, workdir)
     write_video(root / "21.avi", 77)
-    assert "data.root does not hold the videos that videos.csv lists" in printed(capsys, workdir)
+    assert "not the videos that videos.csv lists in this split" in printed(capsys, workdir)
     assert written(workdir, "test-best") == test
 
 
@@ -205,9 +206,8 @@ def test_another_set_with_videos_that_chose_the_checkpoint_says_so(copied, tmp_p
     for k, label in ((16, "down"), (17, "up"), (21, "up")):
         (tmp_path / "set" / label).mkdir(parents=True, exist_ok=True)
         shutil.copy(root / f"{k}.avi", tmp_path / "set" / label / f"{k}.avi")
-    assert "note: 2 of these videos chose the checkpoint" in printed(
-        capsys, workdir, f"--data={tmp_path / 'set'}"
-    )
+    words = "note: 2 of these videos were validation videos of the training, which chose its best"
+    assert words in printed(capsys, workdir, f"--data={tmp_path / 'set'}")
 
 
 def test_two_evaluations_at_once_write_one_after_the_other(copied, monkeypatch):
@@ -232,3 +232,104 @@ def test_two_evaluations_at_once_write_one_after_the_other(copied, monkeypatch):
         asked = [pool.submit(evaluate.evaluate, workdir, overrides=moved) for _ in range(2)]
         assert [one.result()[0]["num_videos"] for one in asked] == [4, 4]
     assert most == [1, 1]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_validation_videos_that_are_called_test_now_are_said(listed, copied, capsys):
+    root, workdir, _ = copied
+    manifest = root / "manifest.csv"
+    text = manifest.read_text().replace(",val", ",was").replace(",test", ",val")
+    manifest.write_text(text.replace(",was", ",test"))
+    if not listed:
+        (workdir / "videos.csv").unlink()
+    said = printed(capsys, workdir, f"--config.data.root={root}")
+    assert "note: 4 of these videos were validation videos of the training" in said
+    words = "not the videos that videos.csv lists" if listed else "videos.csv is gone"
+    assert f"note: override: {words}" in said.replace("these are ", "")
+
+
+def test_with_validation_on_the_test_videos_both_splits_are_what_was_trained_with(
+    trained, tmp_path, capsys
+):
+    root, _ = trained
+    keys = {
+        "data.root": str(root), "data.size": "16", "data.num_frames": "4", "model.features": "4",
+        "model.hidden": "0", "model.pool": "1,2,2", "train.epochs": "1", "train.batch_size": "8",
+        "data.validate_on_test": "true",
+    }  # fmt: skip
+    config = configs.load("configs/videos.py:tutorial", keys.items())
+    workdir = tmp_path / "run"
+    assert loop.train(config, workdir) == loop.FINISHED
+    for split in ("val", "test"):
+        assert "override" not in printed(capsys, workdir, f"--split={split}")
+    (tmp_path / "set" / "up").mkdir(parents=True)
+    shutil.copy(root / "21.avi", tmp_path / "set" / "up")
+    said = printed(capsys, workdir, f"--data={tmp_path / 'set'}")
+    assert "note: 1 of these videos were validation videos of the training" in said
+    # And it goes on only with the labels of these.
+    manifest = root / "manifest.csv"
+    before = manifest.read_text()
+    manifest.write_text(before.replace("21.avi,up", "21.avi,down"))
+    try:
+        config.train.epochs = 2
+        with pytest.raises(UserError, match="other labels or validation videos: 1 differ"):
+            loop.train(config, workdir)
+    finally:
+        manifest.write_text(before)
+
+
+def test_a_refused_test_names_the_videos_that_are_gone(copied):
+    """The split is drawn from those that are there: one that was trained on takes the place of the one that is gone."""
+    root, workdir, moved = copied
+    manifest = root / "manifest.csv"
+    lines = [line for line in manifest.read_text().splitlines() if not line.startswith("21.avi")]
+    manifest.write_text("\n".join(lines).replace("3.avi,up,g3,train", "3.avi,up,g3,test") + "\n")
+    words = r"1 of 4 test videos were in the training.* 1 test videos that .*videos.csv lists are gone, such as 21.avi"
+    with pytest.raises(UserError, match=words):
+        evaluate.evaluate(workdir, overrides=moved)
+
+
+def test_a_workdir_that_cannot_be_written_is_said_before_anything_is_computed(copied, monkeypatch):
+    _, workdir, moved = copied
+    shutil.rmtree(workdir / "evaluation", ignore_errors=True)
+    (workdir / "evaluation").write_text("no folder")
+    monkeypatch.setattr(evaluate.prepare, "prepare", lambda *_, **__: pytest.fail("it decodes"))
+    with pytest.raises(UserError, match=r"evaluation is a file"):
+        evaluate.evaluate(workdir, overrides=moved)
+
+
+def test_an_empty_list_of_videos_is_damage_and_not_another_set(copied):
+    _, workdir, moved = copied
+    for text in ("", "path,label\n"):
+        (workdir / "videos.csv").write_text(text)
+        with pytest.raises(UserError, match=r"videos\.csv is damaged"):
+            evaluate.evaluate(workdir, overrides=moved)
+
+
+def test_classes_may_have_any_name(tmp_path, capsys):
+    """Those of the columns beside them in predictions.csv, and one that matplotlib takes for a formula."""
+    classes = ("true", "path", "$5_or_$10")
+    for k in range(24):
+        (tmp_path / "videos" / classes[k % 3]).mkdir(parents=True, exist_ok=True)
+        write_video(tmp_path / "videos" / classes[k % 3] / f"{k}.avi", 10 * k)
+    keys = {
+        "data.root": str(tmp_path / "videos"), "data.size": "16", "data.num_frames": "4",
+        "data.protocol": "random", "model.features": "4", "model.hidden": "0", "model.pool": "1,2,2",
+        "train.epochs": "1", "train.batch_size": "8",
+    }  # fmt: skip
+    for rate in ("0.001", "0.1"):
+        learn = {"optim.learning_rate": rate}
+        config = configs.load("configs/videos.py:tutorial", (keys | learn).items())
+        assert loop.train(config, tmp_path / "runs" / rate) == loop.FINISHED
+    capsys.readouterr()
+    assert cli.main(["compare", str(tmp_path / "runs"), "--evaluate"]) == 0
+    said = capsys.readouterr().out
+    figures = [written(tmp_path / "runs" / rate, "test-best") for rate in ("0.001", "0.1")]
+    both, neither, one, other = map(
+        int,
+        re.search(
+            r"both have (\d+) right and (\d+) wrong; only \S+ has (\d+) right, only \S+ (\d+)", said
+        ).groups(),
+    )
+    assert [both + one, both + other] == [f["correct"] for f in figures]
+    assert both + neither + one + other == figures[0]["num_videos"]

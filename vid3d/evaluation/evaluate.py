@@ -135,8 +135,8 @@ def evaluate(
     Raises:
         UserError: no such checkpoint; another class list; a video the checkpoint was trained on.
     """
-    step = checkpoint.resolve(workdir, name)
-    weights, meta = checkpoint.restore_weights(workdir, step)
+    storage.check_folder(storage.place(workdir) / "evaluation")
+    step, weights, meta = checkpoint.load(workdir, name)
     config = configs.from_json(json.dumps(meta["config"]))
     for key, text in overrides:
         configs.apply(config, key, text)
@@ -166,20 +166,25 @@ def evaluate(
                 f"the checkpoint {', '.join(classes)}"
             )
     prepared = prepare.prepare(config, index=index, quiet=True)
+    parallel.agree(prepared.listing(), what="videos, labels or splits")
     clips = pipeline.Clips(prepared, split, config.data, views=config.eval.views)
     if not len(clips):
         raise UserError(f"no video in the {split} split of {index.root}")
     listed = storage.place(workdir) / "videos.csv"
     if data is None and listed.exists():  # what the root holds counts, not how it is written
         asked.pop("data.root", None)
-        if not sets.same_videos(listed, clips, split):
+        embedded = config.data.source == "synthetic"  # the config describes it
+        side = "test" if split == "val" and config.data.validate_on_test else split
+        if not embedded and not sets.same_videos(listed, clips, side):
             asked["data.root"] = index.root
     seen = sets.seen_in_training(clips, meta["training_videos"])
     if seen and split != "train":
         raise UserError(
             f"{len(seen)} of {len(clips)} {split} videos were in the training of this checkpoint, "
             f"such as {seen[0]}: a number on them means nothing"
+            + (sets.gone(listed, prepared, split) if data is None else "")
         )
+    protocol_says_it = data is None and config.data.validate_on_test
 
     batch_size = config.eval.batch_size or config.train.batch_size
     parallel.check_batch_size(batch_size, "eval.batch_size")
@@ -203,11 +208,15 @@ def evaluate(
         "views": config.eval.views,
         "overrides": asked,
         "notes": [
-            *override_notes(asked, trained),
+            *override_notes(asked, trained, listed=listed.exists()),
             *index.notes,
             *map(printable, duplicates(prepared)),
             *([TRAINED_ON] if seen else []),
-            *(sets.chosen_by(listed, clips) if data is not None else []),
+            *(
+                sets.validated(listed, clips, meta)
+                if split == "test" and not protocol_says_it
+                else []
+            ),
         ],
     } | metrics.summarise(
         predictions.probabilities_NK,
@@ -230,12 +239,16 @@ def changed(trained: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     return {key: now[key] for key in OVERRIDES if now[key] != trained[key] and key not in free}
 
 
-def override_notes(asked: dict[str, Any], trained: dict[str, Any]) -> list[str]:
+def override_notes(asked: dict[str, Any], trained: dict[str, Any], *, listed: bool) -> list[str]:
     """Says that the figures are not those of the checkpoint as it was trained."""
     notes = []
     for key, value in asked.items():
-        if key == "data.root":
-            notes.append("override: data.root does not hold the videos that videos.csv lists")
+        if key == "data.root" and listed:
+            notes.append("override: these are not the videos that videos.csv lists in this split")
+        elif key == "data.root":
+            notes.append(
+                "override: videos.csv is gone, and whether these are its videos is not known"
+            )
         else:
             notes.append(f"override: {key} is {value}, not {trained[key]} as trained")
     return notes

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+DRAWN_AT_ONCE = 500  # of the signs of all groups
+
 Z_95 = 1.959963984540054  # the 97.5% point of the standard normal distribution
 
 
@@ -68,8 +70,10 @@ def sign_flip_p_value(
     if 2 ** len(gain_G) <= draws:
         signs = np.array(list(itertools.product((-1, 1), repeat=len(gain_G))))
         return float(np.mean(np.abs(signs @ gain_G) >= abs(gain_G.sum())))
-    signs = np.random.default_rng(0).choice((-1, 1), (draws, len(gain_G)))
-    as_large = np.count_nonzero(np.abs(signs @ gain_G) >= abs(gain_G.sum()))
+    random, as_large = np.random.default_rng(0), 0
+    for start in range(0, draws, DRAWN_AT_ONCE):
+        signs = random.choice((-1, 1), (min(DRAWN_AT_ONCE, draws - start), len(gain_G)))
+        as_large += np.count_nonzero(np.abs(signs @ gain_G) >= abs(gain_G.sum()))
     return (as_large + 1) / (draws + 1)
 
 

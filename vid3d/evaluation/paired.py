@@ -16,8 +16,8 @@ class Paired:
         only_first: videos that only the first run has right; only_second: likewise.
         both, neither: the other videos.
         p_value: two-sided, of a difference this large if the two were equally good and the videos independent.
-        num_groups: source groups that the videos come from.
-        p_value_groups: the same where videos of one group are alike.
+        num_groups: source groups that the videos come from; None where that is not known of all.
+        p_value_groups: the same where videos of one group are alike; None likewise.
         differing: (path, true class, prediction of the first, of the second) where the two predict another class.
     """
 
@@ -26,8 +26,8 @@ class Paired:
     both: int
     neither: int
     p_value: float
-    num_groups: int
-    p_value_groups: float
+    num_groups: int | None
+    p_value_groups: float | None
     differing: list[tuple[str, str, str, str]]
 
 
@@ -47,16 +47,17 @@ def pair(first: Run, second: Run) -> Paired | None:
             differing.append((video[0], label, a, b))
     discordant = counts[True, False] + counts[False, True]
     p = binomtest(counts[True, False], discordant).pvalue if discordant else 1.0
-    # A video that the training did not list, as one that was renamed since, is a source of its own.
-    groups = [first.groups.get(path, path) for path, _ in first.answers]
+    # A video that the training did not list, as one that was renamed since, is of an unknown source.
+    groups = [first.groups.get(path) for path, _ in first.answers]
+    known = None not in groups
     return Paired(
         only_first=counts[True, False],
         only_second=counts[False, True],
         both=counts[True, True],
         neither=counts[False, False],
         p_value=float(p),
-        num_groups=len(set(groups)),
-        p_value_groups=metrics.sign_flip_p_value(gains, groups),
+        num_groups=len(set(groups)) if known else None,
+        p_value_groups=metrics.sign_flip_p_value(gains, groups) if known else None,
         differing=differing,
     )
 
@@ -70,7 +71,11 @@ def paired_lines(first: Run, second: Run, paired: Paired | None) -> list[str]:
         f"only {first.name} has {paired.only_first} right, only {second.name} {paired.only_second}: "
         f"p = {paired.p_value:.3g} (McNemar's exact test, two-sided)"
     ]
-    if paired.num_groups < len(first.answers):
+    if paired.num_groups is None:
+        lines.append(
+            "their sources are not known: not all of them are in videos.csv by these names"
+        )
+    elif paired.num_groups < len(first.answers):
         lines.append(
             f"they come from {paired.num_groups} sources: p = {paired.p_value_groups:.3g} where the videos of a source "
             "are taken together (signs of whole sources flipped)"

@@ -25,6 +25,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
         classes: names in the order of the labels.
         title: one line or two.
     """
+    classes, title = list(map(plain, classes)), plain(title)
     n = len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cell = 0.75 if n <= WRITTEN_OUT else 0.17
@@ -78,7 +79,7 @@ def curves_figure(
         color = colors(number if few else number / (len(kinds) - 1))
         for name in names:
             rows = [row for row in curves[name] if "val/loss" in row]
-            label = name + (f" ({len(names)} seeds)" if len(names) > 1 else "")
+            label = plain(name) + (f" ({len(names)} seeds)" if len(names) > 1 else "")
             for panel, key in zip(axes, ("val/accuracy", "val/loss"), strict=True):
                 panel.plot(
                     [row["epoch"] for row in rows],
@@ -97,6 +98,11 @@ def curves_figure(
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=7)
     return figure
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib does not take for a formula, whatever dollars are in it."""
+    return text.replace("$", r"\$")
 
 
 def save_figure(figure: Figure, path: Path) -> None:

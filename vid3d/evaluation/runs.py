@@ -111,8 +111,9 @@ def read(workdir: Path, name: str) -> Run:
     """Everything that a workdir says about its run."""
     config = configs.read(workdir / "config.json")
     counted, saved = None, []
-    if found := checkpoint.steps(workdir):
-        metas = [checkpoint.read_meta(workdir, step) for step in found]
+    for error in checkpoint.damaged(workdir):
+        print(f"warning: {error}: it is left out", file=sys.stderr)
+    if metas := list(checkpoint.metas(workdir).values()):
         counted = summarise(config, num_classes=len(metas[-1]["classes"]))
         saved = [meta["metrics"]["accuracy"] for meta in metas if meta["metrics"]]
     timings = rows(workdir / "timings.jsonl")
@@ -132,7 +133,7 @@ def read(workdir: Path, name: str) -> Run:
         flops=counted and counted.flops,
         clips_per_second=statistics.median(rates) if rates else None,
         test=test,
-        answers=read_answers(workdir) if test else {},
+        answers=read_answers(workdir, test) if test else {},
         groups={row["path"]: row["group"] or row["path"] for row in listed},
         videos=tuple(sorted((row["sha256"], row["label"]) for row in listed if not embedded)),
     )
@@ -155,7 +156,8 @@ def read_test(workdir: Path) -> dict[str, Any] | None:
         return None
     try:
         figures = json.loads(path.read_text())
-    except ValueError as error:
+        figures["step"], figures["correct"], figures["num_videos"]
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged: evaluate again ({error})") from None
     if figures.get("overrides"):  # older versions write none
         return None
@@ -164,13 +166,34 @@ def read_test(workdir: Path) -> dict[str, Any] | None:
     return figures
 
 
-def read_answers(workdir: Path) -> dict[tuple[str, str], tuple[str, str]]:
-    """predictions.csv: (path, sha256) -> (true class, predicted class)."""
-    sha256 = {row["path"]: row["sha256"] for row in storage.table(workdir / "videos.csv", VIDEOS)}
+def read_answers(workdir: Path, figures: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str]]:
+    """predictions.csv: (path, sha256) -> (true class, predicted class).
+
+    Raises:
+        UserError: it is not there, or not that of these figures.
+    """
+    path = workdir / "evaluation" / "test-best" / "predictions.csv"
+    if not path.exists():
+        raise UserError(f"{path} is missing: evaluate again")
+    listed = workdir / "videos.csv"
+    rows = storage.table(listed, VIDEOS) if listed.exists() else []
+    sha256 = {row["path"]: row["sha256"] for row in rows}
+    found = storage.table(path, ANSWERS)
+    correct = sum(row["true"] == row["predicted"] for row in found)
+    if (len(found), correct) != (figures["num_videos"], figures["correct"]):
+        raise UserError(f"{path} is not that of metrics.json beside it: evaluate again")
     return {
-        (row["path"], sha256.get(row["path"], "")): (row["true"], row["predicted"])
-        for row in storage.table(workdir / "evaluation" / "test-best" / "predictions.csv", ANSWERS)
+        (row["path"], sha256.get(row["path"], "")): (row["true"], row["predicted"]) for row in found
     }
+
+
+def is_tested(workdir: Path) -> bool:
+    """Whether there are whole figures of the best checkpoint."""
+    try:
+        figures = read_test(workdir)
+        return figures is not None and bool(read_answers(workdir, figures))
+    except UserError:  # damaged
+        return False
 
 
 def test_missing(workdirs: Sequence[Path]) -> bool:
@@ -178,8 +201,10 @@ def test_missing(workdirs: Sequence[Path]) -> bool:
     whole = True
     for workdir in workdirs:
         try:
-            if checkpoint.best(workdir) is not None and read_test(workdir) is None:
-                evaluate.evaluate(str(workdir))
+            if checkpoint.best(workdir) is not None and not is_tested(workdir):
+                figures, _ = evaluate.evaluate(str(workdir))
+                if figures["overrides"]:
+                    raise UserError(" ".join(figures["notes"]))
         except (UserError, OSError) as error:
             print(f"{workdir} cannot be tested: {' '.join(str(error).split())}", file=sys.stderr)
             whole = False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from vid3d import storage
 from vid3d.config import UserError
 from vid3d.data import index as data_index, manifests, pipeline
+from vid3d.data.prepared import Prepared
 
 
 def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_index.Index:
@@ -40,18 +42,30 @@ def same_videos(listed: Path, clips: pipeline.Clips, split: str) -> bool:
     return before == sorted((hashes[video.path], video.label) for video in clips.videos)
 
 
-def chosen_by(listed: Path, clips: pipeline.Clips) -> list[str]:
-    """Says how many of the videos, by content, were validation videos of the training."""
+def validated(listed: Path, clips: pipeline.Clips, meta: dict[str, Any]) -> list[str]:
+    """Says how many of the videos, by content, were validation videos of the training: those that chose its best."""
+    if "validation_sha256" in meta:
+        before = set(meta["validation_sha256"])
+    elif listed.exists():  # checkpoints of earlier versions do not say it
+        rows = storage.table(listed, ("sha256", "split"))
+        before = {row["sha256"] for row in rows if row["split"] == "val"}
+    else:
+        return []
+    count = sum(sha256 in before for sha256 in clips.hashes().values())
+    words = "were validation videos of the training, which chose its best checkpoint"
+    return [f"{count} of these videos {words}"] if count else []
+
+
+def gone(listed: Path, prepared: Prepared, split: str) -> str:
+    """Says which videos of a split are not there any more: where splits are drawn, that moves others into it."""
     if not listed.exists():
-        return []
-    rows = storage.table(listed, ("sha256", "split"))
-    chose = {row["sha256"] for row in rows if row["split"] == "val"}
-    count = sum(sha256 in chose for sha256 in clips.hashes().values())
-    if not count:
-        return []
-    return [
-        f"{count} of these videos chose the checkpoint: they were validation videos of the training"
-    ]
+        return ""
+    there = {facts.sha256 for facts in prepared.facts.values()}
+    rows = storage.table(listed, ("path", "sha256", "split"))
+    found = [row["path"] for row in rows if row["split"] == split and row["sha256"] not in there]
+    if not found:
+        return ""
+    return f"; {len(found)} {split} videos that {listed} lists are gone, such as {found[0]}, and others took their place"
 
 
 def seen_in_training(clips: pipeline.Clips, training_videos: dict[str, str]) -> list[str]:
