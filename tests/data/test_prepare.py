@@ -769,7 +769,7 @@ def test_a_shard_that_is_cut_after_it_was_opened_is_damaged(settings, two_classe
     store.load([0])
     for name in prepared.shards:
         os.truncate(prepared.directory / name, 0)
-    with pytest.raises(DamagedError, match="array_record-00000-of-.* is damaged"):
+    with pytest.raises(DamagedError, match=r"array_record-00000-of-.* is damaged"):
         store.load(range(1, len(store)))
 
 
