@@ -440,3 +440,11 @@ def test_a_checkpoint_that_cannot_say_how_good_it_is_leaves_the_comparison_whole
     done = call("compare", folder)
     assert f"warning: checkpoint {step} of {folder / 'long'} is damaged" in done.stderr
     assert "long" in done.stdout and "short" in done.stdout
+
+
+def test_a_run_that_never_began_is_named(pair_of_runs, tmp_path, call):
+    folder = Path(shutil.copytree(pair_of_runs, tmp_path / "runs"))
+    (folder / "failed").mkdir()
+    (folder / "failed" / "log.txt").write_text("vid3d train: error: too large a batch")
+    done = call("compare", folder)
+    assert f"warning: runs of {folder} without a config.json are left out: failed" in done.stderr

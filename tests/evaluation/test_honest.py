@@ -206,7 +206,9 @@ def test_another_set_with_videos_that_chose_the_checkpoint_says_so(copied, tmp_p
     for k, label in ((16, "down"), (17, "up"), (21, "up")):
         (tmp_path / "set" / label).mkdir(parents=True, exist_ok=True)
         shutil.copy(root / f"{k}.avi", tmp_path / "set" / label / f"{k}.avi")
-    words = "note: 2 of these videos were validation videos of the training, which chose its best"
+    words = (
+        "note: 2 of these videos were validation videos of the training or of the weights it began"
+    )
     assert words in printed(capsys, workdir, f"--data={tmp_path / 'set'}")
 
 
@@ -333,3 +335,10 @@ def test_classes_may_have_any_name(tmp_path, capsys):
     )
     assert [both + one, both + other] == [f["correct"] for f in figures]
     assert both + neither + one + other == figures[0]["num_videos"]
+
+
+def test_a_split_of_another_set_is_refused(trained, capsys):
+    root, workdir = trained
+    command = ["evaluate", f"--workdir={workdir}", f"--data={root}", "--split=val"]
+    assert cli.main(command) == 1
+    assert "--split is for the run's own videos" in capsys.readouterr().err

@@ -219,14 +219,18 @@ def test_a_training_goes_on_only_with_its_labels_and_validation_videos(
     assert (workdir / "videos.csv").read_bytes() == listed
 
 
-def test_a_training_from_the_beginning_has_no_figures_of_the_one_before(copied, call):
+@pytest.mark.parametrize("left", ["evaluation", "metrics.jsonl"])
+def test_a_workdir_that_has_lost_its_checkpoints_is_not_begun_anew(left, copied, call):
     videos, workdir = copied
-    figures = workdir / "evaluation" / "test-best" / "metrics.json"
-    call("evaluate", f"--workdir={workdir}")
-    assert figures.exists()
+    if left == "evaluation":
+        call("evaluate", f"--workdir={workdir}")
+        (workdir / "metrics.jsonl").unlink()
     shutil.rmtree(workdir / "checkpoints")
-    call(*options(videos, workdir, **{"seed": "3"}))
-    assert checkpoint.steps(workdir) and not figures.exists()
+    before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
+    done = call(*options(videos, workdir, **{"seed": "3"}), check=1)
+    assert f"the checkpoints of {workdir} are gone" in done.stderr.splitlines()[-1]
+    after = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert after == before
 
 
 @pytest.mark.parametrize("left", [1, 0, None])
@@ -301,6 +305,19 @@ def test_weights_that_have_seen_its_test_videos_are_refused_before_the_training(
     assert not (tmp_path / "mine").exists()
 
 
+def test_where_only_a_bare_checkpoint_is_left_no_other_config_takes_its_place(copied, call):
+    """Its manifest was lost; it was not evaluated."""
+    videos, workdir = copied
+    shutil.rmtree(workdir / "checkpoints" / "2")
+    (workdir / "checkpoints" / "4" / "manifest.json").unlink()
+    done = call(*options(videos, workdir, **{"optim.learning_rate": "0.5"}), check=1)
+    assert "was trained with another config (optim.learning_rate" in done.stderr
+    before = rows(workdir)
+    done = call(*options(videos, workdir))
+    assert f"removing {workdir}/checkpoints/4: its writing was cut off" in done.stderr
+    assert rows(workdir) == before
+
+
 def test_a_training_does_not_go_on_without_the_list_of_its_videos(copied, call):
     videos, workdir = copied
     (workdir / "videos.csv").unlink()
@@ -342,3 +359,18 @@ def test_a_shard_that_cannot_be_read_during_the_training_is_one_line(
     done = call(*options(begun[0], tmp_path / "run", **{"data.memory_budget_mb": "0"}), check=1)
     assert done.stderr.splitlines()[-1].endswith("error: cannot read the shard: Input/output error")
     assert "Traceback" not in done.stderr
+
+
+def test_videos_that_chose_the_weights_it_begins_with_are_said_at_its_test(begun, tmp_path, call):
+    """Through two trainings, and where the first was stopped and went on."""
+    videos, _ = begun
+    more = {"data.validate_on_test": "true", "data.val_fraction": "0.2"}
+    call(*options(videos, tmp_path / "first", **more))
+    for before, name in (("first", "second"), ("second", "third")):
+        start = {"model.init_from": str(tmp_path / before)}
+        call(*options(videos, tmp_path / name, **start))
+        call(*options(videos, tmp_path / name, **start, **{"train.epochs": "3"}))
+    notes = json.loads(call("evaluate", f"--workdir={tmp_path / 'third'}", "--json").stdout)[
+        "notes"
+    ]
+    assert any("4 of these videos were validation videos of" in note for note in notes)

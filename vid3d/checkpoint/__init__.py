@@ -26,6 +26,7 @@ from vid3d.config import UserError
 __all__ = [
     "MANIFEST",
     "DamagedError",
+    "begun",
     "best",
     "better",
     "damaged",
@@ -59,6 +60,14 @@ def steps(workdir: str | Path) -> list[int]:
     )
 
 
+def begun(workdir: str | Path) -> list[int]:
+    """The steps of all checkpoints of a workdir, whole or not, ascending."""
+    folder = storage.place(workdir) / "checkpoints"
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir())
+
+
 def resolve(workdir: str | Path, name: str = "best") -> int:
     """The step that "best", "latest" or a number stands for.
 
@@ -77,7 +86,11 @@ def resolve(workdir: str | Path, name: str = "best") -> int:
     if name == "best":
         if errors := damaged(workdir):
             raise DamagedError(f"{errors[0]}, and might be the best: {remedy(metas(workdir))}")
-        step = best(workdir)
+        step, recorded = best(workdir), best_recorded(workdir)
+        if recorded and recorded != best_score(workdir):
+            raise DamagedError(
+                f"the best checkpoint of {workdir} (validation accuracy {recorded[0]:.4f}) is gone: {remedy(found)}"
+            )
         if step is None:
             raise UserError(
                 f"no checkpoint in {workdir} was evaluated yet: use --checkpoint=latest"
@@ -107,6 +120,19 @@ def best(workdir: str | Path) -> int | None:
     return max(scores, key=lambda step: better(scores[step]))
 
 
+def best_score(workdir: str | Path) -> tuple[float, float] | None:
+    """`better` of the best evaluated checkpoint."""
+    scores = [better(meta["metrics"]) for meta in metas(workdir).values() if meta["metrics"]]
+    return max(scores, default=None)
+
+
+def best_recorded(workdir: str | Path) -> tuple[float, float] | None:
+    """The same as the newest checkpoint says it, which saw all evaluations; None where it does not say it."""
+    newest = list(metas(workdir).values())[-1:]
+    found = newest[0].get("progress", {}).get("best") if newest else None
+    return tuple(found) if found else None
+
+
 def metas(workdir: str | Path) -> dict[int, dict[str, Any]]:
     """`read_meta` of all checkpoints, those left out that are damaged there, ascending.
 
@@ -124,7 +150,7 @@ def metas(workdir: str | Path) -> dict[int, dict[str, Any]]:
 def damaged(workdir: str | Path) -> list[DamagedError]:
     """What is wrong with those checkpoints that cannot tell how good they are."""
     errors, whole = [], metas(workdir)
-    for step in steps(workdir):
+    for step in sorted({*steps(workdir), *without_manifest(workdir)}):
         try:
             step in whole or read_meta(workdir, step)
         except DamagedError as error:
@@ -132,10 +158,28 @@ def damaged(workdir: str | Path) -> list[DamagedError]:
     return errors
 
 
+def without_manifest(workdir: str | Path) -> list[int]:
+    """The steps of checkpoints whose manifest was lost: neither the newest, which may be in writing, nor one in deletion."""
+    folder = storage.place(workdir) / "checkpoints"
+    found = [
+        step
+        for step in begun(workdir)[:-1]
+        if not (folder / str(step) / MANIFEST).is_file() and not (folder / deleting(step)).exists()
+    ]
+    return [step for step in found if (folder / str(step)).is_dir()]  # and not gone by now
+
+
+def deleting(step: int) -> str:
+    """The name of a file in `checkpoints/` that is there while a checkpoint is deleted."""
+    return f"deleting-{step}"
+
+
 def remedy(others: Iterable[int]) -> str:
     """What to do where a checkpoint is damaged."""
     options = [f"--checkpoint={step}" for step in others]
-    return f"take {' or '.join(options)}" if options else "train again in another workdir"
+    if not options:
+        return "train again in another workdir"
+    return f"take {' or '.join(options)}, or call the vid3d train of that workdir again, which sets it aside"
 
 
 def read_meta(workdir: str | Path, step: int) -> dict[str, Any]:

@@ -11,7 +11,15 @@ import jax
 import orbax.checkpoint as ocp
 
 from vid3d import parallel, storage
-from vid3d.checkpoint import best, metas, read_meta, steps
+from vid3d.checkpoint import (
+    begun,
+    best,
+    deleting,
+    metas,
+    read_meta,
+    steps,
+    without_manifest,
+)
 from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests, verify
 from vid3d.config import UserError
 
@@ -121,37 +129,45 @@ class Checkpoints:
 
 
 def remove_interrupted(folder: Path) -> None:
-    """Deletes a checkpoint whose writing or deletion was cut off: one without its manifest, the last or the first file.
+    """Deletes the checkpoint whose deletion was cut off, and the newest where its writing was: it lacks its manifest.
 
     Raises:
-        UserError: there are more such than an interruption leaves, or evaluations of none that is left: manifests were lost.
+        UserError: another one lacks it, or the only one that there is, although it was evaluated: it was lost.
     """
-    if not folder.is_dir():
-        return
-    found = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
-    interrupted = [path for path in found if not (path / MANIFEST).is_file()]
-    was_tested = len(interrupted) == len(found) and (folder.parent / "evaluation").is_dir()
-    if len(interrupted) > 1 or (interrupted and was_tested):
-        names = ", ".join(sorted((path.name for path in interrupted), key=int))
+    workdir = folder.parent
+    for step in begun(workdir):
+        if (folder / deleting(step)).exists():
+            delete(folder, step)
+    lost, newest = without_manifest(workdir), begun(workdir)[-1:]
+    if newest and not steps(workdir) and (workdir / "evaluation").is_dir():
+        lost = lost or newest
+    if lost:
         raise UserError(
-            f"the checkpoints {names} in {folder} have lost their {MANIFEST}: bring it back, remove them if they shall "
-            "be trained again, or take another --workdir"
+            f"the checkpoints {', '.join(map(str, lost))} in {folder} have lost their {MANIFEST}: bring it back, remove "
+            "them if they shall be trained again, or take another --workdir"
         )
-    for path in interrupted:
-        print(f"removing {path}: its writing or deletion was cut off", file=sys.stderr)
-        storage.remove_folder(path)
+    for step in newest:
+        if step not in steps(workdir):
+            print(f"removing {folder / str(step)}: its writing was cut off", file=sys.stderr)
+            storage.remove_folder(folder / str(step))
+
+
+def delete(folder: Path, step: int) -> None:
+    """Deletes a checkpoint; it does not count from the first moment on, and what a kill leaves is known for what it is."""
+    storage.write_whole(folder / deleting(step), "")
+    (folder / str(step) / MANIFEST).unlink(missing_ok=True)
+    storage.remove_folder(folder / str(step))
+    (folder / deleting(step)).unlink()
 
 
 def delete_old(workdir: Path) -> None:
-    """Deletes all checkpoints but the best, the two latest and what is damaged; none is half there while it counts."""
+    """Deletes all checkpoints but the best, the two latest and what is damaged."""
     older = steps(workdir)[:-2]
     kept, readable = (best(workdir), metas(workdir)) if older else (None, {})
     for step in older:
         if step == kept or step not in readable:
             continue
-        folder = workdir / "checkpoints" / str(step)
-        (folder / MANIFEST).unlink()
-        storage.remove_folder(folder)
+        delete(workdir / "checkpoints", step)
 
 
 def set_aside_damaged(workdir: Path) -> None:

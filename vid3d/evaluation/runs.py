@@ -83,6 +83,12 @@ def find_workdirs(folders: Sequence[str]) -> list[Path]:
                 f"{folder} is no workdir, and no folder of workdirs: config.json is missing"
             )
         found |= {resolve(path): path for path in workdirs}
+        begun = [p.name for p in inside if p not in workdirs and (p / "log.txt").is_file()]
+        if begun:
+            print(
+                f"warning: runs of {folder} without a config.json are left out: {', '.join(begun)}",
+                file=sys.stderr,
+            )
     return list(found.values())
 
 

@@ -52,7 +52,7 @@ def validated(listed: Path, clips: pipeline.Clips, meta: dict[str, Any]) -> list
     else:
         return []
     count = sum(sha256 in before for sha256 in clips.hashes().values())
-    words = "were validation videos of the training, which chose its best checkpoint"
+    words = "were validation videos of the training or of the weights it began with, and chose the best checkpoint"
     return [f"{count} of these videos {words}"] if count else []
 
 

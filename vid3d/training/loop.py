@@ -61,7 +61,6 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
         state, progress = resume(setup, checkpoints, workdir)
         workdirs.check_listed(workdir, prepared, validate_on_test=config.data.validate_on_test)
         if parallel.is_main():
-            workdirs.drop_figures(workdir)
             workdirs.claim(workdir, config)
             workdirs.write_videos(workdir, prepared)
         finished = run(setup, state, progress, checkpoints, workdir)
@@ -84,15 +83,24 @@ def resume(setup: Setup, checkpoints: Checkpoints, workdir: Path) -> tuple[Train
         state = state.restored(weights, optimizer_state)
         progress = Progress(**meta["progress"])
         setup.seen, own = transfer.seen_before(setup.config.model, meta["training_videos"])
+        setup.chose = meta.get("validation_sha256", [])
         workdirs.check_videos(own, setup.train_clips.hashes(), workdir)
         setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
+        if progress.best is not None:  # that of a damaged checkpoint may have been it
+            progress.best = checkpoint.best_score(workdir) or progress.best
+        epoch = int(np.asarray(state.step)) // setup.steps_per_epoch
+        if meta.get("order", 1) < pipeline.ORDER and max(epoch, setup.config.seed) > 255:
+            setup.notes.append(
+                f"from here on the clips come in another order than in the version that began this training: epoch {epoch} "
+                "may have some of them twice and others not"
+            )
     elif setup.config.model.init_from:
         start = transfer.initial(setup.config.model, state.weights(), setup.classes)
         if parallel.has_others():
             weights = transfer.fingerprint(start.variables)
             parallel.agree(weights, what="weights in config.model.init_from")
         state = state.starting_from(start.variables)
-        setup.seen, setup.notes = start.videos, start.notes
+        setup.seen, setup.chose, setup.notes = start.videos, start.chosen_by, start.notes
     return parallel.replicate(state), progress
 
 

@@ -68,7 +68,9 @@ class Voice:
         try:
             yield
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe; a terminal
+            # Of a pipe and of a terminal; where nobody takes the signal below, it is an error like any other.
+            taken = signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+            if error.errno not in (errno.EPIPE, errno.EIO) or not taken:
                 raise
             write_nowhere(self.stream.fileno())
             if error.errno == errno.EPIPE:

@@ -38,6 +38,8 @@ class Setup:
     flip: bool
     # videos that the weights it starts from were trained on: path -> sha256
     seen: dict[str, str] = field(default_factory=dict)
+    # sha256 of the videos that those weights were chosen by
+    chose: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     saved_on: int = 0  # devices of the process that saved the state; 0 is unknown
 
@@ -49,9 +51,10 @@ class Setup:
             "protocol": self.protocol,
             "training_videos": self.seen | self.train_clips.hashes(),
             "validation_videos": len(self.val_clips),
-            "validation_sha256": sorted(self.val_clips.hashes().values()),
+            "validation_sha256": sorted({*self.val_clips.hashes().values(), *self.chose}),
             "window_seconds": self.train_clips.median_seconds(),
             "devices": parallel.num_devices(),
+            "order": pipeline.ORDER,
         }
 
     def every(self, duration: str) -> int:

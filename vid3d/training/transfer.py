@@ -30,11 +30,13 @@ class Start:
         variables: {"params"} and, with batch normalisation, {"batch_stats"}.
         notes: sentences for the user.
         videos: path -> sha256 of the videos that the weights have seen: no test may count them.
+        chosen_by: sha256 of those that the checkpoint was chosen by.
     """
 
     variables: dict[str, Any]
     notes: list[str]
     videos: dict[str, str]
+    chosen_by: list[str] = dataclasses.field(default_factory=list)
 
 
 def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> Start:
@@ -66,7 +68,8 @@ def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> St
             new_head=tuple(meta["classes"]) != tuple(classes),
         )
         videos = {f"{origin}: {path}": sha for path, sha in meta["training_videos"].items()}
-        return Start(filled, [f"starting from step {step} of {origin}", *notes], videos)
+        notes = [f"starting from step {step} of {origin}", *notes]
+        return Start(filled, notes, videos, meta.get("validation_sha256", []))
     if not origin.exists():
         raise UserError(
             f"config.model.init_from={model.init_from}: there is no such file or workdir"

@@ -108,12 +108,6 @@ def is_held(workdir: Path) -> bool:
     return False
 
 
-def drop_figures(workdir: Path) -> None:
-    """Where a training begins, removes the evaluations of checkpoints that are there no more."""
-    if not checkpoint.steps(workdir):
-        storage.remove_folder(workdir / "evaluation")
-
-
 def claim(workdir: Path, config: ConfigDict) -> None:
     """Writes config.json; `check_claim` comes before."""
     storage.write_whole(workdir / "config.json", configs.to_json(config))
@@ -125,9 +119,19 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
     A constant learning rate allows more epochs than before; before the first checkpoint everything may change.
 
     Raises:
-        UserError: the workdir belongs to another config (the fields that differ are named) or is something else.
+        UserError: the workdir belongs to another config (the fields that differ are named), has lost its checkpoints, or
+            is something else.
     """
-    path = workdir / "config.json"
+    path, rows = workdir / "config.json", workdir / "metrics.jsonl"
+    # A first row stands there a moment before the first checkpoint.
+    had_some = (workdir / "evaluation").is_dir() or (
+        rows.exists() and len(storage.read(rows).splitlines()) > 1
+    )
+    if had_some and not checkpoint.begun(workdir):
+        raise UserError(
+            f"the checkpoints of {workdir} are gone, but not its metrics.jsonl or evaluation: bring them back, or start in "
+            "a new --workdir"
+        )
     if checkpoint.is_imported(workdir):
         raise UserError(
             f"{workdir} holds imported weights: to train them further, take another --workdir and "
@@ -138,7 +142,7 @@ def check_claim(workdir: Path, config: ConfigDict) -> None:
         changed = configs.differences(before, config)
         if config.optim.schedule == "constant" and config.train.epochs > before.train.epochs:
             changed = [line for line in changed if not line.startswith("train.epochs:")]
-        if changed and checkpoint.steps(workdir):
+        if changed and checkpoint.begun(workdir):
             raise UserError(
                 f"{workdir} was trained with another config ({'; '.join(changed)}): "
                 "take another --workdir, or the same values"
