@@ -316,6 +316,7 @@ class TestManifest:
             ("path,class\n0.mp4,a\n", "line 1: no column 'label'"),
             ("path,label\n", "lists no videos"),
             ("path,label\n0.mp4,a\n1.mp4\n", "line 3: the label is empty"),
+            ("path,label\n0.mp4,a\n1\0.mp4,a\n", "line 3: it has a NUL byte"),
             ("path,label\n0.mp4,a,b\n", "line 2: more fields"),
             ("path,label\n0.mp4,a\n./0.mp4,b\n", "line 3: 0.mp4 stands already in line 2"),
             ("path,label,split\n0.mp4,a,trian\n", "line 2: split 'trian'"),

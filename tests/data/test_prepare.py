@@ -65,6 +65,18 @@ def flip(path: Path, *, at: int, bit: int = 0) -> None:
     path.write_bytes(content)
 
 
+def count_looks(monkeypatch) -> list[Path]:
+    """A list of the files whose content is looked at."""
+    looked, original = [], prepare.storage.sha256
+
+    def sha256(path: Path) -> str:
+        looked.append(path)
+        return original(path)
+
+    monkeypatch.setattr(prepare.storage, "sha256", sha256)
+    return looked
+
+
 def count_decoded(monkeypatch) -> list[int]:
     """A list that grows by the number of videos whenever some are decoded."""
     decoded = []
@@ -173,7 +185,7 @@ class TestCache:
         assert prepare.key(listed, settings.data) != before
 
     def test_a_changed_file_is_decoded_again_and_a_moved_folder_is_not(
-        self, settings, two_classes, video, tmp_path
+        self, settings, two_classes, video, tmp_path, monkeypatch
     ):
         first = prepare.prepare(settings, quiet=True)
         moved = tmp_path / "moved"
@@ -197,6 +209,14 @@ class TestCache:
         names = ("up/g0_0.avi", "down/g0_0.avi")
         hashes = [[found.facts[name].sha256 for name in names] for found in (third, swapped)]
         assert hashes[0] == hashes[1][::-1] and hashes[0][0] != hashes[0][1]
+        # And only touched, as by a change of rights: nothing is decoded, and no more looked at the next time.
+        monkeypatch.setattr(prepare, "build", lambda *_: pytest.fail("it decodes"))
+        one.chmod(0o600)
+        looked = count_looks(monkeypatch)
+        for _ in range(2):
+            assert prepare.prepare(settings, quiet=True).directory == swapped.directory
+        assert len(looked) == 1
+        monkeypatch.undo()
         video(moved / "up" / "g0_0.avi", 9)
         second = prepare.prepare(settings, quiet=True)
         assert second.directory != first.directory

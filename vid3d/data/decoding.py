@@ -54,6 +54,13 @@ class Done:
     size: tuple[int, int]
     claimed: int  # frames, by the container; 0 where it claims none or where not all were wanted
 
+    @property
+    def damage(self) -> str:
+        """Says that a file ends before its header does, which may also be the header's fault; otherwise ""."""
+        if len(self.times) < 0.9 * self.claimed - 1:
+            return f"damaged or wrongly labelled: {len(self.times)} of about {self.claimed} frames"
+        return ""
+
 
 @dataclass(frozen=True)
 class Failed:

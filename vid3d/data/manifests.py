@@ -67,6 +67,8 @@ def read_row(row: dict[str | None, str | list[str] | None], where: str) -> Video
     if row.get(None):
         raise UserError(f"{where}: more fields than columns (quote a path that has a comma in it)")
     cells = {name: (value or "").strip() for name, value in row.items() if name}
+    if any("\0" in text for text in cells.values()):
+        raise UserError(f"{where}: it has a NUL byte; a CSV in UTF-16 has to be saved as UTF-8")
     for name in ("path", "label"):
         if not cells[name]:
             raise UserError(f"{where}: the {name} is empty")

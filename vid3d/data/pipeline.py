@@ -22,6 +22,7 @@ from vid3d.data.shards import quiet_tensorflow
 from vid3d.data.store import FrameStore
 
 Batch = dict[str, np.ndarray]
+ORDER = 2  # of the clips of a training; 1 repeated itself after 256 epochs and seeds
 
 
 class Clips:

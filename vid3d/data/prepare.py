@@ -29,7 +29,6 @@ from vid3d.data.records import Settings
 from vid3d.data.report import (
     Progress,
     check_bad,
-    damage,
     make_console,
     report,
     summary,
@@ -37,6 +36,7 @@ from vid3d.data.report import (
     write_manifest,
 )
 
+TOUCHED = "touched.json"  # when the files were, that were decoded
 FORMAT = 1  # of the prepared folder; a change of it decodes again
 
 
@@ -69,7 +69,10 @@ def prepare(
     is_new = cache.make_once(
         folder,
         lambda incomplete: build(incomplete, index, data, console, beam_options),
-        is_whole=lambda folder: is_whole(folder, data.decode_timeout),
+        is_whole=lambda folder: (
+            is_whole(folder, data.decode_timeout)
+            and (data.source == "tfds" or is_current(folder, index, console))
+        ),
         stalled_seconds=stalled_seconds,
     )
     prepared = load(folder, index)
@@ -124,15 +127,40 @@ def frame_settings(data: ConfigDict) -> str:
 
 
 def identity(root: str, path: str) -> str:
-    """What tells a file from an older one with the same name: its size and times.
-
-    The time of the last change of the file's entry is set by the system: a copy that keeps the other times has a new one.
-    """
+    """What tells a file from an older one with the same name, but for a copy that keeps the time: its size and time."""
     try:
         status = os.stat(os.path.join(root, path))
     except OSError:
         return "missing"
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def touched(root: str, path: str) -> int:
+    """When a file or its name was last changed in any way, in nanoseconds; the system sets it, and no copy keeps it."""
+    try:
+        return os.stat(os.path.join(root, path)).st_ctime_ns
+    except OSError:
+        return 0
+
+
+def is_current(folder: Path, index: Index, console: Console) -> bool:
+    """Whether the files still are those that were decoded: of those that were touched since, by their content."""
+    try:
+        before = json.loads((folder / TOUCHED).read_text())
+    except (OSError, ValueError):  # of an earlier version
+        before = {}
+    now = {video.path: touched(index.root, video.path) for video in index.videos}
+    if now.items() <= before.items():
+        return True
+    changed = [path for path, time in now.items() if before.get(path) != time]
+    console.print(f"looking whether {len(changed)} files are still those that were decoded")
+    facts = json.loads((folder / FACTS).read_text())["videos"]
+    for path in changed:
+        if path in facts and storage.sha256(Path(index.root, path)) != facts[path]["sha256"]:
+            return False
+    with contextlib.suppress(OSError):  # a cache of somebody else's
+        storage.write_whole(folder / TOUCHED, json.dumps(before | now))
+    return True
 
 
 def build(
@@ -148,7 +176,11 @@ def build(
     )
     paths = [os.path.join(index.root, video.path) for video in index.videos]
     disk.check(folder, paths, disk.estimate(paths, settings, data), console)
-    marks = [f"{path} {identity('', path)}" for path in paths]
+    times = {video.path: touched(index.root, video.path) for video in index.videos}
+    marks = [
+        f"{path} {identity('', path)} {time}"
+        for path, time in zip(paths, times.values(), strict=True)
+    ]
     decoded = decode(folder, paths, marks, index, data, settings, console, beam_options)
     written = decoded.shards
     bad = {index.videos[job].path: reason for job, reason in decoded.bad.items()}
@@ -167,7 +199,7 @@ def build(
             "num_frames": count,
             "fps": event.fps,
             "size": event.size,
-            "damage": damage(count, event.claimed),
+            "damage": event.damage,
         }
     np.save(folder / TIMES, times_N)
     write_ledger(bad, folder / LEDGER)
@@ -187,6 +219,7 @@ def build(
         }
         sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
+    (folder / TOUCHED).write_text(json.dumps(times))
     (folder / SUMS).write_text(json.dumps(sums(folder)))
 
 

@@ -182,15 +182,10 @@ def duplicates(prepared: Prepared) -> list[str]:
     ):
         if chosen:
             pair = ", ".join(f"{v.path} ({v.split}, {v.label})" for v in chosen[0][:3])
-            lines.append(f"{kind}, {len(chosen)} times: {pair}")
+            tested = any({"train", "test"} <= {v.split for v in videos} for videos in chosen)
+            untestable = "; vid3d evaluate will refuse this test: take one of the two out" * tested
+            lines.append(f"{kind}, {len(chosen)} times: {pair}{untestable}")
     return lines
-
-
-def damage(num_frames: int, claimed: int) -> str:
-    """Says that a file ends before its header does, which may also be the header's fault."""
-    if num_frames < 0.9 * claimed - 1:
-        return f"damaged or wrongly labelled: {num_frames} of about {claimed} frames"
-    return ""
 
 
 def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
