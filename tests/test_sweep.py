@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vid3d import checkpoint, cli
+from vid3d import checkpoint, cli, config as configs
 from vid3d.config import UserError
-from vid3d.sweep import child, devices, plan, table
+from vid3d.sweep import child, devices, launch, plan, table
 from vid3d.training import workdir as workdirs
 from vid3d.training.loop import RESUME_ME
 
@@ -198,15 +198,21 @@ def test_a_run_whose_config_cannot_be_read_fails_alone(write, tmp_path, call, on
     assert "config.json: the config is not JSON" in done.stdout.splitlines()[0]
 
 
-def test_values_that_look_the_same_have_folders_of_their_own(write):
+def test_values_that_look_the_same_have_folders_of_their_own(write, tmp_path):
     config = write(
         "for value in (('a-b', 'c'), ('a', 'b-c')):\n    add(**{'data.classes': value})\n"
         "for root in ('a-b', 'a,b', 'a b'):\n    add(**{'data.root': root})"
     )
-    names = [run.name for run in plan.plan(config)]
-    assert names[0] == "classes=a-b-c" and names[2] == "root=a-b"  # as ever: they are found again
-    assert len(set(names)) == 5
-    assert [run.name for run in plan.plan(config)] == names
+    runs = plan.plan(config)
+    names = [run.name for run in runs]
+    assert len(set(names)) == 5 and names[2] == "root=a-b"
+    assert plan.name({"model.features": (64, 32)}) == "features=64-32"
+    # What an earlier version has trained is found, by its config.
+    former = tmp_path / "classes=a-b-c"
+    former.mkdir()
+    (former / "config.json").write_text(configs.to_json(runs[1].config))
+    found = [launch.find(run, tmp_path).name for run in runs]
+    assert found == [names[0], "classes=a-b-c", *names[2:]]
 
 
 def test_a_lock_that_cannot_be_taken_is_a_failure_and_no_other_training(write, tmp_path, capsys):
@@ -313,6 +319,7 @@ def test_names_are_folders_on_any_disk():
         ("add()\nadd(**{'optim.learning_rate': 2e-3})", (), "runs 1 and 2 are the same"),
         ("add()\nadd(**{'model.featurs': (8,)})", (), "run 2 (model.featurs=8): no config key 'model.featurs'; did you mean 'model.features'?"),
         ("add(**{'model.features': 8})", (), "config.model.features=8: expected a value like (4,)"),
+        ("add(**{'augment.crop_scale': (1.0, 0.2)})", (), "config.augment.crop_scale=(1.0, 0.2) ends before it begins"),
         ("add(**{'model.dropout': 1.5})", (), "config.model.dropout=1.5 has to be from 0 to 1"),
         ("add(**{'model.name': 'conv4d'})", (), "did you mean 'conv3d'?"),
         ("add(**{'model': 'conv3d'})", (), "config.model is a group of keys"),

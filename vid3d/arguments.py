@@ -131,7 +131,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     )
     takes_config(evaluate, example="--config.data.root=DIR where the videos have moved")
     takes_workdir(evaluate)
-    evaluate.add_argument("--split", default="test", choices=("test", "val", "train"))
+    evaluate.add_argument("--split", choices=("test", "val", "train"), help="default: test")
     evaluate.add_argument("--data", metavar="FOLDER|CSV", help="another set of videos")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     takes_hosts(evaluate)

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -23,6 +24,7 @@ from vid3d import config as configs, process, storage
 from vid3d.arguments import parse
 from vid3d.config import UserError
 
+CLEAR_SECONDS = 5.0  # in which a command clears away what it has begun
 RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
 
 
@@ -37,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         quiet_libraries()
         code = COMMANDS[options.command](options, overrides)
         sys.stdout.flush()  # a reader that has seen enough is noticed here, and not in Python's clean-up
+        if argv is None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # nor is Ctrl-C, when all is done
         return code
     except (UserError, KeyboardInterrupt, OSError) as error:
         code = explain(options.command, error)
@@ -99,6 +103,11 @@ def listen() -> None:
     """Lets Ctrl-C raise KeyboardInterrupt again, and SIGTERM `Terminated`: everything is loaded."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        # A destructor may swallow the exception, and what is cleared away may hang.
+        again = threading.Timer(CLEAR_SECONDS, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
         raise Terminated
 
     process.loaded()
@@ -173,6 +182,8 @@ def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 
 
 def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    if options.data is not None and options.split:
+        raise UserError("--split is for the run's own videos: with --data all of them are tested")
     from vid3d import compilation, parallel
     from vid3d.evaluation import evaluate, report
 
@@ -182,7 +193,7 @@ def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
         figures, folder = evaluate.evaluate(
             options.workdir,
             name=options.checkpoint,
-            split=options.split,
+            split=options.split or "test",
             overrides=overrides,
             data=options.data,
         )

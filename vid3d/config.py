@@ -32,6 +32,7 @@ __all__ = [
     "suggest",
     "to_json",
     "validate",
+    "validate_new",
 ]
 
 
@@ -48,8 +49,7 @@ def default() -> ConfigDict:
     c.data.classes = ()  # a subset of the classes, in the order of the labels; () is all, sorted
     # one of checks.PROTOCOLS; auto: the splits that the data brings along, otherwise grouped
     c.data.protocol = "auto"
-    # regular expression on the path; what it captures names the source video
-    c.data.group_pattern = ""
+    c.data.group_pattern = ""  # regular expression on the path; what it captures is the source
     c.data.val_fraction = 0.15  # of the videos that are not test videos
     c.data.test_fraction = 0.2
     c.data.test_fold = -1  # manifest with folds; -1: fold 0 tests, fold 1 validates
@@ -130,12 +130,10 @@ def default() -> ConfigDict:
     c.optim.clip_norm = 0.0  # largest global norm of the gradient; 0 is no limit
     c.optim.accumulate = 1  # steps whose gradients are averaged into one update
     c.optim.label_smoothing = 0.0
-    c.optim.class_weights = (
-        "none"  # or "balanced": the rarer a class, the more it counts in the loss
-    )
-    c.optim.ema = (
-        0.0  # decay of the moving average of the weights that is evaluated and kept, such as 0.999
-    )
+    # or "balanced": the rarer a class, the more it counts in the loss
+    c.optim.class_weights = "none"
+    # decay of the moving average of the weights that is evaluated and kept, such as 0.999
+    c.optim.ema = 0.0
     # times the learning rate, for all layers but the last; 0: only the last layer is trained (a linear probe)
     c.optim.backbone_rate = 1.0
 
@@ -199,9 +197,7 @@ def load(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     config = from_json(sys.stdin.read()) if spec == "-" else run_file(spec)
     for key, text in overrides:
         apply(config, key, text)
-    validate(config)
-    # Earlier versions did not check these, and their workdirs still load.
-    check_order(flatten(config), ("augment.crop_scale", "augment.crop_ratio"))
+    validate_new(config)
     return config
 
 
@@ -262,6 +258,12 @@ def validate(config: ConfigDict) -> None:
         UserError: names the key, the value and what is allowed.
     """
     check(flatten(config), flatten(default()))
+
+
+def validate_new(config: ConfigDict) -> None:
+    """`validate`, and what earlier versions did not check: their workdirs still load."""
+    validate(config)
+    check_order(flatten(config), ("augment.crop_scale", "augment.crop_ratio"))
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, Any]:

@@ -31,6 +31,8 @@ from vid3d.config import UserError, cache_folder
 REMOTE = "gs://"
 INCOMPLETE = ".incomplete"  # ends the name of a file that is being written
 LOCK = ".lock"  # in a folder that one process writes in at a time
+WAIT_SECONDS = 300.0
+FEW_FILES = 64  # more than a checkpoint has
 LATE_SECONDS = 10.0  # after which a bucket that does not answer is named
 
 # Prediction starts without TensorFlow; etils.epath reads this once, with the first path that anybody makes.
@@ -136,12 +138,16 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def own(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that no other process has at the same time."""
+    """Opens a file that no other process has at the same time, where the disk knows locks."""
     while True:
         with path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # Meanwhile the one before may have renamed it.
-            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            with contextlib.suppress(OSError):  # some network disks know no locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                is_it = path.stat().st_ino == os.fstat(file.fileno()).st_ino
+            except FileNotFoundError:  # the process before has renamed it
+                is_it = False
+            if is_it:
                 yield file
                 return
 
@@ -161,8 +167,21 @@ def alone(folder: Path) -> Iterator[None]:
     if is_remote(folder):
         yield
         return
-    with filelock.FileLock(folder / LOCK):
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=2)
+    except filelock.Timeout:
+        print(f"waiting for another process that writes in {folder}", file=sys.stderr)
+        try:
+            lock.acquire(timeout=WAIT_SECONDS)
+        except filelock.Timeout:
+            raise UserError(
+                f"another process has held {folder / LOCK} for {WAIT_SECONDS:g} s: end it, and call again"
+            ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def append(path: Path, line: str) -> None:
@@ -222,8 +241,12 @@ def sha256(path: Path) -> str:
 
 
 def room(folder: Path) -> float:
-    """Bytes that still fit on the disk of a folder."""
-    return math.inf if is_remote(folder) else shutil.disk_usage(folder).free
+    """Bytes that still fit on the disk of a folder; none where it takes no more files."""
+    if is_remote(folder):
+        return math.inf
+    status = os.statvfs(folder)
+    takes_files = not status.f_files or status.f_favail > FEW_FILES  # some disks do not count them
+    return shutil.disk_usage(folder).free if takes_files else 0
 
 
 def make_folder(folder: Path) -> None:

@@ -44,7 +44,7 @@ def test_json_is_one_object_and_nothing_else(workdir, folder, load, capsys):
     assert [p["label"] for p in by_path.values()] == ["red", "blue", "red"]
     turning = by_path[str(folder / "turning.mp4")]
     assert list(turning) == [
-        "path", "label", "probability", "probabilities", "segments", "num_frames", "seconds",
+        "path", "label", "probability", "probabilities", "segments", "num_frames", "seconds", "damage",
     ]  # fmt: skip
     answer = load().predict(folder / "turning.mp4")
     assert turning["probabilities"] == pytest.approx(answer.probabilities, abs=1e-6)
@@ -270,3 +270,14 @@ def test_an_empty_path_is_not_the_current_folder(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["predict", *arguments])
     assert "it is empty: is a variable unset?" in capsys.readouterr().err
+
+
+def test_a_video_that_ends_early_is_labelled_and_named(workdir, shared, tmp_path, capsys):
+    """Whatever line breaks are in its name."""
+    path = shutil.copy(shared / "odd_videos" / "corrupted.mp4", tmp_path / "cor\nrupted.mp4")
+    assert predict(workdir, [path], as_json=True) == 0
+    said = capsys.readouterr()
+    words = "damaged or wrongly labelled: 28 of about 50 frames"
+    assert json.loads(said.out)["predictions"][0]["damage"] == words
+    [line] = said.err.splitlines()
+    assert line == f"vid3d predict: warning: {tmp_path}/cor rupted.mp4: {words}"

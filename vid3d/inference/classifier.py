@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ class Classifier:
             for path, file in zip(paths, found, strict=True):
                 if isinstance(file, files.File) and sizes is not None:
                     sizes[path] = file.size
-                yield self._plan(file.times, file.frames) if isinstance(file, files.File) else file
+                yield self._plan_file(file) if isinstance(file, files.File) else file
 
         with contextlib.closing(found):
             yield from zip(paths, self._answers(videos(), batch_size=batch_size), strict=True)
@@ -181,6 +182,7 @@ class Classifier:
         end: float,
         segments: tuple[Segment, ...] = (),
         threshold: float = 0.0,
+        damage: str = "",
     ) -> Prediction:
         """Puts names to probabilities; without `segments` the whole stretch from start to end is one."""
         best = int(probabilities_K.argmax())
@@ -193,6 +195,7 @@ class Classifier:
             segments=segments or (Segment(start, end, label, probability),),
             num_frames=num_frames,
             seconds=end - start,
+            damage=damage,
         )
 
     def _read(self, path: str | Path) -> Video:
@@ -201,7 +204,11 @@ class Classifier:
             (file,) = files.read_many([str(path)], self.config.data, workers=1, kept=self._decoders)
         if isinstance(file, UserError):
             raise file
-        return self._plan(file.times, file.frames)
+        return self._plan_file(file)
+
+    def _plan_file(self, file: files.File) -> Video:
+        """Chooses the clips that answer for a file."""
+        return replace(self._plan(file.times, file.frames), damage=file.damage)
 
     def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> Video:
         """Frames in memory, fitted like those of a file."""
@@ -278,4 +285,5 @@ class Classifier:
             start=0.0,
             end=video.seconds,
             segments=time_line(video, self.classes),
+            damage=video.damage,
         )

@@ -25,12 +25,14 @@ class File:
     Attributes:
         times: the seconds of its frames.
         size: height and width of the video, upright.
+        damage: what is wrong with a file that can be read nevertheless, or "".
         frames: its fitted frames from the first on, as often as asked for; raises a UserError where they have to be
             decoded again and cannot be.
     """
 
     times: list[float]
     size: tuple[int, int]
+    damage: str
     frames: Callable[[], Iterable[np.ndarray]]
 
 
@@ -71,7 +73,7 @@ def read_many(
                 count = len(event.times)
                 again = partial(fitted, paths[job], settings, timeout=timeout, count=count)
                 frames = again if held[job] is None else partial(iter, held[job])
-                ready[job] = File(event.times.tolist(), event.size, frames)
+                ready[job] = File(event.times.tolist(), event.size, event.damage, frames)
             while due in ready:
                 held.pop(due, None)
                 yield ready.pop(due)

@@ -26,6 +26,7 @@ class Video:
         bounds: seconds at which the windows begin, and the end of the last; empty where there is no time line.
         probabilities_NK: what the network said of each clip so far.
         missing: clips that it has not seen.
+        damage: what is wrong with the file, or "".
     """
 
     frames: Callable[[], Iterable[np.ndarray]]
@@ -35,6 +36,7 @@ class Video:
     seconds: float
     probabilities_NK: np.ndarray
     missing: int
+    damage: str = ""
 
 
 def plan(

@@ -75,8 +75,11 @@ def predict(
                 annotate(path, answer, copies[path], size=sizes[path], timeout=timeout)
             except UserError as error:
                 errors[path] = f"no annotated copy of {path}: {error}"
+    for path, answer in answers.items():
+        if answer.damage:
+            print(f"vid3d predict: warning: {one_line(path)}: {answer.damage}", file=sys.stderr)
     for error in errors.values():
-        print(f"vid3d predict: error: {error}", file=sys.stderr)
+        print(f"vid3d predict: error: {one_line(error)}", file=sys.stderr)
     if as_json:
         predictions = [{"path": path} | as_dict(answer) for path, answer in answers.items()]
         failed = [{"path": path, "error": error} for path, error in errors.items()]
@@ -88,6 +91,11 @@ def predict(
         if output and answers.keys() - errors.keys():
             print(f"annotated videos are in {output}")
     return 1 if errors else 0
+
+
+def one_line(text: str) -> str:
+    """A text with its line breaks replaced: a file's name may have some."""
+    return " ".join(text.split())
 
 
 def collect(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:

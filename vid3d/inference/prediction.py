@@ -26,6 +26,7 @@ class Prediction:
         segments: the time line; a single segment unless the video is longer than a window and than the training videos.
         num_frames: frames of the video or the window.
         seconds: their duration.
+        damage: what is wrong with a file that can be read nevertheless, such as an early end, or "".
     """
 
     label: str
@@ -34,3 +35,4 @@ class Prediction:
     segments: tuple[Segment, ...]
     num_frames: int
     seconds: float
+    damage: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections import Counter
@@ -104,7 +105,7 @@ def look(runs: list[plan.Run], workdir: Path) -> list[Status]:
     storage.refuse_file(workdir)
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} is the workdir of one training: a sweep needs its own folder")
-    statuses = [Status(run, workdir / run.name) for run in runs]
+    statuses = [Status(run, find(run, workdir)) for run in runs]
     for status in statuses:
         try:
             if (path := status.workdir / "config.json").exists():
@@ -117,6 +118,16 @@ def look(runs: list[plan.Run], workdir: Path) -> list[Status]:
         if workdirs.is_finished(status.workdir, status.run.config):
             status.state = State.FINISHED
     return statuses
+
+
+def find(run: plan.Run, workdir: Path) -> Path:
+    """The folder of a run: that of an earlier version, where it is this run's, or the one of its name."""
+    before = workdir / plan.name(run.overrides, former=True)
+    if before.name != run.name and (before / "config.json").exists():
+        with contextlib.suppress(UserError):
+            if not configs.differences(configs.read(before / "config.json"), run.config):
+                return before
+    return workdir / run.name
 
 
 def so_far(status: Status) -> Status:

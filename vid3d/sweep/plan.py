@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,13 +58,12 @@ def plan(spec: str, overrides: Iterable[tuple[str, str]] = (), *, seeds: int = 1
         raise UserError(f"{where} adds no run: call add(**{{'optim.learning_rate': 1e-3}}) in it")
     check_counts(where, added, overrides, seeds)
     base = configs.load(spec, overrides)
-    runs, taken = [], set()
+    runs = []
     for number, values in enumerate(added, start=1):
         for repeat in range(seeds):
             chosen = values | ({"seed": base.seed + repeat} if repeat else {})
             try:
-                runs.append(Run(name(chosen, taken), chosen, configure(base, chosen)))
-                taken.add(runs[-1].name)
+                runs.append(Run(name(chosen), chosen, configure(base, chosen)))
             except UserError as error:
                 raise UserError(f"{where}, run {number} ({describe(chosen)}): {error}") from None
     refuse_twins(where, runs)
@@ -95,7 +94,7 @@ def configure(base: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     config = configs.from_json(configs.to_json(base))
     for key, value in values.items():
         configs.apply(config, key, value)
-    configs.validate(config)
+    configs.validate_new(config)
     models.build(config.model, num_classes=2)
     if unused := [key for key in models.unused(config.model) if key in values]:
         raise UserError(f"{config.model.name} does not look at {', '.join(unused)}: leave it out")
@@ -130,12 +129,12 @@ def text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def name(values: Mapping[str, Any], taken: Container[str] = ()) -> str:
+def name(values: Mapping[str, Any], *, former: bool = False) -> str:
     """The name of a run's folder, such as "learning_rate=0.001,features=64-32".
 
     It depends on the run's own overrides alone, so that a sweep that grows finds its finished runs again. A key is
     written without its group where no other key ends like it. What a folder's name cannot hold is replaced, and a digest
-    of the values added; also where the name is taken by an earlier run.
+    of the values added; also where other values would have the same name. `former` is the name in earlier versions.
     """
     if not values:
         return "base"
@@ -146,16 +145,21 @@ def name(values: Mapping[str, Any], taken: Container[str] = ()) -> str:
         parts.append(f"{end if ends[end] == 1 else key}={text(value).replace(',', '-')}")
     whole = ",".join(parts)
     safe = re.sub(r"[^\w.,=+-]", "_", whole)
-    fits = safe == whole and len(whole) <= LONGEST_NAME
-    found = whole if fits else with_digest(safe, describe(values))
-    # ("a-b", "c") and ("a", "b-c") look the same
-    return with_digest(found, repr(sorted(values.items()))) if found in taken else found
+    certain = former or not is_ambiguous(values)
+    if safe == whole and len(whole) <= LONGEST_NAME and certain:
+        return whole
+    words = describe(values) if certain else repr(sorted(values.items()))
+    digest = hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{safe[: LONGEST_NAME - 9]},{digest}"
 
 
-def with_digest(name: str, text: str) -> str:
-    """The name, cut where it is too long, with a digest of a text."""
-    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
-    return f"{name[: LONGEST_NAME - 9]},{digest}"
+def is_ambiguous(values: Mapping[str, Any]) -> bool:
+    """Whether other values would look the same: ("a-b", "c") and ("a", "b-c"), or "a,b" and "a-b"."""
+    lists = [value for value in values.values() if isinstance(value, (tuple, list))]
+    words = [value for value in values.values() if isinstance(value, str)]
+    return any(set("-,") & set(text(part)) for value in lists for part in value) or any(
+        "," in value for value in words
+    )
 
 
 def shard(runs: list[Run], part: str) -> list[Run]:
