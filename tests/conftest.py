@@ -35,6 +35,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a third of the time of the tests is spent waiting for other processes."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 2
+
+
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The temporary folder of this test run, the same for all its workers."""
     folder = tmp_path_factory.getbasetemp()
