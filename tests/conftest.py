@@ -37,7 +37,9 @@ SHARED = ROOT.parent / "shared" / "data"
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: a third of the time of the tests is spent waiting for other processes."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 2
+    from vid3d.process import cores
+
+    return cores() + 1
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

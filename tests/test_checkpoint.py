@@ -96,6 +96,10 @@ def test_a_checkpoint_that_is_half_deleted_does_not_exist_and_leaves_nothing(
         save(checkpoints, 3, 0.7)
     assert checkpoint.steps(tmp_path) == [2, 3]  # and both were whole before the first was touched
     assert checkpoint.resolve(tmp_path, "best") == 3
+    for _ in range(2):
+        writing.Checkpoints(tmp_path).close()
+        assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
+        (tmp_path / "checkpoints" / "deleting-1").touch()  # a moment later: only its mark is left
     writing.Checkpoints(tmp_path).close()
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
     assert capsys.readouterr().err == ""

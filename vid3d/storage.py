@@ -246,7 +246,7 @@ def room(folder: Path) -> float:
         return math.inf
     status = os.statvfs(folder)
     takes_files = not status.f_files or status.f_favail > FEW_FILES  # some disks do not count them
-    return shutil.disk_usage(folder).free if takes_files else 0
+    return status.f_bavail * status.f_frsize if takes_files else 0
 
 
 def make_folder(folder: Path) -> None:

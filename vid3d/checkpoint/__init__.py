@@ -8,7 +8,6 @@ concerned, and one whose files differ from it is damaged and is never restored.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -29,11 +28,10 @@ __all__ = [
     "begun",
     "best",
     "better",
-    "damaged",
     "digests",
     "is_imported",
     "load",
-    "metas",
+    "look",
     "read_meta",
     "resolve",
     "restore_item",
@@ -84,10 +82,11 @@ def resolve(workdir: str | Path, name: str = "best") -> int:
     if name == "latest":
         return found[-1]
     if name == "best":
-        if errors := damaged(workdir):
-            raise DamagedError(f"{errors[0]}, and might be the best: {remedy(metas(workdir))}")
-        step, recorded = best(workdir), best_recorded(workdir)
-        if recorded and recorded != best_score(workdir):
+        whole, errors = look(workdir)
+        if errors:
+            raise DamagedError(f"{errors[0]}, and might be the best: {remedy(whole)}")
+        step, recorded = best_of(whole), best_recorded(whole)
+        if recorded and recorded != best_score(whole):
             raise DamagedError(
                 f"the best checkpoint of {workdir} (validation accuracy {recorded[0]:.4f}) is gone: {remedy(found)}"
             )
@@ -109,7 +108,11 @@ def best(workdir: str | Path) -> int | None:
 
     Where nothing is there to evaluate on, the newest: without validation videos, or of imported weights.
     """
-    found = metas(workdir)
+    return best_of(look(workdir)[0])
+
+
+def best_of(found: Mapping[int, Mapping[str, Any]]) -> int | None:
+    """`best` of the checkpoints with these metas."""
     scores = {step: meta["metrics"] for step, meta in found.items() if meta["metrics"]}
     if not scores:
         newest = max(found, default=None)
@@ -120,42 +123,33 @@ def best(workdir: str | Path) -> int | None:
     return max(scores, key=lambda step: better(scores[step]))
 
 
-def best_score(workdir: str | Path) -> tuple[float, float] | None:
-    """`better` of the best evaluated checkpoint."""
-    scores = [better(meta["metrics"]) for meta in metas(workdir).values() if meta["metrics"]]
-    return max(scores, default=None)
+def best_score(found: Mapping[int, Mapping[str, Any]]) -> tuple[float, float] | None:
+    """`better` of the best evaluated one of the checkpoints with these metas."""
+    return max(
+        (better(meta["metrics"]) for meta in found.values() if meta["metrics"]), default=None
+    )
 
 
-def best_recorded(workdir: str | Path) -> tuple[float, float] | None:
-    """The same as the newest checkpoint says it, which saw all evaluations; None where it does not say it."""
-    newest = list(metas(workdir).values())[-1:]
-    found = newest[0].get("progress", {}).get("best") if newest else None
-    return tuple(found) if found else None
+def best_recorded(found: Mapping[int, Mapping[str, Any]]) -> tuple[float, float] | None:
+    """The same as the newest of them says it, which saw all evaluations; None where it does not say it."""
+    score = found[max(found)].get("progress", {}).get("best") if found else None
+    return tuple(score) if score else None
 
 
-def metas(workdir: str | Path) -> dict[int, dict[str, Any]]:
-    """`read_meta` of all checkpoints, those left out that are damaged there, ascending.
+def look(workdir: str | Path) -> tuple[dict[int, dict[str, Any]], list[DamagedError]]:
+    """`read_meta` of all checkpoints, ascending, and what is wrong with those that cannot tell how good they are.
 
     A training may save and delete meanwhile: what is returned was there at one moment.
     """
     while True:
-        found, read = steps(workdir), {}
-        for step in found:
-            with contextlib.suppress(DamagedError):
-                read[step] = read_meta(workdir, step)
+        found, whole, errors = steps(workdir), {}, []
+        for step in sorted({*found, *without_manifest(workdir)}):
+            try:
+                whole[step] = read_meta(workdir, step)
+            except DamagedError as error:
+                errors.append(error)
         if steps(workdir) == found:
-            return read
-
-
-def damaged(workdir: str | Path) -> list[DamagedError]:
-    """What is wrong with those checkpoints that cannot tell how good they are."""
-    errors, whole = [], metas(workdir)
-    for step in sorted({*steps(workdir), *without_manifest(workdir)}):
-        try:
-            step in whole or read_meta(workdir, step)
-        except DamagedError as error:
-            errors.append(error)
-    return errors
+            return whole, errors
 
 
 def without_manifest(workdir: str | Path) -> list[int]:
@@ -169,7 +163,7 @@ def without_manifest(workdir: str | Path) -> list[int]:
     return [step for step in found if (folder / str(step)).is_dir()]  # and not gone by now
 
 
-def deleting(step: int) -> str:
+def deleting(step: int | str) -> str:
     """The name of a file in `checkpoints/` that is there while a checkpoint is deleted."""
     return f"deleting-{step}"
 
@@ -201,7 +195,10 @@ def read_meta(workdir: str | Path, step: int) -> dict[str, Any]:
 
 def is_imported(workdir: str | Path) -> bool:
     """Whether the newest checkpoint holds weights that were not trained here."""
-    return any("imported" in meta for meta in list(metas(workdir).values())[-1:])
+    try:
+        return any("imported" in read_meta(workdir, step) for step in steps(workdir)[-1:])
+    except DamagedError:
+        return False
 
 
 def load(workdir: str | Path, name: str = "best") -> tuple[int, dict[str, Any], dict[str, Any]]:

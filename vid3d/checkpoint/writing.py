@@ -13,9 +13,9 @@ import orbax.checkpoint as ocp
 from vid3d import parallel, storage
 from vid3d.checkpoint import (
     begun,
-    best,
+    best_of,
     deleting,
-    metas,
+    look,
     read_meta,
     steps,
     without_manifest,
@@ -135,9 +135,8 @@ def remove_interrupted(folder: Path) -> None:
         UserError: another one lacks it, or the only one that there is, although it was evaluated: it was lost.
     """
     workdir = folder.parent
-    for step in begun(workdir):
-        if (folder / deleting(step)).exists():
-            delete(folder, step)
+    for mark in folder.glob(deleting("*")):
+        delete(folder, mark.name.removeprefix(deleting("")))
     lost, newest = without_manifest(workdir), begun(workdir)[-1:]
     if newest and not steps(workdir) and (workdir / "evaluation").is_dir():
         lost = lost or newest
@@ -152,7 +151,7 @@ def remove_interrupted(folder: Path) -> None:
             storage.remove_folder(folder / str(step))
 
 
-def delete(folder: Path, step: int) -> None:
+def delete(folder: Path, step: int | str) -> None:
     """Deletes a checkpoint; it does not count from the first moment on, and what a kill leaves is known for what it is."""
     storage.write_whole(folder / deleting(step), "")
     (folder / str(step) / MANIFEST).unlink(missing_ok=True)
@@ -163,9 +162,12 @@ def delete(folder: Path, step: int) -> None:
 def delete_old(workdir: Path) -> None:
     """Deletes all checkpoints but the best, the two latest and what is damaged."""
     older = steps(workdir)[:-2]
-    kept, readable = (best(workdir), metas(workdir)) if older else (None, {})
+    if not older:
+        return
+    whole, _ = look(workdir)
+    kept = best_of(whole)
     for step in older:
-        if step == kept or step not in readable:
+        if step == kept or step not in whole:
             continue
         delete(workdir / "checkpoints", step)
 

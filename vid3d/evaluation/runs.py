@@ -117,9 +117,10 @@ def read(workdir: Path, name: str) -> Run:
     """Everything that a workdir says about its run."""
     config = configs.read(workdir / "config.json")
     counted, saved = None, []
-    for error in checkpoint.damaged(workdir):
+    whole, errors = checkpoint.look(workdir)
+    for error in errors:
         print(f"warning: {error}: it is left out", file=sys.stderr)
-    if metas := list(checkpoint.metas(workdir).values()):
+    if metas := list(whole.values()):
         counted = summarise(config, num_classes=len(metas[-1]["classes"]))
         saved = [meta["metrics"]["accuracy"] for meta in metas if meta["metrics"]]
     timings = rows(workdir / "timings.jsonl")

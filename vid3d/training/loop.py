@@ -87,7 +87,7 @@ def resume(setup: Setup, checkpoints: Checkpoints, workdir: Path) -> tuple[Train
         workdirs.check_videos(own, setup.train_clips.hashes(), workdir)
         setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
         if progress.best is not None:  # that of a damaged checkpoint may have been it
-            progress.best = checkpoint.best_score(workdir) or progress.best
+            progress.best = checkpoint.best_score(checkpoint.look(workdir)[0]) or progress.best
         epoch = int(np.asarray(state.step)) // setup.steps_per_epoch
         if meta.get("order", 1) < pipeline.ORDER and max(epoch, setup.config.seed) > 255:
             setup.notes.append(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +15,9 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from vid3d import parallel, storage
+from vid3d import parallel, storage, terminal
 from vid3d.config import UserError
 from vid3d.data.augment import augment
-from vid3d.process import write_nowhere
 from vid3d.training import steps
 from vid3d.training.tensorboard import Board
 
@@ -41,40 +37,6 @@ def open_recorder(
         steps_per_epoch=steps_per_epoch,
         batch_size=config.train.batch_size,
     )
-
-
-class Voice:
-    """Standard error, for rich. Where nobody reads it any more, lines are dropped; no step is lost with them.
-
-    A reader that has seen enough, as with `| head`, asks the training to stop, as a lost terminal does.
-    """
-
-    def __init__(self):
-        self.stream = sys.stderr
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-    def write(self, text: str) -> None:
-        with self.unheard():
-            self.stream.write(text)
-
-    def flush(self) -> None:
-        with self.unheard():
-            self.stream.flush()
-
-    @contextlib.contextmanager
-    def unheard(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            # Of a pipe and of a terminal; where nobody takes the signal below, it is an error like any other.
-            taken = signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
-            if error.errno not in (errno.EPIPE, errno.EIO) or not taken:
-                raise
-            write_nowhere(self.stream.fileno())
-            if error.errno == errno.EPIPE:
-                signal.raise_signal(signal.SIGHUP)
 
 
 class Recorder:
@@ -100,7 +62,7 @@ class Recorder:
             keep_rows(workdir / name, last=first_step)
         self.events = storage.Staged(workdir / "tensorboard")
         self.board = Board(self.events.here, purge_step=first_step + 1)
-        self.console = Console(file=Voice())
+        self.console = Console(file=terminal.Voice())
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.1f}"),
             BarColumn(),
