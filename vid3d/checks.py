@@ -33,6 +33,8 @@ CHOICES = {
     "data.protocol": PROTOCOLS,
     "data.sampling": SAMPLINGS,
     "data.resize": RESIZES,
+    "data.pixels": ("square", "stored"),
+    "data.deinterlace": ("off", "bwdif"),
     "data.color": ("rgb", "gray"),
     "data.short": ("repeat", "loop"),
     "data.store": ("raw", "jpeg"),

@@ -61,6 +61,13 @@ def default() -> ConfigDict:
     c.data.size = 224  # the network sees size x size
     # or "short_side": keep the shape, cut the centre; with "_bilinear" as published weights were trained
     c.data.resize = "squash"
+    c.data.pixels = (
+        "square"  # resamples pixels that are not square (DVD, DV), as players do; or "stored"
+    )
+    c.data.deinterlace = "off"  # fields stay woven; "bwdif" interpolates interlaced frames
+    c.data.tone_map = (
+        False  # HDR (PQ, HLG) as it is stored, as other pipelines take it; True brings it to BT.709
+    )
     c.data.color = "rgb"  # or "gray": one channel
     c.data.sampling = "first"  # one of checks.SAMPLINGS; "random" is evaluated in the centre
     c.data.short = "repeat"  # a video shorter than the clip repeats its last frame; or "loop"

@@ -277,7 +277,7 @@ def test_a_video_that_ends_early_is_labelled_and_named(workdir, shared, tmp_path
     path = shutil.copy(shared / "odd_videos" / "corrupted.mp4", tmp_path / "cor\nrupted.mp4")
     assert predict(workdir, [path], as_json=True) == 0
     said = capsys.readouterr()
-    words = "damaged or wrongly labelled: 28 of about 50 frames"
-    assert json.loads(said.out)["predictions"][0]["damage"] == words
+    words = "damaged: 1 packet lost at 3.00 s; 1 frame incomplete at 3.20 s; FFmpeg says "
+    assert json.loads(said.out)["predictions"][0]["damage"].startswith(words)
     [line] = said.err.splitlines()
-    assert line == f"vid3d predict: warning: {tmp_path}/cor rupted.mp4: {words}"
+    assert line.startswith(f"vid3d predict: warning: {tmp_path}/cor rupted.mp4: {words}")

@@ -109,6 +109,7 @@ def decode(data: ConfigDict, index: Index, settings: Settings) -> Iterator[Event
             fps=FPS,
             size=frames_THWC.shape[1:3],
             claimed=0,
+            damage="",
         )
 
 

@@ -1,10 +1,10 @@
 """The child of `decoding`: a program that decodes what its parent asks for, and ends with it.
 
-It loads OpenCV and NumPy only. Records go into memory that it shares with the parent, messages over a pipe:
+It loads OpenCV, PyAV and NumPy only. Records go into memory that it shares with the parent, messages over a pipe:
 
     from the parent   (order, job, path) with the order "look" or "decode";  ("free", slot)
     to the parent     ("ready",);  ("alive",);  ("failed", job, reason);  ("frames", job, slot, sizes, their times);
-                      ("done", job, slot or None, sizes, their times, sha256, all times, fps, size, claimed)
+                      ("done", job, slot or None, sizes, their times, sha256, all times, fps, size, claimed, damage)
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from vid3d.data import frames
+from vid3d.data.picture import DecodeOptions
 from vid3d.data.records import Settings, record_header, to_payload
 from vid3d.process import end_with
 
@@ -37,7 +38,9 @@ class Decoder:
     def __init__(self, options: dict):
         """Maps the shared memory; see `decoding.Pool.start_child` for the options."""
         names = ("size", "resize", "color", "max_frames", "store")
-        self.settings = Settings(**{name: options[name] for name in names})
+        self.settings = Settings(
+            **{name: options[name] for name in names}, decode=DecodeOptions(**options["decode"])
+        )
         self.slot_bytes = options["slot_bytes"]
         self.pipe = Connection(options["pipe"])
         self.memory = memoryview(mmap.mmap(options["memory"], options["slots"] * self.slot_bytes))
@@ -68,14 +71,14 @@ class Decoder:
 
     def look(self, job: int, path: str) -> None:
         """Sends what the header of a video claims."""
-        reader = frames.Reader(path)
-        fps, size = reader.claimed_fps, (0, 0)
-        self.pipe.send(("done", job, None, [], [], "", np.zeros(0), fps, size, reader.claimed))
+        with contextlib.closing(frames.Reader(path)) as reader:
+            facts = (reader.claimed_fps, (0, 0), reader.claimed, "")
+        self.pipe.send(("done", job, None, [], [], "", np.zeros(0), *facts))
 
     def decode(self, job: int, path: str) -> None:
         """Decodes one video and sends its records and facts."""
         settings = self.settings
-        reader = frames.Reader(path)
+        reader = frames.Reader(path, settings.decode)
         sha256 = self.digest(path)
         times: list[float] = []
         sizes: list[int] = []
@@ -103,9 +106,8 @@ class Decoder:
                 break
         times_T = np.array(times)
         fps = frames.measured_fps(times_T, reader.claimed_fps)
-        claimed = reader.claimed if len(times) != settings.max_frames else 0
-        last = times[-len(sizes) :]
-        self.pipe.send(("done", job, slot, sizes, last, sha256, times_T, fps, size, claimed))
+        facts = (sha256, times_T, fps, size, reader.claimed, reader.damage)
+        self.pipe.send(("done", job, slot, sizes, times[-len(sizes) :], *facts))
 
     def free_slot(self) -> int:
         """A slot that may be written; waits for the parent where there is none."""

@@ -52,14 +52,8 @@ class Done:
     times: np.ndarray  # seconds of the frames, float64 [T]
     fps: float
     size: tuple[int, int]
-    claimed: int  # frames, by the container; 0 where it claims none or where not all were wanted
-
-    @property
-    def damage(self) -> str:
-        """Says that a file ends before its header does, which may also be the header's fault; otherwise ""."""
-        if len(self.times) < 0.9 * self.claimed - 1:
-            return f"damaged or wrongly labelled: {len(self.times)} of about {self.claimed} frames"
-        return ""
+    claimed: int  # frames, by the container; 0 where it claims none
+    damage: str  # what the decoder reports of a file that it reads nevertheless, or ""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,11 @@ from vid3d import storage
 from vid3d.config import UserError, cache_folder
 from vid3d.data import beam, builders, cache, decoding, disk, ingest, reuse, shards
 from vid3d.data.decoding import Event
-from vid3d.data.frames import DECODER, stored_size
+from vid3d.data.frames import OPENCV, stored_size
 from vid3d.data.index import Index, find
+from vid3d.data.picture import decode_options
 from vid3d.data.prepared import FACTS, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
+from vid3d.data.reader import DECODER
 from vid3d.data.records import Settings
 from vid3d.data.report import (
     Progress,
@@ -37,7 +39,7 @@ from vid3d.data.report import (
 )
 
 TOUCHED = "touched.json"  # when the files were, that were decoded
-FORMAT = 1  # of the prepared folder; a change of it decodes again
+FORMAT = 2  # of the prepared folder; a change of it decodes again
 
 
 def prepare(
@@ -122,8 +124,9 @@ def key(index: Index, data: ConfigDict) -> str:
 
 def frame_settings(data: ConfigDict) -> str:
     """Whatever decides about a stored frame besides the file that it comes from."""
-    settings = (FORMAT, DECODER, stored_size(data), data.resize, data.color)
-    return repr((*settings, data.stored_frames, data.store))
+    decoder = (DECODER, OPENCV, *astuple(decode_options(data)))
+    frame = (stored_size(data), data.resize, data.color, data.stored_frames, data.store)
+    return repr((FORMAT, *decoder, *frame))
 
 
 def identity(root: str, path: str) -> str:
@@ -173,6 +176,7 @@ def build(
         color=data.color,
         max_frames=data.stored_frames,
         store=data.store,
+        decode=decode_options(data),
     )
     paths = [os.path.join(index.root, video.path) for video in index.videos]
     disk.check(folder, paths, disk.estimate(paths, settings, data), console)
@@ -213,10 +217,7 @@ def build(
         "bad": bad,
     }
     if data.source != "tfds":
-        origin = {
-            index.videos[job].path: (marks[job], event.claimed)
-            for job, event in decoded.done.items()
-        }
+        origin = {index.videos[job].path: marks[job] for job in decoded.done}
         sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
     (folder / TOUCHED).write_text(json.dumps(times))

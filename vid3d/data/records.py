@@ -8,6 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from vid3d.data import frames
+from vid3d.data.picture import DecodeOptions
+from vid3d.data.reader import AS_DEFAULT
 
 FRAME_KEY = b"frame"
 
@@ -22,6 +24,7 @@ class Settings:
         color: "rgb" or "gray".
         max_frames: how many of a video's frames are stored; 0 is all.
         store: "raw" or "jpeg".
+        decode: how the pictures of a file become frames.
     """
 
     size: tuple[int, int]
@@ -29,6 +32,7 @@ class Settings:
     color: str
     max_frames: int
     store: str
+    decode: DecodeOptions = AS_DEFAULT
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:

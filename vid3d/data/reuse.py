@@ -38,7 +38,7 @@ def copy(
         if not origin or origin["settings"] != settings:  # earlier versions did not write it
             continue
         store = FrameStore(prepared)
-        for path, (mark, claimed) in origin["videos"].items():
+        for path, mark in origin["videos"].items():
             job = wanted.pop(mark, None)
             if job is None:
                 continue
@@ -50,4 +50,13 @@ def copy(
             except UserError:  # damaged, or not ours to read
                 yield Again(LANE, job)
                 continue
-            yield Done(LANE, job, facts.sha256, facts.times_N, facts.fps, facts.size, claimed)
+            yield Done(
+                lane=LANE,
+                job=job,
+                sha256=facts.sha256,
+                times=facts.times_N,
+                fps=facts.fps,
+                size=facts.size,
+                claimed=facts.num_frames,
+                damage=facts.damage,
+            )

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from vid3d.config import UserError
-from vid3d.data.frames import VideoError
+from vid3d.data.reader import ConversionError, VideoError
 from vid3d.data.sources import Source
 from vid3d.inference.stream import Stream
 
@@ -84,10 +84,10 @@ class Camera(Worker):
         self._came = threading.Condition()
         self._began = time.perf_counter()
         self.newest = Taken(-1, np.zeros((0, 0, 3), np.uint8), 0.0, False)
-        first = reader.read()
+        first = self._read()
         if first is None:
             raise UserError(f"{reader.name}: it is open, but gives no frames")
-        self._take(first[0])
+        self._take(first)
 
     def clock(self) -> float:
         """Seconds since the camera was opened for the first time."""
@@ -102,12 +102,12 @@ class Camera(Worker):
     def run(self) -> None:
         pause = FIRST_PAUSE
         while not self.ended.is_set():
-            if item := self.reader.read():
+            if (frame_HWC := self._read()) is not None:
                 pause = FIRST_PAUSE
                 if self.lost:
                     self.lost = False
                     print(f"{self.reader.name}: back", file=sys.stderr)
-                self._take(item[0])
+                self._take(frame_HWC)
                 continue
             if not self.lost:
                 self.lost = True
@@ -118,8 +118,22 @@ class Camera(Worker):
             self.ended.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             with contextlib.suppress(VideoError):
-                self.reader = Source(self.reader.name)
+                self.reader = Source(self.reader.name, self.reader.options)
         self.reader.close()
+
+    def _read(self) -> np.ndarray | None:
+        """The next frame; None where the signal is lost.
+
+        Raises:
+            UserError: a frame came and cannot be converted to RGB.
+        """
+        try:
+            item = self.reader.read()
+        except ConversionError as error:
+            raise UserError(f"{self.reader.name}: {error}") from None
+        except VideoError:  # the signal was lost before the first frame
+            return None
+        return None if item is None else item[0]
 
     def _take(self, frame_HWC: np.ndarray) -> None:
         seconds = self.clock()

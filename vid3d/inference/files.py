@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from vid3d.config import UserError
 from vid3d.data import decoding
 from vid3d.data.frames import stored_size
+from vid3d.data.picture import decode_options
 from vid3d.data.records import Settings
 
 HELD_BYTES = 256 * 2**20  # fitted frames of files whose turn comes; what is more is decoded twice
@@ -47,7 +48,14 @@ def read_many(
         workers: decoding processes.
         kept: processes of earlier calls with the same `data`, which stay for the next one.
     """
-    settings = Settings(stored_size(data), data.resize, data.color, max_frames=0, store="raw")
+    settings = Settings(
+        stored_size(data),
+        data.resize,
+        data.color,
+        max_frames=0,
+        store="raw",
+        decode=decode_options(data),
+    )
     timeout, shape = data.decode_timeout, settings.frame_shape
     held: dict[int, list[np.ndarray] | None] = {}  # by job; None where they are too many
     ready: dict[int, File | UserError] = {}

@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -23,12 +24,15 @@ from ml_collections import ConfigDict
 from vid3d import storage
 from vid3d.config import UserError, apply, validate
 from vid3d.data import frames
-from vid3d.data.sources import Source
+from vid3d.data.picture import DecodeOptions, decode_options
+from vid3d.data.reader import check_file
+from vid3d.data.sources import Source, file_path
 from vid3d.inference import overlay
 from vid3d.inference.camera import Camera, Worker
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.stream import Stream
+from vid3d.inference.writer import VideoWriter
 
 LONGEST_GAP = 1.0  # seconds; what a camera misses beyond is left out of the annotated video
 
@@ -118,25 +122,25 @@ def live(
         UserError: no workdir, a source that cannot be opened or read, no display, or an output that cannot be written.
     """
     with contextlib.ExitStack() as stack:
-        reader = open_source(source)
-        # A camera runs while the network is loaded, so that the first label is not about old frames.
-        camera = stack.enter_context(Camera(reader) if reader.is_camera else reader)
-        sink: Sink | None = None
-        if output:
-            file = storage.local(output, "--output")
-            if reader.path and file.exists() and file.samefile(reader.path):
-                raise UserError(f"--output={output} would overwrite the source: give another file")
-            fps = reader.fps or frames.DEFAULT_FPS
-            writer = stack.enter_context(overlay.VideoWriter(output, fps=fps))
-            sink = Recording(writer, paced=reader.is_camera)
-        elif not as_json:
+        name = str(source)
+        file = storage.local(output, "--output") if output else None
+        if (path := file_path(name)) is not None:
+            check_source(path, file)
+        if not output and not as_json:
             overlay.check_display()
         classifier = Classifier.load(workdir, checkpoint)
         configure(classifier.config, overrides)
         classifier.compile()  # before the first frame, not while it waits
-        stream = classifier.stream()
-        if not sink and not as_json:
+        options = decode_options(classifier.config.data)
+        reader = open_source(name, options)
+        camera = stack.enter_context(Camera(reader) if reader.is_camera else reader)
+        sink: Sink | None = None
+        if file:
+            writer = stack.enter_context(VideoWriter(file, fps=reader.fps or frames.DEFAULT_FPS))
+            sink = Recording(writer, longest_gap=LONGEST_GAP if reader.is_camera else math.inf)
+        elif not as_json:
             sink = stack.enter_context(overlay.Window(paced=not reader.is_camera))
+        stream = classifier.stream()
         display = Display(sink, as_json=as_json)
         every = classifier.config.live.every
         with until_interrupted():
@@ -145,6 +149,8 @@ def live(
             else:
                 every = every or classifier.config.data.frame_step
                 label_file(reader, stream, display, every=every)
+        if not reader.is_camera and reader.damage:
+            print(f"vid3d live: warning: {name}: {reader.damage}", file=sys.stderr)
     if output and not as_json:
         print(f"wrote {output}: {writer.num_frames} frames, {display.num_labels} labels")
     return 0
@@ -152,12 +158,12 @@ def live(
 
 def label_file(reader: Source, stream: Stream, display: Display, *, every: int) -> None:
     """Labels windows that are `every` frames apart; a video shorter than a window has one label, from its first frame on."""
-    label = label_if_short(reader.name, stream)
+    label = label_if_short(reader, stream)
     if label:
         display.label(label)
     stream.clear()
     number, due = 0, 0
-    while item := reader.read():
+    while item := read(reader):
         frame_HWC, seconds = item
         taken = time.perf_counter()
         if stream.add(frame_HWC, seconds) and number >= due:
@@ -169,20 +175,12 @@ def label_file(reader: Source, stream: Stream, display: Display, *, every: int) 
         number += 1
 
 
-def label_if_short(name: str, stream: Stream) -> Label | None:
-    """The label of a file that ends before the window is full; None for a longer one, of which one window is read.
-
-    Raises:
-        UserError: there is not a single frame.
-    """
-    with open_source(name) as reader:
-        empty = True
-        while item := reader.read():
-            empty = False
+def label_if_short(source: Source, stream: Stream) -> Label | None:
+    """The label of a file that ends before the window is full; None for a longer one, of which one window is read."""
+    with open_source(source.name, source.options) as again:
+        while item := read(again):
             if stream.add(*item):
                 return None
-        if empty:
-            raise UserError(f"{name}: {reader.no_frame()}")
     taken = time.perf_counter()
     return Label(stream.predict(), time.perf_counter() - taken)
 
@@ -237,39 +235,64 @@ class Labeller(Worker):
 
 
 class Recording:
-    """Writes annotated frames to a video: every one of a file; of a camera, so that a minute takes a minute."""
+    """Writes annotated frames to a video that keeps their times."""
 
-    def __init__(self, writer: overlay.VideoWriter, *, paced: bool):
-        """Takes the writer, and whether to keep to the clock of a camera."""
+    def __init__(self, writer: VideoWriter, *, longest_gap: float):
+        """Takes the writer, and how many seconds of a gap between two frames are kept."""
         self.writer = writer
-        self.paced = paced
-        self._begin = self._last = None
+        self.longest_gap = longest_gap
+        self._before: float | None = None
+        self._left_out = 0.0  # seconds
 
     def show(self, frame_HWC: np.ndarray, seconds: float) -> bool:
-        """Writes a frame; one that comes late is repeated, one that comes early is left out."""
-        copies = 1
-        if self.paced:
-            if self._begin is None:
-                self._begin = self._last = seconds
-            self._begin += max(seconds - self._last - LONGEST_GAP, 0)
-            self._last = seconds
-            due = int((seconds - self._begin) * self.writer.fps + 1e-6) + 1
-            copies = due - self.writer.num_frames
-        for _ in range(copies):
-            self.writer.write(frame_HWC)
+        """Writes a frame, unless it is the one before once more."""
+        if self._before is None:
+            self._left_out = seconds
+        elif seconds <= self._before:
+            return True
+        else:
+            self._left_out += max(seconds - self._before - self.longest_gap, 0)
+        self._before = seconds
+        self.writer.write(frame_HWC, seconds - self._left_out)
         return True
 
 
-def open_source(source: str | int) -> Source:
+def check_source(path: str, output: Path | None) -> None:
+    """Looks at a file before anything is loaded.
+
+    Raises:
+        UserError: it cannot be read, or the output would take its place.
+    """
+    try:
+        check_file(path)
+    except frames.VideoError as error:
+        raise UserError(f"{path}: {error}") from None
+    if output and output.exists() and output.samefile(path):
+        raise UserError(f"--output={output} would overwrite the source: give another file")
+
+
+def open_source(name: str, options: DecodeOptions) -> Source:
     """Opens a camera, a URL or a file.
 
     Raises:
         UserError: it cannot be opened.
     """
     try:
-        return Source(source)
+        return Source(name, options)
     except frames.VideoError as error:
-        raise UserError(f"{source}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
+
+
+def read(source: Source) -> tuple[np.ndarray, float] | None:
+    """The next frame and its seconds; None at the end.
+
+    Raises:
+        UserError: there is not a single frame, or one cannot be converted.
+    """
+    try:
+        return source.read()
+    except frames.VideoError as error:
+        raise UserError(f"{source.name}: {error}") from None
 
 
 def configure(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:

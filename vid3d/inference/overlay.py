@@ -1,29 +1,22 @@
-"""What a viewer sees: a bar with label and probability on each frame, in a window or in an annotated video."""
+"""What a viewer sees: a bar with label and probability on each frame, as it is drawn, and in a window."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import sys
 import time
 import unicodedata
-from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 
-from vid3d import storage
 from vid3d.config import UserError
-from vid3d.data import frames
 
 TITLE = "vid3d"
 ESCAPE = 27
 NO_WINDOW = "no display to open a window on: use --output=annotated.mp4 for a video, or --json"
 LARGEST_WINDOW = (720, 1280)  # pixels, height and width; larger frames are shown smaller
-SUFFIXES = (".mp4", ".mov", ".mkv", ".avi")  # containers that hold MPEG-4 (mp4v)
-HEADER_BYTES = 2**12  # that a video begins with, at least
 SMALLEST = 240  # pixels; the text cannot be read on a smaller frame
 LARGEST = 4096  # pixels that no frame is enlarged beyond
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -118,110 +111,6 @@ def ascii_text(text: str) -> str:
     """Accents are dropped and what then still is not ASCII becomes "?": drawn text has no other letters everywhere."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return "".join(c if c.isprintable() and c.isascii() else "?" for c in plain)
-
-
-class VideoWriter:
-    """Writes frames to a video file that appears under its name once it is whole.
-
-    Until then it is called `.NAME.part.SUFFIX`; leaving the `with` block by an exception removes it.
-    """
-
-    def __init__(self, path: str | Path, *, fps: float):
-        """Checks that the file can be written; its size is that of the first frame.
-
-        Args:
-            path: ends in .mp4, .mov, .mkv or .avi; its folder is there; an existing file is replaced.
-            fps: frames a second.
-
-        Raises:
-            UserError: another ending, or a place that cannot be written.
-        """
-        self.path = Path(path)
-        if self.path.suffix.lower() not in SUFFIXES:
-            raise UserError(f"cannot write {self.path}: end the name in {', '.join(SUFFIXES)}")
-        name = self.path.stem.encode("utf-8", "replace").decode()  # OpenCV takes text alone
-        self.part = self.path.with_name(f".{name}.part{self.path.suffix}")
-        try:
-            str(self.part).encode()
-        except UnicodeEncodeError:
-            raise UserError(f"cannot write {self.path}: its name is no valid text") from None
-        # MPEG-4 keeps the rate as a fraction with 16 bits below.
-        self.fps = round(fps, 3) if fps <= 60 else float(round(fps))
-        self.num_frames = 0
-        self._size = (0, 0)  # height and width of the first frame
-        self._writer: cv2.VideoWriter | None = None
-        if not self.path.parent.exists():
-            raise UserError(f"cannot write {self.path}: there is no folder {self.path.parent}")
-        try:
-            if self.path.is_dir():
-                raise IsADirectoryError(None, "it is a folder")
-            self.part.touch()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UserError(f"cannot write {self.path}: {reason}") from None
-
-    def write(self, frame_HWC: np.ndarray) -> None:
-        """Adds a uint8 RGB frame; one of another size than the first is resized.
-
-        Raises:
-            UserError: no video of this size can be written here.
-        """
-        if self._writer is None:
-            self._writer = self._open(*frame_HWC.shape[:2])
-        if frame_HWC.shape[:2] != self._size:
-            frame_HWC = cv2.resize(frame_HWC, self._size[::-1], interpolation=cv2.INTER_AREA)
-        height, width = self._size
-        frame_HWC = frame_HWC[: height - height % 2, : width - width % 2]
-        self._writer.write(cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2BGR))
-        self.num_frames += 1
-
-    def close(self) -> None:
-        """Finishes the file and gives it its name; without a frame there is no file.
-
-        Raises:
-            UserError: the disk took less than was written.
-        """
-        if self._writer is None:
-            self.part.unlink(missing_ok=True)
-            return
-        self._writer.release()
-        try:
-            # A full disk shows only here. The last frame may have been written, but not counted, before an interruption.
-            whole = frames.Reader(self.part).claimed >= self.num_frames
-        except frames.VideoError:
-            whole = False
-        if not whole:
-            self.part.unlink(missing_ok=True)
-            raise UserError(f"cannot write {self.path}: the file is not whole; is the disk full?")
-        os.replace(self.part, self.path)
-
-    def _open(self, height: int, width: int) -> cv2.VideoWriter:
-        self._size = (height, width)
-        even = (width - width % 2, height - height % 2)  # MPEG-4 stores colour for pairs of pixels
-        code = cv2.VideoWriter_fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(self.part), code, self.fps, even)
-        if not writer.isOpened():
-            reason = f"no encoder for {width}x{height} pixels at {self.fps:g} frames a second"
-            if storage.room(self.path.parent) < HEADER_BYTES:
-                reason = "no space left on the disk"
-            raise UserError(f"cannot write {self.path}: {reason}")
-        return writer
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            if self._writer is not None:
-                self._writer.release()
-            self.part.unlink(missing_ok=True)
 
 
 class Window:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -17,10 +18,12 @@ from rich.text import Text
 from vid3d import storage, terminal
 from vid3d.config import UserError
 from vid3d.data.listings import VIDEO_SUFFIXES, walk
+from vid3d.data.picture import decode_options
 from vid3d.data.records import Settings
 from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
+from vid3d.inference.writer import VideoWriter
 
 LISTED = 12  # segments of one video in the table; JSON and CSV have all
 
@@ -71,8 +74,7 @@ def predict(
         answers[path] = answer
         if output:
             try:
-                timeout = classifier.config.data.decode_timeout
-                annotate(path, answer, copies[path], size=sizes[path], timeout=timeout)
+                annotate(path, answer, copies[path], sizes[path], classifier.config.data)
             except UserError as error:
                 errors[path] = f"no annotated copy of {path}: {error}"
     for path, answer in answers.items():
@@ -151,25 +153,32 @@ def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, P
 
 
 def annotate(
-    path: str, answer: Prediction, copy: Path, *, size: tuple[int, int], timeout: float
+    path: str, answer: Prediction, copy: Path, size: tuple[int, int], data: ConfigDict
 ) -> None:
-    """Writes a copy of a video that shows, on each frame, the label that holds there.
+    """Writes a copy of a video that shows, on each frame and at its time, the label that holds there.
+
+    Args:
+        path: the video.
+        answer: what it was labelled.
+        copy: the file to write.
+        size: height and width of its frames.
+        data: `config.data`; how pictures become frames and `decode_timeout` are read.
 
     Raises:
         UserError: the copy cannot be written, or the video not be decoded again.
     """
-    whole = Settings(size, "squash", "rgb", max_frames=0, store="raw")
+    whole = Settings(size, "squash", "rgb", max_frames=0, store="raw", decode=decode_options(data))
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {copy.parent}: {error.strerror}") from None
     left = list(answer.segments)
-    with overlay.VideoWriter(copy, fps=answer.num_frames / answer.seconds) as writer:
-        for frame_HWC, seconds in files.stream(path, whole, timeout=timeout):
+    with VideoWriter(copy, fps=answer.num_frames / answer.seconds) as writer:
+        for frame_HWC, seconds in files.stream(path, whole, timeout=data.decode_timeout):
             while len(left) > 1 and seconds >= left[0].end:
                 left.pop(0)
             drawn = overlay.draw(frame_HWC, left[0].label, probability=left[0].probability)
-            writer.write(drawn)
+            writer.write(drawn, seconds)
 
 
 def as_dict(answer: Prediction) -> dict[str, object]:

@@ -1,0 +1,82 @@
+"""What a decoder reports of a video that it reads nevertheless."""
+
+from __future__ import annotations
+
+import av
+
+NAMED = 3  # places that a message names
+
+
+class Damage:
+    """Counts packets that give no frame and frames of which parts are missing, as FFmpeg reports them.
+
+    What comes before the first key frame does not count: a recording may begin between two.
+
+    Attributes:
+        start: time stamp of the first frame, in seconds.
+        end: why the file cannot be read on, or "".
+    """
+
+    def __init__(self, interval: float = 0.0):
+        """Takes the seconds of a packet, where the packets have no time stamps."""
+        self.start = 0.0
+        self.end = ""
+        self._interval = interval
+        self._lost: list[float] = []
+        self._incomplete: list[float] = []
+        self._message = ""
+        self._key_seen = False
+        self._seconds = -interval
+
+    def packet(self, packet: av.Packet) -> None:
+        """Takes note of a packet before it is decoded."""
+        self._key_seen |= packet.is_keyframe
+        self._seconds = seconds(packet, self._seconds + self._interval)
+        if packet.is_corrupt:
+            self._incomplete.append(self._seconds)
+
+    def lost(self) -> None:
+        """The packet gives no frame."""
+        if self._key_seen:
+            if self._seconds in self._incomplete:
+                self._incomplete.remove(self._seconds)
+            self._lost.append(self._seconds)
+
+    def picture(self, picture: av.VideoFrame) -> None:
+        """Takes note of a decoded picture."""
+        if picture.is_corrupt and self._key_seen:
+            time = seconds(picture, self._seconds)
+            if time not in self._incomplete:
+                self._incomplete.append(time)
+
+    def broke_off(self, reason: str) -> None:
+        """The file cannot be read on."""
+        self.end = reason
+
+    def messages(self, logs: list[tuple[int, str, str]]) -> None:
+        """Keeps the first of the errors that FFmpeg's libraries wrote."""
+        if logs and self._key_seen and not self._message:
+            _, library, message = logs[0]
+            self._message = f"{library}: {message.strip()}"
+
+    def __str__(self) -> str:
+        """One line, or "" where there is none."""
+        found = []
+        for times, what in ((self._lost, "packet lost"), (self._incomplete, "frame incomplete")):
+            if times:
+                noun, verb = what.split()
+                places = ", ".join(f"{t - self.start:.2f}" for t in sorted(times)[:NAMED])
+                dots = ", ..." if len(times) > NAMED else ""
+                plural = "s" if len(times) > 1 else ""
+                found.append(f"{len(times)} {noun}{plural} {verb} at {places}{dots} s")
+        if self.end:
+            found.append(f"it breaks off at {self._seconds - self.start:.2f} s ({self.end})")
+        if self._message:
+            found.append(f"FFmpeg says {self._message!r}")
+        return f"damaged: {'; '.join(found)}" if found else ""
+
+
+def seconds(timed: av.Packet | av.VideoFrame, otherwise: float) -> float:
+    """The presentation time of a packet or picture."""
+    ticks = timed.pts if timed.pts is not None else timed.dts
+    return otherwise if ticks is None or timed.time_base is None else float(ticks * timed.time_base)

@@ -1,0 +1,332 @@
+"""One pass over a video, from a file or a URL: the room that decodes.
+
+Which frames these are, in which order, at which times and in which colours is defined in docs/decoding.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.logging
+import numpy as np
+from av.stream import Discard, Disposition
+
+from vid3d.data.damage import Damage
+from vid3d.data.picture import DecodeOptions, PictureConverter
+
+DECODER = f"PyAV {av.__version__}"  # frames may differ between versions
+DEFAULT_FPS = 25.0
+NOT_A_VIDEO = "not a video, or one without a readable header"
+# Streams that hold pictures and no video: the cover of a song, previews for the seek bar.
+PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+WIDEST_PIXEL = 4  # width : height beyond which a pixel shape is taken for a damaged header
+NETWORK_SECONDS = 10.0  # in which a URL has to open, and each time to bring the next packet
+AS_DEFAULT = DecodeOptions()
+
+# What FFmpeg reports is collected where it is called, and does not appear on the screen as well.
+av.logging.set_level(av.logging.ERROR)
+logging.getLogger("libav").addHandler(logging.NullHandler())
+logging.getLogger("libav").propagate = False
+
+
+class VideoError(Exception):
+    """A video or camera that gives no frames: the message is the reason, `path` names the source."""
+
+    def __init__(self, reason: str, path: str):
+        super().__init__(reason)
+        self.path = path
+
+
+class ConversionError(VideoError):
+    """A frame was decoded and cannot be converted to RGB."""
+
+
+class FrameClock:
+    """Seconds from the first frame on, strictly ascending, from time stamps that need not be."""
+
+    def __init__(self, fps: float):
+        """Takes the rate that fills in for missing time stamps."""
+        self.interval = 1 / fps
+        self.start = self.last = 0.0
+        self.count = 0
+
+    def tick(self, stamp: float) -> float:
+        """The time of the next frame; where its stamp is not after the last one, one interval later."""
+        if not self.count:
+            self.start = stamp if math.isfinite(stamp) else 0.0
+        else:
+            seconds = stamp - self.start
+            self.last = seconds if seconds > self.last else self.last + self.interval
+        self.count += 1
+        return self.last
+
+
+class Reader:
+    """One pass over a video file. Iterating gives (uint8 RGB [H, W, 3] upright, seconds from the first frame).
+
+    Attributes:
+        path: as it was given.
+        claimed: number of frames by the container's header; 0 where it states none.
+        claimed_fps: frames per second by the header; 25 where it states none.
+        is_endless: the container states no duration, as a camera's stream.
+    """
+
+    open_options: dict[str, Any] = {  # noqa: RUF012, never written to
+        # A playlist that poses as a video opens nothing but files.
+        "options": {"protocol_whitelist": "file"},
+    }
+
+    def __init__(self, path: str | os.PathLike[str], options: DecodeOptions = AS_DEFAULT):
+        """Opens the video.
+
+        Args:
+            path: of the file.
+            options: how its pictures become frames.
+
+        Raises:
+            VideoError: it is missing, empty, not a file, or not a video.
+        """
+        self.path = os.fspath(path)
+        self.options = options
+        with self._checked_name() as name, av.logging.Capture():
+            try:
+                self._container = av.open(name, metadata_errors="replace", **self.open_options)
+            except (av.error.FFmpegError, OSError, ValueError):
+                raise VideoError(self._not_open(), self.path) from None
+        try:
+            self._stream = main_stream(self._container, self.path)
+        except VideoError:
+            self.close()
+            raise
+        for stream in self._container.streams:
+            if stream is not self._stream:
+                stream.discard = Discard.all
+        # One thread per file: files are decoded side by side.
+        self._stream.codec_context.thread_type = "NONE"
+        self._stream.codec_context.thread_count = 1
+        self.claimed_fps = stated_fps(self._stream)
+        seconds = duration(self._container, self._stream)
+        self.claimed = max(self._stream.frames, 0) or round(seconds * self.claimed_fps)
+        self.is_endless = not self._stream.frames and not seconds
+        bare = without_stamps(self._container)
+        self._damage = Damage(1 / self.claimed_fps if bare else 0.0)
+
+    @property
+    def damage(self) -> str:
+        """What the decoder has reported so far, in one line; "" for a whole file."""
+        return str(self._damage)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._container.close()
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
+        """Decodes to the end; a packet that cannot be decoded is skipped, and `damage` counts it.
+
+        Raises:
+            VideoError: there is not a single frame, or one cannot be converted to RGB.
+            MemoryError: there is not enough memory.
+        """
+        clock = FrameClock(self.claimed_fps)
+        converter = PictureConverter(self.options)
+        stamp = stamping(self._container, self._stream)
+        times: deque[float] = deque()  # of the pictures that a deinterlacer holds back
+        number = 0
+        with contextlib.closing(self):
+            for picture in self._pictures():
+                if picture is not None:
+                    times.append(clock.tick(stamp(picture, clock.count)))
+                    self._damage.start = clock.start
+                for frame_HWC in self._converted(converter, picture, number):
+                    yield frame_HWC, times.popleft()
+                    number += 1
+        if not number:
+            raise VideoError(no_frame(self._stream.codec_context.name), self.path)
+
+    def _converted(
+        self, converter: PictureConverter, picture: av.VideoFrame | None, number: int
+    ) -> list[np.ndarray]:
+        try:
+            with av.logging.Capture():
+                return converter.frames(picture, pixel_shape(self._stream))
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConversionError(
+                f"frame {number} cannot be converted to RGB: {reason}", self.path
+            ) from None
+
+    def _pictures(self) -> Iterator[av.VideoFrame | None]:
+        """The decoded pictures in the order of presentation, and None at the end."""
+        damage = self._damage
+        packets = self._container.demux(self._stream)
+        ended = False
+        while not ended:
+            with av.logging.Capture() as logs:
+                try:
+                    packet = next(packets)
+                except StopIteration:  # the decoder is empty, too
+                    packet, ended = None, True
+                except MemoryError:
+                    raise
+                except (av.error.FFmpegError, OSError) as error:
+                    packet, ended = None, True
+                    damage.broke_off(str(error.strerror))
+                pictures = []
+                try:
+                    if packet is not None:
+                        damage.packet(packet)
+                        pictures = packet.decode()
+                    elif damage.end:
+                        pictures = self._stream.decode(None)
+                except MemoryError:
+                    raise
+                except (av.error.FFmpegError, OSError):
+                    damage.lost()
+            damage.messages(logs)
+            for picture in pictures:
+                damage.picture(picture)
+                yield picture
+        yield None
+
+    @contextlib.contextmanager
+    def _checked_name(self) -> Iterator[str]:
+        """A name under which FFmpeg can open the file.
+
+        An absolute path is never taken for a protocol. A name that is not valid text is replaced by that of an open file.
+
+        Raises:
+            VideoError: there is no file that can be read.
+        """
+        check_file(self.path)
+        name = os.path.abspath(self.path)
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            handle = os.open(self.path, os.O_RDONLY)
+            try:
+                yield f"/dev/fd/{handle}"
+            finally:
+                os.close(handle)
+        else:
+            yield name
+
+    def _not_open(self) -> str:
+        """Why FFmpeg does not open it."""
+        return NOT_A_VIDEO
+
+
+class UrlReader(Reader):
+    """One pass over a video or a camera's stream that comes over the network: http, https, rtsp, rtmp, udp and others."""
+
+    open_options = {  # noqa: RUF012, never written to
+        "options": {"rtsp_transport": "tcp"},
+        "timeout": (NETWORK_SECONDS, NETWORK_SECONDS),
+    }
+
+    @contextlib.contextmanager
+    def _checked_name(self) -> Iterator[str]:
+        yield self.path
+
+    def _not_open(self) -> str:
+        return "the stream cannot be opened"
+
+
+def check_file(path: str) -> None:
+    """Raises a VideoError where there is no file that can be read and holds anything."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise VideoError("no such file", path) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoError(f"cannot be read: {reason}", path) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError("not a file", path)
+    if not status.st_size:
+        raise VideoError("empty file", path)
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as error:
+        raise VideoError(f"cannot be read: {error.strerror}", path) from None
+
+
+def main_stream(container: av.container.InputContainer, path: str) -> av.VideoStream:
+    """The video that a player would show: of those that are marked as default, or of all, the largest, the first of equals.
+
+    Raises:
+        VideoError: there is none, or none that this build of FFmpeg has a decoder for.
+    """
+    videos = [s for s in container.streams.video if not s.disposition & PICTURES]
+    if not videos:
+        covers = bool(container.streams.video)
+        raise VideoError("a cover picture, and no video" if covers else NOT_A_VIDEO, path)
+    decodable = [s for s in videos if s.codec_context is not None]
+    if not decodable:
+        raise VideoError(no_frame(videos[0].codec_tag), path)
+    default = [s for s in decodable if s.disposition & Disposition.default]
+    return max(default or decodable, key=lambda s: s.codec_context.width * s.codec_context.height)
+
+
+def stated_fps(stream: av.VideoStream) -> float:
+    """The frame rate that the header states, if it can be one, otherwise 25."""
+    rates = [stream.guessed_rate, stream.average_rate]
+    if without_stamps(stream.container):
+        rates.insert(0, stream.codec_context.framerate)  # of the stream's own header
+    return next((float(rate) for rate in rates if rate and 0 < rate < 1000), DEFAULT_FPS)
+
+
+def without_stamps(container: av.container.InputContainer) -> bool:
+    """Whether the container is a bare stream of pictures, such as raw H.264."""
+    return bool(container.format.flags & av.format.Flags.no_timestamps.value)
+
+
+def duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:
+    """Seconds that the header states, or 0."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def stamping(container: av.container.InputContainer, stream: av.VideoStream) -> Any:
+    """A function of a picture and its number: its time stamp in seconds, NaN where it has none.
+
+    AVI has no presentation times: its pictures come at the times of decoding, which ascend as they do. A bare stream has
+    no times at all, but the rate in its own header.
+    """
+    if without_stamps(container):
+        interval = 1 / stated_fps(stream)
+        return lambda picture, number: number * interval
+    is_avi = container.format.name == "avi"
+
+    def stamp(picture: av.VideoFrame, number: int) -> float:
+        ticks = picture.pts if picture.pts is not None and not is_avi else picture.dts
+        return math.nan if ticks is None else float(ticks * picture.time_base)
+
+    return stamp
+
+
+def pixel_shape(stream: av.VideoStream) -> Fraction:
+    """Width : height of a pixel; 1 where the file states none, or one that cannot be."""
+    shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    return shape if Fraction(1, WIDEST_PIXEL) <= shape <= WIDEST_PIXEL else Fraction(1)
+
+
+def no_frame(codec: str) -> str:
+    """Says that a video is opened but not decoded, and what to do; `codec` is its name, or ""."""
+    if not codec:
+        return "no frame can be decoded"
+    return (
+        f"no frame can be decoded (codec {codec}): re-encode it to H.264, "
+        "ffmpeg -i VIDEO -c:v libx264 -pix_fmt yuv420p NEW.mp4"
+    )
