@@ -251,7 +251,9 @@ def override_notes(asked: dict[str, Any], trained: dict[str, Any], *, listed: bo
                 "override: videos.csv is gone, and whether these are its videos is not known"
             )
         else:
-            notes.append(f"override: {key} is {shorten(value)}, not {shorten(trained[key])} as trained")
+            notes.append(
+                f"override: {key} is {shorten(value)}, not {shorten(trained[key])} as trained"
+            )
     return notes
 
 
