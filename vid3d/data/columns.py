@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from vid3d.config import UserError
 from vid3d.data.split_names import FILLING, SIDE_OF, WORD
-from vid3d.text import NAMED, first_few, quote
+from vid3d.text import first_few, quote
 
 NEEDED = ("path", "label")
 OPTIONAL = ("group", "split", "fold")
@@ -70,10 +70,8 @@ def check(header: Sequence[str], line: str, where: str) -> list[str]:
             raise UserError(
                 f"{where}: the column {quote(name)} is not known: call it {known!r} if it holds that, otherwise remove it"
             )
-    if not others:
-        return []
-    named = first_few((quote(name) if name else "one without a name" for name in others), NAMED)
-    return [f"columns of the manifest that are not read: {named}"]
+    named = first_few(quote(name) for name in others if name)
+    return [f"columns of the manifest that are not read: {named}"] if named else []
 
 
 def meaning(name: str) -> str:

@@ -80,14 +80,14 @@ def flips(setting: str, classes: Sequence[str]) -> bool:
 def describe(setting: str, classes: Sequence[str]) -> str:
     """Says whether clips are mirrored, and why not, or what may be wrong with it."""
     named = directed(classes)
-    which = f"the names of {first_few(map(repr, named))} say a direction" if named else ""
+    which = f"classes are named after a direction ({first_few(map(repr, named))})"
     if setting == "off":
         return "augment.flip=off: clips are not mirrored"
     if setting == "on":
-        return "augment.flip=on: every second clip is mirrored" + (
-            f", although {which}" if which else ""
+        return "augment.flip=on: every second clip is mirrored" + f", although {which}" * bool(
+            named
         )
-    if which:
+    if named:
         return f"augment.flip=auto: clips are not mirrored, since {which}; augment.flip=on mirrors them nevertheless"
     return (
         "augment.flip=auto: every second clip is mirrored, since no name of a class says left or right; where classes "

@@ -13,7 +13,7 @@ from vid3d.config import UserError
 from vid3d.data import listings, manifests, splits, ucf101
 from vid3d.data.classes import check_distinct, choose_classes, nearest, tidy, tidy_labels
 from vid3d.data.listings import Listing, Video
-from vid3d.text import NAMED
+from vid3d.text import NAMED, quote
 
 __all__ = ["Index", "Video", "find", "find_unsplit"]
 
@@ -207,7 +207,7 @@ def guard_against_leaks(
             leaky = True
             group, sides = next(iter(shared.items()))
             notes.append(
-                f"{len(shared)} source groups are on two sides, such as {group!r} in {' and '.join(sides)}: "
+                f"{len(shared)} source groups are on two sides, such as {quote(group)} in {' and '.join(sides)}: "
                 "the accuracy is too high"
             )
         if unknown == len(videos):

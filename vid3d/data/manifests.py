@@ -78,7 +78,7 @@ def listing(path: Path) -> Listing:
                 videos.append(video)
     except csv.Error as error:
         raise UserError(
-            f"{path} is no CSV file: {error}, in line {lines.number}, {lines.quoted}"
+            f"{path} is no CSV file with the columns path and label: {error}, in line {lines.number}, {lines.quoted}"
         ) from None
     except UnicodeError as error:
         raise UserError(f"{path} cannot be read as {encoding.upper()}: {error}") from None

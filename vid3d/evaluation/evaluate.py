@@ -278,7 +278,7 @@ def write(
     """Writes metrics.json, predictions.csv and confusion_matrix.png, each whole or not at all."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "true", "predicted", *classes])
+    table.writerow(["path", "true", "predicted", *(f"probability:{name}" for name in classes)])
     predicted_N = predictions.probabilities_NK.argmax(axis=1)
     for video, row_K, best in zip(
         clips.videos, predictions.probabilities_NK, predicted_N, strict=True
