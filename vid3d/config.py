@@ -17,7 +17,6 @@ from ml_collections import ConfigDict
 
 from vid3d.checks import ELEMENT_TYPES, UserError, check, check_order, steps, suggest
 from vid3d.config_file import run_file
-from vid3d.text import shorten
 
 __all__ = [
     "UserError",
@@ -328,7 +327,7 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """The keys, with both values, in which a config that would give another result differs from `old`."""
     before, after = flatten(old), flatten(new)
     return [
-        f"{key}: {shorten(repr(before[key]))} -> {shorten(repr(after[key]))}"
+        f"{key}: {before[key]!r:.100} -> {after[key]!r:.100}"
         for key in before
         if before[key] != after[key] and key not in RESULT_FREE
     ]
