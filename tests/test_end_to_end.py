@@ -85,7 +85,7 @@ def test_evaluation_counts_every_video_once_and_recounts(smoke_run, run):
     for name in ("interval", "interval_groups"):
         assert printed[name][0] <= printed["accuracy"] <= printed[name][1]
     for row in table:
-        p = {name: float(row[name]) for name in printed["per_class"]}
+        p = {name: float(row[f"probability:{name}"]) for name in printed["per_class"]}
         assert sum(p.values()) == pytest.approx(1, abs=1e-5)
         assert max(p, key=p.get) == row["predicted"]
     assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
@@ -115,7 +115,7 @@ def test_predict_says_what_evaluate_says(smoke_run, run, call):
     for row, prediction in zip(table, predictions, strict=True):
         assert prediction["label"] == row["predicted"]
         for name, p in prediction["probabilities"].items():
-            assert p == pytest.approx(float(row[name]), abs=1e-6)
+            assert p == pytest.approx(float(row[f"probability:{name}"]), abs=1e-6)
 
 
 EVALUATE = """

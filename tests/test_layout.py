@@ -13,9 +13,10 @@ FILES = sorted(Path("vid3d").rglob("*.py"))
 FLOORS = {
     "cli": 5, "sweep": 4, "training": 3, "evaluation": 2, "inference": 2,
     "data": 1, "models": 1, "checkpoint": 1, "parallel": 1, "rendezvous": 1, "config": 1, "config_file": 1,
-    "compilation": 1, "checks": 1, "storage": 1, "terminal": 1, "arguments": 1, "process": 1, "__init__": 5, "__main__": 6,
+    "compilation": 1, "checks": 1, "storage": 1, "terminal": 1, "text": 1, "arguments": 1, "process": 1, "__init__": 5, "__main__": 6,
 }  # fmt: skip
-GROUND = {"config", "config_file", "checks", "storage", "process"}  # what every room stands on
+# What every room stands on.
+GROUND = {"config", "config_file", "checks", "storage", "process", "text"}
 BESIDE = {
     ("checkpoint", "parallel"),
     ("parallel", "rendezvous"),

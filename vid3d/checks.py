@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from vid3d.text import LONGEST, bounded
+
 SOURCES = ("auto", "synthetic", "folder", "ucf101", "manifest", "tfds")
 PROTOCOLS = ("auto", "random", "grouped", "official1", "official2", "official3", "manifest")
 SAMPLINGS = ("first", "center", "uniform", "random")
@@ -119,7 +121,15 @@ DURATIONS = {"checkpoint.every": 1, "eval.every": 1, "optim.warmup": 0}  # fewes
 
 
 class UserError(Exception):
-    """Something the user can put right: one line that says what, where and what to do."""
+    """Something the user can put right: one line that says what, where and what to do.
+
+    Whatever it quotes, it is `longest` characters at most.
+    """
+
+    longest = LONGEST
+
+    def __str__(self) -> str:
+        return bounded(super().__str__(), self.longest)
 
 
 def check(values: dict[str, Any], reference: dict[str, Any]) -> None:

@@ -334,7 +334,7 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """The keys, with both values, in which a config that would give another result differs from `old`."""
     before, after = flatten(old), flatten(new)
     return [
-        f"{key}: {before[key]!r} -> {after[key]!r}"
+        f"{key}: {before[key]!r:.100} -> {after[key]!r:.100}"
         for key in before
         if before[key] != after[key] and key not in RESULT_FREE
     ]

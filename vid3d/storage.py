@@ -209,7 +209,7 @@ def table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """
     try:
         header, *lines = [row for row in csv.reader(io.StringIO(read(path), newline="")) if row]
-        # Of two columns with one name the first counts: a class may be called "true".
+        # Of two columns with one name the first counts: earlier versions had some named after a class, such as "true".
         places = {column: header.index(column) for column in columns}
         found = [{column: row[place] for column, place in places.items()} for row in lines]
     except csv.Error as error:

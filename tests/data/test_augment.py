@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vid3d import config as configs
-from vid3d.data.augment import augment, flips, normalise
+from vid3d.data.augment import augment, normalise
 
 
 def settings(**overrides):
@@ -111,19 +111,3 @@ def test_a_resized_crop_keeps_the_share_and_shape_it_was_asked_for():
         (seen[:, 0, -1, 0, 0] - seen[:, 0, 0, 0, 0]) * 255 / 4
     )  # rows between the first and last seen
     np.testing.assert_allclose(spread, 30, atol=0.6)  # 32 rows in 16 pixels: 15 steps of 2
-
-
-@pytest.mark.parametrize(
-    ("setting", "classes", "expected"),
-    [
-        ("off", ("a", "b"), False),
-        ("on", ("TurnLeft", "b"), True),
-        ("auto", ("fight", "noFight"), True),
-        ("auto", ("TurnLeft", "TurnRight"), False),
-        ("auto", ("swipe_right", "other"), False),
-        ("auto", ("Clockwise", "Leap"), False),
-        ("auto", ("Bright", "Leftovers"), True),
-    ],
-)
-def test_auto_does_not_flip_where_a_class_has_a_direction(setting, classes, expected):
-    assert flips(setting, classes) is expected

@@ -325,7 +325,10 @@ class TestManifest:
             ("path,label\n../../secret.mp4,a\n", "line 2: ../../secret.mp4 leads out"),
             ("path,label\na/../../x.mp4,a\n", "line 2: a/../../x.mp4 leads out"),
             ("path,label\nx/0.mp4,a\nx/1.mp4,b\n", "line 2: there is no file"),
-            (f"path,label\n{'x' * 140_000},a\n", "is no CSV file: field larger than"),
+            (
+                f"path,label\n{'x' * 140_000},a\n",
+                "is no CSV file with the columns path and label: field larger",
+            ),
         ],
     )
     def test_a_mistake_names_its_line(self, settings, text, message):

@@ -679,9 +679,12 @@ class TestBuilder:
         with pytest.raises(UserError, match="--beam decodes video files"):
             prepare.prepare(settings, quiet=True, beam_options="")
 
-    def test_a_builder_of_ones_own_with_grey_videos_and_an_empty_one(self, settings, tmp_path):
+    @pytest.mark.parametrize("file_format", ["tfrecord", "array_record", "parquet"])
+    def test_a_builder_of_ones_own_with_grey_videos_and_an_empty_one(
+        self, settings, tmp_path, file_format
+    ):
         """Really built by tfds: one split, three classes of which two are chosen, as many frames as there are."""
-        own_builder(tmp_path / "tfds")
+        own_builder(tmp_path / "tfds", file_format)
         with settings.unlocked():
             settings.data.update(
                 source="tfds", builder="grey_videos", root=str(tmp_path / "tfds"), classes=("a", "b"),
@@ -697,14 +700,16 @@ class TestBuilder:
             assert frames_THWC.shape == (4, 32, 32, 3) and np.ptp(frames_THWC) == 0
             shades.append(int(frames_THWC[0, 0, 0, 0]))
         assert sorted(shades) == [0, 10, 40, 60, 70, 90, 100]
+        labels = {video.path: video.label for video in done.index.videos}
+        assert [labels[path] for path in done.facts] == ["ab"[shade // 10 % 3] for shade in shades]
 
 
-def own_builder(data_dir: Path) -> None:
+def own_builder(data_dir: Path, file_format: str) -> None:
     """Builds a tfds data set of 12 grey videos whose shade is their number times ten; number 3 is empty."""
     shards.quiet_tensorflow()
     tfds = pytest.importorskip("tensorflow_datasets")
 
-    class GreyVideos(tfds.core.GeneratorBasedBuilder):
+    class GreyVideos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
@@ -723,7 +728,8 @@ def own_builder(data_dir: Path) -> None:
                 yield k, {"video": video, "label": k % 3}
 
     config = tfds.download.DownloadConfig(register_checksums=False)
-    GreyVideos(data_dir=data_dir).download_and_prepare(download_config=config)
+    builder = GreyVideos(data_dir=data_dir, file_format=file_format)
+    builder.download_and_prepare(download_config=config)
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

@@ -334,6 +334,14 @@ def test_classes_may_have_any_name(tmp_path, capsys):
         ).groups(),
     )
     assert [both + one, both + other] == [f["correct"] for f in figures]
+    for rate in ("0.001", "0.1"):
+        path = tmp_path / "runs" / rate / "evaluation" / "test-best" / "predictions.csv"
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            each = {name: float(row[f"probability:{name}"]) for name in classes}
+            assert max(each, key=each.get) == row["predicted"]
+            assert row["true"] == row["path"].split("/")[0]
     assert both + neither + one + other == figures[0]["num_videos"]
 
 

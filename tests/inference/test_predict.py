@@ -103,7 +103,8 @@ def test_csv_has_a_row_a_video_and_a_column_a_class(workdir, folder, capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["label"] for row in rows] == ["red", "blue", "red"]
     for row in rows:
-        assert float(row["probability"]) == max(float(row[c]) for c in ("red", "green", "blue"))
+        each = [float(row[f"probability:{name}"]) for name in ("red", "green", "blue")]
+        assert float(row["probability"]) == max(each)
     assert rows[2]["segments"].startswith("0.00-1.6") and rows[2]["segments"].endswith("green")
 
 

@@ -82,6 +82,7 @@ def test_without_validation_videos_the_latest_checkpoint_is_the_best(copied, cal
     done = call(*options(videos, workdir, **{"train.epochs": "3"}))
     assert f"resuming at step {step} of" in done.stderr
     assert "no validation videos: the best checkpoint is the latest\n" in done.stderr
+    assert "augment.flip=off: clips are not mirrored\n" in done.stderr
     assert "the best so far" not in done.stderr
     found = rows(workdir)
     assert [row["epoch"] for row in found] == [1, 2, 3]

@@ -5,15 +5,9 @@ Every random choice is made once a clip, so that all its frames move together.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
-
-WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")  # the words of "TurnLeft", "turn_left", "turn left"
-DIRECTIONS = {"left", "right", "clockwise", "counterclockwise", "anticlockwise", "ltr", "rtl"}
 
 
 def normalise(clips: jax.Array, data: ConfigDict) -> jax.Array:
@@ -44,7 +38,7 @@ def augment(
         clips_BTHWC: uint8 as stored.
         data: `config.data`.
         augment: `config.augment`; with its defaults the result equals `normalise`.
-        flip: mirror every second clip, as `flips(augment.flip, classes)` says.
+        flip: mirror every second clip, as `directions.flips(augment.flip, classes)` says.
 
     Returns:
         float32 [B, T, size, size, C].
@@ -66,12 +60,6 @@ def augment(
         return standardise(clip, data)
 
     return jax.vmap(one)(keys_B, clips_BTHWC)
-
-
-def flips(setting: str, classes: Sequence[str]) -> bool:
-    """Whether clips are mirrored: "on", "off", or "auto", unless a class is named after a direction."""
-    words = {word.lower() for name in classes for word in WORD.findall(name)}
-    return setting == "on" or (setting == "auto" and not words & DIRECTIONS)
 
 
 def crop(key: jax.Array, clip_THWC: jax.Array, size: int, augment: ConfigDict) -> jax.Array:

@@ -14,9 +14,11 @@ from ml_collections import ConfigDict
 from vid3d.config import UserError
 from vid3d.data.decoding import Done, Event, Failed, Frames
 from vid3d.data.frames import fit
-from vid3d.data.listings import SPLIT_NAMES, Listing, Video
+from vid3d.data.listings import Listing, Video
 from vid3d.data.records import Settings, record_header, to_payload
 from vid3d.data.shards import quiet_tensorflow
+from vid3d.data.split_names import sides_of, told
+from vid3d.text import first_few, shorten
 
 if TYPE_CHECKING:
     from vid3d.data.index import Index
@@ -44,7 +46,7 @@ def load(data: ConfigDict) -> Any:
     names = sorted(features) if hasattr(features, "keys") else []
     if "video" not in names or "label" not in names:
         raise UserError(
-            f"data.builder={data.builder!r} has the features {', '.join(names)}, not video and label"
+            f"data.builder={data.builder!r} has the features {first_few(names)}, not video and label"
         )
     if not builder.is_prepared():
         where = f" --data_dir={shlex.quote(data.root)}" if data.root else ""
@@ -57,7 +59,7 @@ def load(data: ConfigDict) -> Any:
 
 def first_line(error: Exception) -> str:
     """What an error says, without the rest."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return shorten((str(error).strip() or type(error).__name__).splitlines()[0], 300)
 
 
 def listing(data: ConfigDict) -> Listing:
@@ -68,21 +70,27 @@ def listing(data: ConfigDict) -> Listing:
     Raises:
         UserError: see `load`.
     """
-    import tensorflow_datasets as tfds
-
     builder = load(data)
     names = builder.info.features["label"].names
-    only_labels = tfds.decode.PartialDecoding({"label": True})
+    sides = sides_of(builder.info.splits)
     videos = []
-    for path, example in examples(builder, only_labels):
-        split = SPLIT_NAMES.get(path.split("/")[1], "")
-        videos.append(Video(path, names[int(example["label"])], split=split))
+    for path, label in labels(builder):
+        split = sides.get(path.split("/")[1], "")
+        videos.append(Video(path, names[label], split=split))
     if not videos:
         raise UserError(f"data.builder={data.builder!r} has no examples")
+    notes = []
     if {video.split for video in videos} == {"train"} or any(not v.split for v in videos):
         videos = [Video(video.path, video.label) for video in videos]
+        if others := sorted(set(builder.info.splits) - set(sides)):
+            notes.append(
+                f"the builder's splits are not used: {first_few(map(repr, others))} has no name of a split for training, "
+                "validation or test"
+            )
+    elif any(name != side for name, side in sides.items()):
+        notes.append(f"the builder's splits by their names: {told(sides)}")
     kind = f"tfds {builder.info.full_name}"
-    return Listing(str(builder.data_dir), tuple(videos), kind)
+    return Listing(str(builder.data_dir), tuple(videos), kind, tuple(notes))
 
 
 def decode(data: ConfigDict, index: Index, settings: Settings) -> Iterator[Event]:
@@ -122,14 +130,47 @@ def record(frame_HWC: np.ndarray, settings: Settings) -> bytes:
     return record_header(len(payload)) + bytes(payload)
 
 
-def examples(builder: Any, decoders: Any = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every example as numpy arrays with its path, "builder/split/000123", in a fixed order."""
+def examples(builder: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every example as numpy arrays with its path, "builder/split/000123", in a fixed order.
+
+    The frames of a video may come as a list.
+    """
     import tensorflow_datasets as tfds
 
     for split in sorted(builder.info.splits):
-        dataset = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
-        for number, example in enumerate(tfds.as_numpy(dataset)):
-            yield f"{builder.name}/{split}/{number:06d}", example
+        if is_array_record(builder):
+            found = builder.as_data_source(split)
+        else:
+            found = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
+        yield from zip(paths(builder, split), found, strict=False)
+
+
+def labels(builder: Any) -> Iterator[tuple[str, int]]:
+    """The label of every example, in the same order; no frame is decoded."""
+    import tensorflow_datasets as tfds
+
+    only_labels = tfds.decode.PartialDecoding({"label": True})
+    encoded = tfds.decode.DeserializeMethod.DESERIALIZE_NO_DECODE
+    for split in sorted(builder.info.splits):
+        if is_array_record(builder):
+            protos = builder.as_data_source(split, deserialize_method=encoded)
+            found = (proto.features.feature["label"].int64_list.value[0] for proto in protos)
+        else:
+            dataset = builder.as_dataset(split=split, shuffle_files=False, decoders=only_labels)
+            found = (int(example["label"]) for example in tfds.as_numpy(dataset))
+        yield from zip(paths(builder, split), found, strict=False)
+
+
+def is_array_record(builder: Any) -> bool:
+    """Whether a builder is stored as ArrayRecord, which tfds reads by place and not as a tf.data.Dataset."""
+    import tensorflow_datasets as tfds
+
+    return builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD
+
+
+def paths(builder: Any, split: str) -> Iterator[str]:
+    """What the examples of a split are called."""
+    return (f"{builder.name}/{split}/{number:06d}" for number in itertools.count())
 
 
 def mean_length(data: ConfigDict) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -12,11 +11,11 @@ from ml_collections import ConfigDict
 
 from vid3d.config import UserError
 from vid3d.data import listings, manifests, splits, ucf101
+from vid3d.data.classes import check_distinct, choose_classes, nearest, tidy, tidy_labels
 from vid3d.data.listings import Listing, Video
+from vid3d.text import NAMED, quote
 
 __all__ = ["Index", "Video", "find", "find_unsplit"]
-
-MOST_NAMED = 10  # classes in one message
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,15 @@ def find(data: ConfigDict, seed: int) -> Index:
         UserError: nothing to list, an unknown class, a class without videos in a split, or a protocol that the source
             does not have.
     """
-    listing = list_videos(data, seed)
+    listing = list_videos(data, seed, tuple(map(tidy, data.classes)))
     named = listing.kind == "folders" and data.group_pattern
     if named and not any(video.group for video in listing.videos):
         raise UserError(
             f"data.group_pattern={data.group_pattern!r} matches no video, such as {listing.videos[0].path!r}"
         )
-    videos, classes = choose_classes(listing.videos, tuple(data.classes))
+    videos, classes = choose_classes(listing, tuple(map(tidy, data.classes)))
+    if not data.classes:
+        check_distinct(classes, listing.root)
     for name in classes:
         if name != name.encode("utf-8", "replace").decode():
             where = "rename its folder" if listing.kind == "folders" else "write it in UTF-8"
@@ -81,7 +82,12 @@ def find(data: ConfigDict, seed: int) -> Index:
         protocol = listing.kind
     elif protocol.startswith("official") and listing.kind != protocol:
         raise UserError(f"data.protocol={protocol} needs data.source=ucf101")
+    aside = []
     if protocol in ("random", "grouped"):
+        if given:
+            aside = [
+                f"data.protocol={protocol} draws other splits than those of the {listing.kind}"
+            ]
         videos = tuple(replace(video, split="") for video in videos)
     if data.validate_on_test:
         videos = tuple(replace(v, split="train") if v.split == "val" else v for v in videos)
@@ -98,7 +104,7 @@ def find(data: ConfigDict, seed: int) -> Index:
     videos = tuple(sorted(videos, key=lambda video: video.path))
     carving = describe_carving(videos, given_sides, data, by_group=protocol != "random")
     protocol, guard = guard_against_leaks(videos, protocol, validate_on_test=data.validate_on_test)
-    notes = (*listing.notes, *guard, *carving)
+    notes = (*listing.notes, *aside, *guard, *carving)
     return Index(listing.root, videos, classes, protocol, notes, data.validate_on_test)
 
 
@@ -108,10 +114,10 @@ def find_unsplit(data: ConfigDict, classes: tuple[str, ...]) -> Index:
     Raises:
         UserError: nothing to list, or a class that is not among `classes`.
     """
-    listing = list_videos(data, seed=0)
+    listing = list_videos(data, 0, classes)
     unknown = sorted({video.label for video in listing.videos} - set(classes))
     if unknown:
-        near = {name: nearest(name, classes) for name in unknown[:MOST_NAMED]}
+        near = {name: nearest(name, classes) for name in unknown[:NAMED]}
         named = [f"{k!r} (did you mean {v!r}?)" if v else repr(k) for k, v in near.items()]
         more = f" and {len(unknown) - len(near)} more" if len(unknown) > len(near) else ""
         raise UserError(
@@ -122,12 +128,22 @@ def find_unsplit(data: ConfigDict, classes: tuple[str, ...]) -> Index:
     return Index(listing.root, videos, classes, f"all of {Path(listing.root).name}", listing.notes)
 
 
-def list_videos(data: ConfigDict, seed: int) -> Listing:
-    """Lists what `data.source` names.
+def list_videos(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listing:
+    """Lists what `data.source` names, with tidy names of classes.
+
+    Args:
+        data: `config.data`.
+        seed: `config.seed`.
+        classes: names that are those of classes, even where folders called like this could be splits.
 
     Raises:
         UserError: there is no such root, or nothing in it.
     """
+    return tidy_labels(list_source(data, seed, classes))
+
+
+def list_source(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listing:
+    """`list_videos`, with the names as they stand in the source."""
     if data.source == "synthetic":
         from vid3d.data import synthetic
 
@@ -153,7 +169,7 @@ def list_videos(data: ConfigDict, seed: int) -> Listing:
         raise UserError(f"data.root={data.root} is a file; data.source={source} needs a folder")
     if source == "ucf101":
         return ucf101.listing(root, data.protocol, tuple(data.classes))
-    return listings.folder(root, data.group_pattern)
+    return listings.folder(root, data.group_pattern, classes)
 
 
 def find_root(data: ConfigDict) -> Path:
@@ -171,44 +187,6 @@ def find_root(data: ConfigDict) -> Path:
         if not root.exists():
             raise UserError(f"data.root={data.root}: there is no such folder or file")
     return root
-
-
-def choose_classes(
-    videos: tuple[Video, ...], wanted: tuple[str, ...]
-) -> tuple[tuple[Video, ...], tuple[str, ...]]:
-    """Keeps the videos of the wanted classes, in the order of the labels; all classes, sorted, where none is named.
-
-    Raises:
-        UserError: a wanted class has no videos (the near one is suggested), is named twice, or only one is left.
-    """
-    present = sorted({video.label for video in videos})
-    for name in wanted:
-        if name not in present:
-            raise UserError(
-                f"data.classes: no videos of the class {name!r}{suggestion(name, present)}"
-            )
-        if wanted.count(name) > 1:
-            raise UserError(f"data.classes names {name!r} twice")
-    classes = wanted or tuple(present)
-    if len(classes) < 2:
-        raise UserError(f"there is one class only ({classes[0]!r}): a classifier needs two or more")
-    return tuple(video for video in videos if video.label in classes), classes
-
-
-def suggestion(name: str, known: tuple[str, ...] | list[str]) -> str:
-    """`; did you mean 'x'?` where a known name is near, otherwise what there is."""
-    if near := nearest(name, known):
-        return f"; did you mean {near!r}?"
-    return (
-        f"; there are {', '.join(known[:MOST_NAMED])}{', ...' if len(known) > MOST_NAMED else ''}"
-    )
-
-
-def nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
-    """The known name that looks most like this one, in whatever case; "" where none does."""
-    folded = {k.lower(): k for k in known}
-    near = difflib.get_close_matches(name.lower(), folded, n=1)
-    return folded[near[0]] if near else ""
 
 
 def guard_against_leaks(
@@ -229,7 +207,7 @@ def guard_against_leaks(
             leaky = True
             group, sides = next(iter(shared.items()))
             notes.append(
-                f"{len(shared)} source groups are on two sides, such as {group!r} in {' and '.join(sides)}: "
+                f"{len(shared)} source groups are on two sides, such as {quote(group)} in {' and '.join(sides)}: "
                 "the accuracy is too high"
             )
         if unknown == len(videos):

@@ -6,11 +6,13 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vid3d.config import UserError
+from vid3d.data import layout
+from vid3d.text import first_few
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -18,16 +20,6 @@ VIDEO_SUFFIXES = frozenset(
         *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
     ]
 )
-# How people call the three splits, in folder names and in the split column of a manifest.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 # The names of UCF-101, which others have taken over: class, recording, clip.
 UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
 
@@ -68,14 +60,19 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
-def folder(root: Path, group_pattern: str) -> Listing:
-    """One sub-folder a class, any depth below it; train/, val/ and test/ on top are splits.
+def folder(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> Listing:
+    """One sub-folder a class, any depth below it; train/, val/ and test/ above or below the classes are splits.
 
     Hidden files and folders are skipped, symbolic links are followed. Without a pattern, names as in UCF-101 (all of
     them) still tell the recordings.
 
+    Args:
+        root: the folder.
+        group_pattern: `data.group_pattern`.
+        classes: names that are those of classes, whatever they look like.
+
     Raises:
-        UserError: no videos, videos outside of class folders, or split folders beside others.
+        UserError: no videos, videos outside of class folders, or folders that may be splits as well as classes.
     """
     files, others = [], Counter()
     for path in walk(root):
@@ -95,12 +92,14 @@ def folder(root: Path, group_pattern: str) -> Listing:
         notes.append(
             f"{sum(others.values())} files are no videos by their names and were left out: {counts}"
         )
-    splits = split_folders(root, {path.split("/")[0] for path in files if "/" in path})
-    depth = 2 if splits else 1
+    found = layout.look(root, files, classes)
+    notes += found.notes
+    depth = found.label_at + 1
     loose = [path for path in files if path.count("/") < depth]
     if len(loose) == len(files):
+        below = f" below the splits {first_few(sorted(found.sides))}" if found.sides else ""
         raise UserError(
-            f"the videos in {root} are not sorted into classes ({loose[0]}): put them into one sub-folder a class"
+            f"the videos in {root} are not sorted into classes{below} ({loose[0]}): put them into one sub-folder a class"
         )
     if loose:
         notes.append(
@@ -111,8 +110,9 @@ def folder(root: Path, group_pattern: str) -> Listing:
     for path in files:
         parts = path.split("/")
         if len(parts) > depth:
-            split = splits[parts[0]] if splits else ""
-            videos.append(Video(path, parts[depth - 1], group=group_of(path, pattern), split=split))
+            split = found.sides[parts[found.split_at]] if found.sides else ""
+            label = parts[found.label_at]
+            videos.append(Video(path, label, group=group_of(path, pattern), split=split))
     if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
         videos = [replace(video, group=ucf_group(video)) for video in videos]
         notes.append("the names are like UCF-101's: class and gNN tell the recording")
@@ -127,24 +127,6 @@ def stem_of(path: str) -> str:
 def ucf_group(video: Video) -> str:
     """The recording of a video with a UCF-101 name: g07 of one class and of another are different ones."""
     return f"{video.label}_g{int(UCF_NAME.match(stem_of(video.path))['group']):02d}"
-
-
-def split_folders(root: Path, tops: set[str]) -> dict[str, str]:
-    """Folder name -> split where the top folders are splits, {} where they are classes.
-
-    Raises:
-        UserError: some are splits and others are not.
-    """
-    named = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
-    others = sorted(tops - set(named))
-    if "train" not in named.values() or (others and len(named) == 1):
-        return {}
-    if others:
-        raise UserError(
-            f"{root} holds the splits {', '.join(sorted(named))} and beside them {', '.join(others[:3])}: "
-            "move those away, or list the videos in a manifest.csv"
-        )
-    return named
 
 
 def walk(root: Path) -> Iterator[str]:

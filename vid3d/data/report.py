@@ -230,7 +230,8 @@ def write_manifest(prepared: Prepared, folder: Path) -> Path:
     rows.writerow(("path", "label", "group", "split"))
     for video in prepared.index.videos:
         full = Path(os.path.join(root, video.path))
-        name = full.relative_to(here) if full.is_relative_to(here) else full
+        name = str(full.relative_to(here) if full.is_relative_to(here) else full)
+        name = f"./{name}" if name[0].isspace() else name  # which a reader would strip
         rows.writerow((name, video.label, video.group, video.split))
     written = text.getvalue().encode("utf-8", "surrogateescape")
     path, number = folder / "manifest.csv", 1

@@ -24,6 +24,7 @@ from vid3d.data import index as data_index, pipeline, prepare
 from vid3d.data.augment import normalise
 from vid3d.data.report import duplicates, printable
 from vid3d.evaluation import metrics, plots, sets
+from vid3d.text import first_few, shorten
 
 # What may differ from the training: where the videos are, how they are read, and which clips are looked at.
 OVERRIDES = (
@@ -162,8 +163,8 @@ def evaluate(
         folder_name = f"{split}-{name}"
         if index.classes != classes:
             raise UserError(
-                f"the videos in {index.root} have the classes {', '.join(index.classes)}, "
-                f"the checkpoint {', '.join(classes)}"
+                f"the videos in {index.root} have the classes {first_few(index.classes)}, "
+                f"the checkpoint {first_few(classes)}"
             )
     prepared = prepare.prepare(config, index=index, quiet=True)
     parallel.agree(prepared.listing(), what="videos, labels or splits")
@@ -250,7 +251,9 @@ def override_notes(asked: dict[str, Any], trained: dict[str, Any], *, listed: bo
                 "override: videos.csv is gone, and whether these are its videos is not known"
             )
         else:
-            notes.append(f"override: {key} is {value}, not {trained[key]} as trained")
+            notes.append(
+                f"override: {key} is {shorten(value)}, not {shorten(trained[key])} as trained"
+            )
     return notes
 
 
@@ -275,7 +278,7 @@ def write(
     """Writes metrics.json, predictions.csv and confusion_matrix.png, each whole or not at all."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "true", "predicted", *classes])
+    table.writerow(["path", "true", "predicted", *(f"probability:{name}" for name in classes)])
     predicted_N = predictions.probabilities_NK.argmax(axis=1)
     for video, row_K, best in zip(
         clips.videos, predictions.probabilities_NK, predicted_N, strict=True

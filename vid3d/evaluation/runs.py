@@ -17,6 +17,7 @@ from vid3d import checkpoint, config as configs, storage
 from vid3d.config import UserError
 from vid3d.evaluation import evaluate
 from vid3d.models.summary import summarise
+from vid3d.text import first_few
 
 VIDEOS = ("path", "label", "group", "split", "sha256")  # columns of videos.csv
 ANSWERS = ("path", "true", "predicted")  # of predictions.csv
@@ -86,7 +87,7 @@ def find_workdirs(folders: Sequence[str]) -> list[Path]:
         begun = [p.name for p in inside if p not in workdirs and (p / "log.txt").is_file()]
         if begun:
             print(
-                f"warning: runs of {folder} without a config.json are left out: {', '.join(begun)}",
+                f"warning: runs of {folder} without a config.json are left out: {first_few(begun)}",
                 file=sys.stderr,
             )
     return list(found.values())
@@ -243,7 +244,7 @@ def data_note(runs: Sequence[Run]) -> list[str]:
     if len(sets) < 2:
         return []
     words = (
-        f"{len(some[0].videos)} in {some[0].config.data.root} ({', '.join(run.name for run in some)})"
+        f"{len(some[0].videos)} in {some[0].config.data.root} ({first_few(run.name for run in some)})"
         for some in sets
     )
     return [f"note: the runs do not have the same videos: {'; '.join(words)}"]

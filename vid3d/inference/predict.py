@@ -190,7 +190,7 @@ def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
     """One row a video: the answer, the time line as text, and one probability a class."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     fixed = ("path", "label", "probability", "num_frames", "seconds", "segments")
-    writer.writerow((*fixed, *classes))
+    writer.writerow((*fixed, *(f"probability:{name}" for name in classes)))
     for path, answer in answers.items():
         segments = "; ".join(f"{s.start:.2f}-{s.end:.2f} {s.label}" for s in answer.segments)
         row = (path, answer.label, answer.probability, answer.num_frames, answer.seconds, segments)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,8 @@ MOST_NAMED = 20  # tensors of a kind in one message, where the file is of anothe
 
 class MisfitError(UserError):
     """Tensors that are not those of an architecture: the message lists all, `text` as many of each kind as asked for."""
+
+    longest = sys.maxsize
 
     def __init__(self, lead: str, problems: Mapping[str, list[str]]):
         """Takes the beginning of the message and the tensors by what is wrong with them."""

@@ -11,8 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models, parallel
-from vid3d.data import pipeline
-from vid3d.data.augment import flips
+from vid3d.data import directions, pipeline
 from vid3d.data.clips import clip_shape
 from vid3d.data.prepared import Prepared
 from vid3d.evaluation import evaluate
@@ -81,7 +80,7 @@ def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
     # Model and optimizer: clips -> logits -> weights.
     model = models.build(config.model, len(classes), axis_name=parallel.AXIS)
     optimizer = optim.build(config.optim, schedule)
-    flip = flips(config.augment.flip, classes)
+    flip = directions.flips(config.augment.flip, classes)
     train_step = steps.build_train_step(
         model,
         optimizer,
@@ -131,6 +130,7 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
     )
     if unused := models.unused(setup.config.model):
         recorder.say(f"{setup.config.model.name} does not look at {', '.join(unused)}")
+    recorder.say(directions.describe(setup.config.augment.flip, setup.classes))
     for note in setup.notes:
         recorder.say(note)
     if not len(setup.val_clips):

@@ -18,6 +18,7 @@ from vid3d.config import UserError
 from vid3d.data.clips import clip_shape
 from vid3d.data.prepared import Prepared
 from vid3d.models import published, zoo
+from vid3d.text import first_few
 from vid3d.training import workdir as workdirs
 from vid3d.training.progress import Progress
 
@@ -79,7 +80,7 @@ def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> St
     new_head = len(classes) == len(kinetics) and tuple(classes) != kinetics
     filled, notes = published.load(origin, name=model.name, variables=variables, new_head=new_head)
     if not notes and tuple(classes) != kinetics:
-        notes = [f"its last layer is taken as well: its classes have to be {', '.join(classes)}"]
+        notes = [f"its last layer is taken as well: its classes have to be {first_few(classes)}"]
     return Start(filled, [f"starting from {origin.name}, sha256 {sha256}", *notes], {})
 
 

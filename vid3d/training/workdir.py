@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from vid3d import checkpoint, config as configs, parallel, storage
 from vid3d.config import UserError
 from vid3d.data.prepared import Prepared
+from vid3d.text import first_few
 from vid3d.training.progress import Progress
 
 LOG = "log.txt"  # what a run of a sweep printed
@@ -200,8 +201,8 @@ def check_classes(before: list[str], now: tuple[str, ...], workdir: Path) -> Non
     """Raises a UserError where a checkpoint was trained on another class list."""
     if tuple(before) != now:
         raise UserError(
-            f"the checkpoints in {workdir} have the classes {', '.join(before)}, the data "
-            f"{', '.join(now)}: take another --workdir"
+            f"the checkpoints in {workdir} have the classes {first_few(before)}, the data "
+            f"{first_few(now)}: take another --workdir"
         )
 
 
