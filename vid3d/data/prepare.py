@@ -35,6 +35,7 @@ from vid3d.data.report import (
     write_ledger,
     write_manifest,
 )
+from vid3d.data.resize import arithmetic
 
 TOUCHED = "touched.json"  # when the files were, that were decoded
 FORMAT = 1  # of the prepared folder; a change of it decodes again
@@ -122,7 +123,7 @@ def key(index: Index, data: ConfigDict) -> str:
 
 def frame_settings(data: ConfigDict) -> str:
     """Whatever decides about a stored frame besides the file that it comes from."""
-    settings = (FORMAT, DECODER, stored_size(data), data.resize, data.color)
+    settings = (FORMAT, DECODER, stored_size(data), arithmetic(data.resize), data.color)
     return repr((*settings, data.stored_frames, data.store))
 
 
