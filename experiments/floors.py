@@ -4,7 +4,7 @@
 
 Each fold is tested once. The statistics of a video, on grey 64x64 frames: mean, deviation, minimum and maximum over time
 of the mean brightness; mean, deviation and maximum over time of the mean absolute difference of neighbouring frames; the
-mean over space of the deviation in time; and the number of frames. The interval comes from resampling sources, as in
+mean over space of the deviation in time; and the number of frames. The interval is over sources, as in
 experiments/folds.py.
 """
 
@@ -44,7 +44,7 @@ def main(root: Path) -> None:
         predicted = model.fit(x[train], labels[train]).predict(x[test])
         right["ridge on nine statistics"][test] = predicted == labels[test]
     for name, shares in right.items():
-        low, high = group_interval(shares, groups, draws=10_000)
+        low, high = group_interval(shares, groups)
         print(
             f"{name}: {shares.mean():.3f} (95% interval {low:.3f} to {high:.3f}), protocol: "
             f"manifest, {len(rows)} videos of {len(set(groups))} sources, {len(set(folds))} folds"

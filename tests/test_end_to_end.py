@@ -99,8 +99,8 @@ def test_predict_says_what_evaluate_says(smoke_run, run, call):
         f"{low:.4f} to {high:.4f}"
         for low, high in (figures["interval"], figures["interval_groups"])
     ]
-    groups = f"by resampling the {figures['num_groups']} groups"
-    assert f"(95% interval {intervals[0]}; {intervals[1]} {groups})" in said
+    sources = f"over {figures['num_groups']} sources"
+    assert f"(95% interval {intervals[0]}; {intervals[1]} {sources})" in said
     with (folder / "predictions.csv").open() as file:
         table = list(csv.DictReader(file))
     from vid3d.config import from_json

@@ -28,6 +28,6 @@ def test_a_floor_has_the_interval_over_sources(tmp_path, capsys):
     floors.main(tmp_path)
     majority, ridge = capsys.readouterr().out.splitlines()
     tapes = [f"tape{k // 2}" for k in range(12)]
-    low, high = group_interval([k < 8 for k in range(12)], tapes, draws=10_000)
+    low, high = group_interval([k < 8 for k in range(12)], tapes)
     assert majority.startswith(f"majority: 0.667 (95% interval {low:.3f} to {high:.3f})")
     assert "12 videos of 6 sources, 2 folds" in majority and "12 videos of 6 sources" in ridge

@@ -52,6 +52,8 @@ def test_the_table_holds_what_the_workdirs_hold(pair_of_runs, tmp_path, call):
         assert f"{low:.3f} to {high:.3f}" in done.stdout
         assert row["test_interval"] == {"interval_groups": "groups", "interval": "wilson"}[kind]
         assert int(row["test_videos"]) == figures["num_videos"]
+        assert int(row["test_sources"]) == figures["num_groups"] == 7
+        assert f" {figures['num_videos']} │       7 │" in done.stdout
         weights, _ = checkpoint.restore_weights(pair_of_runs / name, figures["step"])
         sizes = [x.size for x in _leaves(weights["params"])]
         assert int(row["parameters"]) == sum(sizes)
@@ -62,7 +64,7 @@ def test_the_table_holds_what_the_workdirs_hold(pair_of_runs, tmp_path, call):
     assert (table["long"]["model.features"], table["short"]["model.features"]) == ("8,16", "4,8")
     assert "optim.learning_rate" not in table["long"]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert "95% interval: by resampling the groups" in done.stdout
+    assert "95% interval: over the sources" in done.stdout
 
 
 def _leaves(tree):
@@ -200,7 +202,7 @@ def test_the_picture_has_the_interval_of_the_table(pair_of_runs, tmp_path, call,
     found = runs.read(workdir, "run")
     kind, (low, high) = compare.interval(found)
     assert kind == "groups"
-    assert f"({low:.1%} to {high:.1%})" in drawn[0].axes[0].get_title()
+    assert f"{low:.1%} to {high:.1%} (95%, 7 sources)" in drawn[0].axes[0].get_title()
 
 
 @pytest.fixture
@@ -232,7 +234,7 @@ def test_nothing_is_cut_in_a_pipe(pair_of_runs, tmp_path, call, monkeypatch):
     shutil.copytree(pair_of_runs / "long", tmp_path / name)
     done = call("compare", tmp_path / name, pair_of_runs / "short")
     (row,) = (line for line in lines(done) if name in line and " to " in line)
-    assert "…" not in done.stdout and "clips/s" in done.stdout and row.count("│") == 11
+    assert "…" not in done.stdout and "clips/s" in done.stdout and row.count("│") == 12
 
 
 def printed(folder: Path, width: int, count: int = 1) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from scipy import stats
+from scipy import optimize, stats
 from sklearn import metrics as sk
 
 from vid3d.evaluation import metrics, plots
@@ -50,36 +50,116 @@ def test_wilson_interval_equals_scipys(total, data):
     assert metrics.wilson_interval(correct, total) == pytest.approx(tuple(expected), abs=1e-9)
 
 
-def test_groups_widen_the_interval_as_much_as_their_videos_are_alike():
+def in_groups(*right: int, of: int | list[int]) -> tuple[list[bool], list[str]]:
+    """Videos by group: so many right of so many."""
+    sizes = [of] * len(right) if isinstance(of, int) else of
+    answers = [i < r for r, n in zip(right, sizes, strict=True) for i in range(n)]
+    return answers, [f"g{k}" for k, n in enumerate(sizes) for _ in range(n)]
+
+
+def wilson_of(mean: float, total: float) -> list[float]:
+    """The accuracies whose own standard error reaches to the mean: what Wilson's interval solves."""
+
+    def reach(p: float) -> float:
+        return (p - mean) ** 2 - Z**2 * p * (1 - p) / total
+
+    low = optimize.brentq(reach, 0, mean) if mean > 0 else 0.0
+    return [low, optimize.brentq(reach, mean, 1) if mean < 1 else 1.0]
+
+
+Z = stats.norm.ppf(0.975)
+
+
+def test_an_interval_over_sources_equals_the_textbooks():
+    """Variance by clusters as in survey sampling, design effect, Student's t, Wilson's interval."""
+    right = [3, 4, 1, 5, 2, 5, 4, 0]
+    mean = np.mean(right) / 5
+    # With equal sizes the mean is that of the groups' shares, and its variance theirs over their number.
+    design_effect = np.var(np.array(right) / 5, ddof=1) / 8 / (mean * (1 - mean) / 40)
+    assert design_effect > 1
+    # Seven of the eight groups have a right video, six a wrong one.
+    effective = 40 / design_effect * (Z / stats.t.ppf(0.975, 6)) ** 2
+    assert effective > 8
+    found = metrics.group_interval(*in_groups(*right, of=5))
+    assert found == pytest.approx(wilson_of(mean, effective))
+
+
+def test_sources_of_unequal_size_count_for_less_than_their_number():
+    answers, groups = in_groups(6, 2, 1, of=[9, 3, 2])
+    number = 14**2 / (9**2 + 3**2 + 2**2)
+    residuals = np.array([6, 2, 1]) - 9 / 14 * np.array([9, 3, 2])
+    variance = 3 / 2 * (residuals**2).sum() / 14**2
+    assert variance < 9 / 14 * 5 / 14 / 14  # less than of independent videos, which is chance
+    effective = 14 * (Z / stats.t.ppf(0.975, number - 1)) ** 2
+    assert effective < number
+    assert metrics.group_interval(answers, groups) == pytest.approx(wilson_of(9 / 14, number))
+
+
+@pytest.mark.parametrize("sources", [1, 2, 10, 40])
+@pytest.mark.parametrize("right", [0, 1])
+def test_sources_all_right_or_all_wrong_count_as_one_video_each(sources, right):
+    answers, groups = in_groups(*[6 * right] * sources, of=6)
+    found = metrics.group_interval(answers, groups)
+    expected = stats.binomtest(right * sources, sources).proportion_ci(0.95, method="wilson")
+    assert found == pytest.approx(tuple(expected))
+    assert (found[1] == 1 and found[0] < 1) if right else (found[0] == 0 and found[1] > 0)
+
+
+def test_sources_right_or_wrong_as_a_whole_count_as_one_video_each():
+    answers, groups = in_groups(*[7] * 4, *[0] * 8, of=7)
+    expected = stats.binomtest(4, 12).proportion_ci(0.95, method="wilson")
+    assert metrics.group_interval(answers, groups) == pytest.approx(tuple(expected))
+
+
+@settings(max_examples=300)
+@given(data=st.data(), sizes=st.lists(st.integers(1, 60), min_size=1, max_size=40))
+def test_an_interval_over_sources_is_never_narrower_than_over_videos(data, sizes):
+    right = [data.draw(st.integers(0, n)) for n in sizes]
+    low, high = metrics.group_interval(*in_groups(*right, of=sizes))
+    inner = stats.binomtest(sum(right), sum(sizes)).proportion_ci(0.95, method="wilson")
+    assert 0 <= low <= inner.low + 1e-9 and inner.high - 1e-9 <= high <= 1
+    assert low < high
+
+
+def test_two_sources_say_little_however_many_videos_they_have():
+    """Percentiles over two sources drawn anew were 0.429 to 0.444."""
+    low, high = metrics.group_interval(*in_groups(3, 4, of=[7, 9]))
+    assert low < 0.1 and high > 0.85
+
+
+def test_many_sources_agree_with_resampling_them():
     rng = np.random.default_rng(0)
-    right_G = rng.random(40) < 0.7
-    right_N, groups = right_G.repeat(10), [f"g{i}" for i in np.arange(40).repeat(10)]
-    p_NK = np.stack([~right_N, right_N], axis=1).astype(float)
-    labels_N = np.ones(400, int)
-    found = metrics.summarise(p_NK, np.zeros(400), labels_N, "ab", groups=groups)
-    low, high = found["interval_groups"]
-    for level, fits in ((0.95, True), (0.9, False)):
-        expected = stats.bootstrap(
-            (right_G,), np.mean, method="percentile", confidence_level=level, n_resamples=20_000,
-            rng=np.random.default_rng(1),
-        ).confidence_interval  # fmt: skip
-        # The mean of forty groups moves in steps of 1/40.
-        assert ((low, high) == pytest.approx(tuple(expected), abs=0.0125)) == fits
-    assert high - low > 2.5 * (found["interval"][1] - found["interval"][0])
-    assert found["num_groups"] == 40
-    alone = metrics.summarise(
-        p_NK, np.zeros(400), labels_N, "ab", groups=list(map(str, range(400)))
-    )
-    assert alone["interval_groups"] is None
+    right = rng.binomial(6, rng.beta(2, 1, 300))
+    answers, groups = in_groups(*right, of=6)
+    expected = stats.bootstrap(
+        (right / 6,), np.mean, method="BCa", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert metrics.group_interval(answers, groups) == pytest.approx(tuple(expected), abs=0.004)
+    over_videos = metrics.wilson_interval(sum(answers), 1800)
+    assert expected.high - expected.low > 1.3 * (over_videos[1] - over_videos[0])
 
 
-@pytest.mark.parametrize("right", [0.0, 1.0])
-def test_groups_that_are_all_right_or_all_wrong_give_no_interval_without_a_width(right):
-    p_NK = np.tile([1 - right, right], (12, 1))
-    groups = list("aabbccddeeff")
-    found = metrics.summarise(p_NK, np.zeros(12), np.ones(12, int), "ab", groups=groups)
-    assert found["interval_groups"] is None and found["num_groups"] == 6
-    assert found["interval"][1] - found["interval"][0] > 0.2
+def test_answers_of_several_seeds_are_averaged_first():
+    answers, groups = in_groups(3, 4, 1, 5, 2, 5, 4, 0, of=5)
+    thirds = [share * 2 / 3 for share in answers]
+    low, high = metrics.group_interval(thirds, groups)
+    assert low < np.mean(thirds) < high < metrics.group_interval(answers, groups)[1]
+
+
+def test_an_evaluation_has_both_intervals_and_counts_its_sources():
+    right_N = np.array(in_groups(3, 4, of=[7, 9])[0])
+    p_NK, ones = np.stack([~right_N, right_N], axis=1).astype(float), np.ones(16, int)
+    two = metrics.summarise(p_NK, np.zeros(16), ones, "ab", groups=list("a" * 7 + "b" * 9))
+    assert (two["num_groups"], metrics.sources(two)) == (2, "2 sources")
+    assert metrics.best_interval(two) == ("groups", two["interval_groups"])
+    assert two["interval_groups"][0] < two["interval"][0] < two["interval"][1]
+    one = metrics.summarise(p_NK, np.zeros(16), ones, "ab", groups=["a"] * 16)
+    assert metrics.sources(one) == "1 source" and one["interval_groups"][0] < 0.1
+    for groups in ((), list(map(str, range(16)))):
+        alone = metrics.summarise(p_NK, np.zeros(16), ones, "ab", groups=groups)
+        assert (alone["interval_groups"], alone["num_groups"]) == (None, 16)
+        assert metrics.best_interval(alone) == ("wilson", two["interval"])
+        assert metrics.sources(alone) == "each video its own source"
 
 
 def test_ties_count_for_the_class_that_is_reported():
@@ -109,7 +189,8 @@ def test_a_confusion_matrix_is_readable_at_any_number_of_classes(k, tmp_path):
 def test_nothing_of_a_confusion_matrix_is_cut_off(classes):
     k = len(classes)
     title = (
-        "100.0% (100.0% to 100.0%) of 10193 test videos\nprotocol: grouped (groups unknown) (leaky)"
+        "100.0% of 10193 test videos\n100.0% to 100.0% (95%, each video its own source)\n"
+        "protocol: grouped (groups unknown) (leaky)"
     )
     figure = plots.confusion_figure(np.eye(k, dtype=int), classes, title=title)
     white_HW = (plots.figure_to_array(figure) > 250).all(axis=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -63,41 +64,69 @@ def prepared(name: str, frame_HWC: np.ndarray) -> np.ndarray:
     return np.asarray(normalise(fitted[None], data)[0])
 
 
-# One step of 255 may differ: OpenCV rounds its weights to 11 bits, and the stored frame to uint8.
-ROUNDING = 1.6 / 255 / 0.216
+def real_frames(shared: Path) -> list[np.ndarray]:
+    """Frames of videos of several sizes, upright ones and long ones."""
+    videos = [
+        *sorted(shared.glob("ucf101_sample/*/*.avi")),
+        *sorted(shared.glob("fights/*/*"))[::24],
+        shared / "decoding" / "media__hlg10-color-test.mp4",
+        shared / "odd_videos" / "video_90.mov",
+    ]
+    return [next(frames.read_frames(video))[0] for video in videos]
 
 
-@pytest.mark.parametrize("shape", [(240, 320), (360, 641), (120, 100), (1080, 1920)])
-@pytest.mark.parametrize("name", ["r3d_18", "s3d"])
-def test_torchvisions_preprocessing(name, shape, torch, torchvision_video):
+ODD_SHAPES = [(240, 320), (361, 641), (641, 361), (120, 100), (49, 119), (1080, 1920)]
+
+
+@pytest.fixture(params=["made", "real"])
+def pictures(request) -> list[np.ndarray]:
+    if request.param == "real":
+        return real_frames(request.getfixturevalue("shared"))
+    return [photograph(*shape) for shape in ODD_SHAPES]
+
+
+# The share of the values that may be one level off, where they lie half way between two. At 256x256 the weights are
+# short binary fractions and halves exact.
+HALF_WAY = {"r3d_18": 5e-4, "s3d": 0.0}
+
+
+@pytest.mark.parametrize("name", HALF_WAY)
+def test_torchvisions_preprocessing(name, pictures, torch, torchvision_video):
     weights = {
         "r3d_18": torchvision_video.R3D_18_Weights,
         "s3d": torchvision_video.S3D_Weights,
     }[name].KINETICS400_V1
-    frame = photograph(*shape)
-    expected = weights.transforms()(torch.from_numpy(frame.transpose(2, 0, 1).copy())[None])
-    found = prepared(name, frame)
-    np.testing.assert_allclose(found, expected[:, 0].numpy().transpose(1, 2, 0), atol=ROUNDING)
+    differing = []
+    for frame in pictures:
+        expected = weights.transforms()(torch.from_numpy(frame.transpose(2, 0, 1).copy())[None])
+        expected = expected[:, 0].numpy().transpose(1, 2, 0)
+        difference = np.abs(prepared(name, frame) - expected)
+        assert difference.max() < 1.01 / 255 / 0.216
+        differing.append(difference > 1e-4)
+    assert np.mean(differing) <= HALF_WAY[name]
 
 
-@pytest.mark.parametrize("shape", [(240, 320), (361, 640), (320, 241), (1080, 1920)])
-def test_pytorchvideos_preprocessing(shape, torch):
-    """`ShortSideScale(size)`, `CenterCropVideo(size)`, normalisation, written out in PyTorch."""
-    size = 182
-    frame = photograph(*shape)
-    pixels = torch.from_numpy(frame.transpose(2, 0, 1).astype(np.float32))[None]
-    height, width = shape
-    if width < height:
-        scaled = (int(np.floor(height / width * size)), size)
-    else:
-        scaled = (size, int(np.floor(width / height * size)))
-    pixels = torch.nn.functional.interpolate(
-        pixels, size=scaled, mode="bilinear", align_corners=False
-    )
-    top, left = (round((extent - size) / 2.0) for extent in scaled)
-    expected = pixels[0, :, top : top + size, left : left + size].numpy().transpose(1, 2, 0)
-    expected = (expected / 255 - 0.45) / 0.225
-    np.testing.assert_allclose(prepared("x3d_s", frame), expected, atol=ROUNDING)
+@pytest.mark.filterwarnings("ignore:The 'torchvision.transforms._:UserWarning")
+@pytest.mark.parametrize("name", ["x3d_s", "slow_r50"])
+def test_pytorchvideos_preprocessing(name, pictures, torch, torchvision_video):
+    """In the order of its hub example, which scales what is normalised; what is stored is rounded to whole levels."""
+    from torchvision.transforms import _transforms_video as transforms
+
+    spec = importlib.util.find_spec("pytorchvideo")
+    if spec is None:
+        pytest.skip("pytorchvideo is not installed")
+    package = Path(spec.origin).parent
+    # The package of its transforms imports a module that torchvision has no more.
+    short_side_scale = runpy.run_path(package / "transforms" / "functional.py")["short_side_scale"]
+    data = zoo.preset(name).data
+    for frame in pictures:
+        clip_CTHW = torch.from_numpy(frame.transpose(2, 0, 1).copy()).float()[:, None] / 255
+        clip_CTHW = transforms.NormalizeVideo(data.mean, data.std)(clip_CTHW)
+        clip_CTHW = short_side_scale(clip_CTHW, data.size)
+        expected = transforms.CenterCropVideo(data.size)(clip_CTHW)[:, 0].numpy()
+        found = prepared(name, frame).transpose(2, 0, 1)
+        # Half a level of rounding; PyTorch's own float32 coordinates of a 1080p frame are 1e-4 pixels off.
+        np.testing.assert_allclose(found, expected, atol=0.55 / 255 / 0.225)
 
 
 def test_pytorchvideos_frames_are_those_of_its_temporal_subsampling():

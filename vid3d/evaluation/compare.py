@@ -82,6 +82,7 @@ def record(run: Run, keys: Sequence[str]) -> dict[str, Any]:
         "test_high": high,
         "test_interval": kind,
         "test_videos": test.get("num_videos"),
+        "test_sources": test.get("num_groups"),
         "protocol": test.get("protocol"),
         "parameters": run.parameters,
         "flops": run.flops,
@@ -91,7 +92,7 @@ def record(run: Run, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def interval(run: Run) -> tuple[str, tuple[float, float]] | None:
-    """The 95% interval of the test: ("groups", by resampling them) where there is that one, otherwise ("wilson", it)."""
+    """The 95% interval of the test: ("groups", that over them) where there is that one, otherwise ("wilson", it)."""
     return metrics.best_interval(run.test) if run.test else None
 
 
@@ -150,6 +151,7 @@ def columns(
             for r in records
         ],
         "videos": [str(r["test_videos"] or "") for r in records],
+        "sources": [str(r["test_sources"] or "") for r in records],
         "parameters": ["" if r["parameters"] is None else f"{r['parameters']:,}" for r in records],
         "FLOPs\na clip": [
             "" if r["flops"] is None else quantity(r["flops"]).strip() for r in records
@@ -228,13 +230,15 @@ def notes(runs: Sequence[Run], keys: Sequence[str], *, advise: bool = True) -> l
 
 
 def interval_note(tested: Sequence[Run]) -> str:
-    """Which of the two intervals the table shows."""
+    """What the intervals of the table take for independent."""
     groups = [run.name for run in tested if interval(run)[0] == "groups"]
     wilson = [run.name for run in tested if interval(run)[0] == "wilson"]
     if not groups:
-        return "95% interval: Wilson's, as if the videos were independent"
-    line = "95% interval: by resampling the groups of videos that have one source"
-    return line + (f"; Wilson's, as if videos were independent: {', '.join(wilson)}" * bool(wilson))
+        return "95% interval: Wilson's, as if each video had its own source"
+    line = "95% interval: over the sources, whose videos are alike"
+    return line + (
+        f"; Wilson's, as if each video had its own source: {', '.join(wilson)}" * bool(wilson)
+    )
 
 
 def write(folder: Path, runs: Sequence[Run], keys: Sequence[str], paired: Paired | None) -> None:

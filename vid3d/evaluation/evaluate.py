@@ -288,8 +288,9 @@ def write(
     matrix = metrics.confusion_matrix(predictions.labels_N, predicted_N, len(classes))
     low, high = metrics.best_interval(figures)[1]
     title = (
-        f"{figures['accuracy']:.1%} ({low:.1%} to {high:.1%}) of {figures['num_videos']} "
-        f"{figures['split']} videos\nprotocol: {figures['protocol']}"
+        f"{figures['accuracy']:.1%} of {figures['num_videos']} {figures['split']} videos\n"
+        f"{low:.1%} to {high:.1%} (95%, {metrics.sources(figures)})\n"
+        f"protocol: {figures['protocol']}"
     )
     plots.save_figure(
         plots.confusion_figure(matrix, classes, title=title), folder / "confusion_matrix.png"

@@ -14,31 +14,50 @@ DRAWN_AT_ONCE = 500  # of the signs of all groups
 Z_95 = 1.959963984540054  # the 97.5% point of the standard normal distribution
 
 
-def wilson_interval(correct: int, total: int) -> tuple[float, float]:
-    """The 95% interval of a proportion (Wilson 1927), which stays inside [0, 1] and holds for few videos."""
+def wilson_interval(correct: float, total: float) -> tuple[float, float]:
+    """The 95% interval of a proportion (Wilson 1927), which stays inside [0, 1] and holds for few videos.
+
+    Neither number has to be whole, as SciPy's want to be.
+    """
     p, z2 = correct / total, Z_95**2
     centre = (p + z2 / (2 * total)) / (1 + z2 / total)
     half = Z_95 * math.sqrt(p * (1 - p) / total + z2 / (4 * total**2)) / (1 + z2 / total)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = 0.0 if p == 0 else max(0.0, centre - half)
+    return low, 1.0 if p == 1 else min(1.0, centre + half)
 
 
-def group_interval(
-    shares: Sequence[float], groups: Sequence[str], *, draws: int = 2000
-) -> tuple[float, float]:
-    """The 95% interval of the mean of `shares` where videos of one group are alike: the bootstrap over whole groups.
+def group_interval(shares: Sequence[float], groups: Sequence[str]) -> tuple[float, float]:
+    """The 95% interval of the mean of `shares` where videos of one group are alike: Wilson's, for as many independent
+    videos as say as much about the mean.
 
-    Groups are drawn with replacement, from a fixed seed (Field and Welsh 2007, "Bootstrapping clustered data").
+    These are the videos over the design effect, the variance by groups over that of independent videos; and fewer by the
+    factor (z / t)^2, as that variance is itself an estimate (Korn and Graubard 1998, "Confidence intervals for
+    proportions with small expected number of positive counts"; with Wilson's interval Franco et al. 2019). They are
+    never more than the videos and never fewer than the groups, a group that holds more of the videos than others
+    counting for less (Kish 1965). t has the degrees of freedom of that number of groups (Carter, Schnepel and
+    Steigerwald 2017), and no more than there are groups with a wrong video, or with a right one: the fewer, the less is
+    known of how alike videos are. Where all are right, nothing is, and each group counts as one video.
+
+    `experiments/coverage.py` measures how often it holds.
 
     Args:
         shares: how right each video is, from 0 to 1.
         groups: the group of each video.
-        draws: of as many groups as there are.
     """
+    from scipy.stats import t
+
     _, number_N = np.unique(groups, return_inverse=True)
     right_G, total_G = np.bincount(number_N, weights=shares), np.bincount(number_N)
-    drawn = np.random.default_rng(0).integers(0, len(total_G), (draws, len(total_G)))
-    means = right_G[drawn].sum(axis=1) / total_G[drawn].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    total, mean = len(number_N), right_G.sum() / len(number_N)
+    effective = total**2 / (total_G**2).sum()
+    freedom = min(effective - 1, np.count_nonzero(right_G), np.count_nonzero(right_G < total_G))
+    if freedom > 0:
+        deviations = ((right_G - mean * total_G) ** 2).sum() / total**2
+        variance = deviations * len(total_G) / (len(total_G) - 1)
+        design_effect = max(1.0, variance * total / (mean * (1 - mean)))
+        shrink = (Z_95 / t.ppf(0.975, freedom)) ** 2
+        effective = max(effective, total / design_effect * shrink)
+    low, high = wilson_interval(mean * effective, effective)
     return float(low), float(high)
 
 
@@ -46,6 +65,13 @@ def best_interval(figures: dict[str, Any]) -> tuple[str, Sequence[float]]:
     """Of the two intervals of `summarise`: ("groups", that over groups) where there is one, otherwise ("wilson", it)."""
     by_group = figures.get("interval_groups")
     return ("groups", by_group) if by_group else ("wilson", figures["interval"])
+
+
+def sources(figures: dict[str, Any]) -> str:
+    """How many sources `best_interval` is over, in words."""
+    if best_interval(figures)[0] == "wilson":
+        return "each video its own source"
+    return f"{figures['num_groups']} source" + "s" * (figures["num_groups"] != 1)
 
 
 def sign_flip_p_value(
@@ -109,8 +135,7 @@ def summarise(
 
     Returns:
         accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval (Wilson's, as if the
-        videos were independent), interval_groups (the bootstrap over groups; None where it says nothing else, or
-        nothing at all: where all videos are one group, or all groups alike, such as all right), num_groups, correct,
+        videos were independent), interval_groups (that over groups; None where each video is one), num_groups, correct,
         num_videos and per_class: precision, recall and f1 (0 where a class was never predicted or has no video) and count.
     """
     from sklearn.metrics import precision_recall_fscore_support
@@ -126,9 +151,7 @@ def summarise(
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
         for name, p, r, f, n in zip(classes, *figures, strict=True)
     }
-    by_group = group_interval(predicted_N == labels_N, groups) if 1 < num_groups < total else None
-    if by_group and by_group[0] == by_group[1]:
-        by_group = None
+    by_group = group_interval(predicted_N == labels_N, groups) if num_groups < total else None
     return {
         "accuracy": correct / total,
         "top5_accuracy": (

@@ -23,7 +23,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
     Args:
         matrix: int [true, predicted].
         classes: names in the order of the labels.
-        title: one line or two.
+        title: a few lines.
     """
     classes, title = list(map(plain, classes)), plain(title)
     n = len(classes)

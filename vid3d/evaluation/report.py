@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vid3d.evaluation import metrics
+
 
 def show(figures: dict[str, Any], folder: Path) -> None:
     """Prints the table of classes, the accuracy with its interval, count and protocol, and where the files lie."""
@@ -21,14 +23,14 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         table.add_row(Text(name), *cells, str(row["count"]))
     console.print(table)
     low, high = figures["interval"]
-    by_group = ""
+    over = f", {metrics.sources(figures)}"
     if figures["interval_groups"]:
-        by_group = "; {:.4f} to {:.4f} by resampling the {} groups".format(
-            *figures["interval_groups"], figures["num_groups"]
+        over = "; {:.4f} to {:.4f} over {}".format(
+            *figures["interval_groups"], metrics.sources(figures)
         )
     top5 = figures["top5_accuracy"]
     console.print(
-        f"accuracy {figures['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}{by_group})"
+        f"accuracy {figures['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}{over})"
         + (f", top-5 {top5:.4f}" if top5 is not None else "")
         + f", loss {figures['loss']:.4f}",
         markup=False,
