@@ -180,17 +180,27 @@ def as_dict(answer: Prediction) -> dict[str, object]:
 def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
     """One row a video: the answer, the time line as text, and one probability a class."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    fixed = ("path", "label", "probability", "num_frames", "seconds", "segments")
+    fixed = ("path", "label", "probability", "num_frames", "seconds", "segments", "note")
     writer.writerow((*fixed, *classes))
     for path, answer in answers.items():
         segments = "; ".join(f"{s.start:.2f}-{s.end:.2f} {s.label}" for s in answer.segments)
         row = (path, answer.label, answer.probability, answer.num_frames, answer.seconds, segments)
-        writer.writerow((*row, *answer.probabilities.values()))
+        writer.writerow((*row, answer.note, *answer.probabilities.values()))
 
 
 def print_table(answers: dict[str, Prediction]) -> None:
-    """Prints the table."""
-    terminal.console().print(table(answers))
+    """Prints the table, and below it how answers were made that are not those of videos of training length."""
+    console = terminal.console()
+    console.print(table(answers))
+    paths: dict[str, list[str]] = {}
+    for path, answer in answers.items():
+        if answer.note:
+            paths.setdefault(answer.note, []).append(path)
+    for note, noted in list(paths.items())[:LISTED]:
+        others = f" and {len(noted) - 1} more" * (len(noted) > 1)
+        console.print(Text(f"note: {one_line(noted[0])}{others}: {note}"))
+    if len(paths) > LISTED:
+        console.print(f"and {len(paths) - LISTED} more notes: see --json or --csv")
 
 
 def table(answers: dict[str, Prediction]) -> Table:
