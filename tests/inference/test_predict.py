@@ -152,6 +152,27 @@ def test_a_long_video_has_one_answer_wherever_it_is_shown(
     assert "note: " + str(paths[0]) + " and 1 more: from 10 windows of 0.48 s: longer than" in shown
 
 
+def test_how_a_long_video_is_answered_can_be_set_and_nothing_else(
+    workdir, noisy, write_video, tmp_path, capsys
+):
+    """The longest stretch is not the most frequent colour."""
+    parts = [noisy(c, n) for c, n in (("red", 40), ("blue", 48), ("red", 40))]
+    path = write_video(tmp_path / "a.avi", np.concatenate(parts))
+    labels = {}
+    for how in ("mean", "longest", "views"):
+        command = ["predict", f"--workdir={workdir}", f"--config.eval.long_videos={how}", "--csv"]
+        assert cli.main([*command, str(path)]) == 0
+        (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+        labels[how] = row["label"]
+    assert labels == {"mean": "red", "longest": "blue", "views": "red"}
+    for key, value, reason in (
+        ("data.size", "32", "only eval.long_videos and eval.views can be set here"),
+        ("eval.long_videos", "median", "is not one of mean, longest, views"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            predict(workdir, [path], overrides=[(key, value)])
+
+
 def test_table_names_every_video_and_the_time_line(workdir, folder, capsys, monkeypatch):
     assert predict(workdir, [folder]) == 0
     out = capsys.readouterr().out

@@ -15,13 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import storage, terminal
-from vid3d.config import UserError
+from vid3d.config import UserError, apply, validate
 from vid3d.data.listings import VIDEO_SUFFIXES, walk
 from vid3d.data.records import Settings
 from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 
+OVERRIDES = ("eval.long_videos", "eval.views")  # which clips answer for a video
 LISTED = 12  # segments of one video in the table; JSON and CSV have all
 
 
@@ -33,6 +34,7 @@ def predict(
     as_json: bool = False,
     as_csv: bool = False,
     output: str | Path = "",
+    overrides: Iterable[tuple[str, str]] = (),
 ) -> int:
     """Labels videos and prints the answers; a file that cannot be read is one line on standard error.
 
@@ -43,16 +45,25 @@ def predict(
         as_json: print one JSON object, and nothing else.
         as_csv: print one row a video, and nothing else.
         output: a folder for a copy of each video with its labels drawn.
+        overrides: keys of `OVERRIDES` and their values as text.
 
     Returns:
         The exit code: 1 where a file could not be read, otherwise 0.
 
     Raises:
-        UserError: no workdir, a folder without videos, or an output that cannot be written.
+        UserError: no workdir, a folder without videos, an output that cannot be written, or another key.
     """
     videos = collect(paths)
     copies = name_copies(videos, storage.local(output, "--output")) if output else {}
     classifier = Classifier.load(workdir, checkpoint)
+    for key, text in overrides:
+        apply(classifier.config, key, text)
+        if key not in OVERRIDES:
+            allowed = " and ".join(OVERRIDES)
+            raise UserError(
+                f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
+            )
+    validate(classifier.config)
     answers: dict[str, Prediction] = {}
     errors: dict[str, str] = {}
     sizes: dict[str, tuple[int, int]] = {}
