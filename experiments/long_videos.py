@@ -60,8 +60,11 @@ def main() -> None:
             )
             with (written / "predictions.csv").open() as file:
                 answers[how] = {row["path"]: row for row in csv.DictReader(file)}
-        notes = [note for note in json.loads(figures)["notes"] if "training length" in note]
-        print(f"fold {fold}: {notes[0]}", flush=True)
+            if how == "mean":
+                notes = json.loads(figures)["notes"]
+                print(
+                    f"fold {fold}: {next(n for n in notes if 'training length' in n)}", flush=True
+                )
         predicted = json.loads(vid3d("predict", workdir, str(folder), "--json"))["predictions"]
         for one in predicted:
             path = str(Path(one["path"]).relative_to(folder))

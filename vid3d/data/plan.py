@@ -18,6 +18,7 @@ from vid3d.data.clips import clip_indices, duration, evaluation_sampling, view_p
 from vid3d.data.windows import window_of
 
 LONG = 1.5  # times the training videos: beyond, a video is long
+UNSEEN = 4  # times the views, where the length of the training videos is unknown
 
 
 class Durations(NamedTuple):
@@ -93,7 +94,7 @@ def plan(times_N: np.ndarray, data: ConfigDict, evaluation: ConfigDict, trained:
 
     With `data.stored_frames` evaluation knows only the first frames, and they are the video here, too. Where the length of
     the training videos is unknown, clips that are spread over the whole video (sampling "uniform") answer for any length;
-    with clips of a fixed length, a video is long where the views together cover less than two thirds of it.
+    with clips of a fixed length, a video is long where the views together cover less than a quarter of it.
 
     Args:
         times_N: seconds of the frames, ascending, float64 [N].
@@ -109,7 +110,7 @@ def plan(times_N: np.ndarray, data: ConfigDict, evaluation: ConfigDict, trained:
     else:
         reason = "how long the training videos were is unknown"
         uniform = data.sampling == "uniform"
-        limit = math.inf if uniform else LONG * views * window.duration(stored_N)
+        limit = math.inf if uniform else UNSEEN * views * window.duration(stored_N)
     tiles = window.tiles(stored_N) if seconds > limit else []
     bounds: list[float] = []
     if len(tiles) > 1 and evaluation.long_videos != "views":
