@@ -146,6 +146,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     compare.add_argument("--output", default="", metavar="DIR", help="write CSV and PNG here")
 
     predict = command("predict", "label videos")
+    takes_config(predict, example="--config.eval.long_videos=longest; only that and eval.views")
     takes_workdir(predict)
     predict.add_argument("videos", type=not_empty, nargs="+", metavar="VIDEO_OR_FOLDER")
     form = predict.add_mutually_exclusive_group()

@@ -46,6 +46,7 @@ CHOICES = {
     "optim.name": ("adam", "adamw", "sgd"),
     "optim.schedule": ("constant", "cosine"),
     "optim.class_weights": ("none", "balanced"),
+    "eval.long_videos": ("mean", "longest", "views"),
 }
 
 

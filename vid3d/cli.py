@@ -228,6 +228,7 @@ def predict(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
         as_json=options.json,
         as_csv=options.csv,
         output=options.output,
+        overrides=overrides,
     )
 
 

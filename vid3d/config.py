@@ -157,15 +157,15 @@ def default() -> ConfigDict:
     c.eval = ConfigDict()
     c.eval.every = "1 epoch"
     c.eval.views = 1  # clips a video, evenly spaced, averaged
+    # much longer than the training videos: "mean" of windows, "longest" stretch with one label, or "views"
+    c.eval.long_videos = "mean"
     c.eval.batch_size = 0  # videos; 0 is train.batch_size
 
     c.live = ConfigDict()
-    # frames between two labels; 0: files every frame_step, cameras as fast as the network keeps up
-    c.live.every = 0
+    c.live.every = 0  # frames between two labels; 0: files every frame_step, cameras at full speed
     c.live.smoothing = 0.0  # share of the previous probabilities that is kept, 0 to 1
     c.live.threshold = 0.0  # below this probability the label is "unknown"
-    # seconds that a clip spans with sampling "uniform"; 0 is the median training video
-    c.live.window = 0.0
+    c.live.window = 0.0  # seconds of a clip with sampling "uniform"; 0: the median training video
     return c.lock()
 
 

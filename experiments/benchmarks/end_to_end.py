@@ -77,7 +77,7 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
     state, sums = jax.block_until_ready(setup.train_step(state, batch))
     steps = setup.steps_per_epoch
 
-    clips_NTHWC = clips.read(clips.batch_records(np.arange(len(clips))))[:, 0]
+    clips_NTHWC = clips.read(clips.batch_records(np.arange(len(clips))))
     model = keras_model(clips_NTHWC.shape[1:])
     order = np.arange(steps * BATCH)
     model.fit(clips_NTHWC[order[:BATCH]], clips.labels_N[order[:BATCH]], BATCH, verbose=0)

@@ -15,16 +15,30 @@ import pytest
 from vid3d.config import UserError
 from vid3d.data import pipeline, prepare
 from vid3d.data.clips import clip_indices
+from vid3d.data.plan import Durations
 from vid3d.training.steps import augmentation_keys
+
+LONGER = Durations(median=9.0)  # than all videos here
 
 
 @pytest.fixture
 def clips(settings, two_classes):
-    def make(split: str = "train", *, views: int = 0, in_memory: bool = True, **changed):
+    def make(
+        split: str = "train",
+        *,
+        views: int = 0,
+        in_memory: bool = True,
+        trained: Durations = LONGER,
+        **changed,
+    ):
         for key, value in changed.items():
             settings.data[key] = value
         prepared = prepare.prepare(settings, quiet=True)
-        found = pipeline.Clips(prepared, split, settings.data, views=views)
+        settings.eval.views = max(views, 1)
+        evaluation = settings.eval if views else None
+        found = pipeline.Clips(
+            prepared, split, settings.data, evaluation=evaluation, trained=trained
+        )
         if in_memory:
             assert found.hold_in_memory(2**30)
         else:
@@ -93,7 +107,7 @@ def test_the_clips_are_those_of_the_golden_file(clips, workers, hosts, restarts)
     seen = []
     for batch in (batch for piece in shares for step in zip(*piece, strict=True) for batch in step):
         index_B, round_B = batch["index_B"], batch["round_B"]
-        records = found.batch_records(index_B, seed=7, epoch=round_B)[:, 0]
+        records = found.batch_records(index_B, seed=7, epoch=round_B)
         np.testing.assert_array_equal(batch["clips_BTHWC"], found.read(records))
         keys = jax.random.key_data(augmentation_keys(7, round_B, index_B)).tolist()
         for index, epoch, record_T, key in zip(index_B, round_B, records, keys, strict=True):
@@ -192,7 +206,7 @@ def test_random_clips_start_everywhere_and_only_inside_the_video(clips):
     longest = max(range(len(found)), key=lambda i: found.facts[i].num_frames)
     facts = found.facts[longest]
     starts = {
-        int(found.batch_records(np.array([longest]), seed=0, epoch=epoch)[0, 0, 0])
+        int(found.batch_records(np.array([longest]), seed=0, epoch=epoch)[0, 0])
         - facts.first_record
         for epoch in range(200)
     }
@@ -212,6 +226,32 @@ def test_evaluation_sees_each_video_once_and_masks_the_padding(clips, batch_size
             batch["labels_B"][real], found.labels_N[batch["index_B"][real]]
         )
     assert seen == list(range(len(found)))
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_a_long_video_comes_in_as_many_rows_as_its_windows_take(clips, hosts, in_memory):
+    found = clips("test", views=2, in_memory=in_memory, trained=Durations(0.1))
+    counts = [len(its.indices) for its in found.plans]
+    assert {2, 3} <= set(counts)  # of windows, in rows of two
+    batches = [
+        list(pipeline.eval_batches(found, batch_size=4, host=(host, hosts)))
+        for host in range(hosts)
+    ]
+    shown = {video: [] for video in range(len(found))}
+    for batch in (batch for step in zip(*batches, strict=True) for batch in step):
+        real = batch["mask_B"] > 0
+        for video, row_VTHWC in zip(
+            batch["index_B"][real], batch["clips_BVTHWC"][real], strict=True
+        ):
+            shown[int(video)] += list(row_VTHWC)
+    for video, its in enumerate(found.plans):
+        for clip_THWC, index_T in zip(shown[video], its.indices, strict=False):
+            records_T = found.facts[video].first_record + index_T
+            np.testing.assert_array_equal(clip_THWC, found.store.load(records_T))
+        rest = shown[video][len(its.indices) :]
+        assert len(shown[video]) == -(-len(its.indices) // 2) * 2
+        assert all((clip == shown[video][len(its.indices) - 1]).all() for clip in rest)
 
 
 def test_a_split_that_does_not_fit_into_the_budget_streams(clips):

@@ -73,16 +73,17 @@ def colour_config() -> ConfigDict:
 @pytest.fixture(scope="session")
 def colour_weights() -> dict:
     """Weights of the small network after 40 steps of Adam on clips of each colour."""
-    config = colour_config()
-    module = models.build(config.model, len(COLOURS))
-    clips = np.stack(
-        [
-            noisy(colour, NUM_FRAMES, size=(SIZE, SIZE), seed=seed)
-            for seed in range(4)
-            for colour in COLOURS
-        ]
-    )
-    labels = np.tile(np.arange(len(COLOURS)), 4)
+    clips = [
+        noisy(colour, NUM_FRAMES, size=(SIZE, SIZE), seed=seed)
+        for seed in range(4)
+        for colour in COLOURS
+    ]
+    return fit(colour_config(), np.stack(clips), np.tile(np.arange(len(COLOURS)), 4))
+
+
+def fit(config: ConfigDict, clips: np.ndarray, labels: np.ndarray) -> dict:
+    """Weights after 40 steps of Adam."""
+    module = models.build(config.model, int(labels.max()) + 1)
     clips_BTHWC = normalise(clips, config.data)
     optimizer = optax.adam(0.1)
 
@@ -104,6 +105,42 @@ def colour_weights() -> dict:
         params, opt_state, value = step(params, opt_state)
     assert value < 0.05
     return {"params": params, "batch_stats": {}}
+
+
+def pulsing(pace: str, num_frames: int, *, phase: float = 0.0) -> np.ndarray:
+    """uint8 RGB [num_frames, 48, 64, 3] that gets light and dark every 24 or, "fast", every 6 frames."""
+    turns_N = np.arange(num_frames) / {"slow": 24, "fast": 6}[pace] + phase
+    light_N = 128 + 80 * np.sin(2 * np.pi * turns_N)
+    noise = np.random.default_rng(0).normal(0, 4, (num_frames, 48, 64, 3))
+    return (light_N[:, None, None, None] + noise).astype(np.uint8)
+
+
+@pytest.fixture(scope="session", name="pulsing")
+def pulsing_fixture() -> Callable[..., np.ndarray]:
+    """`pulsing("slow", 12)`: see above."""
+    return pulsing
+
+
+@pytest.fixture(scope="session")
+def pace_classifier() -> Callable[[str], Classifier]:
+    """`pace_classifier("mean")`: tells slow from fast pulses by frames spread over videos of 12 frames."""
+    config = colour_config()
+    config.data.sampling = "uniform"
+    config.model.input = "difference"
+    config.data.num_frames = 6
+    clips = [
+        pulsing(pace, 12, phase=phase)[1::2, :SIZE, :SIZE]
+        for phase in np.arange(8) / 8
+        for pace in ("slow", "fast")
+    ]
+    weights = fit(config, np.stack(clips), np.tile([0, 1], 8))
+
+    def classifier(long_videos: str) -> Classifier:
+        its = config.copy_and_resolve_references()
+        its.eval.long_videos = long_videos
+        return Classifier(weights, its, classes=("slow", "fast"), window_seconds=WINDOW_SECONDS)
+
+    return classifier
 
 
 @pytest.fixture(scope="session")

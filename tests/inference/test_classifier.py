@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gc
 import itertools
 import re
@@ -25,10 +26,13 @@ from vid3d import models
 from vid3d.config import UserError
 from vid3d.data import clips, frames
 from vid3d.data.augment import normalise
+from vid3d.data.plan import Durations, plan
+from vid3d.data.windows import Window, window_of
+from vid3d.evaluation import evaluate
 from vid3d.inference import files
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
-from vid3d.inference.windows import Window, gather, window_of
+from vid3d.inference.video import gather
 
 CLASSES = ["red", "green", "blue"]
 SAMPLINGS = {
@@ -63,7 +67,7 @@ def test_a_workdir_loads_and_labels_files_and_frames(workdir, videos, noisy):
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_the_answer_is_that_of_evaluation(load, colour_weights, videos, name):
     """Computed again from the parts that evaluation uses: decode and fit, clips, normalise, softmax, mean over views."""
-    classifier = load(SAMPLINGS[name])
+    classifier = load(SAMPLINGS[name] | {"eval.long_videos": "views"})
     config = classifier.config
     video = frames.read_video(videos["turning"], config.data)
     module = models.build(config.model, 3)
@@ -81,6 +85,141 @@ def test_the_answer_is_that_of_evaluation(load, colour_weights, videos, name):
         list(answer.probabilities.values()), np.mean(rows, axis=0), rtol=0, atol=1e-5
     )
     assert answer.num_frames == 102  # all of them, however few are stored
+
+
+@pytest.mark.parametrize("how", ["mean", "longest"])
+@pytest.mark.parametrize("name", SAMPLINGS)
+def test_evaluate_answers_for_long_videos_as_predict_does(
+    make_workdir, noisy, write_video, tmp_path, name, how
+):
+    """By the command line's own functions, with videos of training length among them."""
+    workdir = make_workdir(SAMPLINGS[name] | {"eval.long_videos": how})
+    for colour in CLASSES:
+        (tmp_path / "videos" / colour).mkdir(parents=True)
+    for path, colours in {
+        "red/short.avi": ["red"],
+        "red/long.avi": ["red"] * 9,
+        "green/mixed.avi": ["red"] * 2 + ["green"] * 4 + ["red"],
+        "blue/mixed.avi": ["blue", "green", "blue", "green"],
+        "blue/short.avi": ["blue"],
+    }.items():
+        parts = [noisy(colour, 12, seed=k) for k, colour in enumerate(colours)]
+        write_video(tmp_path / "videos" / path, np.concatenate(parts)[: 12 * len(colours) - 3])
+    overrides = [("data.cache_dir", str(tmp_path / "cache"))]
+    figures, folder = evaluate.evaluate(
+        str(workdir), data=str(tmp_path / "videos"), overrides=overrides
+    )
+    classifier = vid3d.load(workdir)
+    with (folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5
+    for row in rows:
+        answer = classifier.predict(tmp_path / "videos" / row["path"])
+        assert answer.label == row["predicted"]
+        for colour in CLASSES:
+            assert answer.probabilities[colour] == pytest.approx(float(row[colour]), abs=1e-6)
+    if name != "few stored":
+        (note,) = (note for note in figures["notes"] if "training length" in note)
+        assert "3 of 5 videos" in note and "windows" in note and "median 0.48 s" in note
+
+
+@pytest.mark.parametrize("name", ["first", "every second frame", "by time", "uniform"])
+@pytest.mark.parametrize("colour", CLASSES)
+def test_a_long_video_of_one_class_gets_that_class_and_one_segment(load, noisy, name, colour):
+    answer = load(SAMPLINGS[name]).predict(noisy(colour, 120))
+    assert answer.label == colour and answer.probability > 0.8
+    assert answer.segments == ((0.0, answer.seconds, colour, answer.probability),)
+    assert re.fullmatch(
+        r"from \d+ windows of [\d.]+ s: longer than the training videos \(median 0.48 s\)",
+        answer.note,
+    )
+
+
+def test_a_long_video_is_not_taken_for_a_fast_one(pace_classifier, pulsing):
+    """Frames spread over five videos in a row are five times as far apart as those that the network knows."""
+    for pace in ("slow", "fast"):
+        video = np.concatenate([pulsing(pace, 12, phase=k / 8) for k in range(5)])
+        assert pace_classifier("mean").predict(video[:12]).label == pace
+        for how in ("mean", "longest"):
+            answer = pace_classifier(how).predict(video)
+            assert answer.label == pace and len(answer.segments) == 1
+    spread = pace_classifier("views").predict(pulsing("slow", 60))
+    assert spread.label == "fast" and len(spread.segments) == 1
+    assert spread.note == (
+        "from one clip of the whole video: longer than the training videos (median 0.48 s)"
+    )
+
+
+@pytest.mark.parametrize("name", ["first", "every second frame", "by time", "uniform"])
+def test_a_mixed_video_is_answered_by_the_mean_of_its_time_line(load, noisy, name):
+    """Or by its longest stretch: not by clips that mix what happened at different times."""
+    video = np.concatenate([noisy("red", 50), noisy("blue", 40), noisy("red", 38)])
+    mean, longest = (
+        load(SAMPLINGS[name] | {"eval.long_videos": how}).predict(video, fps=25)
+        for how in ("mean", "longest")
+    )
+    times = np.arange(len(video)) / 25
+    config = load(SAMPLINGS[name]).config
+    windows = plan(times, config.data, config.eval, Durations(0.48))
+    rows_NK = load(SAMPLINGS[name]).probabilities(
+        np.stack([frames_of(video, config.data)[index_T] for index_T in windows.indices])
+    )
+    seconds = np.diff(windows.bounds)
+    assert len(seconds) > 8 and windows.bounds[-1] == mean.seconds == len(video) / 25
+    assert list(mean.probabilities.values()) == pytest.approx(seconds @ rows_NK / seconds.sum())
+    assert mean.label == "red" and mean.probability == max(mean.probabilities.values())
+    assert mean.segments == longest.segments and len(mean.segments) >= 3
+    stretch = max(longest.segments, key=lambda s: s.end - s.start)
+    assert (longest.label, longest.probability) == (
+        stretch.label,
+        pytest.approx(stretch.probability),
+    )
+    assert longest.note.startswith("from the longest stretch with one label of ")
+
+
+def frames_of(video: np.ndarray, data) -> np.ndarray:
+    """Fitted frames."""
+    settings = {"size": frames.stored_size(data), "resize": data.resize, "color": data.color}
+    return np.stack([frames.fit(frame, **settings) for frame in video])
+
+
+@pytest.mark.parametrize(
+    ("name", "p95", "windows"),
+    [("uniform", 0.0, True), ("uniform", 2.8, False), ("first", 2.8, False)],
+)
+def test_a_video_that_some_training_videos_are_as_long_as_is_not_long(
+    make_workdir, videos, name, p95, windows
+):
+    """Checkpoints of earlier versions know the median alone."""
+    classifier = Classifier.load(make_workdir(SAMPLINGS[name]))
+    classifier.p95_seconds = p95
+    answer = classifier.predict(videos["turning"])
+    assert ("windows" in answer.note) == (len(answer.segments) > 1) == windows
+    assert answer.note or not windows
+
+
+def test_where_the_training_length_is_unknown_it_says_so(make_workdir, noisy):
+    """A clip that is spread over the video fits any length; one of a fixed length would leave most of the video out."""
+    for name, text in (
+        (
+            "uniform",
+            "from 2 clips of the whole video: how long the training videos were is unknown",
+        ),
+        ("first", "from 10 windows of 0.16 s: how long the training videos were is unknown"),
+    ):
+        classifier = Classifier.load(make_workdir(SAMPLINGS[name]))
+        classifier.window_seconds = 0.0
+        assert classifier.predict(noisy("red", 40)).note == text
+    assert classifier.predict(noisy("red", 6)).note == ""
+
+
+def test_frames_that_evaluation_does_not_know_do_not_count(make_workdir, noisy):
+    classifier = Classifier.load(make_workdir({"data.stored_frames": 10}))
+    answer = classifier.predict(np.concatenate([noisy("red", 10), noisy("blue", 90)]))
+    assert answer.label == "red" and answer.num_frames == 100
+    assert answer.segments == ((0.0, 4.0, "red", answer.probability),)
+    assert answer.note == "of the first 10 frames: evaluation knows no others (data.stored_frames)"
+    assert classifier.predict(noisy("red", 10)).note == ""
 
 
 @pytest.mark.parametrize("name", ["first", "every second frame", "by time", "uniform"])

@@ -17,7 +17,8 @@ import pytest
 from vid3d import cli
 from vid3d.config import UserError
 from vid3d.data import frames
-from vid3d.inference import predict as module
+from vid3d.inference import overlay, predict as module
+from vid3d.inference.classifier import Classifier
 from vid3d.inference.predict import predict
 
 
@@ -45,6 +46,7 @@ def test_json_is_one_object_and_nothing_else(workdir, folder, load, capsys):
     turning = by_path[str(folder / "turning.mp4")]
     assert list(turning) == [
         "path", "label", "probability", "probabilities", "segments", "num_frames", "seconds", "damage",
+        "note",
     ]  # fmt: skip
     answer = load().predict(folder / "turning.mp4")
     assert turning["probabilities"] == pytest.approx(answer.probabilities, abs=1e-6)
@@ -106,6 +108,70 @@ def test_csv_has_a_row_a_video_and_a_column_a_class(workdir, folder, capsys):
         each = [float(row[f"probability:{name}"]) for name in ("red", "green", "blue")]
         assert float(row["probability"]) == max(each)
     assert rows[2]["segments"].startswith("0.00-1.6") and rows[2]["segments"].endswith("green")
+
+
+def test_a_long_video_has_one_answer_wherever_it_is_shown(
+    make_workdir, noisy, write_video, tmp_path, capsys
+):
+    """Ten clips of one colour, one that turns, and one of training length."""
+    workdir = make_workdir({"data.sampling": "uniform"})
+    parts = [noisy("green", 12, seed=k) for k in range(10)]
+    write_video(tmp_path / "one.avi", np.concatenate(parts))
+    write_video(tmp_path / "turns.avi", np.concatenate([noisy("blue", 36), noisy("red", 84)]))
+    write_video(tmp_path / "short.avi", noisy("blue", 12))
+    paths = [tmp_path / f"{name}.avi" for name in ("one", "turns", "short")]
+    assert predict(workdir, paths, as_json=True) == 0
+    printed = json.loads(capsys.readouterr().out)["predictions"]
+    assert predict(workdir, paths, as_csv=True) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert predict(workdir, paths, output=tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    classifier = Classifier.load(workdir)
+    labels = (["green"], ["blue", "red"], ["blue"])
+    for path, answer, row, expected in zip(paths, printed, rows, labels, strict=True):
+        called = classifier.predict(path)
+        assert answer["label"] == row["label"] == called.label == expected[-1]
+        assert answer["probability"] == pytest.approx(called.probability, abs=1e-6)
+        assert float(row["probability"]) == pytest.approx(called.probability, abs=1e-6)
+        assert answer["note"] == row["note"] == called.note
+        stretches = [f"{s['start']:.2f}-{s['end']:.2f} {s['label']}" for s in answer["segments"]]
+        assert row["segments"] == "; ".join(stretches)
+        assert [s["label"] for s in answer["segments"]] == expected
+        assert bool(answer["note"]) == (path.stem != "short")
+        original = [frame for frame, _ in frames.read_frames(path)]
+        copy = [frame for frame, _ in frames.read_frames(tmp_path / "out" / f"{path.stem}.mp4")]
+        for start, end, label, probability in called.segments:
+            middle = int(25 * (start + end) / 2)
+            away = {
+                name: np.abs(
+                    overlay.draw(original[middle], name, probability=probability)[-26:]
+                    - copy[middle][-26:].astype(int)
+                ).mean()
+                for name in called.probabilities
+            }
+            assert min(away, key=away.get) == label, away
+    assert "note: " + str(paths[0]) + " and 1 more: from 10 windows of 0.48 s: longer than" in shown
+
+
+def test_how_a_long_video_is_answered_can_be_set_and_nothing_else(
+    workdir, noisy, write_video, tmp_path, capsys
+):
+    """The longest stretch is not the most frequent colour."""
+    parts = [noisy(c, n) for c, n in (("red", 40), ("blue", 48), ("red", 40))]
+    path = write_video(tmp_path / "a.avi", np.concatenate(parts))
+    labels = {}
+    for how in ("mean", "longest", "views"):
+        command = ["predict", f"--workdir={workdir}", f"--config.eval.long_videos={how}", "--csv"]
+        assert cli.main([*command, str(path)]) == 0
+        (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+        labels[how] = row["label"]
+    assert labels == {"mean": "red", "longest": "blue", "views": "red"}
+    for key, value, reason in (
+        ("data.size", "32", "only eval.long_videos and eval.views can be set here"),
+        ("eval.long_videos", "median", "is not one of mean, longest, views"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            predict(workdir, [path], overrides=[(key, value)])
 
 
 def test_table_names_every_video_and_the_time_line(workdir, folder, capsys, monkeypatch):

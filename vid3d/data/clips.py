@@ -81,6 +81,11 @@ def frame_interval(times_N: np.ndarray) -> float:
     return float(times_N[-1] - times_N[0]) / (len(times_N) - 1) if len(times_N) > 1 else 0.04
 
 
+def duration(times_N: np.ndarray) -> float:
+    """Seconds that a video takes, to the microsecond; its last frame is shown as long as the mean one."""
+    return round(float(times_N[-1]) + frame_interval(times_N), 6)
+
+
 def view_positions(views: int) -> tuple[float, ...]:
     """Positions of `views` evenly spaced clips: the middle for one, 1/4 and 3/4 for two."""
     return tuple((k + 0.5) / views for k in range(views))

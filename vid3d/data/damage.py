@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import av
 
 NAMED = 3  # places that a message names
@@ -17,8 +19,9 @@ class Damage:
         end: why the file cannot be read on, or "".
     """
 
-    def __init__(self, interval: float = 0.0):
-        """Takes the seconds of a packet, where the packets have no time stamps."""
+    def __init__(self, time_base: Fraction, interval: float = 0.0):
+        """Takes the seconds of a tick, and of a packet where the packets have no time stamps."""
+        self._tick = float(time_base)
         self.start = 0.0
         self.end = ""
         self._interval = interval
@@ -31,7 +34,7 @@ class Damage:
     def packet(self, packet: av.Packet) -> None:
         """Takes note of a packet before it is decoded."""
         self._key_seen |= packet.is_keyframe
-        self._seconds = seconds(packet, self._seconds + self._interval)
+        self._seconds = self._time(packet, self._seconds + self._interval)
         if packet.is_corrupt:
             self._incomplete.append(self._seconds)
 
@@ -45,7 +48,7 @@ class Damage:
     def picture(self, picture: av.VideoFrame) -> None:
         """Takes note of a decoded picture."""
         if picture.is_corrupt and self._key_seen:
-            time = seconds(picture, self._seconds)
+            time = self._time(picture, self._seconds)
             if time not in self._incomplete:
                 self._incomplete.append(time)
 
@@ -75,8 +78,7 @@ class Damage:
             found.append(f"FFmpeg says {self._message!r}")
         return f"damaged: {'; '.join(found)}" if found else ""
 
-
-def seconds(timed: av.Packet | av.VideoFrame, otherwise: float) -> float:
-    """The presentation time of a packet or picture."""
-    ticks = timed.pts if timed.pts is not None else timed.dts
-    return otherwise if ticks is None or timed.time_base is None else float(ticks * timed.time_base)
+    def _time(self, timed: av.Packet | av.VideoFrame, otherwise: float) -> float:
+        """The presentation time of a packet or picture."""
+        ticks = timed.pts if timed.pts is not None else timed.dts
+        return otherwise if ticks is None else ticks * self._tick

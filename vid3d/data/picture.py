@@ -18,8 +18,6 @@ from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-SQUARE = Fraction(1)
-WIDEST = 4  # pixels that a header claims to be wider or higher than this are taken for square
 # swscale converts these to RGB without interpolating colour, so that where it lies does not matter.
 PLAIN_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "rgb24"}
 # The matrices that swscale knows; of the others, FFmpeg's command takes 10 for BT.2020 and the rest for BT.601.
@@ -51,19 +49,21 @@ def decode_options(data: ConfigDict) -> DecodeOptions:
 class PictureConverter:
     """Turns the pictures of one stream into frames, with the filters that these need."""
 
-    def __init__(self, options: DecodeOptions):
-        """Takes how pictures become frames."""
+    def __init__(self, options: DecodeOptions, pixel_shape: Fraction):
+        """Takes how pictures become frames, and width : height of their pixels."""
         self.options = options
+        self.pixel_shape = float(pixel_shape) if options.pixels == "square" else 1.0
+        self._matrix: np.ndarray | None = None
+        self._begun = False
         self._reformatter = VideoReformatter()
         self._graph: Graph | None = None
         self._graph_key: tuple = ()
 
-    def frames(self, picture: av.VideoFrame | None, pixel_shape: Fraction) -> list[np.ndarray]:
+    def frames(self, picture: av.VideoFrame | None) -> list[np.ndarray]:
         """The frames that are ready after a picture: one, unless a deinterlacer looks ahead.
 
         Args:
             picture: as decoded; None at the end of the stream.
-            pixel_shape: width : height of its pixels.
 
         Returns:
             uint8 RGB [H, W, 3] each.
@@ -71,12 +71,12 @@ class PictureConverter:
         Raises:
             av.error.FFmpegError: swscale or a filter refuses the picture.
         """
-        return [self._to_rgb(ready, pixel_shape) for ready in self._filtered(picture)]
+        return [self._to_rgb(ready) for ready in self._filtered(picture)]
 
-    def _to_rgb(self, picture: av.VideoFrame, pixel_shape: Fraction) -> np.ndarray:
-        width = picture.width
-        if self.options.pixels == "square":
-            width = max(round(width * pixel_shape), 1)
+    def _to_rgb(self, picture: av.VideoFrame) -> np.ndarray:
+        if picture.key_frame or not self._begun:  # where it may change
+            self._matrix, self._begun = display_matrix(picture), True
+        width = max(round(picture.width * self.pixel_shape), 1)
         hdr = self.options.tone_map and picture.color_trc in HDR_TRANSFERS
         rgb = self._reformatter.reformat(
             picture,
@@ -90,7 +90,7 @@ class PictureConverter:
         plane = rgb.planes[0]
         rows_HB = np.frombuffer(plane, np.uint8).reshape(rgb.height, plane.line_size)
         frame_HWC = rows_HB[:, : 3 * width].reshape(rgb.height, width, 3)
-        return upright(frame_HWC, display_matrix(picture))
+        return upright(frame_HWC, self._matrix)
 
     def _filtered(self, picture: av.VideoFrame | None) -> list[av.VideoFrame]:
         """Pictures in the form in which swscale treats them as FFmpeg's command does."""

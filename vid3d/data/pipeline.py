@@ -1,10 +1,9 @@
 """tf.data: from prepared shards to batches.
 
-A batch is a dict of numpy arrays: `clips_BTHWC` uint8 (evaluation: `clips_BVTHWC`, V views), `labels_B` int32, `mask_B`
-float32 (0 marks padding), `index_B` int32, the position of the video in its split, and `round_B` int32, how often it was
-drawn before (the epoch, unless classes are balanced). The order is a function of (seed,
-epoch) alone: nothing is buffered that a resume would have to restore, and each host computes its own slice of the same
-global batch.
+A batch is a dict of numpy arrays: `clips_BTHWC` uint8 (evaluation: `clips_BVTHWC`, V clips of one video), `labels_B`
+int32, `mask_B` float32 (0 marks padding), `index_B` int32, the position of the video in its split, and `round_B` int32, how
+often it was drawn before (the epoch, unless classes are balanced). The order is a function of (seed, epoch) alone: nothing
+is buffered that a resume would have to restore, and each host computes its own slice of the same global batch.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.config import UserError
-from vid3d.data.clips import clip_indices, evaluation_sampling, view_positions
+from vid3d.data.clips import clip_indices
+from vid3d.data.plan import UNKNOWN, Durations, plan
 from vid3d.data.prepared import Prepared
 from vid3d.data.shards import quiet_tensorflow
 from vid3d.data.store import FrameStore
@@ -26,22 +26,44 @@ ORDER = 2  # of the clips of a training; 1 repeated itself after 256 epochs and 
 
 
 class Clips:
-    """Random access to the clips of one split, from memory where they fit and from the shards otherwise."""
+    """Random access to the clips of one split, from memory where they fit and from the shards otherwise.
 
-    def __init__(self, prepared: Prepared, split: str, data: ConfigDict, *, views: int = 0):
+    Training draws a clip of each video. In evaluation each has a plan, `eval.views` clips or the windows of a long video,
+    which comes in rows of `eval.views` clips: one row a video, and as many as it takes for a long one.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        split: str,
+        data: ConfigDict,
+        *,
+        evaluation: ConfigDict | None = None,
+        trained: Durations = UNKNOWN,
+    ):
         """Finds the split's readable videos and their frames; loads nothing yet.
 
         Args:
             prepared: the shards.
             split: "train", "val" or "test".
             data: `config.data`.
-            views: 0 for training clips; K for K evenly spaced clips a video, sampled as for evaluation.
+            evaluation: `config.eval`; None for training clips.
+            trained: how long the training videos are, for evaluation.
         """
         self.videos = tuple(v for v in prepared.index.split(split) if v.path in prepared.facts)
         self.num_expected = len(prepared.index.split(split))
         self.data = data
-        self.views = views
+        self.evaluation = evaluation
+        self.views = evaluation.views if evaluation else 0
         self.facts = [prepared.facts[v.path] for v in self.videos]
+        times = [facts.times_N for facts in self.facts]
+        self.plans = [plan(t, data, evaluation, trained) for t in times] if evaluation else []
+        rows = [
+            (video, first)
+            for video, its in enumerate(self.plans)
+            for first in range(0, len(its.indices), self.views)
+        ]
+        self.rows_R2 = np.array(rows, np.int64).reshape(-1, 2)
         label_of = {name: i for i, name in enumerate(prepared.index.classes)}
         self.labels_N = np.array([label_of[v.label] for v in self.videos], np.int32)
         self.frame_shape = prepared.frame_shape
@@ -55,25 +77,45 @@ class Clips:
         """Path -> sha256 of each video of the split."""
         return {v.path: f.sha256 for v, f in zip(self.videos, self.facts, strict=True)}
 
-    def median_seconds(self) -> float:
-        """The median length of the split's videos."""
-        return float(np.median([f.times_N[-1] + 1 / f.fps for f in self.facts]))
+    def durations(self) -> Durations:
+        """How long the split's videos are."""
+        seconds_N = [f.times_N[-1] + 1 / f.fps for f in self.facts]
+        return Durations(float(np.median(seconds_N)), float(np.quantile(seconds_N, 0.95)))
 
-    def records(self, index: int, positions: tuple[float, ...]) -> np.ndarray:
-        """Record numbers of the clips of one video that start at these positions, int64 [V, T]."""
-        facts = self.facts[index]
-        sampling = evaluation_sampling(self.data, self.views) if self.views else self.data.sampling
-        rows = [
-            clip_indices(facts.times_N, self.data, sampling=sampling, position=position)
-            for position in positions
-        ]
-        return facts.first_record + np.stack(rows).astype(np.int64)
+    def note(self) -> str:
+        """How many videos evaluation does not answer like one of training length, and how; otherwise ""."""
+        noted = [(v.path, p.note) for v, p in zip(self.videos, self.plans, strict=True) if p.note]
+        if not noted:
+            return ""
+        path, note = noted[0]
+        count = f"{len(noted)} of {len(self)} videos"
+        return f"{count} are not answered like those of training length: {path}, for one, {note}"
+
+    def records(self, index: int, position: float) -> np.ndarray:
+        """Record numbers of the training clip of one video that starts at this position, int64 [T]."""
+        facts, sampling = self.facts[index], self.data.sampling
+        return facts.first_record + clip_indices(
+            facts.times_N, self.data, sampling=sampling, position=position
+        )
+
+    def row_records(self, row_B: np.ndarray) -> np.ndarray:
+        """Record numbers of rows of evaluation, int64 [B, V, T]; a row that is not full repeats its last clip."""
+        rows = []
+        for video, first in self.rows_R2[row_B].tolist():
+            clips = self.plans[video].indices[first : first + self.views]
+            clips = [*clips, *[clips[-1]] * (self.views - len(clips))]
+            rows.append(self.facts[video].first_record + np.stack(clips))
+        return np.stack(rows)
 
     def needed_records(self) -> np.ndarray:
         """Every record that any clip of the split can ask for, int64, ascending."""
-        if self.views or self.data.sampling in ("first", "center"):
-            positions = view_positions(max(self.views, 1))
-            pieces = [self.records(i, positions).ravel() for i in range(len(self))]
+        if self.evaluation:
+            pieces = [
+                facts.first_record + np.unique(its.indices)
+                for facts, its in zip(self.facts, self.plans, strict=True)
+            ]
+        elif self.data.sampling in ("first", "center"):
+            pieces = [self.records(i, 0.5) for i in range(len(self))]
         else:
             pieces = [np.arange(f.first_record, f.first_record + f.num_frames) for f in self.facts]
         return np.unique(np.concatenate(pieces)) if pieces else np.zeros(0, np.int64)
@@ -91,22 +133,20 @@ class Clips:
 
     def draw_positions(
         self, index_B: np.ndarray, *, seed: int, epoch: int | np.ndarray
-    ) -> list[tuple[float, ...]]:
+    ) -> list[float]:
         """Where each training clip starts, from (seed, epoch, index) alone; the epoch may be one a clip."""
-        if self.views:
-            return [view_positions(self.views)] * len(index_B)
         if self.data.sampling in ("first", "center"):
-            return [(0.5,)] * len(index_B)
+            return [0.5] * len(index_B)
         draws = []
         for index, its_epoch in zip(index_B, np.broadcast_to(epoch, len(index_B)), strict=True):
             bits = np.random.Philox(key=seed, counter=[int(index), int(its_epoch), 0, 0])
-            draws.append((np.random.Generator(bits).random(),))
+            draws.append(np.random.Generator(bits).random())
         return draws
 
     def batch_records(
         self, index_B: np.ndarray, *, seed: int = 0, epoch: int | np.ndarray = 0
     ) -> np.ndarray:
-        """Record numbers of a batch, int64 [B, V, T]; V is 1 for training."""
+        """Record numbers of a batch of training clips, int64 [B, T]."""
         positions = self.draw_positions(index_B, seed=seed, epoch=epoch)
         return np.stack([self.records(int(i), p) for i, p in zip(index_B, positions, strict=True)])
 
@@ -213,11 +253,14 @@ def balanced(
 def eval_batches(
     clips: Clips, *, batch_size: int, host: tuple[int, int] = (0, 1)
 ) -> Iterator[Batch]:
-    """This host's share of the batches that hold each video once; the last one is padded and masked."""
+    """This host's share of the batches that hold each row of clips once, in order; the last one is padded and masked.
+
+    Over all hosts the rows of a batch come in the order of the hosts.
+    """
     tf = quiet_tensorflow()
 
     share = batch_size // host[1]
-    total = -(-len(clips) // batch_size) * batch_size
+    total = -(-len(clips.rows_R2) // batch_size) * batch_size
 
     def order(start):
         places = start + host[0] * share + tf.range(share, dtype=tf.int64)
@@ -227,7 +270,9 @@ def eval_batches(
 
 
 def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
-    """Turns a tf.data set of (positions in the split, rounds), [share] each, into batches; past the end is padding.
+    """Turns a tf.data set of (places, rounds), [share] each, into batches; past the end is padding.
+
+    A place is that of a video in the split, in evaluation that of a row of clips.
 
     Raises:
         UserError: a shard that is read for a batch is not what was written, or cannot be read.
@@ -237,24 +282,26 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
 
     name = "clips_BVTHWC" if clips.views else "clips_BTHWC"
     shape = (share, *[clips.views] * bool(clips.views), clips.data.num_frames, *clips.frame_shape)
+    videos_P = clips.rows_R2[:, 0] if clips.views else np.arange(len(clips))
 
-    def read(index_B, round_B):
-        inside = np.minimum(index_B, len(clips) - 1)
-        records_BVT = clips.batch_records(inside, seed=seed, epoch=round_B)
+    def read(place_B, round_B):
+        inside = np.minimum(place_B, len(videos_P) - 1)
         try:
-            return clips.read(records_BVT if clips.views else records_BVT[:, 0])
+            if clips.views:
+                return clips.read(clips.row_records(inside))
+            return clips.read(clips.batch_records(inside, seed=seed, epoch=round_B))
         except UserError as error:
             damage.append(error)  # TensorFlow makes an error of its own of it
             raise
 
-    def load(index_B, round_B):
-        pixels = tf.numpy_function(read, [index_B, round_B], tf.uint8, stateful=False)
-        inside = tf.minimum(index_B, len(clips) - 1)
+    def load(place_B, round_B):
+        pixels = tf.numpy_function(read, [place_B, round_B], tf.uint8, stateful=False)
+        index_B = tf.gather(videos_P, tf.minimum(place_B, len(videos_P) - 1))
         return {
             name: tf.ensure_shape(pixels, shape),
-            "labels_B": tf.gather(clips.labels_N, inside),
-            "mask_B": tf.cast(index_B < len(clips), tf.float32),
-            "index_B": tf.cast(inside, tf.int32),
+            "labels_B": tf.gather(clips.labels_N, index_B),
+            "mask_B": tf.cast(place_B < len(videos_P), tf.float32),
+            "index_B": tf.cast(index_B, tf.int32),
             "round_B": tf.cast(round_B, tf.int32),
         }
 

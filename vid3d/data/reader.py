@@ -118,7 +118,7 @@ class Reader:
         self.claimed = max(self._stream.frames, 0) or round(seconds * self.claimed_fps)
         self.is_endless = not self._stream.frames and not seconds
         bare = without_stamps(self._container)
-        self._damage = Damage(1 / self.claimed_fps if bare else 0.0)
+        self._damage = Damage(self._stream.time_base, 1 / self.claimed_fps if bare else 0.0)
 
     @property
     def damage(self) -> str:
@@ -137,12 +137,14 @@ class Reader:
             MemoryError: there is not enough memory.
         """
         clock = FrameClock(self.claimed_fps)
-        converter = PictureConverter(self.options)
+        converter: PictureConverter | None = None  # it needs what only the first picture tells
         stamp = stamping(self._container, self._stream)
         times: deque[float] = deque()  # of the pictures that a deinterlacer holds back
         number = 0
         with contextlib.closing(self):
             for picture in self._pictures():
+                if converter is None:
+                    converter = PictureConverter(self.options, pixel_shape(self._stream))
                 if picture is not None:
                     times.append(clock.tick(stamp(picture, clock.count)))
                     self._damage.start = clock.start
@@ -157,7 +159,7 @@ class Reader:
     ) -> list[np.ndarray]:
         try:
             with av.logging.Capture():
-                return converter.frames(picture, pixel_shape(self._stream))
+                return converter.frames(picture)
         except MemoryError:
             raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -308,10 +310,11 @@ def stamping(container: av.container.InputContainer, stream: av.VideoStream) -> 
         interval = 1 / stated_fps(stream)
         return lambda picture, number: number * interval
     is_avi = container.format.name == "avi"
+    tick = float(stream.time_base)
 
     def stamp(picture: av.VideoFrame, number: int) -> float:
         ticks = picture.pts if picture.pts is not None and not is_avi else picture.dts
-        return math.nan if ticks is None else float(ticks * picture.time_base)
+        return math.nan if ticks is None else ticks * tick
 
     return stamp
 

@@ -22,6 +22,7 @@ from vid3d import checkpoint, config as configs, models, parallel, storage
 from vid3d.config import UserError
 from vid3d.data import index as data_index, pipeline, prepare
 from vid3d.data.augment import normalise
+from vid3d.data.plan import Durations, Plan
 from vid3d.data.report import duplicates, printable
 from vid3d.evaluation import metrics, plots, sets
 from vid3d.text import first_few, shorten
@@ -40,6 +41,7 @@ OVERRIDES = (
     "data.decode_timeout",
     "data.memory_budget_mb",
     "eval.views",
+    "eval.long_videos",
     "eval.batch_size",
 )
 
@@ -64,20 +66,14 @@ class Predictions:
 def build_eval_step(
     model: nn.Module, *, data: ConfigDict
 ) -> Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]:
-    """Builds step(variables, batch) -> per-video `log_probabilities_BK` and `loss_B`.
-
-    The probabilities of a video are the mean over its V views.
-    """
+    """Builds step(variables, batch) -> `log_probabilities_BVK` of each clip."""
 
     def eval_step(variables, batch):
         clips_BVTHWC = batch["clips_BVTHWC"]
         b, v = clips_BVTHWC.shape[:2]
         clips = normalise(clips_BVTHWC.reshape(b * v, *clips_BVTHWC.shape[2:]), data)
         logits = model.apply(variables, clips, train=False).astype(jnp.float32)
-        log_p_BVK = jax.nn.log_softmax(logits).reshape(b, v, -1)
-        log_p_BK = jax.nn.logsumexp(log_p_BVK, axis=1) - jnp.log(v)
-        loss_B = -jnp.take_along_axis(log_p_BK, batch["labels_B"][:, None], axis=1)[:, 0]
-        return {"log_probabilities_BK": log_p_BK, "loss_B": loss_B}
+        return {"log_probabilities_BVK": jax.nn.log_softmax(logits).reshape(b, v, -1)}
 
     return eval_step
 
@@ -90,26 +86,41 @@ def run(
     Args:
         mapped_step: `parallel.map_eval(build_eval_step(...))`.
         variables: params and batch_stats, replicated.
-        clips: with views.
-        batch_size: videos over all devices and hosts.
+        clips: for evaluation.
+        batch_size: rows of clips over all devices and hosts: videos, but for long ones, which have several.
     """
-    rows: list[dict[str, np.ndarray]] = []
+    answers: list[tuple[np.ndarray, float]] = []
+    waiting: list[np.ndarray] = []  # rows [V, K] of the next video
     batches = pipeline.eval_batches(clips, batch_size=batch_size, host=parallel.host())
     for batch in parallel.prefetch(batches):
-        outputs = mapped_step(variables, batch)
-        kept = {"mask_B": batch["mask_B"], "index_B": batch["index_B"]} | outputs
-        rows.append(parallel.gather_hosts(parallel.unshard(kept)))
-    merged = {
-        name: np.concatenate([row[name].reshape(-1, *row[name].shape[2:]) for row in rows])
-        for name in rows[0]
-    }
-    real = merged["mask_B"] > 0
-    order = np.argsort(merged["index_B"][real], kind="stable")
+        kept = {"mask_B": batch["mask_B"]} | mapped_step(variables, batch)
+        gathered = parallel.gather_hosts(parallel.unshard(kept))
+        merged = {name: x.reshape(-1, *x.shape[2:]) for name, x in gathered.items()}
+        for log_p_VK in merged["log_probabilities_BVK"][merged["mask_B"] > 0]:
+            waiting.append(log_p_VK)
+            plan = clips.plans[len(answers)]
+            if len(waiting) * clips.views >= len(plan.indices):
+                log_p_NK = np.concatenate(waiting)[: len(plan.indices)]
+                label, how = clips.labels_N[len(answers)], clips.evaluation.long_videos
+                answers.append(answer(plan, log_p_NK, label, how))
+                waiting = []
     return Predictions(
-        probabilities_NK=np.exp(merged["log_probabilities_BK"][real][order]),
-        losses_N=merged["loss_B"][real][order],
+        probabilities_NK=np.stack([probabilities_K for probabilities_K, _ in answers]),
+        losses_N=np.array([loss for _, loss in answers], np.float32),
         labels_N=clips.labels_N,
     )
+
+
+def answer(
+    plan: Plan, log_p_NK: np.ndarray, label: int, long_videos: str
+) -> tuple[np.ndarray, float]:
+    """One video's probabilities, float32 [K], and its loss, from the logarithms of those of its clips."""
+    probabilities_NK = np.exp(log_p_NK)
+    weights_N = plan.weights(probabilities_NK, long_videos)
+    counted = weights_N > 0
+    # Not the logarithm of the probability, which may be too small for a float.
+    loss = -np.logaddexp.reduce(log_p_NK[counted, label] + np.log(weights_N[counted]))
+    return (weights_N @ probabilities_NK).astype(np.float32), float(loss)
 
 
 def evaluate(
@@ -168,7 +179,9 @@ def evaluate(
             )
     prepared = prepare.prepare(config, index=index, quiet=True)
     parallel.agree(prepared.listing(), what="videos, labels or splits")
-    clips = pipeline.Clips(prepared, split, config.data, views=config.eval.views)
+    clips = pipeline.Clips(
+        prepared, split, config.data, evaluation=config.eval, trained=Durations.of(meta)
+    )
     if not len(clips):
         raise UserError(f"no video in the {split} split of {index.root}")
     listed = storage.place(workdir) / "videos.csv"
@@ -211,7 +224,7 @@ def evaluate(
         "notes": [
             *override_notes(asked, trained, listed=listed.exists()),
             *index.notes,
-            *map(printable, duplicates(prepared)),
+            *map(printable, filter(None, [clips.note(), *duplicates(prepared)])),
             *([TRAINED_ON] if seen else []),
             *(
                 sets.validated(listed, clips, meta)

@@ -22,12 +22,13 @@ from vid3d import checkpoint as checkpoints, models, parallel
 from vid3d.config import UserError, from_json
 from vid3d.data import frames
 from vid3d.data.augment import normalise
+from vid3d.data.clips import duration
 from vid3d.data.decoding import Pool
+from vid3d.data.plan import Durations, plan
 from vid3d.inference import files
-from vid3d.inference.plan import Video, plan, time_line
 from vid3d.inference.prediction import Prediction, Segment
 from vid3d.inference.stream import Stream, fit
-from vid3d.inference.windows import gather
+from vid3d.inference.video import Video, gather, time_line
 
 UNKNOWN = "unknown"
 BATCH_SIZE = 8  # clips
@@ -50,6 +51,7 @@ class Classifier:
         classes: Sequence[str],
         step: int = 0,
         window_seconds: float = 0.0,
+        p95_seconds: float = 0.0,
     ):
         """Takes weights that are already in memory; `load` reads them from a workdir.
 
@@ -59,11 +61,13 @@ class Classifier:
             classes: class names in the order of the labels.
             step: optimizer steps that the weights have seen.
             window_seconds: median duration of the training videos; 0 is unknown.
+            p95_seconds: what 95% of the training videos do not exceed; 0 is unknown.
         """
         self.config = config
         self.classes = tuple(classes)
         self.step = step
         self.window_seconds = window_seconds
+        self.p95_seconds = p95_seconds
         self._weights = jax.device_put(weights)
         module = models.build(config.model, len(self.classes))
 
@@ -88,18 +92,20 @@ class Classifier:
             UserError: no such workdir or checkpoint, or a damaged one.
         """
         step, weights, meta = checkpoints.load(workdir, str(checkpoint))
+        trained = Durations.of(meta)
         return cls(
             weights,
             from_json(json.dumps(meta["config"])),
             classes=meta["classes"],
             step=step,
-            window_seconds=meta["window_seconds"],
+            window_seconds=trained.median,
+            p95_seconds=trained.p95,
         )
 
     def predict(
         self, source: str | Path | np.ndarray | Sequence[np.ndarray], *, fps: float | None = None
     ) -> Prediction:
-        """Answers for one video as evaluation does, and with a time line where the video is long.
+        """Answers for one video as evaluation does; a long video is answered by windows and has a time line.
 
         A file is decoded in a process of its own: one that hangs or crashes the decoder is an error, too.
 
@@ -183,6 +189,7 @@ class Classifier:
         segments: tuple[Segment, ...] = (),
         threshold: float = 0.0,
         damage: str = "",
+        note: str = "",
     ) -> Prediction:
         """Puts names to probabilities; without `segments` the whole stretch from start to end is one."""
         best = int(probabilities_K.argmax())
@@ -196,6 +203,7 @@ class Classifier:
             num_frames=num_frames,
             seconds=end - start,
             damage=damage,
+            note=note,
         )
 
     def _read(self, path: str | Path) -> Video:
@@ -228,12 +236,15 @@ class Classifier:
 
     def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> Video:
         """Chooses the clips that answer for a video."""
-        return plan(
-            self.config,
-            np.array(times),
-            frames,
-            num_classes=len(self.classes),
-            window_seconds=self.window_seconds,
+        times_N, trained = np.array(times), Durations(self.window_seconds, self.p95_seconds)
+        clips = plan(times_N, self.config.data, self.config.eval, trained)
+        return Video(
+            frames=frames,
+            plan=clips,
+            num_frames=len(times),
+            seconds=duration(times_N),
+            probabilities_NK=np.empty((len(clips.indices), len(self.classes)), np.float32),
+            missing=len(clips.indices),
         )
 
     def _answers(
@@ -250,7 +261,7 @@ class Classifier:
                 waiting.append(video)
                 if isinstance(video, Video):
                     try:
-                        for number, clip_THWC in gather(video.frames(), video.indices):
+                        for number, clip_THWC in gather(video.frames(), video.plan.indices):
                             yield video, number, clip_THWC
                     except UserError as error:  # it was decoded twice, and failed the second time
                         waiting[-1] = error
@@ -278,12 +289,15 @@ class Classifier:
         yield from finished()
 
     def _answer(self, video: Video) -> Prediction:
-        """The mean over the views, and the time line."""
+        """The weighted mean of the clips, and the time line."""
+        rows_NK = video.probabilities_NK
+        weights_N = video.plan.weights(rows_NK, self.config.eval.long_videos)
         return self.prediction(
-            video.probabilities_NK[: self.config.eval.views].mean(axis=0),
+            weights_N @ rows_NK,
             num_frames=video.num_frames,
             start=0.0,
             end=video.seconds,
             segments=time_line(video, self.classes),
             damage=video.damage,
+            note=video.plan.note,
         )

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import storage, terminal
-from vid3d.config import UserError
+from vid3d.config import UserError, apply, validate
 from vid3d.data.listings import VIDEO_SUFFIXES, walk
 from vid3d.data.picture import decode_options
 from vid3d.data.records import Settings
@@ -25,6 +25,7 @@ from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.writer import VideoWriter
 
+OVERRIDES = ("eval.long_videos", "eval.views")  # which clips answer for a video
 LISTED = 12  # segments of one video in the table; JSON and CSV have all
 
 
@@ -36,6 +37,7 @@ def predict(
     as_json: bool = False,
     as_csv: bool = False,
     output: str | Path = "",
+    overrides: Iterable[tuple[str, str]] = (),
 ) -> int:
     """Labels videos and prints the answers; a file that cannot be read is one line on standard error.
 
@@ -46,16 +48,25 @@ def predict(
         as_json: print one JSON object, and nothing else.
         as_csv: print one row a video, and nothing else.
         output: a folder for a copy of each video with its labels drawn.
+        overrides: keys of `OVERRIDES` and their values as text.
 
     Returns:
         The exit code: 1 where a file could not be read, otherwise 0.
 
     Raises:
-        UserError: no workdir, a folder without videos, or an output that cannot be written.
+        UserError: no workdir, a folder without videos, an output that cannot be written, or another key.
     """
     videos = collect(paths)
     copies = name_copies(videos, storage.local(output, "--output")) if output else {}
     classifier = Classifier.load(workdir, checkpoint)
+    for key, text in overrides:
+        apply(classifier.config, key, text)
+        if key not in OVERRIDES:
+            allowed = " and ".join(OVERRIDES)
+            raise UserError(
+                f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
+            )
+    validate(classifier.config)
     answers: dict[str, Prediction] = {}
     errors: dict[str, str] = {}
     sizes: dict[str, tuple[int, int]] = {}
@@ -189,17 +200,27 @@ def as_dict(answer: Prediction) -> dict[str, object]:
 def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
     """One row a video: the answer, the time line as text, and one probability a class."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    fixed = ("path", "label", "probability", "num_frames", "seconds", "segments")
+    fixed = ("path", "label", "probability", "num_frames", "seconds", "segments", "note")
     writer.writerow((*fixed, *(f"probability:{name}" for name in classes)))
     for path, answer in answers.items():
         segments = "; ".join(f"{s.start:.2f}-{s.end:.2f} {s.label}" for s in answer.segments)
         row = (path, answer.label, answer.probability, answer.num_frames, answer.seconds, segments)
-        writer.writerow((*row, *answer.probabilities.values()))
+        writer.writerow((*row, answer.note, *answer.probabilities.values()))
 
 
 def print_table(answers: dict[str, Prediction]) -> None:
-    """Prints the table."""
-    terminal.console().print(table(answers))
+    """Prints the table, and below it how answers were made that are not those of videos of training length."""
+    console = terminal.console()
+    console.print(table(answers))
+    paths: dict[str, list[str]] = {}
+    for path, answer in answers.items():
+        if answer.note:
+            paths.setdefault(answer.note, []).append(path)
+    for note, noted in list(paths.items())[:LISTED]:
+        others = f" and {len(noted) - 1} more" * (len(noted) > 1)
+        console.print(Text(f"note: {one_line(noted[0])}{others}: {note}"))
+    if len(paths) > LISTED:
+        console.print(f"and {len(paths) - LISTED} more notes: see --json or --csv")
 
 
 def table(answers: dict[str, Prediction]) -> Table:

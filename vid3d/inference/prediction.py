@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Segment(NamedTuple):
-    """A stretch of a video with one label; its probability is the mean over the windows in it."""
+    """A stretch of a video with one label; its probability is the mean of the windows in it, by the time they answer for."""
 
     start: float  # seconds
     end: float
@@ -23,10 +23,11 @@ class Prediction:
         label: the most probable class; in a stream "unknown" where its probability is below the threshold.
         probability: of the most probable class.
         probabilities: class -> probability, in the order of the classes.
-        segments: the time line; a single segment unless the video is longer than a window and than the training videos.
+        segments: the time line; a single segment unless the video is much longer than the training videos.
         num_frames: frames of the video or the window.
         seconds: their duration.
         damage: what is wrong with a file that can be read nevertheless, such as an early end, or "".
+        note: how the answer was made, where it was not made like that for a video of training length, or "".
     """
 
     label: str
@@ -36,3 +37,4 @@ class Prediction:
     num_frames: int
     seconds: float
     damage: str = ""
+    note: str = ""

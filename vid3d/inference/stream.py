@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from vid3d.config import UserError
 from vid3d.data import frames
 from vid3d.data.clips import clip_indices
-from vid3d.inference.windows import window_of
+from vid3d.data.windows import window_of
 
 if TYPE_CHECKING:
     from vid3d.inference.classifier import Classifier

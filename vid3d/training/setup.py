@@ -13,7 +13,9 @@ from ml_collections import ConfigDict
 from vid3d import config as configs, models, parallel
 from vid3d.data import directions, pipeline
 from vid3d.data.clips import clip_shape
+from vid3d.data.plan import Durations
 from vid3d.data.prepared import Prepared
+from vid3d.data.report import printable
 from vid3d.evaluation import evaluate
 from vid3d.training import optim, record, steps
 from vid3d.training.state import TrainState, create
@@ -28,6 +30,7 @@ class Setup:
     protocol: str
     train_clips: pipeline.Clips
     val_clips: pipeline.Clips
+    trained: Durations
     last_step: int
     steps_per_epoch: int
     schedule: optax.Schedule
@@ -51,7 +54,8 @@ class Setup:
             "training_videos": self.seen | self.train_clips.hashes(),
             "validation_videos": len(self.val_clips),
             "validation_sha256": sorted({*self.val_clips.hashes().values(), *self.chose}),
-            "window_seconds": self.train_clips.median_seconds(),
+            "window_seconds": self.trained.median,
+            "p95_seconds": self.trained.p95,
             "devices": parallel.num_devices(),
             "order": pipeline.ORDER,
         }
@@ -71,7 +75,10 @@ def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
     # Data: bytes -> clips.
     classes = prepared.index.classes
     train_clips = pipeline.Clips(prepared, "train", config.data)
-    val_clips = pipeline.Clips(prepared, "val", config.data, views=config.eval.views)
+    trained = train_clips.durations()
+    val_clips = pipeline.Clips(
+        prepared, "val", config.data, evaluation=config.eval, trained=trained
+    )
     budget = config.data.memory_budget_mb * 2**20
     budget -= train_clips.hold_in_memory(budget)
     val_clips.hold_in_memory(budget)
@@ -102,6 +109,7 @@ def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
         protocol=prepared.index.protocol,
         train_clips=train_clips,
         val_clips=val_clips,
+        trained=trained,
         last_step=last_step,
         steps_per_epoch=per_epoch,
         schedule=jax.jit(schedule),
@@ -133,6 +141,8 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
     recorder.say(directions.describe(setup.config.augment.flip, setup.classes))
     for note in setup.notes:
         recorder.say(note)
+    if note := setup.val_clips.note():
+        recorder.say(printable(f"validation: {note}"))
     if not len(setup.val_clips):
         never = ", and train.early_stopping never ends it" * bool(setup.config.train.early_stopping)
         recorder.say(f"no validation videos: the best checkpoint is the latest{never}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +37,11 @@ class Window:
             return self.seconds - frame_interval(times_N)  # the last frame's own time counts, too
         return self.seconds
 
+    def duration(self, times_N: np.ndarray) -> float:
+        """Seconds that a window takes in a video, its last frame's own time included."""
+        interval = frame_interval(times_N)
+        return self.frames * interval if self.frames else self.span(times_N) + interval
+
     def tiles(self, times_N: np.ndarray) -> list[tuple[int, int]]:
         """Windows side by side over a whole video, as (first frame, one past the last frame).
 
@@ -72,32 +76,3 @@ def window_of(data: ConfigDict, seconds: float) -> Window:
     if data.fps > 0:
         return Window(frames=0, seconds=(data.num_frames - 1) / data.fps, sampling="first")
     return Window(frames=clip_frames(data), seconds=0.0, sampling="first")
-
-
-def gather(
-    frames: Iterable[np.ndarray], indices: list[np.ndarray]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Picks clips out of frames that come in order, and holds only frames that a later clip needs.
-
-    Args:
-        frames: uint8 [H, W, C] each.
-        indices: the frame numbers of each clip, in any order.
-
-    Yields:
-        (number of the clip, uint8 [T, H, W, C]), each as soon as its last frame has come.
-    """
-    ends: dict[int, list[int]] = {}  # frame -> the clips that it completes
-    needed_until: dict[int, int] = {}  # frame -> the last clip-completing frame that waits for it
-    for number, clip in enumerate(indices):
-        end = int(clip.max())
-        ends.setdefault(end, []).append(number)
-        for i in clip.tolist():
-            needed_until[i] = max(needed_until.get(i, 0), end)
-    held: dict[int, np.ndarray] = {}
-    for i, frame in enumerate(frames):
-        if i in needed_until:
-            held[i] = frame
-        if i in ends:
-            for number in ends[i]:
-                yield number, np.stack([held[j] for j in indices[number].tolist()])
-            held = {j: kept for j, kept in held.items() if needed_until[j] > i}

@@ -1,0 +1,80 @@
+"""A video on its way through the network, from its frames to its time line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vid3d.data.plan import Plan, stretches
+from vid3d.inference.prediction import Segment
+
+
+@dataclass
+class Video:
+    """A video on its way through the network.
+
+    Attributes:
+        frames: the fitted frames from the first on; may be called again.
+        plan: the clips that answer for it.
+        num_frames: of the whole video.
+        seconds: of the whole video.
+        probabilities_NK: what the network said of each clip so far.
+        missing: clips that it has not seen.
+        damage: what is wrong with the file, or "".
+    """
+
+    frames: Callable[[], Iterable[np.ndarray]]
+    plan: Plan
+    num_frames: int
+    seconds: float
+    probabilities_NK: np.ndarray
+    missing: int
+    damage: str = ""
+
+
+def time_line(video: Video, classes: Sequence[str]) -> tuple[Segment, ...]:
+    """The windows that the network has seen, neighbours of one label made one segment; empty where all have one label."""
+    windows_NK, bounds = video.probabilities_NK, video.plan.bounds
+    found = stretches(windows_NK) if bounds else []
+    if len(found) < 2:
+        return ()
+    ends = [*bounds[:-1], video.seconds]
+    segments = []
+    for first, stop in found:
+        mean_K = np.average(
+            windows_NK[first:stop], axis=0, weights=np.diff(bounds[first : stop + 1])
+        )
+        best = int(mean_K.argmax())
+        segments.append(Segment(bounds[first], ends[stop], classes[best], float(mean_K[best])))
+    return tuple(segments)
+
+
+def gather(
+    frames: Iterable[np.ndarray], indices: list[np.ndarray]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Picks clips out of frames that come in order, and holds only frames that a later clip needs.
+
+    Args:
+        frames: uint8 [H, W, C] each.
+        indices: the frame numbers of each clip, in any order.
+
+    Yields:
+        (number of the clip, uint8 [T, H, W, C]), each as soon as its last frame has come.
+    """
+    ends: dict[int, list[int]] = {}  # frame -> the clips that it completes
+    needed_until: dict[int, int] = {}  # frame -> the last clip-completing frame that waits for it
+    for number, clip in enumerate(indices):
+        end = int(clip.max())
+        ends.setdefault(end, []).append(number)
+        for i in clip.tolist():
+            needed_until[i] = max(needed_until.get(i, 0), end)
+    held: dict[int, np.ndarray] = {}
+    for i, frame in enumerate(frames):
+        if i in needed_until:
+            held[i] = frame
+        if i in ends:
+            for number in ends[i]:
+                yield number, np.stack([held[j] for j in indices[number].tolist()])
+            held = {j: kept for j, kept in held.items() if needed_until[j] > i}
