@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vid3d import config as configs
-from vid3d.data import prepare
-from vid3d.data.frames import DECODER
 from vid3d.data.resize import short_side_bilinear, squash_bilinear
 
 
@@ -55,12 +52,3 @@ def test_the_long_side_is_rounded_down_as_floats_are():
     np.testing.assert_array_equal(cut_HWC, scaled_HWC[:, 130:312])
     upright_HWC = short_side_bilinear(picture(119, 49), 182, 182)
     np.testing.assert_array_equal(upright_HWC, squash_bilinear(picture(119, 49), 441, 182)[130:312])
-
-
-@pytest.mark.parametrize("resize", ["squash", "squash_bilinear"])
-def test_frames_of_the_earlier_arithmetic_alone_are_decoded_again(resize):
-    data = configs.default().data
-    data.resize = resize
-    size, others = (data.size, data.size), (data.color, data.stored_frames, data.store)
-    earlier = repr((prepare.FORMAT, DECODER, size, resize, *others))
-    assert (prepare.frame_settings(data) == earlier) == (resize == "squash")

@@ -21,8 +21,10 @@ from numbered import (
     times_by_ffprobe,
 )
 
+from vid3d.data import picture as picture_module
 from vid3d.data.picture import DecodeOptions
-from vid3d.data.reader import Reader, VideoError
+from vid3d.data.reader import ConversionError, Reader, VideoError
+from vid3d.data.sources import Source
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
 
@@ -200,6 +202,13 @@ def test_times_count_from_the_first_frame(tmp_path):
     assert read(path)[1][0] == 0
 
 
+def test_a_crop_on_the_left_is_obeyed_to_the_pixel(tmp_path):
+    path = encode(tmp_path / "x.mp4", *H264, "-bsf:v", "h264_metadata=crop_left=6:crop_right=2")
+    frames, _, _ = read(path)
+    assert frames[0].shape == (HEIGHT, WIDTH - 8, 3)
+    assert np.abs(frames[0].astype(int) - picture(0)[:, 6:-2]).mean() < 6
+
+
 def test_a_bare_stream_comes_at_its_own_rate(tmp_path):
     path = encode(tmp_path / "x.h264", *H264, fps="30")
     frames, times, _ = read(path)
@@ -264,7 +273,7 @@ class TestDamage:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
             frames, _, damage = read(path)
             numbers = [number_of(frame) for frame in frames]
-            assert numbers == sorted(set(numbers)) and 10 < len(numbers) < 150
+            assert numbers == sorted(set(numbers)) and 10 < len(numbers) < 150, name
             assert damage.startswith("damaged: ") and "\n" not in damage, name
 
     def test_a_header_that_counts_wrong_is_not_damage(self, tmp_path):
@@ -333,6 +342,23 @@ def test_no_file_changes_what_another_gives(tmp_path):
         for path in order:
             content = b"".join(frame.tobytes() for frame in read(path)[0])
             assert seen.setdefault(path, content) == content
+
+
+def test_an_interlaced_stream_over_the_network_equals_the_file(serve, tmp_path):
+    name = "h264 interlaced.mts"
+    path = encode(tmp_path / "x.mts", *KINDS[name])
+    with serve(tmp_path) as url, Source(f"{url}/x.mts") as source:
+        seen = [item[0] for item in iter(source.read, None)]
+    assert all((a == b).all() for a, b in zip(seen, read(path)[0], strict=True))
+
+
+def test_a_frame_that_cannot_be_converted_is_an_error_with_its_number(tmp_path, monkeypatch):
+    """The conversion refuses a matrix that it does not know, unless it is told another one."""
+    tags = ("-bsf:v", "h264_metadata=matrix_coefficients=8")
+    path = encode(tmp_path / "x.mp4", *H264, *tags)
+    monkeypatch.setattr(picture_module, "MATRICES", set(range(15)))
+    with pytest.raises(ConversionError, match=r"frame 0 cannot be converted to RGB: .*supported"):
+        read(path)
 
 
 REAL = {  # file: frames, height and width

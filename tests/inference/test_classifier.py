@@ -117,7 +117,9 @@ def test_evaluate_answers_for_long_videos_as_predict_does(
         answer = classifier.predict(tmp_path / "videos" / row["path"])
         assert answer.label == row["predicted"]
         for colour in CLASSES:
-            assert answer.probabilities[colour] == pytest.approx(float(row[colour]), abs=1e-6)
+            assert answer.probabilities[colour] == pytest.approx(
+                float(row[f"probability:{colour}"]), abs=1e-6
+            )
     if name != "few stored":
         (note,) = (note for note in figures["notes"] if "training length" in note)
         assert "3 of 5 videos" in note and "windows" in note and "median 0.48 s" in note

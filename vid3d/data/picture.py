@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 from av.filter import Graph
-from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -24,6 +24,8 @@ PLAIN_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj4
 MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
 NEAREST_MATRIX = {10: "bt2020nc"}
 HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}  # PQ and HLG
+SDR = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+BICUBIC = int(Interpolation.BICUBIC)
 
 
 @dataclass(frozen=True)
@@ -76,21 +78,20 @@ class PictureConverter:
     def _to_rgb(self, picture: av.VideoFrame) -> np.ndarray:
         if picture.key_frame or not self._begun:  # where it may change
             self._matrix, self._begun = display_matrix(picture), True
-        width = max(round(picture.width * self.pixel_shape), 1)
-        hdr = self.options.tone_map and picture.color_trc in HDR_TRANSFERS
+        width, height = max(round(picture.width * self.pixel_shape), 1), picture.height
+        to_sdr = self.options.tone_map and picture.color_trc in HDR_TRANSFERS
         rgb = self._reformatter.reformat(
             picture,
             width=width,
             format="rgb24",
-            interpolation="BICUBIC",
-            dst_color_trc=ColorTrc.BT709 if hdr else None,
-            dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
+            interpolation=BICUBIC,
             threads=1,
+            **(SDR if to_sdr else {}),
         )
         plane = rgb.planes[0]
-        rows_HB = np.frombuffer(plane, np.uint8).reshape(rgb.height, plane.line_size)
-        frame_HWC = rows_HB[:, : 3 * width].reshape(rgb.height, width, 3)
-        return upright(frame_HWC, self._matrix)
+        rows_HB = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        frame_HWC = rows_HB[:, : 3 * width].reshape(height, width, 3)
+        return frame_HWC if self._matrix is None else upright(frame_HWC, self._matrix)
 
     def _filtered(self, picture: av.VideoFrame | None) -> list[av.VideoFrame]:
         """Pictures in the form in which swscale treats them as FFmpeg's command does."""
@@ -98,7 +99,7 @@ class PictureConverter:
             return self._drain()
         chain = self._filters(picture)
         if not chain:
-            return [*self._drain(), picture]
+            return [*self._drain(), picture] if self._graph else [picture]
         key = (chain, picture.width, picture.height, picture.format.name, picture.time_base)
         ready = []
         if key != self._graph_key:
@@ -167,10 +168,8 @@ def display_matrix(picture: av.VideoFrame) -> np.ndarray | None:
     return None if data is None else np.frombuffer(data, np.int32)
 
 
-def upright(frame_HWC: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+def upright(frame_HWC: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Turns and mirrors a frame as its display matrix says; an odd angle is rounded to a quarter turn."""
-    if matrix is None:
-        return frame_HWC
     a, b, _, c, d, *_ = matrix.tolist()  # a pixel (x, y) is shown at (a x + c y, b x + d y)
     if abs(a) + abs(d) < abs(b) + abs(c):
         frame_HWC, a, d = frame_HWC.transpose(1, 0, 2), c, b

@@ -18,6 +18,7 @@ from typing import Any
 import av
 import av.logging
 import numpy as np
+from av.codec.context import Flags
 from av.stream import Discard, Disposition
 
 from vid3d.data.damage import Damage
@@ -111,8 +112,9 @@ class Reader:
             if stream is not self._stream:
                 stream.discard = Discard.all
         # One thread per file: files are decoded side by side.
-        self._stream.codec_context.thread_type = "NONE"
-        self._stream.codec_context.thread_count = 1
+        context = self._stream.codec_context
+        context.thread_type, context.thread_count = "NONE", 1
+        context.flags |= Flags.unaligned  # a crop on the left is obeyed to the pixel
         self.claimed_fps = stated_fps(self._stream)
         seconds = duration(self._container, self._stream)
         self.claimed = max(self._stream.frames, 0) or round(seconds * self.claimed_fps)

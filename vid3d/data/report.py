@@ -162,7 +162,7 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
             f"cache: {len(sets)} sets of frames, {disk.size(taken)}; frames-* that no training uses may be deleted"
         )
     if damaged:
-        lines.append(f"{len(damaged)} videos end early, such as {damaged[0]}")
+        lines.append(f"{len(damaged)} videos are damaged, such as {damaged[0]}")
     return lines
 
 
