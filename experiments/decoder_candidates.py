@@ -81,9 +81,9 @@ def version(name: str) -> str:
         return f"{module.__version__}, FFmpeg {module.ffmpeg_version_info}"
     if name == "torchcodec":
         import torch
-        from torchcodec import __version__
+        from torchcodec import __version__, ffmpeg_major_version
 
-        return f"{__version__}, torch {torch.__version__}"
+        return f"{__version__}, torch {torch.__version__}, FFmpeg {ffmpeg_major_version}"
     build = module.getBuildInformation()
     avcodec = next(
         line.split("(")[1].rstrip(")") for line in build.splitlines() if "avcodec:" in line

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 CLIPS, FRAMES = 40, 16
+FIRST_OF = {"train": 0, "val": 22, "test": 26}
 CLASSES = {"left": -1, "right": 1}
 FORMATS = {
     "progressive.mpg": "-c:v mpeg2video -q:v 2",
@@ -30,22 +31,21 @@ from vid3d.config import default
 def get_config(arg=""):
     c = default()
     c.data.num_frames, c.data.size, c.data.color = 16, 32, "gray"
-    c.data.sampling, c.data.test_fraction = "uniform", 0.4
+    c.data.sampling = "uniform"
     c.model.features, c.model.pool, c.model.input = (16, 32, 64), (2, 2, 2), "log_speed"
     c.model.norm, c.model.head, c.model.hidden = "batch", "statistics", 0
     c.model.feature_dropout, c.model.dropout = 0.0, 0.3
-    c.optim.name, c.optim.learning_rate, c.optim.schedule = "adamw", 2e-3, "cosine"
-    c.train.epochs, c.eval.every, c.checkpoint.every = 20, "20 epochs", "20 epochs"
+    c.optim.name, c.optim.learning_rate, c.optim.schedule = "adamw", 5e-3, "cosine"
+    c.train.epochs, c.eval.every, c.checkpoint.every = 30, "30 epochs", "30 epochs"
     return c
 """
 
 
-def clip(seed: int, sign: int, size: tuple[int, int], later: int | None) -> np.ndarray:
+def clip(seed: int, sign: int, width: int, height: int, later: int | None) -> np.ndarray:
     """uint8 [T, H, W]: a block that moves; the lines from `later` on, every second one, are half a frame later.
 
     Place, speed and brightness are those of `seed`, the same in both classes and in all formats.
     """
-    width, height = size
     random = np.random.default_rng(seed)
     start, row = random.uniform(), random.uniform(0.05, 0.7)
     speed, level = random.uniform(0.015, 0.045), random.integers(120, 235)
@@ -65,19 +65,22 @@ def clip(seed: int, sign: int, size: tuple[int, int], later: int | None) -> np.n
 
 
 def encode(folder: Path, name: str) -> None:
-    """Writes the clips of a format, one folder a class."""
-    size = (720, 576) if name == "dv.avi" else (96, 96)
+    """Writes the clips of a format with their manifest, the classes in turns: what a buffer keeps tells nothing then."""
+    width, height = (720, 576) if name == "dv.avi" else (96, 96)
     # DV has the lower lines first.
     later = {"progressive.mpg": None, "dv.avi": 0}.get(name, 1)
-    for label, sign in CLASSES.items():
-        (folder / label).mkdir(parents=True)
-        for seed in range(CLIPS):
-            command = f"ffmpeg -v error -f rawvideo -pix_fmt gray -s {size[0]}x{size[1]} -r 25 -i -"
-            command += (
-                f" -pix_fmt yuv420p {FORMATS[name]} {folder}/{label}/{seed:02d}{Path(name).suffix}"
-            )
-            raw = clip(seed, sign, size, later).tobytes()
+    folder.mkdir(parents=True)
+    rows = ["path,label,split"]
+    for seed in range(CLIPS):
+        split = [split for split, first in FIRST_OF.items() if seed >= first][-1]
+        for label, sign in CLASSES.items():
+            file = f"{seed:02d}-{label}{Path(name).suffix}"
+            rows.append(f"{file},{label},{split}")
+            command = f"ffmpeg -v error -f rawvideo -pix_fmt gray -s {width}x{height} -r 25 -i -"
+            command += f" -pix_fmt yuv420p {FORMATS[name]} {folder / file}"
+            raw = clip(seed, sign, width, height, later).tobytes()
             subprocess.run(command.split(), input=raw, check=True)
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
 
 
 def vid3d(*arguments: str) -> str:

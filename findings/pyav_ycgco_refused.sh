@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # av (PyAV) 18.1.0 (FFmpeg 8.1) against FFmpeg 5.1's command, on H.264 tagged with the matrix YCgCo.
 # frame.to_ndarray(format="rgb24") raises OSError [Errno 95] Operation not supported: the scaler of FFmpeg 8 refuses a matrix it does
-# not know. FFmpeg 5.1 converts the same file without a word as if it were BT.601, which is wrong by 97 levels in the mean. Through zimg
+# not know. FFmpeg 5.1 converts the same file without a word as if it were BT.601, which is wrong by 96 levels in the mean. Through zimg
 # (the filter zscale) the picture is right. The planes themselves are decoded by both.
 set -euo pipefail
 work=$(mktemp -d)
@@ -10,7 +10,7 @@ cd "$work"
 command -v ffmpeg >/dev/null || { apt-get update -qq && apt-get install -y -qq ffmpeg; } >/dev/null
 ffmpeg -v error -f lavfi -i "testsrc2=s=176x144:r=25:d=0.2,format=gbrp,zscale=matrix=ycgco:range=limited,format=yuv444p" \
   -c:v libx264 -qp 0 -colorspace ycgco clip.mp4
-ffmpeg -v error -f lavfi -i "testsrc2=s=176x144:r=25:d=0.2" -frames:v 1 -f rawvideo -pix_fmt rgb24 source.raw
+ffmpeg -v error -f lavfi -i "testsrc2=s=176x144:r=25:d=0.2,format=gbrp" -frames:v 1 -f rawvideo -pix_fmt rgb24 source.raw
 ffmpeg -v error -i clip.mp4 -frames:v 1 -f rawvideo -pix_fmt rgb24 command.raw
 ffmpeg -v error -i clip.mp4 -vf zscale=matrix=gbr:range=full,format=gbrp -frames:v 1 -f rawvideo -pix_fmt rgb24 zimg.raw
 cat > look.py <<"END"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # torchcodec 0.13.0 with torch 2.13.0 (CPU) and FFmpeg 5.1's libraries, on H.264 in an MPEG transport stream with one key frame.
-# VideoDecoder opens it and len() is right, 50, and then decoder[0] raises IndexError or RuntimeError "no more frames left to decode",
-# with seek_mode exact and approximate alike: it seeks to the first time stamp and lands behind the only key frame. The same packets
+# VideoDecoder opens it and len() is right, 50, and then decoder[0] raises RuntimeError "no more frames left to decode",
+# with seek_mode exact and approximate alike; it seems to seek to the first time stamp and to land behind the only key frame. The same packets
 # in MP4 give 50 frames.
 set -euo pipefail
 work=$(mktemp -d)
