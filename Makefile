@@ -12,6 +12,10 @@ setup: $(RUN_STAMP)
 $(RUN_STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+	  echo 'no X libraries here: installing opencv-python-headless over opencv-python, which cannot open windows'; \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt opencv-python-headless && \
+	  $(BIN)/python -c 'import cv2'; }
 	touch $@
 
 $(TEST_STAMP): $(RUN_STAMP)

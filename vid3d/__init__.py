@@ -26,8 +26,11 @@ def load(workdir: str, checkpoint: str = "best") -> Classifier:
         checkpoint: "best" (highest validation accuracy), "latest", or the number of a step.
 
     Raises:
-        vid3d.config.UserError: there is no such workdir or checkpoint in it.
+        vid3d.config.UserError: there is no such workdir or checkpoint in it, or the system lacks a library.
     """
-    from vid3d.inference.classifier import Classifier
+    from vid3d import process
+
+    with process.naming_missing_libraries():
+        from vid3d.inference.classifier import Classifier
 
     return Classifier.load(workdir, checkpoint=checkpoint)

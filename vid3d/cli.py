@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     take_any_name()
     try:
         quiet_libraries()
-        code = COMMANDS[options.command](options, overrides)
+        with process.naming_missing_libraries():
+            code = COMMANDS[options.command](options, overrides)
         sys.stdout.flush()  # a reader that has seen enough is noticed here, and not in Python's clean-up
         if argv is None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # nor is Ctrl-C, when all is done

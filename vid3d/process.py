@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import queue
+import re
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+NO_LIBRARY = re.compile(r"(\S+\.so[.\d]*): cannot open shared object file")  # of Linux
 _is_program = False
 _lock = threading.Lock()
 _lasting_calls: tuple[int, queue.SimpleQueue] | None = None  # of which process, and its queue
@@ -59,6 +61,32 @@ def loading() -> Iterator[None]:
         if was_enabled:
             gc.enable()
             loaded()
+
+
+@contextlib.contextmanager
+def naming_missing_libraries() -> Iterator[None]:
+    """Says what to install where an import fails for want of a library of the system, as on a machine without X.
+
+    Raises:
+        UserError: it is missing.
+    """
+    try:
+        yield
+    except ImportError as error:
+        found = NO_LIBRARY.match(str(error))
+        if not found:
+            raise
+        from vid3d.config import UserError
+
+        what = f"{error.name or 'a package'} needs {found[1]}, which this system does not have: "
+        if error.name == "cv2":
+            what += (
+                "install libgl1 libglib2.0-0 libsm6 with apt-get or, where no window is to be opened, "
+                "call `pip install opencv-python-headless`"
+            )
+        else:
+            what += "install the system's package that has it"
+        raise UserError(what) from error
 
 
 def write_nowhere(handle: int) -> None:

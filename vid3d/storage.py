@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -103,6 +104,9 @@ def told(path: PurePath, *, passing: tuple[type[Exception], ...] = ()) -> Iterat
         if not is_remote(path):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        # gcsfs's frames and their error hold each other, and in them a view of the buffer that was to be uploaded:
+        # collected as one cycle, the buffer is closed under its view, which Python 3.13 and newer report.
+        traceback.clear_frames(error.__traceback__)
         raise UserError(
             f"{path} cannot be reached ({reason}): does the bucket exist, and does "
             "`gcloud auth application-default login` let you write in it?"

@@ -6,7 +6,8 @@
 bfloat16 arithmetic, float32 parameters, Adam, uint8 clips that are normalised on the device. "device" repeats one batch that
 is there already; "end to end" copies a new batch from the host's memory for every step, one ahead, as `vid3d train` does. TFLOP
 are counted by `vid3d summary` (two a multiply-add, three passes), so that the share of peak is the same measure for both.
-PyTorch runs channels_last_3d, autocast to bfloat16 and `torch.compile`; the sides take turns, medians count.
+PyTorch runs channels_last_3d, autocast to bfloat16 and `torch.compile`; the sides take turns, each in a process of its own,
+medians count.
 Without an accelerator it runs on the CPU; take small clips there.
 """
 
@@ -17,16 +18,26 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-import jax
+# A peer's process imports this file: each framework is imported by its own side alone.
 import numpy as np
+from peers import Peer
 
-from vid3d import config as configs, models, parallel
-from vid3d.models.summary import summarise
-from vid3d.training import optim, steps
-from vid3d.training.state import create
+from vid3d import config as configs
 
 CLASSES = 5
+
+
+class Side(NamedTuple):
+    """Functions from a number of steps to the seconds that they take, and the name of the device."""
+
+    device: Callable[[int], float]
+    end_to_end: Callable[[int], float]
+    name: str
+
+    def device_kind(self) -> str:
+        return self.name
 
 
 def main() -> None:
@@ -40,24 +51,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peak_tflops", type=float, default=0.0, help="of the device, in bfloat16")
     options = parser.parse_args()
-    config = configs.default()
-    config.model.name = options.model
-    config.model.dtype = "bfloat16"
-    config.data.num_frames, config.data.size = options.frames, options.size
-    config.train.batch_size = options.batch
-    flops = 3 * summarise(config, num_classes=CLASSES).flops
-    sides = {"vid3d": vid3d(config)}
+    clips = (options.model, options.batch, options.frames, options.size)
+    sides = {"vid3d": Peer("accelerator", "vid3d", *clips)}
     try:
-        sides["torch"] = torch(config)
+        sides["torch"] = Peer("accelerator", "torch", *clips)
     except ModuleNotFoundError as missing:
         if missing.name not in ("torch", "torchvision"):
             raise
     seconds = {(name, way): [] for name in sides for way in ("device", "end_to_end")}
     for _ in range(options.rounds):
-        for name, (device, end_to_end) in sides.items():
-            seconds[name, "device"].append(device(options.steps))
-            seconds[name, "end_to_end"].append(end_to_end(options.steps))
-    figures: dict[str, object] = {"device": jax.devices()[0].device_kind, "model": options.model}
+        for name, side in sides.items():
+            for way in ("device", "end_to_end"):
+                seconds[name, way].append(side.call(way, options.steps).value)
+    kind = sides["vid3d"].call("device_kind").value
+    for side in sides.values():
+        side.close()
+    from vid3d.models.summary import summarise
+
+    flops = 3 * summarise(config_of(*clips), num_classes=CLASSES).flops
+    figures: dict[str, object] = {"device": kind, "model": options.model}
     for (name, way), found in seconds.items():
         rate = options.batch * options.steps / statistics.median(found)
         figures[f"{name}_{way}_clips_per_second"] = rate
@@ -75,6 +87,15 @@ def main() -> None:
             print(f"{key:36} {value:.3f}" if isinstance(value, float) else f"{key:36} {value}")
 
 
+def config_of(model: str, batch: int, frames: int, size: int):
+    config = configs.default()
+    config.model.name = model
+    config.model.dtype = "bfloat16"
+    config.data.num_frames, config.data.size = frames, size
+    config.train.batch_size = batch
+    return config
+
+
 def host_batches(config, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Clips and labels out of a pool in the host's memory."""
     random = np.random.default_rng(0)
@@ -85,8 +106,14 @@ def host_batches(config, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield pool[number % 4], labels[number % 4]
 
 
-def vid3d(config) -> tuple[Callable[[int], float], Callable[[int], float]]:
-    """Functions from a number of steps to the seconds that they take: on the device, end to end."""
+def vid3d(*clips) -> Side:
+    import jax
+
+    from vid3d import models, parallel
+    from vid3d.training import optim, steps
+    from vid3d.training.state import create
+
+    config = config_of(*clips)
     model = models.build(config.model, CLASSES, axis_name=parallel.AXIS)
     schedule = optim.learning_rate(config.optim, total_steps=1000, steps_per_epoch=10, batch_size=8)
     optimizer = optim.build(config.optim, schedule)
@@ -131,18 +158,20 @@ def vid3d(config) -> tuple[Callable[[int], float], Callable[[int], float]]:
         return time.perf_counter() - start
 
     run([one])
-    return (
+    return Side(
         lambda count: run(one for _ in range(count)),
         lambda count: run(parallel.prefetch(batches(count))),
+        jax.devices()[0].device_kind,
     )
 
 
-def torch(config) -> tuple[Callable[[int], float], Callable[[int], float]]:
-    """The same network and the same two functions in PyTorch."""
+def torch(*clips) -> Side:
+    """The same network in PyTorch."""
     import torch
     from torch import nn
     from train_step import torch_model
 
+    config = config_of(*clips)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.model.name == "conv3d":
         shape = (config.data.num_frames, config.data.size, config.data.size, 3)
@@ -182,9 +211,10 @@ def torch(config) -> tuple[Callable[[int], float], Callable[[int], float]]:
 
     one = put(next(host_batches(config, 1)))
     run([one, one])
-    return (
+    return Side(
         lambda count: run(one for _ in range(count)),
         lambda count: run(put(batch) for batch in host_batches(config, count)),
+        str(device),
     )
 
 

@@ -4,9 +4,9 @@
     python experiments/benchmarks/train_step.py --json     # one JSON object; ratios are vid3d's speed over theirs
 
 Five layers of 128, 64, 32, 32, 32 features (3x3x3 "same" convolution, ReLU, 3x3x3 "same" max pooling), a dense
-layer of 1024, dropout, five classes; uint8 clips divided by 255; Adam 1e-3; cross-entropy. The sides take turns in one
-process, so that a noisy machine disturbs all of them, and the figures are medians. A ratio above 1 means that vid3d is
-faster. Processor seconds (of all cores) are printed beside the wall clock: they tell more on a busy machine.
+layer of 1024, dropout, five classes; uint8 clips divided by 255; Adam 1e-3; cross-entropy. The sides take turns, each in a
+process of its own, so that a noisy machine disturbs all of them, and the figures are medians. A ratio above 1 means that
+vid3d is faster. Processor seconds (of all cores) are printed beside the wall clock: they tell more on a busy machine.
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-import jax
-import jax.numpy as jnp
+# A peer's process imports this file: each framework is imported by its own side alone.
 import numpy as np
-import optax
-
-from vid3d import compilation, parallel
-from vid3d.models.conv3d import Conv3DNet
+from peers import Peer
 
 FEATURES = (128, 64, 32, 32, 32)
 CLASSES = 5
@@ -42,8 +39,22 @@ class Side(NamedTuple):
     compile_train: float
     compile_predict: float
 
+    def compile_seconds(self) -> dict[str, float]:
+        return {
+            "compile_train_seconds": self.compile_train,
+            "compile_predict_seconds": self.compile_predict,
+        }
+
 
 def vid3d(clips_BTHWC: np.ndarray, labels_B: np.ndarray) -> Side:
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from vid3d import compilation, parallel
+    from vid3d.models.conv3d import Conv3DNet
+
+    compilation.use_wide_vectors()
     module = Conv3DNet(CLASSES, FEATURES)
     optimizer = optax.adam(1e-3)
 
@@ -123,6 +134,19 @@ def keras(clips_BTHWC: np.ndarray, labels_B: np.ndarray) -> Side:
     return Side(train, predict, seconds(train), seconds(predict))
 
 
+class KerasFit:
+    """Keras `fit` on clips that it holds in memory, for another benchmark."""
+
+    def __init__(self, clips_NTHWC: np.ndarray, labels_N: np.ndarray, batch: int):
+        self.clips_NTHWC, self.labels_N, self.batch = clips_NTHWC, labels_N, batch
+        self.model = keras_model(clips_NTHWC.shape[1:])
+
+    def fit(self, count: int) -> None:
+        """An epoch of the first clips."""
+        clips, labels = self.clips_NTHWC[:count], self.labels_N[:count]
+        self.model.fit(clips, labels, self.batch, verbose=0)
+
+
 def torch_model(shape: tuple[int, ...]):
     """The same network in PyTorch, for clips of this shape [T, H, W, C] as it takes them: [B, C, T, H, W]."""
     import torch
@@ -182,32 +206,29 @@ def compare(batch: int, size: int, *, frames: int = 10, repeats: int = 7) -> dic
     clips_BTHWC = random.integers(0, 256, (batch, frames, size, size, 3), np.uint8)
     labels_B = random.integers(0, CLASSES, batch, np.int32)
     sides = {}
-    for make in (vid3d, keras, torch):
+    for name in ("vid3d", "keras", "torch"):
         try:
-            sides[make.__name__] = make(clips_BTHWC, labels_B)
+            sides[name] = Peer("train_step", name, clips_BTHWC, labels_B)
         except ModuleNotFoundError as missing:
             if missing.name not in ("keras", "tensorflow", "torch"):
                 raise
 
     figures = {}
     for name, side in sides.items():
-        side.train()
-        side.predict()
-        figures[name] = {
-            "compile_train_seconds": side.compile_train,
-            "compile_predict_seconds": side.compile_predict,
-        }
+        side.call("train")
+        side.call("predict")
+        figures[name] = side.call("compile_seconds").value
     for what in ("train", "predict"):
-        wall = {name: [] for name in sides}
-        processor = {name: [] for name in sides}
+        calls = {name: [] for name in sides}
         for _ in range(repeats):
             for name, side in sides.items():
-                used = time.process_time()
-                wall[name].append(seconds(getattr(side, what)))
-                processor[name].append(time.process_time() - used)
-        for name in sides:
-            figures[name][f"{what}_seconds"] = statistics.median(wall[name])
-            figures[name][f"{what}_processor_seconds"] = statistics.median(processor[name])
+                calls[name].append(side.call(what))
+        for name, found in calls.items():
+            for clock in ("seconds", "processor_seconds"):
+                values = [getattr(call, clock) for call in found]
+                figures[name][f"{what}_{clock}"] = statistics.median(values)
+    for side in sides.values():
+        side.close()
     return figures
 
 
@@ -252,7 +273,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="runs that a median is taken of")
     parser.add_argument("--only-small", action="store_true", help="leave out 224x224")
     arguments = parser.parse_args()
-    compilation.use_wide_vectors()
     cases = [(8, 112)] if arguments.only_small else [(8, 112), (2, 224)]
     results = {}
     for batch, size in cases:
@@ -261,7 +281,7 @@ def main() -> None:
         if not arguments.json:
             table(f"{name}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", results[name])
     if arguments.json:
-        cpu = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "jax": jax.__version__}
+        cpu = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "jax": version("jax")}
         print(
             json.dumps(ratios(results["10x112x112 batch 8"]) | {"machine": cpu, "cases": results})
         )

@@ -273,7 +273,8 @@ class TestDamage:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
             frames, _, damage = read(path)
             numbers = [number_of(frame) for frame in frames]
-            assert numbers == sorted(numbers) and 10 < len(numbers) < 150, name
+            whole = numbers[:-1]  # of the last frame only a part may be there
+            assert whole == sorted(set(whole)) and 10 < len(whole) < 150, name
             assert damage.startswith("damaged: ") and "\n" not in damage, name
 
     def test_a_header_that_counts_wrong_is_not_damage(self, tmp_path):

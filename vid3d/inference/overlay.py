@@ -16,6 +16,10 @@ from vid3d.config import UserError
 TITLE = "vid3d"
 ESCAPE = 27
 NO_WINDOW = "no display to open a window on: use --output=annotated.mp4 for a video, or --json"
+NO_WINDOWS = (
+    "this OpenCV opens no windows (opencv-python-headless): use --output=annotated.mp4 for a video, or --json, "
+    "or call `pip install --force-reinstall --no-deps opencv-python`"
+)
 LARGEST_WINDOW = (720, 1280)  # pixels, height and width; larger frames are shown smaller
 SMALLEST = 240  # pixels; the text cannot be read on a smaller frame
 LARGEST = 4096  # pixels that no frame is enlarged beyond
@@ -151,7 +155,7 @@ class Window:
         scale = min(1.0, LARGEST_WINDOW[0] / height, LARGEST_WINDOW[1] / width)
         try:
             cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        except cv2.error:  # an OpenCV that was built without windows
+        except cv2.error:  # elsewhere than with Qt the display is asked only now
             raise UserError(NO_WINDOW) from None
         cv2.resizeWindow(TITLE, round(width * scale), round(height * scale))
         self._opened = True
@@ -174,8 +178,10 @@ def check_display() -> None:
     """Finds out whether there is a display, and readies it; on Linux Qt ends the whole process where it finds none.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or an OpenCV without windows.
     """
+    if not cv2.currentUIFramework():
+        raise UserError(NO_WINDOWS)
     if sys.platform != "linux":
         return
     try:
