@@ -65,7 +65,7 @@ def opencv(path: str) -> Frames:
 
 CANDIDATES = {f.__name__: f for f in (vid3d, pyav, torchcodec, opencv)}
 MODULES = {
-    "vid3d": "vid3d.data.frames",
+    "vid3d": "vid3d.data.reader",
     "pyav": "av",
     "torchcodec": "torchcodec.decoders",
     "opencv": "cv2",

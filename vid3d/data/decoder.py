@@ -10,6 +10,7 @@ It loads OpenCV, PyAV and NumPy only. Records go into memory that it shares with
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import mmap
@@ -137,6 +138,7 @@ class Decoder:
 
 def main() -> None:
     """The child's beginning: it dies with its parent, is bounded in memory, and leaves no core file."""
+    gc.freeze()  # what was imported is not looked through again
     options = json.loads(sys.argv[1])
     options["size"] = tuple(options["size"])
     os.nice(5)  # the parent goes first: the network, or the writing

@@ -284,10 +284,12 @@ def main_stream(container: av.container.InputContainer, path: str) -> av.VideoSt
 
 def stated_fps(stream: av.VideoStream) -> float:
     """The frame rate that the header states, if it can be one, otherwise 25."""
-    rates = [stream.guessed_rate, stream.average_rate]
-    if without_stamps(stream.container):
-        rates.insert(0, stream.codec_context.framerate)  # of the stream's own header
-    return next((float(rate) for rate in rates if rate and 0 < rate < 1000), DEFAULT_FPS)
+    bare = without_stamps(stream.container)
+    rates = (stream.codec_context.framerate if bare else None, stream.guessed_rate)
+    for rate in (*rates, stream.average_rate):  # that of a bare stream is in the stream itself
+        if rate and 0 < (fps := float(rate)) < 1000:
+            return fps
+    return DEFAULT_FPS
 
 
 def without_stamps(container: av.container.InputContainer) -> bool:
@@ -298,7 +300,7 @@ def without_stamps(container: av.container.InputContainer) -> bool:
 def duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:
     """Seconds that the header states, or 0."""
     if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
+        return stream.duration * float(stream.time_base)
     return (container.duration or 0) / av.time_base
 
 
