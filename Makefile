@@ -5,7 +5,7 @@ BIN := .venv/bin
 RUN_STAMP := .venv/.installed
 TEST_STAMP := .venv/.installed-test
 
-.PHONY: demo demo-baseline setup soak test
+.PHONY: demo demo-baseline setup soak test test-fast
 
 setup: $(RUN_STAMP)
 
@@ -38,3 +38,6 @@ test: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --cov
+
+test-fast: $(TEST_STAMP)
+	$(BIN)/python -m pytest -m 'not slow'
