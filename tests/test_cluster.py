@@ -13,6 +13,8 @@ import pytest
 
 from vid3d import checkpoint, cli
 
+pytestmark = pytest.mark.slow
+
 SWEEP = """
 from configs import demo
 

@@ -129,6 +129,7 @@ for size in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken):
     found = []
     for devices, sizes in (
@@ -152,6 +153,7 @@ def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken):
         np.testing.assert_allclose(np.array(other, float), np.array(table, float), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_changes_nothing(unbroken, call):
     before = {
         p: p.stat().st_mtime_ns for p in unbroken.rglob("*") if p.is_file() and p.name != ".lock"
@@ -164,6 +166,7 @@ def test_a_finished_run_says_so_and_changes_nothing(unbroken, call):
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_finished_run_names_the_videos_it_was_trained_on_where_others_are_asked_for(
     unbroken, tmp_path, call
 ):
@@ -177,6 +180,7 @@ def test_a_finished_run_names_the_videos_it_was_trained_on_where_others_are_aske
     assert "is finished: " in done.stderr
 
 
+@pytest.mark.slow
 def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_nothing_had_been(
     unbroken, tmp_path, run, start, assert_same_run
 ):
@@ -206,6 +210,7 @@ def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_noth
     assert checkpoint.resolve(workdir) == checkpoint.resolve(unbroken)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup it goes on"
 )
@@ -225,6 +230,7 @@ TAKE_TERMINAL = (  # the first terminal that a session's leader has is the one t
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup it goes on"
 )
@@ -245,6 +251,7 @@ def test_when_its_terminal_is_closed_it_saves_and_stops(tmp_path):
     assert checkpoint.steps(workdir)[-1] >= rows(workdir / "metrics.jsonl")[-1]["step"]
 
 
+@pytest.mark.slow
 def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path, start):
     cache = tmp_path / "cache"
     flags = (*TINY, f"--config.data.cache_dir={cache}", "--config.data.synthetic.groups=200")
@@ -257,6 +264,7 @@ def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path, sta
     assert not any(cache.glob("incomplete.*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_interrupted_while_libraries_are_loaded_nothing_is_printed(smoke_run, start):
     process = start("predict", f"--workdir={smoke_run}", "none.mp4")
@@ -267,6 +275,7 @@ def test_interrupted_while_libraries_are_loaded_nothing_is_printed(smoke_run, st
     assert process.returncode in (-signal.SIGINT, 130)
 
 
+@pytest.mark.slow
 def test_asked_to_stop_while_it_compiles_it_says_call_me_again(tmp_path, start):
     process = start(
         "train", *TINY, "--config.model.features=8,8,8", f"--workdir={tmp_path / 'run'}"
@@ -302,6 +311,7 @@ def test_prepare_and_doctor_find_nothing_wrong(smoke_run, tmp_path, call):
     assert (tmp_path / "bad_videos.csv").read_text().splitlines() == ["path,reason"]
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_told_nothing(smoke_run):
     """`vid3d doctor ... | head -0`"""
     reader, writer = os.pipe()
@@ -315,6 +325,7 @@ def test_a_reader_that_has_seen_enough_is_told_nothing(smoke_run):
     assert "Broken" not in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path, run):
     done = subprocess.run(
         [sys.executable, "-m", "vid3d.cli", "predict", f"--workdir={smoke_run}", "-dash.mp4"],
@@ -329,6 +340,7 @@ def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path,
     assert done.returncode == 2 and "write ./-dash.mp4" in done.stderr
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_nothing_had_been(cache):
     done = subprocess.run(
         [sys.executable, "experiments/soak.py", "--kills=4"],
@@ -343,6 +355,7 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_been(cache):
     assert kills >= 4 and resumes >= 3, done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp_path, run):
     # Without dropout, which every device draws for itself; a constant rate may go on for more epochs.
     same = (*TINY, "--config.model.dropout=0", "--config.optim.schedule=constant")
@@ -366,6 +379,7 @@ def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp
             assert a[name] == pytest.approx(b[name], rel=2e-3), name
 
 
+@pytest.mark.slow
 def test_another_set_is_evaluated_by_class_name(smoke_run, call, tmp_path):
     with (smoke_run / "videos.csv").open() as file:
         videos = [v for v in csv.DictReader(file) if v["split"] == "test"][:6]
@@ -399,6 +413,7 @@ def test_what_the_checkpoint_fixes_cannot_be_evaluated_otherwise(smoke_run, call
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_path):
     with (smoke_run / "videos.csv").open() as file:
         video = next(v for v in csv.DictReader(file) if v["split"] == "train")
@@ -460,6 +475,7 @@ def test_bad_input_is_one_clear_line(arguments, words, tmp_path, smoke_run, call
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]  # nothing is left behind
 
 
+@pytest.mark.slow
 def test_a_workdir_of_another_config_names_the_fields(unbroken, call):
     done = call(
         "train", *TINY, "--config.optim.learning_rate=0.5", f"--workdir={unbroken}", check=1
@@ -467,6 +483,7 @@ def test_a_workdir_of_another_config_names_the_fields(unbroken, call):
     assert "optim.learning_rate: 0.002 -> 0.5" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_trainings_cannot_share_a_workdir(tmp_path, start, call):
     train = ("train", *TINY, f"--workdir={tmp_path / 'run'}")
     process = start(*train)

@@ -19,6 +19,8 @@ import pytest
 
 from vid3d import checkpoint
 
+pytestmark = pytest.mark.slow
+
 RUN = (
     "--config=configs/demo.py:smoke", "--config.data.size=16", "--config.data.num_frames=6",
     "--config.data.sampling=random", "--config.model.features=4", "--config.model.dropout=0.3",

@@ -11,6 +11,8 @@ import pytest
 from vid3d import config, models
 from vid3d.models import published
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def parity():

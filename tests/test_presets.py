@@ -38,6 +38,7 @@ def test_what_a_preset_is_for_is_what_it_sets():
             configs.load(f"configs/{spec}")
 
 
+@pytest.mark.slow
 def test_the_architectures_of_the_sweep_cost_the_same():
     runs = plan.plan("configs/sweep_architectures.py")
     flops = [summary.summarise(run.config, num_classes=5).flops for run in runs]

@@ -14,6 +14,8 @@ import pytest
 from vid3d import parallel, rendezvous
 from vid3d.config import UserError
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import sys
 from vid3d import rendezvous

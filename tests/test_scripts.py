@@ -32,6 +32,8 @@ def test_shellcheck_finds_nothing(path):
     subprocess.run([tool, path], check=True)
 
 
+needs_git = pytest.mark.skipif(not shutil.which("git"), reason="git, which packs, is not installed")
+
 GCLOUD = """#!/bin/bash
 # In the place of Google's program: writes down what it is asked for; the slice is lost once, and stopped once.
 printf '%s\\0' "$@" >>said
@@ -49,6 +51,7 @@ esac
 """
 
 
+@needs_git
 def test_watching_a_slice_goes_on_until_the_training_is_finished(tmp_path):
     (tmp_path / "gcloud").write_text(GCLOUD)
     (tmp_path / "gcloud").chmod(0o755)
@@ -83,6 +86,7 @@ def test_watching_a_slice_goes_on_until_the_training_is_finished(tmp_path):
     assert (tmp_path / "arguments").read_text().splitlines() == list(arguments)
 
 
+@needs_git
 def test_a_dry_run_asks_for_nothing(tmp_path):
     (tmp_path / "gcloud").write_text("#!/bin/sh\nexit 9\n")
     (tmp_path / "gcloud").chmod(0o755)

@@ -53,6 +53,7 @@ def train_until(bucket, method: str, pattern: str, workdir: str, *, count: int =
     return said
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_that_is_killed_ends_like_one_in_a_folder(
     reach, smoke_run, tmp_path, run, assert_same_run
 ):
@@ -89,6 +90,7 @@ def uploaded(bucket, smoke_run) -> str:
     return "gs://bucket/up/load"
 
 
+@pytest.mark.slow
 def test_a_workdir_in_a_bucket_is_evaluated_and_predicts_like_a_folder(
     reach, uploaded, smoke_run, tmp_path, call
 ):
@@ -126,6 +128,7 @@ def test_a_workdir_in_a_bucket_is_evaluated_and_predicts_like_a_folder(
     assert reach.read("comparison/curves.png").startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_training_in_a_folder_starts_from_weights_in_a_bucket(reach, uploaded, tmp_path, call):
     start = f"--config.model.init_from={uploaded}"
     done = call("train", SMOKE, "--config.train.epochs=1", start, f"--workdir={tmp_path / 'run'}")
@@ -133,6 +136,7 @@ def test_a_training_in_a_folder_starts_from_weights_in_a_bucket(reach, uploaded,
     assert f"starting from step {step} of {uploaded}" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_in_a_bucket_and_the_sign_of_another_machine(
     reach, uploaded, call, run
 ):
@@ -158,6 +162,7 @@ def test_a_damaged_checkpoint_in_a_bucket_and_the_sign_of_another_machine(
             reach.put(n, content)
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_sweep_lie_in_a_bucket(reach, tmp_path, call, one_device):
     config = tmp_path / "many.py"
     config.write_text(

@@ -19,6 +19,8 @@ from vid3d.sweep import child, devices, launch, plan, table
 from vid3d.training import workdir as workdirs
 from vid3d.training.loop import RESUME_ME
 
+pytestmark = pytest.mark.slow
+
 TINY = """
 from configs import demo
 

@@ -14,6 +14,8 @@ import pytest
 from vid3d.config import UserError
 from vid3d.data import ucf101
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("ApplyLipstick", "BoxingPunchingBag", "HulaHoop", "SumoWrestling", "YoYo")
 SMALL = (
     "--config.data.size=16", "--config.data.stored_size=20,24", "--config.data.num_frames=6",

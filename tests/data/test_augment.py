@@ -97,6 +97,7 @@ def test_a_resized_crop_of_the_whole_frame_is_the_resized_frame():
     np.testing.assert_allclose(seen, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resized_crop_keeps_the_share_and_shape_it_was_asked_for():
     """On a picture whose value is its own coordinate, the spread of what is seen tells the size of the crop."""
     c = settings(

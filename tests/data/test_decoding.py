@@ -115,6 +115,7 @@ def test_bad_videos_are_named_with_their_reasons_among_good_ones(video, tmp_path
     assert all(isinstance(ends[job], Done) for job in (0, 4, 5, 6))
 
 
+@pytest.mark.slow
 def test_a_thousand_files_with_flipped_bytes_give_frames_or_reasons(video, tmp_path):
     paths = []
     for suffix, count in ((".avi", 450), (".mp4", 450), (".mkv", 100)):
@@ -134,6 +135,7 @@ def test_a_thousand_files_with_flipped_bytes_give_frames_or_reasons(video, tmp_p
     assert not decoders()
 
 
+@pytest.mark.slow
 def test_a_thousand_real_files_with_flipped_bytes_give_frames_or_reasons(shared, tmp_path):
     files = [
         next((shared / "ucf101_sample").rglob("*.avi")),
@@ -159,6 +161,7 @@ def test_a_thousand_real_files_with_flipped_bytes_give_frames_or_reasons(shared,
     assert not decoders()
 
 
+@pytest.mark.slow
 def test_each_kind_of_odd_file_is_decoded_or_stands_in_the_ledger(
     ffmpeg, video, settings, tmp_path
 ):
@@ -336,6 +339,7 @@ def test_one_death_by_chance_costs_nothing(video, tmp_path):
     assert all(len(found[job]) == 200 for job in range(4))
 
 
+@pytest.mark.slow
 def test_a_video_that_wants_too_much_memory_is_named(ffmpeg, video, tmp_path):
     bomb = tmp_path / "bomb.mkv"
     ffmpeg("-f", "lavfi", "-i", "color=s=6000x6000:d=0.04:r=25", "-c:v", "ffv1", bomb)

@@ -27,6 +27,7 @@ def mixed(*, seed: int = 0, mask=None, **alphas):
     return mix(keys, clips, targets, mask, **{"mixup": 0.0, "cutmix": 0.0} | alphas)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "alphas", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}], ids=str
 )
@@ -40,6 +41,7 @@ def test_labels_sum_to_one_and_say_what_the_clip_shows(alphas):
         np.testing.assert_array_equal(clips[:, t], clips[:, 0])
 
 
+@pytest.mark.slow
 def test_mixup_blends_every_pixel_alike_and_cutmix_none():
     blended, _ = mixed(mixup=0.8)
     np.testing.assert_allclose(blended.std(axis=(1, 2, 3, 4)), 0, atol=1e-6)

@@ -116,6 +116,7 @@ def test_the_clips_are_those_of_the_golden_file(clips, workers, hosts, restarts)
     assert seen == golden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_nothing_grows_over_two_thousand_batches(settings, two_classes, in_memory):
     code = (
@@ -307,6 +308,7 @@ def test_balanced_batches_go_on_after_a_restart_and_over_hosts(clips):
             np.testing.assert_array_equal(together, expected)
 
 
+@pytest.mark.slow
 def test_epochs_and_seeds_beyond_the_first_256_have_orders_of_their_own(clips):
     """The cipher of TensorFlow looks at the last eight bits of each."""
     found = clips()

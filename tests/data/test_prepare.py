@@ -334,6 +334,7 @@ class TestCache:
             prepare.prepare(settings, quiet=True)
         assert [path.name for path in folder.glob("incomplete.*")] == ["incomplete.frames-working"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("delay", [0.0, 0.4, 1.2])
     def test_a_kill_at_any_moment_leaves_nothing_that_counts(self, settings, two_classes, delay):
         process = run_prepare(settings, start_new_session=True)
@@ -348,6 +349,7 @@ class TestCache:
         assert not list(folder.glob("incomplete.*"))
         assert len(list(folder.glob("frames-*/"))) == 1
 
+    @pytest.mark.slow
     def test_of_two_at_once_one_prepares_and_the_other_waits(self, settings, two_classes):
         processes = [run_prepare(settings) for _ in range(2)]
         outputs = [process.communicate(timeout=120) for process in processes]

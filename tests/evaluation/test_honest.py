@@ -146,6 +146,7 @@ def test_a_test_video_that_is_missing_is_refused_and_named(copied, row):
         evaluate.evaluate(workdir, overrides=moved)
 
 
+@pytest.mark.slow
 def test_other_classes_than_the_checkpoints_are_refused(copied):
     root, workdir, moved = copied
     manifest = root / "manifest.csv"
@@ -308,6 +309,7 @@ def test_an_empty_list_of_videos_is_damage_and_not_another_set(copied):
             evaluate.evaluate(workdir, overrides=moved)
 
 
+@pytest.mark.slow
 def test_classes_may_have_any_name(tmp_path, capsys):
     """Those of the columns beside them in predictions.csv, and one that matplotlib takes for a formula."""
     classes = ("true", "path", "$5_or_$10")

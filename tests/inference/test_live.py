@@ -30,6 +30,8 @@ from vid3d.inference.camera import Worker
 from vid3d.inference.live import Recording, live
 from vid3d.inference.writer import VideoWriter
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 PATIENCE = 120  # seconds that a process may take on a busy machine
 

@@ -10,6 +10,8 @@ from vid3d import config, models
 from vid3d.models import summary
 from vid3d.models.layers import drop_path, drop_rates
 
+pytestmark = pytest.mark.slow
+
 
 def described(name: str, frames: int, size: int, **changes):
     c = config.default()

@@ -67,6 +67,7 @@ def keras_parameters(keras_module) -> dict:
     return parameters
 
 
+@pytest.mark.slow
 def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
     features = (128, 64, 32, 32, 32)
     x = clips(2, 10, 32, 32, 3)
@@ -124,6 +125,7 @@ def test_the_initialisation_is_that_of_keras_without_normalisation_and_he_with()
     np.testing.assert_allclose(np.std(kernel), np.sqrt(2 / (27 * 64)), rtol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "head", "form"),
     [
@@ -146,6 +148,7 @@ def test_every_norm_head_and_input_gives_finite_logits_on_odd_sizes(norm, head, 
     assert np.isfinite(logits).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 1, 20, 30, 3), (1, 31, 7, 7, 1)])
 def test_any_number_of_frames_size_and_channels(shape):
     x = clips(*shape)
@@ -153,6 +156,7 @@ def test_any_number_of_frames_size_and_channels(shape):
     assert evaluate(module, initialised(module, x), x).shape == (shape[0], CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_bfloat16_computes_near_float32_and_keeps_float32_parameters(norm):
     x = clips(2, 6, 16, 16, 3)

@@ -12,6 +12,8 @@ from flax.traverse_util import flatten_dict
 from vid3d import config, models
 from vid3d.models import convolution, published
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 7
 TORCHVISION = ("r3d_18", "r3d_34", "mc3_18", "r2plus1d_18", "r2plus1d_34", "s3d")
 PYTORCHVIDEO = ("x3d_s", "slow_r50", "slowfast_r50", "slowfast_r50_8x8")

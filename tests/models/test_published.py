@@ -13,6 +13,8 @@ import pytest
 from vid3d import config, models
 from vid3d.models import published, tensor_file
 
+pytestmark = pytest.mark.slow
+
 
 def tensors() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)

@@ -19,6 +19,8 @@ from vid3d.data.store import FrameStore
 from vid3d.sweep import table
 from vid3d.training import loop, record
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "data.size": "16",
     "data.num_frames": "4",

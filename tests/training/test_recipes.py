@@ -113,6 +113,7 @@ def test_a_linear_probe_moves_the_last_layer_alone(name):
     assert kept == head * (1 if name == "sgd" else 2)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_linear_probe_is_that_of_the_whole_in_evaluation_mode():
     """With the batch statistics of evaluation, freezing does not change how the last layer moves."""
     probe = states(small_config(model__norm="none", optim__backbone_rate=0.0), count=1)[-1]
@@ -198,6 +199,7 @@ def unbroken(once):
     return once("recipe", lambda workdir: train(workdir, 3))
 
 
+@pytest.mark.slow
 def test_a_run_with_every_piece_resumes_exactly(unbroken, tmp_path, assert_same_run):
     train(tmp_path / "run", 1)
     train(tmp_path / "run", 3)

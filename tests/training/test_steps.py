@@ -57,6 +57,7 @@ def run_steps(config, batches, *, devices: int, seed: int = 0):
     return losses, state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4, 8])
 def test_any_number_of_devices_gives_the_losses_of_one(devices):
     config = small_config(augment__brightness=0.2)

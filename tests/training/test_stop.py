@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 START = "import os, signal\nfrom vid3d.training import stop\nstop.note_only()\n"
 ASK = "os.kill(os.getpid(), signal.{})\n"
 

@@ -17,6 +17,8 @@ from vid3d.evaluation import evaluate
 from vid3d.training import loop
 from vid3d.training.progress import BadNumberError
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "data.size": "16",
     "data.num_frames": "4",
