@@ -134,10 +134,16 @@ def orientations() -> list[Sample]:
         Sample(f"matrix-{n}.mp4", what, H420, after=display_matrix(matrix))
         for n, (what, matrix) in enumerate(MATRICES.items())
     ]
-    sei = {"rotated 90": "rotate=90", "rotated 180": "rotate=180", "mirrored": "flip=horizontal"}
-    for n, (what, option) in enumerate(sei.items()):
+    # FFmpeg 5.1 obeys such a message in the frames that carry it, though it holds until the next one.
+    sei = {
+        "rotated 90": ("rotate=90", "transpose=cclock"),
+        "rotated 180": ("rotate=180", "hflip,vflip"),
+        "mirrored": ("flip=horizontal", "hflip"),
+    }
+    for n, (what, (option, upright)) in enumerate(sei.items()):
         bits = f"-bsf:v h264_metadata=display_orientation=insert:{option}"
-        samples.append(Sample(f"sei-{n}.mp4", f"{what} by an H.264 message", f"{H420} {bits}"))
+        what = f"{what} by an H.264 message"
+        samples.append(Sample(f"sei-{n}.mp4", what, f"{H420} {bits}", truth=upright))
     samples.append(
         Sample(
             "matrix.mov",

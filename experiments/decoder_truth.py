@@ -57,16 +57,19 @@ def truth(sample: Sample, path: Path) -> Truth:
     if not streams:
         return Truth([], np.zeros(0), [], Fraction(1))
     index = str(streams[0]["index"])
-    filters = ["-vf", sample.truth] if sample.truth else ["-sws_flags", EXACT]
+    filters = ["-vf", sample.truth] if sample.truth else []
     frames = pictures(
         [
             "-flags",
             "unaligned",
+            *["-noautorotate"] * bool(sample.truth),
             "-i",
             str(path),
             "-map",
             f"0:{index}",
             *filters,
+            "-sws_flags",
+            EXACT,
             "-fps_mode",
             "passthrough",
         ]
