@@ -247,6 +247,25 @@ class TestStreams:
         assert [number_of(frame) for frame in frames] == list(range(24))
 
 
+def test_a_playlist_is_not_a_video_whatever_its_name(tmp_path):
+    """What it names may change without a trace."""
+    encode(tmp_path / "target.mp4", *H264)
+    path = tmp_path / "list.mp4"
+    path.write_text("ffconcat version 1.0\nfile target.mp4\n")
+    with pytest.raises(VideoError, match="a list of other files, and not a video"):
+        Reader(path)
+
+
+def test_a_finite_file_over_the_network_ends(serve, tmp_path):
+    """Its container states no duration, but the server its size."""
+    encode(tmp_path / "x.gif", "-c:v", "gif")
+    encode(tmp_path / "x.ts", *H264)
+    for name in ("x.gif", "x.ts"):
+        with serve(tmp_path) as url, Source(f"{url}/{name}") as source:
+            assert not source.is_camera
+            assert sum(1 for _ in iter(source.read, None)) == 24
+
+
 class TestDamage:
     def test_a_damaged_packet_costs_itself_and_is_said(self, tmp_path):
         whole = encode(tmp_path / "x.mp4", *H264, "-g", 1, "-x264-params", "slices=1")
@@ -275,6 +294,24 @@ class TestDamage:
             whole = numbers[:-1]  # of the last frame only a part may be there
             assert whole == sorted(set(whole)) and 10 < len(whole) < 150, name
             assert damage.startswith("damaged: ") and "\n" not in damage, name
+
+    def test_the_same_damage_is_said_of_every_file(self, tmp_path):
+        """FFmpeg's libraries keep a message back that equals the one before, also of another file."""
+        whole = encode(tmp_path / "x.mkv", *H264).read_bytes()
+        said = []
+        for name in "abc":
+            path = tmp_path / f"{name}.mkv"
+            path.write_bytes(whole[: len(whole) * 7 // 10])
+            said.append(read(path)[2])
+        assert said[0].startswith("damaged: ") and said == said[:1] * 3
+
+    def test_a_damaged_file_without_a_frame_says_what_is_wrong(self, tmp_path):
+        path = encode(tmp_path / "x.mp4", *H264, "-movflags", "faststart", num_frames=1)
+        path.write_bytes(path.read_bytes()[:-200])
+        with pytest.raises(
+            VideoError, match=r"no frame can be decoded \(codec h264\); FFmpeg says "
+        ):
+            read(path)
 
     def test_a_header_that_counts_wrong_is_not_damage(self, tmp_path):
         path = encode(tmp_path / "x.avi", "-c:v", "mpeg4", "-q:v", 2)

@@ -17,16 +17,17 @@ class Damage:
     Attributes:
         start: time stamp of the first frame, in seconds.
         end: why the file cannot be read on, or "".
+        first_message: of FFmpeg's libraries, whether it counts or not, or "".
     """
 
     def __init__(self, time_base: Fraction, interval: float = 0.0):
         """Takes the seconds of a tick, and of a packet where the packets have no time stamps."""
         self._tick = float(time_base)
         self.start = 0.0
-        self.end = ""
+        self.end = self.first_message = ""
         self._interval = interval
         self._lost: list[float] = []
-        self._incomplete: list[float] = []
+        self._incomplete: set[float] = set()
         self._message = ""
         self._key_seen = False
         self._seconds = -interval
@@ -35,32 +36,35 @@ class Damage:
         """Takes note of a packet before it is decoded."""
         self._key_seen |= packet.is_keyframe
         self._seconds = self._time(packet, self._seconds + self._interval)
-        if packet.is_corrupt:
-            self._incomplete.append(self._seconds)
+        if packet.is_corrupt and self._key_seen:
+            self._incomplete.add(self._seconds)
 
     def lost(self) -> None:
         """The packet gives no frame."""
         if self._key_seen:
-            if self._seconds in self._incomplete:
-                self._incomplete.remove(self._seconds)
+            self._incomplete.discard(self._seconds)
             self._lost.append(self._seconds)
 
     def picture(self, picture: av.VideoFrame) -> None:
         """Takes note of a decoded picture."""
         if picture.is_corrupt and self._key_seen:
-            time = self._time(picture, self._seconds)
-            if time not in self._incomplete:
-                self._incomplete.append(time)
+            self._incomplete.add(self._time(picture, self._seconds))
 
     def broke_off(self, reason: str) -> None:
         """The file cannot be read on."""
         self.end = reason
 
     def messages(self, logs: list[tuple[int, str, str]]) -> None:
+        """Takes the errors that FFmpeg's libraries wrote while they read a packet."""
+        if logs and not self.first_message:
+            self.first_message = wording(logs)
+        if self._key_seen:
+            self.note(logs)
+
+    def note(self, logs: list[tuple[int, str, str]]) -> None:
         """Keeps the first of the errors that FFmpeg's libraries wrote."""
-        if logs and self._key_seen and not self._message:
-            _, library, message = logs[0]
-            self._message = f"{library}: {message.strip()}"
+        if logs and not self._message:
+            self._message = wording(logs)
 
     def __str__(self) -> str:
         """One line, or "" where there is none."""
@@ -82,3 +86,9 @@ class Damage:
         """The presentation time of a packet or picture."""
         ticks = timed.pts if timed.pts is not None else timed.dts
         return otherwise if ticks is None else ticks * self._tick
+
+
+def wording(logs: list[tuple[int, str, str]]) -> str:
+    """The first of some messages, with the library that wrote it."""
+    _, library, message = logs[0]
+    return f"{library}: {message.strip()}"

@@ -225,7 +225,8 @@ def by_fold(listed: Listing, test_fold: int, val_fold: int) -> Listing:
             )
         return listed
     if test_fold < 0 and val_fold < 0 and any(video.split for video in listed.videos):
-        return listed
+        unread = "the column 'split' is read, and 'fold' is not: data.test_fold and data.val_fold choose folds"
+        return replace(listed, notes=(*listed.notes, unread))
     numbers = {}
     for video in listed.videos:
         try:

@@ -122,7 +122,7 @@ def plan(times_N: np.ndarray, data: ConfigDict, evaluation: ConfigDict, trained:
         begins = [first for first, _ in tiles[:-1]] + [tiles[-2][1]]
         bounds = [float(stored_N[first]) for first in begins] + [seconds]
         longest = "the longest stretch with one label of " * (evaluation.long_videos == "longest")
-        note = f"from {longest}{len(tiles)} windows of {bounds[1]:.3g} s: {reason}"
+        note = f"from {longest}{len(tiles)} windows of {np.median(np.diff(bounds)):.3g} s: {reason}"
     else:
         sampling = evaluation_sampling(data, views)
         indices = [

@@ -11,7 +11,7 @@ import math
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -30,11 +30,14 @@ NOT_A_VIDEO = "not a video, or one without a readable header"
 # Streams that hold pictures and no video: the cover of a song, previews for the seek bar.
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 WIDEST_PIXEL = 4  # width : height beyond which a pixel shape is taken for a damaged header
+# What these "formats" show are other files, which may change without a trace.
+PLAYLISTS = {"concat", "dash", "hls", "imf", "sdp"}
 NETWORK_SECONDS = 10.0  # in which a URL has to open, and each time to bring the next packet
 AS_DEFAULT = DecodeOptions()
 
 # What FFmpeg reports is collected where it is called, and does not appear on the screen as well.
 av.logging.set_level(av.logging.ERROR)
+av.logging.set_skip_repeated(False)  # otherwise a message that the file before had, too, is lost
 logging.getLogger("libav").addHandler(logging.NullHandler())
 logging.getLogger("libav").propagate = False
 
@@ -78,7 +81,7 @@ class Reader:
         path: as it was given.
         claimed: number of frames by the container's header; 0 where it states none.
         claimed_fps: frames per second by the header; 25 where it states none.
-        is_endless: the container states no duration, as a camera's stream.
+        is_endless: neither a duration nor a size is known, as of a camera's stream.
     """
 
     open_options: dict[str, Any] = {  # noqa: RUF012, never written to
@@ -98,12 +101,13 @@ class Reader:
         """
         self.path = os.fspath(path)
         self.options = options
-        with self._checked_name() as name, av.logging.Capture():
+        with self._checked_name() as name, av.logging.Capture() as logs:
             try:
                 self._container = av.open(name, metadata_errors="replace", **self.open_options)
-            except (av.error.FFmpegError, OSError, ValueError):
-                raise VideoError(self._not_open(), self.path) from None
+            except (av.error.FFmpegError, OSError, ValueError) as error:
+                raise VideoError(self._not_open(error), self.path) from None
         try:
+            self._check_format()
             self._stream = main_stream(self._container, self.path)
         except VideoError:
             self.close()
@@ -118,9 +122,11 @@ class Reader:
         self.claimed_fps = stated_fps(self._stream)
         seconds = duration(self._container, self._stream)
         self.claimed = max(self._stream.frames, 0) or round(seconds * self.claimed_fps)
-        self.is_endless = not self._stream.frames and not seconds
+        self.is_endless = not self._stream.frames and not seconds and self._container.size <= 0
         bare = without_stamps(self._container)
         self._damage = Damage(self._stream.time_base, 1 / self.claimed_fps if bare else 0.0)
+        # Not those of decoders, which look at other streams, too, and begin in the middle of a recording.
+        self._damage.note([log for log in logs if log[1] == self._container.format.name])
 
     @property
     def damage(self) -> str:
@@ -154,7 +160,10 @@ class Reader:
                     yield frame_HWC, times.popleft()
                     number += 1
         if not number:
-            raise VideoError(no_frame(self._stream.codec_context.name), self.path)
+            codec = self._stream.codec_context.name
+            said = self._damage.first_message
+            said = f"; FFmpeg says {said!r}" if said else ""
+            raise VideoError(f"no frame can be decoded (codec {codec}){said}", self.path)
 
     def _converted(
         self, converter: PictureConverter, picture: av.VideoFrame | None, number: int
@@ -181,7 +190,7 @@ class Reader:
                     packet = next(packets)
                 except StopIteration:  # the decoder is empty, too
                     packet, ended = None, True
-                except MemoryError:
+                except MemoryError:  # PyAV's is an FFmpegError
                     raise
                 except (av.error.FFmpegError, OSError) as error:
                     packet, ended = None, True
@@ -225,9 +234,14 @@ class Reader:
         else:
             yield name
 
-    def _not_open(self) -> str:
+    def _not_open(self, error: Exception) -> str:
         """Why FFmpeg does not open it."""
         return NOT_A_VIDEO
+
+    def _check_format(self) -> None:
+        """Raises a VideoError where the file only names others."""
+        if self._container.format.name in PLAYLISTS:
+            raise VideoError("a list of other files, and not a video", self.path)
 
 
 class UrlReader(Reader):
@@ -242,8 +256,14 @@ class UrlReader(Reader):
     def _checked_name(self) -> Iterator[str]:
         yield self.path
 
-    def _not_open(self) -> str:
-        return "the stream cannot be opened"
+    def _not_open(self, error: Exception) -> str:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, av.error.ExitError):
+            reason = f"no answer within {NETWORK_SECONDS:g} s"
+        return f"the stream cannot be opened: {reason}"
+
+    def _check_format(self) -> None:
+        """Cameras serve playlists."""
 
 
 def check_file(path: str) -> None:
@@ -273,8 +293,12 @@ def main_stream(container: av.container.InputContainer, path: str) -> av.VideoSt
     """
     videos = [s for s in container.streams.video if not s.disposition & PICTURES]
     if not videos:
-        covers = bool(container.streams.video)
-        raise VideoError("a cover picture, and no video" if covers else NOT_A_VIDEO, path)
+        if container.streams.video:
+            raise VideoError("a cover picture, and no video", path)
+        kinds = sorted({stream.type for stream in container.streams})
+        raise VideoError(
+            f"not a video: it holds {' and '.join(kinds)} alone" if kinds else NOT_A_VIDEO, path
+        )
     decodable = [s for s in videos if s.codec_context is not None]
     if not decodable:
         raise VideoError(no_frame(videos[0].codec_tag), path)
@@ -304,7 +328,9 @@ def duration(container: av.container.InputContainer, stream: av.VideoStream) -> 
     return (container.duration or 0) / av.time_base
 
 
-def stamping(container: av.container.InputContainer, stream: av.VideoStream) -> Any:
+def stamping(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Callable[[av.VideoFrame, int], float]:
     """A function of a picture and its number: its time stamp in seconds, NaN where it has none.
 
     AVI has no presentation times: its pictures come at the times of decoding, which ascend as they do. A bare stream has

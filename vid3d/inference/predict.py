@@ -200,12 +200,12 @@ def as_dict(answer: Prediction) -> dict[str, object]:
 def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
     """One row a video: the answer, the time line as text, and one probability a class."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    fixed = ("path", "label", "probability", "num_frames", "seconds", "segments", "note")
+    fixed = ("path", "label", "probability", "num_frames", "seconds", "segments", "damage", "note")
     writer.writerow((*fixed, *(f"probability:{name}" for name in classes)))
     for path, answer in answers.items():
         segments = "; ".join(f"{s.start:.2f}-{s.end:.2f} {s.label}" for s in answer.segments)
         row = (path, answer.label, answer.probability, answer.num_frames, answer.seconds, segments)
-        writer.writerow((*row, answer.note, *answer.probabilities.values()))
+        writer.writerow((*row, answer.damage, answer.note, *answer.probabilities.values()))
 
 
 def print_table(answers: dict[str, Prediction]) -> None:
