@@ -256,6 +256,12 @@ def test_a_playlist_is_not_a_video_whatever_its_name(tmp_path):
         Reader(path)
 
 
+def test_a_title_that_is_not_valid_text_is_no_obstacle(tmp_path):
+    path = encode(tmp_path / "x.mkv", *H264, "-metadata", "title=abcdefgh")
+    path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abc\xe9\xff\xfegh"))
+    assert len(read(path)[0]) == 24
+
+
 def test_a_finite_file_over_the_network_ends(serve, tmp_path):
     """Its container states no duration, but the server its size."""
     encode(tmp_path / "x.gif", "-c:v", "gif")

@@ -32,6 +32,8 @@ PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition
 WIDEST_PIXEL = 4  # width : height beyond which a pixel shape is taken for a damaged header
 # What these "formats" show are other files, which may change without a trace.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "sdp"}
+# Titles and the like need not be valid text; from version 19 on PyAV reads them in any case.
+METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 NETWORK_SECONDS = 10.0  # in which a URL has to open, and each time to bring the next packet
 AS_DEFAULT = DecodeOptions()
 
@@ -103,7 +105,7 @@ class Reader:
         self.options = options
         with self._checked_name() as name, av.logging.Capture() as logs:
             try:
-                self._container = av.open(name, metadata_errors="replace", **self.open_options)
+                self._container = av.open(name, **METADATA, **self.open_options)
             except (av.error.FFmpegError, OSError, ValueError) as error:
                 raise VideoError(self._not_open(error), self.path) from None
         try:
