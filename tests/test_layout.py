@@ -31,6 +31,7 @@ HOMES = {
         "inference/writer.py",
     },
     "av": {
+        "data/container.py",
         "data/damage.py",
         "data/picture.py",
         "data/reader.py",

@@ -22,8 +22,9 @@ from numbered import (
 )
 
 from vid3d.data import picture as picture_module
+from vid3d.data.container import VideoError
 from vid3d.data.picture import DecodeOptions
-from vid3d.data.reader import ConversionError, Reader, VideoError
+from vid3d.data.reader import ConversionError, Reader
 from vid3d.data.sources import Source
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from vid3d.data.container import DEFAULT_FPS, VideoError, no_frame
 from vid3d.data.picture import DecodeOptions
-from vid3d.data.reader import AS_DEFAULT, DEFAULT_FPS, FrameClock, Reader, VideoError, no_frame
+from vid3d.data.reader import AS_DEFAULT, FrameClock, Reader
 from vid3d.data.resize import BILINEAR
 
 if TYPE_CHECKING:

@@ -11,25 +11,29 @@ import math
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
-from fractions import Fraction
+from collections.abc import Iterator
 from typing import Any
 
 import av
 import av.logging
 import numpy as np
 from av.codec.context import Flags
-from av.stream import Discard, Disposition
+from av.stream import Discard
 
+from vid3d.data.container import (
+    NOT_A_VIDEO,
+    VideoError,
+    duration,
+    main_stream,
+    pixel_shape,
+    stamping,
+    stated_fps,
+    without_stamps,
+)
 from vid3d.data.damage import Damage
 from vid3d.data.picture import DecodeOptions, PictureConverter
 
 DECODER = f"PyAV {av.__version__}"  # frames may differ between versions
-DEFAULT_FPS = 25.0
-NOT_A_VIDEO = "not a video, or one without a readable header"
-# Streams that hold pictures and no video: the cover of a song, previews for the seek bar.
-PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-WIDEST_PIXEL = 4  # width : height beyond which a pixel shape is taken for a damaged header
 # What these "formats" show are other files, which may change without a trace.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "sdp"}
 # Titles and the like need not be valid text; from version 19 on PyAV reads them in any case.
@@ -42,14 +46,6 @@ av.logging.set_level(av.logging.ERROR)
 av.logging.set_skip_repeated(False)  # otherwise a message that the file before had, too, is lost
 logging.getLogger("libav").addHandler(logging.NullHandler())
 logging.getLogger("libav").propagate = False
-
-
-class VideoError(Exception):
-    """A video or camera that gives no frames: the message is the reason, `path` names the source."""
-
-    def __init__(self, reason: str, path: str):
-        super().__init__(reason)
-        self.path = path
 
 
 class ConversionError(VideoError):
@@ -285,83 +281,3 @@ def check_file(path: str) -> None:
         os.close(os.open(path, os.O_RDONLY))
     except OSError as error:
         raise VideoError(f"cannot be read: {error.strerror}", path) from None
-
-
-def main_stream(container: av.container.InputContainer, path: str) -> av.VideoStream:
-    """The video that a player would show: of those that are marked as default, or of all, the largest, the first of equals.
-
-    Raises:
-        VideoError: there is none, or none that this build of FFmpeg has a decoder for.
-    """
-    videos = [s for s in container.streams.video if not s.disposition & PICTURES]
-    if not videos:
-        if container.streams.video:
-            raise VideoError("a cover picture, and no video", path)
-        kinds = sorted({stream.type for stream in container.streams})
-        raise VideoError(
-            f"not a video: it holds {' and '.join(kinds)} alone" if kinds else NOT_A_VIDEO, path
-        )
-    decodable = [s for s in videos if s.codec_context is not None]
-    if not decodable:
-        raise VideoError(no_frame(videos[0].codec_tag), path)
-    default = [s for s in decodable if s.disposition & Disposition.default]
-    return max(default or decodable, key=lambda s: s.codec_context.width * s.codec_context.height)
-
-
-def stated_fps(stream: av.VideoStream) -> float:
-    """The frame rate that the header states, if it can be one, otherwise 25."""
-    bare = without_stamps(stream.container)
-    rates = (stream.codec_context.framerate if bare else None, stream.guessed_rate)
-    for rate in (*rates, stream.average_rate):  # that of a bare stream is in the stream itself
-        if rate and 0 < (fps := float(rate)) < 1000:
-            return fps
-    return DEFAULT_FPS
-
-
-def without_stamps(container: av.container.InputContainer) -> bool:
-    """Whether the container is a bare stream of pictures, such as raw H.264."""
-    return bool(container.format.flags & av.format.Flags.no_timestamps.value)
-
-
-def duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    """Seconds that the header states, or 0."""
-    if stream.duration and stream.time_base:
-        return stream.duration * float(stream.time_base)
-    return (container.duration or 0) / av.time_base
-
-
-def stamping(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> Callable[[av.VideoFrame, int], float]:
-    """A function of a picture and its number: its time stamp in seconds, NaN where it has none.
-
-    AVI has no presentation times: its pictures come at the times of decoding, which ascend as they do. A bare stream has
-    no times at all, but the rate in its own header.
-    """
-    if without_stamps(container):
-        interval = 1 / stated_fps(stream)
-        return lambda picture, number: number * interval
-    is_avi = container.format.name == "avi"
-    tick = float(stream.time_base)
-
-    def stamp(picture: av.VideoFrame, number: int) -> float:
-        ticks = picture.pts if picture.pts is not None and not is_avi else picture.dts
-        return math.nan if ticks is None else ticks * tick
-
-    return stamp
-
-
-def pixel_shape(stream: av.VideoStream) -> Fraction:
-    """Width : height of a pixel; 1 where the file states none, or one that cannot be."""
-    shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
-    return shape if Fraction(1, WIDEST_PIXEL) <= shape <= WIDEST_PIXEL else Fraction(1)
-
-
-def no_frame(codec: str) -> str:
-    """Says that a video is opened but not decoded, and what to do; `codec` is its name, or ""."""
-    if not codec:
-        return "no frame can be decoded"
-    return (
-        f"no frame can be decoded (codec {codec}): re-encode it to H.264, "
-        "ffmpeg -i VIDEO -c:v libx264 -pix_fmt yuv420p NEW.mp4"
-    )

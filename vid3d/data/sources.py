@@ -9,8 +9,9 @@ from urllib.parse import unquote
 import cv2
 import numpy as np
 
+from vid3d.data.container import DEFAULT_FPS, VideoError
 from vid3d.data.picture import DecodeOptions
-from vid3d.data.reader import AS_DEFAULT, DEFAULT_FPS, FrameClock, Reader, UrlReader, VideoError
+from vid3d.data.reader import AS_DEFAULT, FrameClock, Reader, UrlReader
 
 
 class Source:

@@ -12,7 +12,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from vid3d.config import UserError
-from vid3d.data.reader import ConversionError, VideoError
+from vid3d.data.container import VideoError
+from vid3d.data.reader import ConversionError
 from vid3d.data.sources import Source
 from vid3d.inference.stream import Stream
 

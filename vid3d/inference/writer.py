@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +59,8 @@ class VideoWriter:
         self._interval = 1 / fps
         self._last = -1  # ticks of the newest frame
         self._container: av.container.OutputContainer | None = None
+        # Ctrl-C interrupts the main thread anywhere; between encoder and file it would cost a packet.
+        self._worker = ThreadPoolExecutor(max_workers=1)
         if not self.path.parent.exists():
             raise UserError(f"cannot write {self.path}: there is no folder {self.path.parent}")
         try:
@@ -80,6 +83,28 @@ class VideoWriter:
         """
         if seconds is None:
             seconds = self.num_frames * self._interval
+        self._worker.submit(self._encode, frame_HWC, seconds).result()
+
+    def close(self) -> None:
+        """Finishes the file and gives it its name; without a frame there is no file.
+
+        Raises:
+            UserError: the disk took less than was written.
+        """
+        whole = self._worker.submit(self._finish).result()
+        self._worker.shutdown()
+        if whole:
+            os.replace(self.part, self.path)
+        else:
+            self.part.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Removes what has been written."""
+        self._worker.submit(self._abandon).result()
+        self._worker.shutdown()
+        self.part.unlink(missing_ok=True)
+
+    def _encode(self, frame_HWC: np.ndarray, seconds: float) -> None:
         # Two frames that are nearer than a tick still come one after the other.
         self._last = max(round(seconds / TICK), self._last + 1)
         try:
@@ -96,29 +121,23 @@ class VideoWriter:
             raise self._failure(error, frame_HWC) from None
         self.num_frames += 1
 
-    def close(self) -> None:
-        """Finishes the file and gives it its name; without a frame there is no file.
-
-        Raises:
-            UserError: the disk took less than was written.
-        """
+    def _finish(self) -> bool:
+        """Writes what the encoder holds back; says whether there is a video."""
         if self._container is None:
-            self.part.unlink(missing_ok=True)
-            return
+            return False
         try:
             self._container.mux(self._stream.encode(None))
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
-            self.discard()
+            self._abandon()
+            self.part.unlink(missing_ok=True)
             raise self._failure(error) from None
-        os.replace(self.part, self.path)
+        return True
 
-    def discard(self) -> None:
-        """Removes what has been written."""
+    def _abandon(self) -> None:
         if self._container is not None:
             with contextlib.suppress(av.error.FFmpegError, OSError):  # such as a full disk
                 self._container.close()
-        self.part.unlink(missing_ok=True)
 
     def _open(self, height: int, width: int) -> None:
         # H.264 and MPEG-4 store colour for pairs of pixels.
