@@ -1,11 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
+LOWEST := .venv-lowest/bin
 
 # One stamp a set of extras: a second call installs nothing until pyproject.toml or constraints.txt change.
 RUN_STAMP := .venv/.installed
 TEST_STAMP := .venv/.installed-test
 
-.PHONY: demo demo-baseline setup soak test test-fast
+.PHONY: demo demo-baseline setup soak test test-fast test-lowest
 
 setup: $(RUN_STAMP)
 
@@ -41,3 +42,10 @@ test: $(TEST_STAMP)
 
 test-fast: $(TEST_STAMP)
 	$(BIN)/python -m pytest -m 'not slow'
+
+# With the oldest versions that pyproject.toml allows.
+test-lowest:
+	test -x $(LOWEST)/python || $(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/python -m pip install --quiet uv
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct --editable '.[test]'
+	$(LOWEST)/python -m pytest -m 'not slow'
