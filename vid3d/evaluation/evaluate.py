@@ -119,7 +119,8 @@ def answer(
     weights_N = plan.weights(probabilities_NK, long_videos)
     counted = weights_N > 0
     # Not the logarithm of the probability, which may be too small for a float.
-    loss = -np.logaddexp.reduce(log_p_NK[counted, label] + np.log(weights_N[counted]))
+    with np.errstate(invalid="ignore"):  # a network that diverged says NaN, which ends the run
+        loss = -np.logaddexp.reduce(log_p_NK[counted, label] + np.log(weights_N[counted]))
     return (weights_N @ probabilities_NK).astype(np.float32), float(loss)
 
 
