@@ -112,11 +112,9 @@ def test_tapes_equal_those_of_ffmpeg_with_square_pixels(name, tmp_path):
     )
 
 
-@pytest.mark.parametrize("matrix", range(15))
+@pytest.mark.parametrize("matrix", [0, 1, 2, *range(4, 15)])  # 3 is reserved
 def test_every_colour_matrix_is_read_as_ffmpeg_reads_it(matrix, tmp_path):
     """A tag that the conversion does not know left the frame unfilled: black, or another video's picture."""
-    if matrix == 3:
-        pytest.skip("reserved")
     tags = ("-bsf:v", f"h264_metadata=matrix_coefficients={matrix}")
     check(encode(tmp_path / "x.mp4", *H264, *tags))
 
