@@ -15,7 +15,7 @@ size, `:NAME,weights` weighs them in the loss and `:NAME,sampling` draws them eq
 """
 
 from configs import demo, videos
-from vid3d.models import zoo
+from vid3d.weights import zoo
 
 
 def get_config(arg: str = "videos"):

@@ -15,8 +15,8 @@ vid3d train --config=configs/transfer.py:r3d_18 --config.model.init_from=r3d_18-
 """
 
 from configs import demo
-from vid3d.data.clips import evaluation_sampling
-from vid3d.models import zoo
+from vid3d.video.clips import evaluation_sampling
+from vid3d.weights import zoo
 
 
 def get_config(arg: str = "r3d_18"):

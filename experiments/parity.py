@@ -17,8 +17,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from vid3d import config, models
-from vid3d.models import published, tensor_file
+from vid3d import config, errors, models
+from vid3d.models import layers
+from vid3d.weights import published, tensor_file
 
 LIMIT = 1e-3
 SUFFIXES = (".pth", ".pyth", ".safetensors")
@@ -36,7 +37,7 @@ def difference(weights: Path, arrays: Path) -> tuple[float, float]:
     variables = jax.eval_shape(lambda: module.init(jax.random.key(0), clips_BTHWC, train=False))
     variables, notes = published.load(weights, name=name, variables=variables)
     if notes:
-        raise config.UserError(f"{notes[0]}, but {arrays.name} has {expected.shape[-1]} logits")
+        raise errors.UserError(f"{notes[0]}, but {arrays.name} has {expected.shape[-1]} logits")
 
     @jax.jit
     def apply(variables, clips):
@@ -45,9 +46,9 @@ def difference(weights: Path, arrays: Path) -> tuple[float, float]:
             clips,
             train=False,
             mutable=["intermediates"],
-            capture_intermediates=lambda layer, _: layer.name == published.HEAD,
+            capture_intermediates=lambda layer, _: layer.name == layers.HEAD,
         )
-        (windows,) = state["intermediates"][published.HEAD]["__call__"]
+        (windows,) = state["intermediates"][layers.HEAD]["__call__"]
         return logits, jax.nn.softmax(windows).reshape(len(clips), -1, logits.shape[-1]).mean(1)
 
     softmax = expected.min() >= 0 and np.allclose(expected.sum(-1), 1, atol=1e-4)
@@ -65,11 +66,11 @@ def main(folder: str) -> int:
         arrays = weights.with_suffix(".npz")
         try:
             if not arrays.is_file():
-                raise config.UserError(f"{arrays} is not there")
+                raise errors.UserError(f"{arrays} is not there")
             largest, limit = difference(weights, arrays)
             passed += largest <= limit  # not where it is not a number
             print(f"{weights.name:24} {largest:.2e} {'ok' if largest <= limit else 'TOO LARGE'}")
-        except config.UserError as error:
+        except errors.UserError as error:
             print(f"{weights.name:24} error: {error}")
     if not files:
         print(f"{folder}: no {', '.join(SUFFIXES)} files")

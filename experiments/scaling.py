@@ -28,7 +28,7 @@ from jax.sharding import Mesh, PartitionSpec as P
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models
-from vid3d.models import convolution
+from vid3d.ops import convolution
 from vid3d.training import optim, steps
 from vid3d.training.state import create
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -30,6 +29,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # A busy machine is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+pytest_plugins = ("fixtures.videos", "fixtures.reference_networks", "fixtures.published")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -157,67 +158,6 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield mount
     if folder.is_mount():
         subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def published_shapes(name: str, num_classes: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors of a published file, as torchvision or pytorchvideo write them."""
-    lines = (ROOT / "tests" / "models" / "layouts" / f"{name}.txt").read_text().splitlines()
-    shapes = {}
-    for line in lines:
-        key, *shape = line.split()
-        shapes[key] = tuple(int(n) for n in shape)
-    *_, weight, bias = [key for key in shapes if not key.endswith("num_batches_tracked")]
-    shapes[weight], shapes[bias] = (num_classes, *shapes[weight][1:]), (num_classes,)
-    return shapes
-
-
-def published_state(name: str, num_classes: int, seed: int = 0) -> dict:
-    """Random tensors for them, of a size that keeps the logits small."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    state = {}
-    for key, shape in published_shapes(name, num_classes).items():
-        if key.endswith("num_batches_tracked"):
-            state[key] = np.array(7, np.int64)
-        elif len(shape) > 1:
-            scale = np.prod(shape[1:]) ** -0.5
-            state[key] = (rng.normal(size=shape) * scale).astype(np.float32)
-        else:
-            low, high = (0.5, 1.5) if key.endswith(("weight", "running_var")) else (-0.2, 0.2)
-            state[key] = rng.uniform(low, high, shape).astype(np.float32)
-    return state
-
-
-def write_safetensors(path: Path, values: dict) -> None:
-    """Writes tensors by name in the format of safetensors: a JSON header, then the bytes."""
-    kinds = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64"}
-    header, bodies, place = {"__metadata__": {"format": "pt"}}, [], 0
-    for name, value in values.items():
-        header[name] = {
-            "dtype": kinds[value.dtype.name],
-            "shape": value.shape,
-            "data_offsets": [place, place + value.nbytes],
-        }
-        place += value.nbytes
-        bodies.append(value.tobytes())
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(bodies))
-
-
-@pytest.fixture(scope="session", name="published_shapes")
-def published_shapes_fixture():
-    return published_shapes
-
-
-@pytest.fixture(scope="session", name="published_state")
-def published_state_fixture():
-    return published_state
-
-
-@pytest.fixture(scope="session", name="write_safetensors")
-def write_safetensors_fixture():
-    return write_safetensors
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from vid3d import compilation
-from vid3d.models import narrow
+from vid3d.ops import narrow
 
 
 def test_torn_entries_are_dropped_and_whole_ones_stay(tmp_path):

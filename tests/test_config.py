@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from vid3d import config as configs
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 CONFIGS = sorted(Path("configs").glob("*.py"))
 

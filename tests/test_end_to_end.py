@@ -104,7 +104,7 @@ def test_predict_says_what_evaluate_says(smoke_run, run, call):
     with (folder / "predictions.csv").open() as file:
         table = list(csv.DictReader(file))
     from vid3d.config import from_json
-    from vid3d.data import index
+    from vid3d.datasets import index
 
     root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
     done = call(
@@ -384,7 +384,7 @@ def test_another_set_is_evaluated_by_class_name(smoke_run, call, tmp_path):
     with (smoke_run / "videos.csv").open() as file:
         videos = [v for v in csv.DictReader(file) if v["split"] == "test"][:6]
     from vid3d.config import from_json
-    from vid3d.data import index
+    from vid3d.datasets import index
 
     root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
     for video in videos:
@@ -418,7 +418,7 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_
     with (smoke_run / "videos.csv").open() as file:
         video = next(v for v in csv.DictReader(file) if v["split"] == "train")
     from vid3d.config import from_json
-    from vid3d.data import index
+    from vid3d.datasets import index
 
     root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
     target = tmp_path / "new" / video["label"] / "renamed.avi"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vid3d import config, models
-from vid3d.models import published
+from vid3d.weights import published
 
 pytestmark = pytest.mark.slow
 

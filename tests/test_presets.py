@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from vid3d import config as configs, models
-from vid3d.data.clips import evaluation_sampling
-from vid3d.models import summary, zoo
+from vid3d import config as configs, errors, models
+from vid3d.models import summary
 from vid3d.sweep import plan
+from vid3d.video.clips import evaluation_sampling
+from vid3d.weights import zoo
 
 
 @pytest.mark.parametrize("name", zoo.ENTRIES)
@@ -34,7 +35,7 @@ def test_what_a_preset_is_for_is_what_it_sets():
         ("strong.py:videos,weight", "after the name comes"),
         ("transfer.py:r3d_50", "no preset for 'r3d_50'"),
     ):
-        with pytest.raises(configs.UserError, match=words):
+        with pytest.raises(errors.UserError, match=words):
             configs.load(f"configs/{spec}")
 
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from vid3d import parallel, rendezvous
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 pytestmark = pytest.mark.slow
 

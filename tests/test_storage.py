@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from vid3d import checkpoint, cli, storage
-from vid3d.config import UserError, from_json
+from vid3d.config import from_json
+from vid3d.errors import UserError
 
 SMOKE = "--config=configs/demo.py:smoke"
 ONE_ROW = ("--config.train.epochs=1", "--config.data.size=16", "--config.model.features=4")
@@ -103,7 +104,7 @@ def test_a_workdir_in_a_bucket_is_evaluated_and_predicts_like_a_folder(
     assert stored == figures[0]
     assert reach.read("up/load/evaluation/test-best/confusion_matrix.png").startswith(b"\x89PNG")
 
-    from vid3d.data import index
+    from vid3d.datasets import index
 
     with (smoke_run / "videos.csv").open() as file:
         video = next(v for v in csv.DictReader(file) if v["split"] == "test")

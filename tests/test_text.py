@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vid3d.config import UserError
-from vid3d.models.published import MisfitError
+from vid3d.errors import UserError
 from vid3d.text import first_few, quote, shorten
+from vid3d.weights.published import MisfitError
 
 
 def test_a_long_text_is_cut_and_a_short_one_is_not():

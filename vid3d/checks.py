@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from vid3d.text import LONGEST, bounded
+from vid3d.errors import UserError, suggest
 
 SOURCES = ("auto", "synthetic", "folder", "ucf101", "manifest", "tfds")
 PROTOCOLS = ("auto", "random", "grouped", "official1", "official2", "official3", "manifest")
@@ -119,18 +118,6 @@ RANGES = {
     "live.window": NOT_NEGATIVE,
 }
 DURATIONS = {"checkpoint.every": 1, "eval.every": 1, "optim.warmup": 0}  # fewest steps
-
-
-class UserError(Exception):
-    """Something the user can put right: one line that says what, where and what to do.
-
-    Whatever it quotes, it is `longest` characters at most.
-    """
-
-    longest = LONGEST
-
-    def __str__(self) -> str:
-        return bounded(super().__str__(), self.longest)
 
 
 def check(values: dict[str, Any], reference: dict[str, Any]) -> None:
@@ -249,9 +236,3 @@ def steps(duration: str, *, steps_per_epoch: int, batch_size: int) -> int:
     number, unit = float(match[1]), match[2]
     in_steps = {"epoch": steps_per_epoch, "step": 1, "example": 1 / batch_size}[unit]
     return math.ceil(number * in_steps - 1e-9)
-
-
-def suggest(name: str, options: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest of the options, or an empty string."""
-    near = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""

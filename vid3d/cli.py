@@ -22,7 +22,7 @@ from types import FrameType
 
 from vid3d import config as configs, process, storage
 from vid3d.arguments import parse
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 CLEAR_SECONDS = 5.0  # in which a command clears away what it has begun
 RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
@@ -151,7 +151,7 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     stop.end_with_parent()
     config = configs.load(options.config, overrides)
     if not (storage.place(options.workdir) / "config.json").exists():
-        from vid3d.data.index import find_root
+        from vid3d.datasets.index import find_root
 
         find_root(config.data)  # here already: the next lines take seconds
     from vid3d import compilation

@@ -15,8 +15,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d.checks import ELEMENT_TYPES, UserError, check, check_order, steps, suggest
+from vid3d.checks import ELEMENT_TYPES, check, check_order, steps
 from vid3d.config_file import run_file
+from vid3d.errors import UserError, suggest
 
 __all__ = [
     "UserError",

@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d.checks import UserError, suggest
+from vid3d.errors import UserError, suggest
 
 
 def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:

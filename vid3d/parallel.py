@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from vid3d import rendezvous
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.process import cores
 
 AXIS = "batch"

@@ -76,7 +76,7 @@ def naming_missing_libraries() -> Iterator[None]:
         found = NO_LIBRARY.match(str(error))
         if not found:
             raise
-        from vid3d.config import UserError
+        from vid3d.errors import UserError
 
         what = f"{error.name or 'a package'} needs {found[1]}, which this system does not have: "
         if error.name == "cv2":

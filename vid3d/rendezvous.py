@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 MARK = "vid3d-roll-call"
 LATE_SECONDS = 5.0  # after which a process says what it waits for

@@ -27,7 +27,8 @@ from typing import BinaryIO
 
 import filelock
 
-from vid3d.config import UserError, cache_folder
+from vid3d.config import cache_folder
+from vid3d.errors import UserError
 
 REMOTE = "gs://"
 INCOMPLETE = ".incomplete"  # ends the name of a file that is being written

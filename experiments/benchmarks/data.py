@@ -28,8 +28,9 @@ import numpy as np
 
 from vid3d import config as configs, process
 from vid3d.data import pipeline, prepare
-from vid3d.data.frames import fit as fit_frame, read_frames
 from vid3d.data.shards import ShardWriter
+from vid3d.video.frames import read_frames
+from vid3d.video.resize import fit as fit_frame
 
 FRAMES, STORED = 150, 10
 BATCH, SIZE = 8, 112

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from vid3d import cli
-from vid3d.config import UserError
 from vid3d.data import beam, prepare
 from vid3d.data.store import FrameStore
+from vid3d.errors import UserError
 
 HAS_BEAM = importlib.util.find_spec("apache_beam") is not None
 needs_beam = pytest.mark.skipif(not HAS_BEAM, reason="Apache Beam is not installed")

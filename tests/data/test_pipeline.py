@@ -12,11 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from vid3d.config import UserError
 from vid3d.data import pipeline, prepare
-from vid3d.data.clips import clip_indices
-from vid3d.data.plan import Durations
+from vid3d.errors import UserError
 from vid3d.training.steps import augmentation_keys
+from vid3d.video.clips import clip_indices
+from vid3d.video.plan import Durations
 
 LONGER = Durations(median=9.0)  # than all videos here
 

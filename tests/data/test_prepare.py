@@ -20,19 +20,15 @@ from filelock import FileLock
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from vid3d.config import UserError, cache_folder
-from vid3d.data import (
-    cache,
-    disk,
-    frames,
-    index,
-    prepare,
-    prepared as prepared_folder,
-    report,
-    shards,
-)
-from vid3d.data.report import printable
+from vid3d import cache, terminal
+from vid3d.config import cache_folder
+from vid3d.data import disk, prepare, prepared as prepared_folder, report, shards
 from vid3d.data.store import DamagedError, FrameStore
+from vid3d.datasets import index
+from vid3d.errors import UserError
+from vid3d.terminal import printable
+from vid3d.tf import quiet_tensorflow
+from vid3d.video import frames, resize
 
 PREPARE = """
 import json, sys
@@ -585,7 +581,7 @@ class TestBuilder:
     @pytest.fixture
     def mocked(self, settings, tmp_path):
         """The ucf101 builder of tfds with random videos and real metadata."""
-        tf = shards.quiet_tensorflow()
+        tf = quiet_tensorflow()
         tfds = pytest.importorskip("tensorflow_datasets")
         del tf
         data_dir = tmp_path / "tfds"
@@ -624,7 +620,7 @@ class TestBuilder:
         for number, example in enumerate(examples):
             path = f"ucf101/train/{number:06d}"
             expected = [
-                frames.fit(frame, size=(32, 32), resize="squash", color="rgb")
+                resize.fit(frame, size=(32, 32), resize="squash", color="rgb")
                 for frame in example["video"][:5]
             ]
             assert (stored(done, path) == np.stack(expected)).all()
@@ -639,7 +635,7 @@ class TestBuilder:
     def test_a_builder_without_data_on_disk_is_refused_and_never_downloaded(
         self, settings, tmp_path, monkeypatch
     ):
-        shards.quiet_tensorflow()
+        quiet_tensorflow()
         tfds = pytest.importorskip("tensorflow_datasets")
         asked = []
         monkeypatch.setattr(
@@ -667,7 +663,7 @@ class TestBuilder:
             prepare.prepare(settings, quiet=True)
 
     def test_a_builder_that_was_prepared_without_examples_is_named(self, settings, tmp_path):
-        shards.quiet_tensorflow()
+        quiet_tensorflow()
         tfds = pytest.importorskip("tensorflow_datasets")
         builder = tfds.builder("ucf101", data_dir=tmp_path)
         Path(builder.data_dir).mkdir(parents=True)
@@ -708,7 +704,7 @@ class TestBuilder:
 
 def own_builder(data_dir: Path, file_format: str) -> None:
     """Builds a tfds data set of 12 grey videos whose shade is their number times ten; number 3 is empty."""
-    shards.quiet_tensorflow()
+    quiet_tensorflow()
     tfds = pytest.importorskip("tensorflow_datasets")
 
     class GreyVideos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -736,10 +732,10 @@ def own_builder(data_dir: Path, file_format: str) -> None:
 
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(is_terminal, monkeypatch):
-    monkeypatch.setattr(report, "LINE_SECONDS", 0)
+    monkeypatch.setattr(terminal, "LINE_SECONDS", 0)
     out = io.StringIO()
     console = Console(file=out, width=200, force_terminal=is_terminal, highlight=False)
-    with report.Progress(3, console) as progress:
+    with terminal.VideoProgress(3, console) as progress:
         for bad in (False, True, False):
             progress.advance(bad=bad)
     last = out.getvalue().splitlines()[-1]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, cli, config as configs
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.evaluation import evaluate, sets
 from vid3d.training import loop
 

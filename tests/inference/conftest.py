@@ -21,8 +21,8 @@ from ml_collections import ConfigDict
 
 from vid3d import config as configs, models
 from vid3d.checkpoint.writing import Checkpoints
-from vid3d.data.augment import normalise
 from vid3d.inference.classifier import Classifier
+from vid3d.models.normalise import normalise
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 NUM_FRAMES, SIZE, FPS = 4, 16, 25.0

@@ -23,16 +23,16 @@ from hypothesis import example, given, strategies as st
 
 import vid3d
 from vid3d import models
-from vid3d.config import UserError
-from vid3d.data import clips, frames
-from vid3d.data.augment import normalise
-from vid3d.data.plan import Durations, plan
-from vid3d.data.windows import Window, window_of
+from vid3d.errors import UserError
 from vid3d.evaluation import evaluate
 from vid3d.inference import files
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.video import gather
+from vid3d.models.normalise import normalise
+from vid3d.video import clips, frames, resize
+from vid3d.video.plan import Durations, plan
+from vid3d.video.windows import Window, window_of
 
 CLASSES = ["red", "green", "blue"]
 SAMPLINGS = {
@@ -181,8 +181,8 @@ def test_a_mixed_video_is_answered_by_the_mean_of_its_time_line(load, noisy, nam
 
 def frames_of(video: np.ndarray, data) -> np.ndarray:
     """Fitted frames."""
-    settings = {"size": frames.stored_size(data), "resize": data.resize, "color": data.color}
-    return np.stack([frames.fit(frame, **settings) for frame in video])
+    settings = {"size": resize.stored_size(data), "resize": data.resize, "color": data.color}
+    return np.stack([resize.fit(frame, **settings) for frame in video])
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_video_that_is_not_held_in_memory_gives_the_same_answer(classifier, vi
     held = classifier.predict(videos["turning"])
     monkeypatch.setattr("vid3d.inference.files.HELD_BYTES", 20_000)
     assert classifier.predict(videos["turning"]) == held
-    monkeypatch.setattr("vid3d.data.decoding.SLOT_BYTES", 20_000)  # it comes in several parts
+    monkeypatch.setattr("vid3d.video.decoding.SLOT_BYTES", 20_000)  # it comes in several parts
     paths = [videos["red"], videos["turning"], videos["turning"]]
     assert [answer for _, answer in classifier.predict_many(paths)][1:] == [held, held]
 
@@ -312,7 +312,7 @@ def decoders() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
-            if "vid3d.data.decoder" in process.cmdline():
+            if "vid3d.video.decoder" in process.cmdline():
                 found.append(process)
     return found
 

@@ -24,11 +24,11 @@ import numpy as np
 import psutil
 import pytest
 
-from vid3d.config import UserError
-from vid3d.data import frames
+from vid3d.errors import UserError
 from vid3d.inference.camera import Worker
 from vid3d.inference.live import Recording, live
-from vid3d.inference.writer import VideoWriter
+from vid3d.video import frames
+from vid3d.video.writer import VideoWriter
 
 pytestmark = pytest.mark.slow
 

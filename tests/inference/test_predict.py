@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from vid3d import cli
-from vid3d.config import UserError
-from vid3d.data import frames
+from vid3d.errors import UserError
 from vid3d.inference import overlay, predict as module
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.predict import predict
+from vid3d.video import frames
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from vid3d import config, models
+from vid3d import config, errors, models
 from vid3d.models import summary
 from vid3d.models.layers import drop_path, drop_rates
 
@@ -201,7 +201,7 @@ def test_any_size_that_the_strides_allow(name):
     ],
 )
 def test_clips_that_the_strides_do_not_allow_are_one_clear_line(name, shape, words):
-    with pytest.raises(config.UserError, match=words):
+    with pytest.raises(errors.UserError, match=words):
         variable_shapes(build(name), *shape)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from vid3d import config, models
+from vid3d import config, errors, models
 from vid3d.models.layers import FAINT_EDGE, SLOW, input_form
 
 CLASSES = 5
@@ -356,7 +356,7 @@ def test_features_of_every_stage():
     ],
 )
 def test_a_wrong_choice_is_one_clear_line(changes, words):
-    with pytest.raises(config.UserError, match=words):
+    with pytest.raises(errors.UserError, match=words):
         network(**changes)
 
 
@@ -364,6 +364,6 @@ def test_a_wrong_choice_is_one_clear_line(changes, words):
     ("form", "fewest"), [("difference", 2), ("both", 2), ("speed", 3), ("log_speed", 3)]
 )
 def test_too_few_frames_for_a_difference_are_an_error(form, fewest):
-    with pytest.raises(config.UserError, match=f"at least {fewest}"):
+    with pytest.raises(errors.UserError, match=f"at least {fewest}"):
         initialised(network(input=form), clips(1, fewest - 1, 8, 8, 3))
     initialised(network(input=form, **SMALL), clips(1, fewest, 8, 8, 3))

@@ -10,7 +10,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from vid3d import config, models
-from vid3d.models import convolution, published
+from vid3d.ops import convolution
+from vid3d.weights import published
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ import pytest
 
 from vid3d import checkpoint, config as configs
 from vid3d.checkpoint.writing import Checkpoints
-from vid3d.config import UserError
 from vid3d.data import prepare
 from vid3d.data.store import FrameStore
+from vid3d.errors import UserError
 from vid3d.sweep import table
 from vid3d.training import loop, record
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, config as configs, models, parallel
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.training import loop, optim, steps
 from vid3d.training.state import create
 

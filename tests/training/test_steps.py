@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vid3d import config as configs, models, parallel
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.training import optim, steps
 from vid3d.training.progress import BadNumberError, Progress, check_sums
 from vid3d.training.state import create

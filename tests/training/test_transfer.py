@@ -16,11 +16,11 @@ import pytest
 import vid3d
 from vid3d import checkpoint, config as configs, models
 from vid3d.cli import main
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.evaluation.evaluate import evaluate
 from vid3d.inference.classifier import Classifier
-from vid3d.models import zoo
 from vid3d.training import transfer
+from vid3d.weights import zoo
 
 
 def fresh(model, num_classes: int, frames: int = 4, size: int = 32) -> dict:

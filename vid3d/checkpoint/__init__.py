@@ -1,4 +1,5 @@
-"""Checkpoints in `workdir/checkpoints/STEP/`: the only room that knows Orbax. Here they are found and read.
+"""Checkpoints in `workdir/checkpoints/STEP/`: the only folder that knows Orbax. Here they are found and read;
+`writing.py` saves and deletes them.
 
 A checkpoint holds `weights` (params, batch_stats), `optimizer` (opt_state, step), `meta` (JSON: config, class names,
 training videos, progress, metrics) and `manifest.json`, the sha256 of each of its files. The manifest is written last and
@@ -20,7 +21,7 @@ import orbax.checkpoint as ocp
 
 from vid3d import storage
 from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests, read_manifest, verify
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 __all__ = [
     "MANIFEST",

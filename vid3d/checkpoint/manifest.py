@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from vid3d import storage
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 MANIFEST = "manifest.json"
 

@@ -11,17 +11,9 @@ import jax
 import orbax.checkpoint as ocp
 
 from vid3d import parallel, storage
-from vid3d.checkpoint import (
-    begun,
-    best_of,
-    deleting,
-    look,
-    read_meta,
-    steps,
-    without_manifest,
-)
+from vid3d.checkpoint import begun, best_of, deleting, look, read_meta, steps, without_manifest
 from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests, verify
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 BESIDE = 2**17  # bytes of a checkpoint beside its arrays and its meta
 FULL = ("No space left", "File too large", "Disk quota exceeded")

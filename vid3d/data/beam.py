@@ -15,9 +15,10 @@ import shutil
 import uuid
 from pathlib import Path
 
-from vid3d.config import UserError
-from vid3d.data import decoding, ingest, shards
-from vid3d.data.records import Settings
+from vid3d.data import ingest, shards
+from vid3d.errors import UserError
+from vid3d.video import decoding
+from vid3d.video.records import Settings
 
 PART_VIDEOS = 32
 RESULT = "written.pickle"

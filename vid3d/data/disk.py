@@ -10,10 +10,12 @@ from pathlib import Path
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from vid3d.config import UserError
-from vid3d.data import builders, decoding
-from vid3d.data.decoding import Done, Event, Frames
-from vid3d.data.records import Settings, record_bytes
+from vid3d.data import tfds_frames
+from vid3d.errors import UserError
+from vid3d.terminal import format_bytes
+from vid3d.video import decoding
+from vid3d.video.decoding import Done, Event, Frames
+from vid3d.video.records import Settings, record_bytes
 
 JPEG_SHARE = 1 / 12  # of the raw size
 SAMPLE = 24  # videos whose headers are read for the estimate
@@ -26,7 +28,7 @@ def estimate(paths: list[str], settings: Settings, data: ConfigDict) -> int:
     """Bytes that the shards will take; without a limit on the frames, from the headers of some of the videos."""
     num_frames = settings.max_frames
     if not num_frames and data.source == "tfds":
-        num_frames = builders.mean_length(data)
+        num_frames = tfds_frames.mean_length(data)
     elif not num_frames:
         sample = paths[:: -(-len(paths) // SAMPLE)]
         looks = decoding.decode(
@@ -52,12 +54,12 @@ def check(folder: Path, paths: list[str], need: int, console: Console) -> None:
     """
     free = shutil.disk_usage(folder).free
     console.print(
-        f"preparing {len(paths)} videos in {folder.parent}: about {size(need)}, {size(free)} are free"
+        f"preparing {len(paths)} videos in {folder.parent}: about {format_bytes(need)}, {format_bytes(free)} are free"
     )
     if need + RESERVE_BYTES > free:
         raise UserError(
-            f"{folder.parent} has {size(free)} free, {len(paths)} videos need about {size(need)}, and "
-            f"{size(RESERVE_BYTES)} have to stay free: set data.cache_dir to a larger disk, {REMEDY}"
+            f"{folder.parent} has {format_bytes(free)} free, {len(paths)} videos need about {format_bytes(need)}, and "
+            f"{format_bytes(RESERVE_BYTES)} have to stay free: set data.cache_dir to a larger disk, {REMEDY}"
         )
 
 
@@ -74,8 +76,3 @@ def watch(events: Iterator[Event], folder: Path) -> Iterator[Event]:
                     raise UserError(
                         f"the disk of {folder.parent} is full: set data.cache_dir to a larger one, {REMEDY}"
                     )
-
-
-def size(count: float) -> str:
-    """A number of bytes for people."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

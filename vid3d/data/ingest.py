@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vid3d.data import disk, shards
-from vid3d.data.decoding import Again, Done, Event, Failed, Frames
+from vid3d.video.decoding import Again, Done, Event, Failed, Frames
 
 
 @dataclass

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError
-from vid3d.data.clips import clip_indices
-from vid3d.data.plan import UNKNOWN, Durations, plan
 from vid3d.data.prepared import Prepared
-from vid3d.data.shards import quiet_tensorflow
 from vid3d.data.store import FrameStore
+from vid3d.errors import UserError
+from vid3d.tf import quiet_tensorflow
+from vid3d.video.clips import clip_indices
+from vid3d.video.plan import UNKNOWN, Durations, plan
 
 Batch = dict[str, np.ndarray]
 ORDER = 2  # of the clips of a training; 1 repeated itself after 256 epochs and seeds

@@ -18,25 +18,21 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from vid3d import storage
-from vid3d.config import UserError, cache_folder
-from vid3d.data import beam, builders, cache, decoding, disk, ingest, reuse, shards
-from vid3d.data.decoding import Event
-from vid3d.data.frames import OPENCV, stored_size
-from vid3d.data.index import Index, find
-from vid3d.data.picture import decode_options
+from vid3d import cache, storage
+from vid3d.config import cache_folder
+from vid3d.data import beam, disk, ingest, reuse, shards, tfds_frames
 from vid3d.data.prepared import FACTS, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
-from vid3d.data.reader import DECODER
-from vid3d.data.records import Settings
-from vid3d.data.report import (
-    Progress,
-    check_bad,
-    make_console,
-    report,
-    summary,
-    write_ledger,
-    write_manifest,
-)
+from vid3d.data.report import check_bad, report, summary, write_ledger, write_manifest
+from vid3d.datasets.index import find
+from vid3d.datasets.videos import Index
+from vid3d.errors import UserError
+from vid3d.terminal import VideoProgress, make_console
+from vid3d.video import decoding
+from vid3d.video.decoding import Event
+from vid3d.video.picture import decode_options
+from vid3d.video.reader import DECODER
+from vid3d.video.records import Settings
+from vid3d.video.resize import OPENCV, stored_size
 
 TOUCHED = "touched.json"  # when the files were, that were decoded
 FORMAT = 2  # of the prepared folder; a change of it decodes again
@@ -243,10 +239,10 @@ def decode(
             folder, paths, settings, timeout=data.decode_timeout, options=beam_options
         )
     if data.source == "tfds":
-        events = builders.decode(data, index, settings)
+        events = tfds_frames.decode(data, index, settings)
     else:
         events = copy_or_decode(folder.parent, paths, marks, settings, data)
-    with Progress(len(paths), console) as progress:
+    with VideoProgress(len(paths), console) as progress:
         return ingest.write(folder, events, lambda is_bad: progress.advance(bad=is_bad))
 
 

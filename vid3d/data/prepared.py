@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vid3d.data.decoding import HUNG
-from vid3d.data.index import Index
+from vid3d.datasets.videos import Index
+from vid3d.video.decoding import HUNG
 
 FACTS = "videos.json"
 TIMES = "times.npy"

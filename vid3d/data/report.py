@@ -7,84 +7,26 @@ import csv
 import io
 import os
 import statistics
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
-from rich import progress as bars
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vid3d.config import UserError
-from vid3d.data import disk
-from vid3d.data.clips import is_short
+from vid3d import terminal
+from vid3d.errors import UserError
+from vid3d.terminal import printable
+from vid3d.video.clips import is_short
 
 if TYPE_CHECKING:
     from vid3d.data.prepared import Prepared
 
 FEW_VALIDATION = 10  # videos, below which chance chooses the best checkpoint
 SPLITS = ("train", "val", "test")
-LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
-
-
-def make_console(*, quiet: bool = False) -> Console:
-    """Standard error, where nothing is wrapped or taken for markup."""
-    return Console(stderr=True, quiet=quiet, soft_wrap=True, markup=False, highlight=False)
-
-
-class Progress:
-    """Counts videos: a bar on a terminal, now and then a line elsewhere. A context manager."""
-
-    def __init__(self, total: int, console: Console, *, doing: str = "decoding"):
-        """Shows nothing yet."""
-        self.total = total
-        self.doing = doing
-        self.console = console
-        self.done = self.bad = 0
-        self.start = self.last_line = time.monotonic()
-        self.bar = None
-
-    def __enter__(self) -> Progress:
-        if self.console.is_terminal and not self.console.quiet:
-            self.bar = bars.Progress(
-                bars.TextColumn(self.doing),
-                bars.BarColumn(),
-                bars.MofNCompleteColumn(),
-                bars.TextColumn("{task.fields[rate]:.0f} videos/s"),
-                bars.TimeRemainingColumn(),
-                console=self.console,
-            )
-            self.bar.start()
-            self.task = self.bar.add_task("", total=self.total, rate=0.0)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
-        seconds = time.monotonic() - self.start
-        self.console.print(
-            f"{self.doing}: {self.done} videos in {seconds:.1f} s ({self.done / max(seconds, 1e-9):.0f} videos/s)"
-            + (f", {self.bad} bad" if self.bad else "")
-        )
-
-    def advance(self, *, bad: bool = False) -> None:
-        """One more video is done."""
-        self.done += 1
-        self.bad += bad
-        now = time.monotonic()
-        rate = self.done / max(now - self.start, 1e-9)
-        if self.bar:
-            self.bar.update(self.task, completed=self.done, rate=rate)
-        elif now - self.last_line > LINE_SECONDS:
-            self.last_line = now
-            left = (self.total - self.done) / rate
-            self.console.print(
-                f"{self.doing}: {self.done} of {self.total} videos, {rate:.0f} videos/s, {left:.0f} s left"
-            )
 
 
 def report(prepared: Prepared, data: ConfigDict) -> RenderableType:
@@ -150,7 +92,7 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
         f"frames a second: {min(rates):.4g} to {max(rates):.4g}, median {statistics.median(rates):.4g}",
         f"sizes: {named}{f' and {len(sizes) - 4} more' if len(sizes) > 4 else ''}",
         f"shorter than a clip ({data.short}): {short} of {len(facts)}",
-        f"stored: {prepared.directory} ({disk.size(total)}, {prepared.store})",
+        f"stored: {prepared.directory} ({terminal.format_bytes(total)}, {prepared.store})",
     ]
     sets = [p for p in prepared.directory.parent.glob("frames-*") if p.is_dir()]
     if len(sets) > 1:
@@ -159,7 +101,7 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
             with contextlib.suppress(OSError):  # another user's, or on its way out
                 taken += sum(file.stat().st_size for file in folder.iterdir())
         lines.append(
-            f"cache: {len(sets)} sets of frames, {disk.size(taken)}; frames-* that no training uses may be deleted"
+            f"cache: {len(sets)} sets of frames, {terminal.format_bytes(taken)}; frames-* that no training uses may be deleted"
         )
     if damaged:
         lines.append(f"{len(damaged)} videos are damaged, such as {damaged[0]}")
@@ -240,8 +182,3 @@ def write_manifest(prepared: Prepared, folder: Path) -> Path:
         path = folder / f"manifest-{number}.csv"
     path.write_bytes(written)
     return path
-
-
-def printable(line: str) -> str:
-    """A line without the bytes of undecodable file names, on which a terminal would fail."""
-    return line.encode("utf-8", "backslashreplace").decode()

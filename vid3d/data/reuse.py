@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vid3d.config import UserError
-from vid3d.data.decoding import Again, Done, Frames
 from vid3d.data.store import FrameStore
+from vid3d.errors import UserError
+from vid3d.video.decoding import Again, Done, Frames
 
 if TYPE_CHECKING:
     from vid3d.data.prepared import Prepared

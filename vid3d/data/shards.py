@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from vid3d.process import loading
+from vid3d.tf import quiet_tensorflow
 
 NAME = "vid3d_frames"
 SPLIT = "frames"
@@ -123,45 +121,6 @@ def as_os_error() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise OSError(errno.EIO, str(error).split(";")[0]) from error
-
-
-def quiet_tensorflow() -> Any:
-    """The tensorflow module, without the lines that it prints when it is loaded, and without the GPUs that JAX needs."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with contextlib.nullcontext() if "tensorflow" in sys.modules else loading_tensorflow():
-        import tensorflow as tf
-
-        tf.config.set_visible_devices([], "GPU")
-    return tf
-
-
-@contextlib.contextmanager
-def loading_tensorflow() -> Iterator[None]:
-    """Silence, and no Keras: TensorFlow loads it, and with it scikit-learn, a second before anybody asks for it."""
-    keras = "TF_USE_LEGACY_KERAS"  # the older one, which is not installed; `tf.keras` looks again when it is used
-    before = os.environ.get(keras)
-    os.environ[keras] = "1"
-    try:
-        with silent_stderr(), loading():
-            yield
-    finally:
-        del os.environ[keras]
-        if before is not None:
-            os.environ[keras] = before
-
-
-@contextlib.contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Drops what compiled code writes to standard error, for which there is no other switch."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def write_metadata(

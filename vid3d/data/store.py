@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
-from vid3d.config import UserError
-from vid3d.data.frames import decode_jpeg
 from vid3d.data.prepared import Prepared, is_there
+from vid3d.errors import UserError
+from vid3d.video.records import decode_jpeg
 
 OPEN_SHARDS = 128  # of a store at once: a process may have some 1,000 files open
 LOAD_RECORDS = 512  # frames read at once when many are loaded

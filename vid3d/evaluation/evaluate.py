@@ -19,13 +19,15 @@ from flax.errors import ScopeParamShapeError
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, parallel, storage
-from vid3d.config import UserError
-from vid3d.data import index as data_index, pipeline, prepare
-from vid3d.data.augment import normalise
-from vid3d.data.plan import Durations, Plan
-from vid3d.data.report import duplicates, printable
+from vid3d.data import pipeline, prepare
+from vid3d.data.report import duplicates
+from vid3d.datasets import index as data_index
+from vid3d.errors import UserError
 from vid3d.evaluation import metrics, plots, sets
+from vid3d.models.normalise import normalise
+from vid3d.terminal import printable
 from vid3d.text import first_few, shorten
+from vid3d.video.plan import Durations, Plan
 
 # What may differ from the training: where the videos are, how they are read, and which clips are looked at.
 OVERRIDES = (

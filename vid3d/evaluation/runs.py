@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, storage
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.evaluation import evaluate
 from vid3d.models.summary import summarise
 from vid3d.text import first_few

@@ -9,12 +9,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vid3d import storage
-from vid3d.config import UserError
-from vid3d.data import index as data_index, manifests, pipeline
+from vid3d.data import pipeline
 from vid3d.data.prepared import Prepared
+from vid3d.datasets import index as data_index, manifest, videos
+from vid3d.errors import UserError
 
 
-def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_index.Index:
+def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> videos.Index:
     """The index of a folder or CSV in which every video is a test video, labelled in the order of `classes`."""
     path = Path(data)
     if not data or not path.exists():
@@ -30,7 +31,7 @@ def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_i
 def set_name(data: str) -> str:
     """`data-NAME-HASH`: the folder or file that `--data` names, and a hash of the path that tells equal names apart."""
     path = Path(data).expanduser().resolve()
-    last = path.parent if path.name == manifests.NAME else path
+    last = path.parent if path.name == manifest.NAME else path
     return f"data-{last.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 

@@ -11,11 +11,11 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from vid3d.config import UserError
-from vid3d.data.container import VideoError
-from vid3d.data.reader import ConversionError
-from vid3d.data.sources import Source
+from vid3d.errors import UserError
 from vid3d.inference.stream import Stream
+from vid3d.video.container import VideoError
+from vid3d.video.reader import ConversionError
+from vid3d.video.sources import Source
 
 FIRST_PAUSE = 0.5  # seconds until a lost camera is opened again; doubled each time it fails
 LONGEST_PAUSE = 8.0

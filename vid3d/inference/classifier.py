@@ -19,16 +19,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint as checkpoints, models, parallel
-from vid3d.config import UserError, from_json
-from vid3d.data import frames
-from vid3d.data.augment import normalise
-from vid3d.data.clips import duration
-from vid3d.data.decoding import Pool
-from vid3d.data.plan import Durations, plan
+from vid3d.config import from_json
+from vid3d.errors import UserError
 from vid3d.inference import files
 from vid3d.inference.prediction import Prediction, Segment
-from vid3d.inference.stream import Stream, fit
+from vid3d.inference.stream import Stream, check_frame
 from vid3d.inference.video import Video, gather, time_line
+from vid3d.models.normalise import normalise
+from vid3d.video import container, resize
+from vid3d.video.clips import duration
+from vid3d.video.decoding import Pool
+from vid3d.video.plan import Durations, plan
 
 UNKNOWN = "unknown"
 BATCH_SIZE = 8  # clips
@@ -169,7 +170,7 @@ class Classifier:
         """Compiles the network for a single clip, which otherwise happens with the first one."""
         data = self.config.data
         channels = 1 if data.color == "gray" else 3
-        shape = (1, data.num_frames, *frames.stored_size(data), channels)
+        shape = (1, data.num_frames, *resize.stored_size(data), channels)
         self.probabilities(np.zeros(shape, np.uint8))
 
     def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:
@@ -225,14 +226,15 @@ class Classifier:
         if not len(source):
             raise UserError("there are no frames to predict from")
         rate = self._rate(fps)
-        fitted = [fit(frame, self.config.data) for frame in source]
+        how = resize.fitting(self.config.data)
+        fitted = [resize.fit(check_frame(frame), **how) for frame in source]
         return self._plan([i / rate for i in range(len(fitted))], lambda: fitted)
 
     def _rate(self, fps: float | None) -> float:
         """Frames a second of those that come without their times."""
         if fps is not None and not 0 < fps < np.inf:
             raise UserError(f"fps={fps} has to be a number above 0")
-        return fps or self.config.data.fps or frames.DEFAULT_FPS
+        return fps or self.config.data.fps or container.DEFAULT_FPS
 
     def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> Video:
         """Chooses the clips that answer for a video."""

@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError
-from vid3d.data import decoding
-from vid3d.data.frames import stored_size
-from vid3d.data.picture import decode_options
-from vid3d.data.records import Settings
+from vid3d.errors import UserError
+from vid3d.video import decoding
+from vid3d.video.picture import decode_options
+from vid3d.video.records import Settings
+from vid3d.video.resize import stored_size
 
 HELD_BYTES = 256 * 2**20  # fitted frames of files whose turn comes; what is more is decoded twice
 

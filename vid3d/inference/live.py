@@ -22,17 +22,18 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d import storage
-from vid3d.config import UserError, apply, validate
-from vid3d.data import frames
-from vid3d.data.picture import DecodeOptions, decode_options
-from vid3d.data.reader import check_file
-from vid3d.data.sources import Source, file_path
+from vid3d.config import apply, validate
+from vid3d.errors import UserError
 from vid3d.inference import overlay
 from vid3d.inference.camera import Camera, Worker
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.stream import Stream
-from vid3d.inference.writer import VideoWriter
+from vid3d.video import container
+from vid3d.video.picture import DecodeOptions, decode_options
+from vid3d.video.reader import check_file
+from vid3d.video.sources import Source, file_path
+from vid3d.video.writer import VideoWriter
 
 LONGEST_GAP = 1.0  # seconds; what a camera misses beyond is left out of the annotated video
 
@@ -136,7 +137,7 @@ def live(
         camera = stack.enter_context(Camera(reader) if reader.is_camera else reader)
         sink: Sink | None = None
         if file:
-            writer = stack.enter_context(VideoWriter(file, fps=reader.fps or frames.DEFAULT_FPS))
+            writer = stack.enter_context(VideoWriter(file, fps=reader.fps or container.DEFAULT_FPS))
             sink = Recording(writer, longest_gap=LONGEST_GAP if reader.is_camera else math.inf)
         elif not as_json:
             sink = stack.enter_context(overlay.Window(paced=not reader.is_camera))
@@ -265,7 +266,7 @@ def check_source(path: str, output: Path | None) -> None:
     """
     try:
         check_file(path)
-    except frames.VideoError as error:
+    except container.VideoError as error:
         raise UserError(f"{path}: {error}") from None
     if output and output.exists() and output.samefile(path):
         raise UserError(f"--output={output} would overwrite the source: give another file")
@@ -279,7 +280,7 @@ def open_source(name: str, options: DecodeOptions) -> Source:
     """
     try:
         return Source(name, options)
-    except frames.VideoError as error:
+    except container.VideoError as error:
         raise UserError(f"{name}: {error}") from None
 
 
@@ -291,7 +292,7 @@ def read(source: Source) -> tuple[np.ndarray, float] | None:
     """
     try:
         return source.read()
-    except frames.VideoError as error:
+    except container.VideoError as error:
         raise UserError(f"{source.name}: {error}") from None
 
 

@@ -11,7 +11,7 @@ import unicodedata
 import cv2
 import numpy as np
 
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 TITLE = "vid3d"
 ESCAPE = 27

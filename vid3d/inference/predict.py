@@ -16,14 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import storage, terminal
-from vid3d.config import UserError, apply, validate
-from vid3d.data.listings import VIDEO_SUFFIXES, walk
-from vid3d.data.picture import decode_options
-from vid3d.data.records import Settings
+from vid3d.config import apply, validate
+from vid3d.errors import UserError
 from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
-from vid3d.inference.writer import VideoWriter
+from vid3d.video.files import VIDEO_SUFFIXES, walk
+from vid3d.video.picture import decode_options
+from vid3d.video.records import Settings
+from vid3d.video.writer import VideoWriter
 
 OVERRIDES = ("eval.long_videos", "eval.views")  # which clips answer for a video
 LISTED = 12  # segments of one video in the table; JSON and CSV have all

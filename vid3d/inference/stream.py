@@ -8,12 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from vid3d.config import UserError
-from vid3d.data import frames
-from vid3d.data.clips import clip_indices
-from vid3d.data.windows import window_of
+from vid3d.errors import UserError
+from vid3d.video.clips import clip_indices
+from vid3d.video.resize import fit
+from vid3d.video.windows import window_of
 
 if TYPE_CHECKING:
     from vid3d.inference.classifier import Classifier
@@ -109,15 +108,15 @@ class Stream:
         return np.array([seconds for _, seconds in self._ring])
 
 
-def fit(frame_HWC: Any, data: ConfigDict) -> np.ndarray:
-    """Brings one frame to the size and colour that the network was trained with, uint8 [H, W, C].
+def check_frame(frame_HWC: Any) -> np.ndarray:
+    """One frame as an array.
 
     Raises:
-        UserError: it is not uint8 RGB.
+        UserError: it is not uint8 RGB [H, W, 3].
     """
     array = np.asarray(frame_HWC)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise UserError(
             f"a frame has to be uint8 RGB [height, width, 3], this one is {array.dtype} {list(array.shape)}"
         )
-    return frames.fit(array, size=frames.stored_size(data), resize=data.resize, color=data.color)
+    return array

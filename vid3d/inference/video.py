@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vid3d.data.plan import Plan, stretches
 from vid3d.inference.prediction import Segment
+from vid3d.video.plan import Plan, stretches
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""CLIPS -> LOGITS: one architecture a file, all called in the same way.
+"""CLIPS -> LOGITS: one architecture per file, all called in the same way. `build` below makes them; start with `conv3d.py`.
 
     module = build(config.model, num_classes)
     variables = module.init(key, clips_BTHWC, train=False)
@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError, default, suggest
+from vid3d.config import default
+from vid3d.errors import UserError, suggest
 from vid3d.models import c3d, conv3d, layers, resnet3d, s3d, slowfast, x3d
 
 NAMES = (

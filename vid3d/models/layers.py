@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vid3d.config import UserError
-from vid3d.models import convolution
+from vid3d.errors import UserError
+from vid3d.ops import convolution
 
 Triple = tuple[int, int, int]
 Padding = str | Sequence[tuple[int, int]]
@@ -231,3 +231,6 @@ def edge_speed(clips_BTHWC: jax.Array) -> jax.Array:
     return jnp.abs(jnp.concatenate([speed, acceleration], axis=-1)) / jnp.tile(
         steepness, (1, 1, 1, 1, 2)
     )
+
+
+HEAD = "classes"

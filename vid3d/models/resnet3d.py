@@ -2,7 +2,7 @@
 
 Tran, Wang, Torresani, Ray, LeCun, Paluri, "A Closer Look at Spatiotemporal Convolutions for Action Recognition",
 CVPR 2018. The layers, and the names r3d_18, mc3_18 and r2plus1d_18, are those of torchvision, whose weights fit
-(`vid3d.models.published`); clips of 16 frames at 112x112 there.
+(`vid3d.weights.published`); clips of 16 frames at 112x112 there.
 
     r3d      every convolution is 3x3x3
     mc3      3x3x3 in the stem and the first stage, 1x3x3 afterwards: time is mixed early only, and never strided

@@ -2,7 +2,7 @@
 
 Xie, Sun, Huang, Tu, Murphy, "Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs in Video
 Classification", ECCV 2018. The layers are those of torchvision's s3d, whose weights fit
-(`vid3d.models.published`); clips of 64 to 128 frames at 224x224 there. The names of the blocks are those of Szegedy et
+(`vid3d.weights.published`); clips of 64 to 128 frames at 224x224 there. The names of the blocks are those of Szegedy et
 al., "Going Deeper with Convolutions", CVPR 2015.
 """
 
@@ -15,15 +15,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vid3d.config import UserError
-from vid3d.models.layers import (
-    Conv3D,
-    MaxPool3D,
-    batch_norm,
-    he_normal,
-    input_form,
-    window_average,
-)
+from vid3d.errors import UserError
+from vid3d.models.layers import Conv3D, MaxPool3D, batch_norm, he_normal, input_form, window_average
 
 # Features of the four branches: 1x1x1; 1x1x1 then 3x3x3; 1x1x1 then 3x3x3; pooling then 1x1x1.
 BLOCKS = {

@@ -1,7 +1,7 @@
 """Slow and SlowFast: a residual network on few frames, and beside it a thin one on many.
 
 Feichtenhofer, Fan, Malik, He, "SlowFast Networks for Video Recognition", ICCV 2019, table 1. Names, layers and the choice
-of the slow frames are those of PySlowFast and pytorchvideo, whose weights fit (`vid3d.models.published`).
+of the slow frames are those of PySlowFast and pytorchvideo, whose weights fit (`vid3d.weights.published`).
 
     slow_r50           the slow pathway alone; clips of 8 frames, every 8th of the video
     slowfast_r50       4x16: clips of 32 frames, every 2nd of the video; the slow pathway sees 4 of them
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.models.layers import (
     Conv3D,
     MaxPool3D,

@@ -1,7 +1,7 @@
 """X3D: a small 2D network grown along frames, size, width and depth; depthwise convolutions in space and time.
 
 Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020. The layers are those of
-pytorchvideo's x3d_xs, x3d_s and x3d_m, whose weights fit (`vid3d.models.published`). The three share one network and
+pytorchvideo's x3d_xs, x3d_s and x3d_m, whose weights fit (`vid3d.weights.published`). The three share one network and
 differ in the clips that it is for: 4 frames at 160x160 (frames, size of the training crop), 13 at 160x160, 16 at 224x224.
 """
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vid3d import storage
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.training import stop, workdir as workdirs
 
 

@@ -13,7 +13,7 @@ import subprocess
 import time
 
 from vid3d import config as configs, storage
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.sweep import child
 from vid3d.sweep.devices import Slot
 from vid3d.sweep.table import State, Status

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 TPU_PORT = 8476  # the first of the ports on which the chips of a host are addressed
 

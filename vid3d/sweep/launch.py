@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vid3d import checkpoint, config as configs, storage
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.sweep import child, plan
 from vid3d.sweep.devices import Slot, slots
 from vid3d.sweep.table import Board, State, Status

@@ -12,8 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models
-from vid3d.config import UserError
 from vid3d.config_file import run_file
+from vid3d.errors import UserError
 
 LONGEST_NAME = 120  # characters; a folder's name may have 255 bytes
 

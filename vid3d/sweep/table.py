@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import storage
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.sweep.plan import Run
 from vid3d.training.record import duration
 

@@ -13,14 +13,15 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, models, parallel, storage
 from vid3d.checkpoint.writing import Checkpoints
-from vid3d.data import index as data_index, pipeline, prepare
-from vid3d.data.clips import clip_shape
+from vid3d.data import pipeline, prepare
+from vid3d.datasets import index as data_index
 from vid3d.evaluation import evaluate, metrics, plots
 from vid3d.training import optim, record, transfer, workdir as workdirs
 from vid3d.training.progress import BadNumberError, Progress, check_sums
 from vid3d.training.setup import Setup, announce, eval_batch_size, set_up
 from vid3d.training.state import TrainState
 from vid3d.training.stop import StopSignal
+from vid3d.video.clips import clip_shape
 
 FINISHED, RESUME_ME = 0, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h
 

@@ -6,9 +6,10 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError, steps
+from vid3d.config import steps
 from vid3d.data import pipeline
-from vid3d.models.published import HEAD
+from vid3d.errors import UserError
+from vid3d.models.layers import HEAD
 
 
 def pace(config: ConfigDict, num_videos: int) -> tuple[int, int, optax.Schedule]:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from vid3d import checkpoint
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 
 class BadNumberError(UserError):

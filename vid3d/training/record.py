@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from vid3d import parallel, storage, terminal
-from vid3d.config import UserError
-from vid3d.data.augment import augment
+from vid3d.errors import UserError
 from vid3d.training import steps
+from vid3d.training.augment import augment
 from vid3d.training.tensorboard import Board
 
 PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no terminal

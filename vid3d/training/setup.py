@@ -11,14 +11,14 @@ import optax
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models, parallel
-from vid3d.data import directions, pipeline
-from vid3d.data.clips import clip_shape
-from vid3d.data.plan import Durations
+from vid3d.data import pipeline
 from vid3d.data.prepared import Prepared
-from vid3d.data.report import printable
 from vid3d.evaluation import evaluate
-from vid3d.training import optim, record, steps
+from vid3d.terminal import printable
+from vid3d.training import directions, optim, record, steps
 from vid3d.training.state import TrainState, create
+from vid3d.video.clips import clip_shape
+from vid3d.video.plan import Durations
 
 
 @dataclass

@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 from rich.table import Table
 
 from vid3d import compilation, models, parallel
-from vid3d.data.augment import normalise
-from vid3d.models import overview
+from vid3d.models.normalise import normalise
 from vid3d.training import optim, steps
 from vid3d.training.state import create
+from vid3d.weights import overview
 
 
 def compare(

@@ -12,9 +12,9 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from vid3d.data.augment import augment
-from vid3d.data.mixing import mix
-from vid3d.models.published import HEAD
+from vid3d.models.layers import HEAD
+from vid3d.training.augment import augment
+from vid3d.training.mixing import mix
 from vid3d.training.state import TrainState, moving_average
 
 AUGMENT_STREAM, DROPOUT_STREAM, MIX_STREAM = 1, 2, 3

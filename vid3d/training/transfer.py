@@ -14,13 +14,13 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, storage
 from vid3d.checkpoint.writing import Checkpoints
-from vid3d.config import UserError
-from vid3d.data.clips import clip_shape
 from vid3d.data.prepared import Prepared
-from vid3d.models import published, zoo
+from vid3d.errors import UserError
 from vid3d.text import first_few
 from vid3d.training import workdir as workdirs
 from vid3d.training.progress import Progress
+from vid3d.video.clips import clip_shape
+from vid3d.weights import published, zoo
 
 
 @dataclasses.dataclass(frozen=True)

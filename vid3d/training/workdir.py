@@ -15,8 +15,8 @@ import filelock
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, parallel, storage
-from vid3d.config import UserError
 from vid3d.data.prepared import Prepared
+from vid3d.errors import UserError
 from vid3d.text import first_few
 from vid3d.training.progress import Progress
 

@@ -1,0 +1,110 @@
+"""Videos as a source lists them, and the plain source: a folder with one sub-folder a class."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vid3d.datasets import layout
+from vid3d.datasets.videos import Listing, Video
+from vid3d.errors import UserError
+from vid3d.text import first_few
+from vid3d.video.files import VIDEO_SUFFIXES, walk
+
+# The names of UCF-101, which others have taken over: class, recording, clip.
+UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
+
+
+def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> Listing:
+    """One sub-folder a class, any depth below it; train/, val/ and test/ above or below the classes are splits.
+
+    Hidden files and folders are skipped, symbolic links are followed. Without a pattern, names as in UCF-101 (all of
+    them) still tell the recordings.
+
+    Args:
+        root: the folder.
+        group_pattern: `data.group_pattern`.
+        classes: names that are those of classes, whatever they look like.
+
+    Raises:
+        UserError: no videos, videos outside of class folders, or folders that may be splits as well as classes.
+    """
+    files, others = [], Counter()
+    for path in walk(root):
+        suffix = posixpath.splitext(path)[1].lower()
+        if suffix in VIDEO_SUFFIXES:
+            files.append(path)
+        elif suffix not in (".csv", ".txt", ".md", ".json"):
+            others[suffix or "no suffix"] += 1
+    if not files:
+        seen = f" ({sum(others.values())} other files)" if others else ""
+        raise UserError(
+            f"no videos in {root}{seen}: expected one sub-folder a class with videos in it"
+        )
+    notes = []
+    if others:
+        counts = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
+        notes.append(
+            f"{sum(others.values())} files are no videos by their names and were left out: {counts}"
+        )
+    found = layout.look(root, files, classes)
+    notes += found.notes
+    depth = found.label_at + 1
+    loose = [path for path in files if path.count("/") < depth]
+    if len(loose) == len(files):
+        below = f" below the splits {first_few(sorted(found.sides))}" if found.sides else ""
+        raise UserError(
+            f"the videos in {root} are not sorted into classes{below} ({loose[0]}): put them into one sub-folder a class"
+        )
+    if loose:
+        notes.append(
+            f"{len(loose)} videos are in no class folder and were left out, such as {loose[0]}"
+        )
+    pattern = compile_group_pattern(group_pattern)
+    videos = []
+    for path in files:
+        parts = path.split("/")
+        if len(parts) > depth:
+            split = found.sides[parts[found.split_at]] if found.sides else ""
+            label = parts[found.label_at]
+            videos.append(Video(path, label, group=group_of(path, pattern), split=split))
+    if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
+        videos = [replace(video, group=ucf_group(video)) for video in videos]
+        notes.append("the names are like UCF-101's: class and gNN tell the recording")
+    return Listing(str(root), tuple(videos), "folders", tuple(notes))
+
+
+def stem_of(path: str) -> str:
+    """File name without its folder and suffix."""
+    return posixpath.splitext(posixpath.basename(path))[0]
+
+
+def ucf_group(video: Video) -> str:
+    """The recording of a video with a UCF-101 name: g07 of one class and of another are different ones."""
+    return f"{video.label}_g{int(UCF_NAME.match(stem_of(video.path))['group']):02d}"
+
+
+def compile_group_pattern(pattern: str) -> re.Pattern[str] | None:
+    """Compiles `data.group_pattern`; None where it is empty.
+
+    Raises:
+        UserError: it is no regular expression.
+    """
+    try:
+        return re.compile(pattern) if pattern else None
+    except re.error as error:
+        raise UserError(
+            f"data.group_pattern={pattern!r} is no regular expression: {error}"
+        ) from None
+
+
+def group_of(path: str, pattern: re.Pattern[str] | None) -> str:
+    """What the pattern captures in the path (without captures, what it matches), or ""."""
+    match = pattern.search(path) if pattern else None
+    if not match:
+        return ""
+    return "/".join(part or "" for part in match.groups()) or match.group()

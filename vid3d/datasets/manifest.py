@@ -1,0 +1,261 @@
+"""A CSV that lists videos, with their groups and splits or folds where these are known."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import itertools
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+from vid3d.datasets import columns
+from vid3d.datasets.split_names import sides_of, told
+from vid3d.datasets.videos import Listing, Video
+from vid3d.errors import UserError
+from vid3d.text import first_few, quote, shorten
+from vid3d.video.files import VIDEO_SUFFIXES
+
+NAME = "manifest.csv"
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
+EXCEL = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that names the separator
+MARKS = {  # the longer ones first: that of UTF-32 begins like that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+UNDECODED = {"utf-8-sig": "surrogateescape"}  # a file name may be no valid text
+
+
+class Lines:
+    """The lines of an open file, one after the other, and what an error quotes: the newest and its number."""
+
+    def __init__(self, file: TextIO):
+        """Reads nothing yet."""
+        self.file = file
+        self.number = 0
+        self.line = ""
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.file:
+            self.line, self.number = line, self.number + 1
+            yield line
+
+    @property
+    def quoted(self) -> str:
+        return quote(self.line.rstrip("\r\n"))
+
+
+def listing(path: Path) -> Listing:
+    """A CSV with a header: path, label, and optional group, split and fold columns.
+
+    Paths are relative to the CSV or absolute; one that leads out of its folder through ".." is refused. The fields are
+    separated by commas, semicolons, tabs, bars or blanks; the text is UTF-8, or UTF-16 that begins with its mark.
+
+    Raises:
+        UserError: names the file, the line and what is wrong with it.
+    """
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        raise UserError(f"{path} is a video: give a folder of videos, or a CSV that lists them")
+    videos, numbers = [], {}
+    lines, encoding = None, "UTF-8"
+    try:
+        encoding = encoding_of(path)
+        with path.open(newline="", encoding=encoding, errors=UNDECODED.get(encoding)) as file:
+            lines = Lines(file)
+            rows, notes = open_table(lines, path)
+            for row in rows:
+                where = f"{path} line {lines.number}"
+                video = read_row(row, where, lines.quoted, path.parent)
+                if video.path in numbers:
+                    raise UserError(
+                        f"{where}: {shorten(video.path)} stands already in line {numbers[video.path]}"
+                    )
+                numbers[video.path] = lines.number
+                videos.append(video)
+    except csv.Error as error:
+        raise UserError(
+            f"{path} is no CSV file with the columns path and label: {error}, in line {lines.number}, {lines.quoted}"
+        ) from None
+    except UnicodeError as error:
+        raise UserError(f"{path} cannot be read as {encoding.upper()}: {error}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    if not videos:
+        raise UserError(f"{path} lists no videos")
+    root = path.parent.absolute()
+    if not any((root / video.path).exists() for video in videos):
+        raise UserError(
+            f"{path} line {numbers[videos[0].path]}: there is no file {shorten(root / videos[0].path, 300)}, nor any other of "
+            f"the {len(videos)} listed ones; paths are relative to the folder of the CSV"
+        )
+    unsplit = [video.path for video in videos if not video.split]
+    if unsplit and len(unsplit) < len(videos):
+        raise UserError(
+            f"{path} line {numbers[unsplit[0]]}: the split is empty, but other lines have one: "
+            "give every line train, val or test, or none"
+        )
+    videos, named = name_splits(videos, path, numbers)
+    return Listing(str(root), tuple(videos), "manifest", (*notes, *named))
+
+
+def encoding_of(path: Path) -> str:
+    """The encoding that the first bytes of a file tell: UTF-16 and UTF-32 begin with a mark, UTF-8 may."""
+    with path.open("rb") as file:
+        first = file.read(4)
+    for mark, name in MARKS.items():
+        if first.startswith(mark):
+            return name
+    return "utf-8-sig"
+
+
+def open_table(lines: Lines, path: Path) -> tuple[csv.DictReader, list[str]]:
+    """Reads the header; returns the rows to come, and sentences for the report.
+
+    Raises:
+        UserError: see `columns.check`, or a header with NUL bytes.
+    """
+    ahead = iter(lines)
+    first = next(ahead, "")
+    told = EXCEL.fullmatch(first.strip())
+    if told:  # what Excel writes and reads
+        first = next(ahead, "")
+    where = f"{path} line {max(lines.number, 1)}"
+    if "\0" in first:
+        raise UserError(f"{where}: it has a NUL byte; a CSV in UTF-16 has to be saved as UTF-8")
+    separator = told[1] if told else max(SEPARATORS, key=lambda mark: known(first, mark))
+    rows = csv.DictReader(
+        itertools.chain([first] * bool(first), ahead), delimiter=separator, skipinitialspace=True
+    )
+    rows.fieldnames = names(rows.fieldnames or ())
+    notes = columns.check(rows.fieldnames, first.rstrip("\r\n"), where)
+    if separator != ",":
+        named = SEPARATORS.get(separator, repr(separator))
+        notes.append(f"the fields of the manifest are separated by {named}")
+    return rows, notes
+
+
+def names(header: Iterable[str]) -> list[str]:
+    """The names of a header in lower case."""
+    return [name.strip().lower() for name in header]
+
+
+def known(line: str, separator: str) -> int:
+    """How many known columns a header has where this separates them."""
+    header = names(next(csv.reader([line], delimiter=separator, skipinitialspace=True), ()))
+    return len({*columns.NEEDED, *columns.OPTIONAL} & set(header))
+
+
+def read_row(
+    row: dict[str | None, str | list[str] | None], where: str, quoted: str, folder: Path
+) -> Video:
+    """One line of a manifest, its split as it stands there.
+
+    Args:
+        row: column -> cell; None -> the cells after the last column.
+        where: starts the messages.
+        quoted: the line, for messages.
+        folder: that of the CSV.
+    """
+    if any(cell.strip() for cell in row.get(None) or ()):
+        raise UserError(
+            f"{where}: more fields than columns (quote a path that has the separator in it): {quoted}"
+        )
+    cells = {name: (value or "").strip() for name, value in row.items() if name}
+    if any("\0" in text for text in cells.values()):
+        raise UserError(f"{where}: it has a NUL byte; a CSV in UTF-16 has to be saved as UTF-8")
+    for name in columns.NEEDED:
+        if not cells[name]:
+            raise UserError(f"{where}: the {name} is empty: {quoted}")
+    written = row["path"]
+    if written != cells["path"] and (folder / written).exists():  # a name may end in a blank
+        cells["path"] = written
+    name = posixpath.normpath(cells["path"])
+    if name == ".." or name.startswith("../"):
+        raise UserError(
+            f"{where}: {shorten(cells['path'])} leads out of the folder of the CSV: write an absolute path instead"
+        )
+    return Video(
+        path=name,
+        label=cells["label"],
+        group=cells.get("group", ""),
+        split=cells.get("split", ""),
+        fold=cells.get("fold", ""),
+    )
+
+
+def name_splits(
+    videos: Sequence[Video], path: Path, numbers: Mapping[str, int]
+) -> tuple[list[Video], list[str]]:
+    """The videos of a manifest with "train", "val" and "test" for what it calls these, and sentences for the report.
+
+    Raises:
+        UserError: the name of a split is none.
+    """
+    sides = sides_of({video.split for video in videos})
+    for video in videos:
+        if video.split and video.split not in sides:
+            raise UserError(
+                f"{path} line {numbers[video.path]}: split {quote(video.split)} is not train, val or test"
+            )
+    odd = any(name.lower() != side for name, side in sides.items())
+    notes = [f"the splits of the manifest by their names: {told(sides)}"] if odd else []
+    return [replace(video, split=sides.get(video.split, "")) for video in videos], notes
+
+
+def by_fold(listed: Listing, test_fold: int, val_fold: int) -> Listing:
+    """Turns the folds of a manifest into splits, where there are folds and they are wanted.
+
+    Args:
+        listed: a manifest.
+        test_fold: -1 takes the lowest fold, unless the manifest has splits.
+        val_fold: -1 takes the fold after the test fold; fewer than three folds leave validation open.
+
+    Raises:
+        UserError: a fold is no number, or there is no such fold.
+    """
+    has_folds = any(video.fold for video in listed.videos)
+    if not has_folds:
+        if test_fold >= 0 or val_fold >= 0:
+            raise UserError(
+                f"data.test_fold={test_fold} and data.val_fold={val_fold} need a manifest with a column 'fold'"
+            )
+        return listed
+    if test_fold < 0 and val_fold < 0 and any(video.split for video in listed.videos):
+        unread = "the column 'split' is read, and 'fold' is not: data.test_fold and data.val_fold choose folds"
+        return replace(listed, notes=(*listed.notes, unread))
+    numbers = {}
+    for video in listed.videos:
+        try:
+            numbers[video.path] = int(video.fold)
+        except ValueError:
+            raise UserError(
+                f"the fold {quote(video.fold)} of {shorten(video.path)} is no whole number"
+            ) from None
+    folds = sorted(set(numbers.values()))
+    named = first_few(folds)
+    notes = []
+    for key, fold in (("test_fold", test_fold), ("val_fold", val_fold)):
+        if fold >= 0 and fold not in folds:
+            raise UserError(f"data.{key}={fold}: the manifest has the folds {named}")
+    if folds == [val_fold]:
+        raise UserError(f"data.val_fold={val_fold}: the manifest has no other fold to test on")
+    if test_fold < 0:
+        test_fold = next(fold for fold in folds if fold != val_fold)
+        notes.append(f"data.test_fold is not set: fold {test_fold} of {named} is the test set")
+    if val_fold < 0 and len(folds) > 2:
+        val_fold = folds[(folds.index(test_fold) + 1) % len(folds)]
+        notes.append(f"data.val_fold is not set: fold {val_fold} is for validation")
+    if val_fold == test_fold:
+        raise UserError(
+            f"data.val_fold and data.test_fold are both {test_fold}: validation would see the test set"
+        )
+    sides = {test_fold: "test", val_fold: "val"}
+    videos = tuple(
+        replace(video, split=sides.get(numbers[video.path], "train")) for video in listed.videos
+    )
+    return replace(listed, videos=videos, notes=(*listed.notes, *notes))

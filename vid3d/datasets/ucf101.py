@@ -1,0 +1,121 @@
+"""UCF-101 and its official train/test lists."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+from pathlib import Path
+
+from vid3d.datasets.folder import UCF_NAME, stem_of, ucf_group
+from vid3d.datasets.videos import Listing, Video
+from vid3d.errors import UserError
+from vid3d.video.files import VIDEO_SUFFIXES, walk
+
+LISTS = "ucfTrainTestlist"
+
+
+def listing(root: Path, protocol: str, classes: tuple[str, ...]) -> Listing:
+    """UCF-101: `v_Class_gNN_cNN.avi` in class folders or side by side, and its lists in or beside the root.
+
+    A group is a class together with its number: g07 of one class and g07 of another are different recordings. Names are
+    compared without case, since the lists say HandStandPushups where folders say HandstandPushups.
+
+    Source: Soomro, Zamir, Shah: UCF101, CRCV-TR-12-01, 2012, with the train/test lists for action recognition.
+
+    Args:
+        root: the folder.
+        protocol: `data.protocol`; with "officialN" every file of that list has to be there.
+        classes: `data.classes`; () is all.
+
+    Raises:
+        UserError: no UCF-101 videos, no lists where the protocol needs them, or files of the lists are missing.
+    """
+    found, others = find_files(root)
+    lists = next((d for d in (root / LISTS, root.parent / LISTS) if d.is_dir()), None)
+    official = protocol.startswith("official")
+    if official and not lists:
+        raise UserError(f"data.protocol={protocol} needs the folder {LISTS} in {root} or beside it")
+    listed = read_lists(lists, protocol) if lists else {}
+    if classes:
+        wanted = {name.lower() for name in classes}
+        listed = {stem: entry for stem, entry in listed.items() if label_of(stem) in wanted}
+    notes = []
+    missing = [name for stem, (name, _) in sorted(listed.items()) if stem not in found]
+    if missing:
+        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        line = (
+            f"{len(missing)} of the {len(listed)} videos in {lists} are missing in {root}: {names}"
+        )
+        if official:
+            raise UserError(f"{line}; without them the number is none of {protocol}")
+        notes.append(line)
+    spelling = {name.lower(): name for name in class_names(lists)} if lists else {}
+    videos = []
+    for stem, path in sorted(found.items()):
+        label = UCF_NAME.match(stem_of(path))["label"]
+        video = Video(path, spelling.setdefault(label.lower(), label))
+        split = listed[stem][1] if official and stem in listed else ""
+        videos.append(replace(video, group=ucf_group(video), split=split))
+    if official:
+        unlisted = [video.path for video in videos if not video.split]
+        videos = [video for video in videos if video.split]
+        if unlisted and not classes:
+            notes.append(
+                f"{len(unlisted)} videos are in no list of {protocol}, such as {unlisted[0]}"
+            )
+    if others:
+        notes.append(f"{len(others)} videos have no UCF-101 name, such as {others[0]}")
+    return Listing(str(root), tuple(videos), protocol, tuple(notes))
+
+
+def find_files(root: Path) -> tuple[dict[str, str], list[str]]:
+    """Lower-case file name without suffix -> path, and the paths of videos with another kind of name.
+
+    Raises:
+        UserError: there are none, or one is there twice.
+    """
+    found: dict[str, str] = {}
+    others = []
+    for path in walk(root):
+        stem, suffix = stem_of(path), posixpath.splitext(path)[1]
+        if suffix.lower() not in VIDEO_SUFFIXES:
+            continue
+        if not UCF_NAME.match(stem):
+            others.append(path)
+        elif stem.lower() in found:
+            raise UserError(f"{root} holds the same video twice: {found[stem.lower()]} and {path}")
+        else:
+            found[stem.lower()] = path
+    if not found:
+        raise UserError(f"no UCF-101 videos (v_Class_g01_c01.avi) in {root}")
+    return found, others
+
+
+def label_of(stem: str) -> str:
+    """Lower-case class of a lower-case UCF-101 file name without its suffix."""
+    match = UCF_NAME.match(stem)
+    return match["label"] if match else ""
+
+
+def class_names(lists: Path) -> list[str]:
+    """The class names of classInd.txt, or none where there is no such file."""
+    path = lists / "classInd.txt"
+    lines = path.read_text().split("\n") if path.is_file() else []
+    return [line.split(maxsplit=1)[1].strip() for line in lines if len(line.split()) > 1]
+
+
+def read_lists(lists: Path, protocol: str) -> dict[str, tuple[str, str]]:
+    """Lower-case file name without suffix -> (name as listed, split); lists 1 where the protocol is not official."""
+    number = protocol.removeprefix("official") if protocol.startswith("official") else "1"
+    entries = {}
+    for split in ("train", "test"):
+        path = lists / f"{split}list{int(number):02d}.txt"
+        if not path.is_file():
+            if protocol.startswith("official"):
+                raise UserError(f"data.protocol={protocol} needs the list {path}")
+            continue
+        for line in path.read_text().splitlines():
+            if line.strip():
+                name = line.split()[0]
+                entries[stem_of(name).lower()] = (name, split)
+    return entries

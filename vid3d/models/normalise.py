@@ -1,0 +1,32 @@
+"""uint8 frames to what networks see: centre crop, [0, 1], mean and standard deviation."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+
+def normalise(clips: jax.Array, data: ConfigDict) -> jax.Array:
+    """The plain way, for evaluation and live use: centre crop, then (x / 255 - mean) / std.
+
+    Args:
+        clips: uint8 [..., H, W, C] as stored, H and W at least `data.size`.
+        data: `config.data`.
+
+    Returns:
+        float32 [..., size, size, C].
+    """
+    return standardise(centre_crop(clips, data.size).astype(jnp.float32) / 255, data)
+
+
+def centre_crop(clips: jax.Array, size: int) -> jax.Array:
+    """The middle [..., size, size, C] of [..., H, W, C]; half a pixel is rounded to an even number, as in torchvision."""
+    height, width = clips.shape[-3:-1]
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return clips[..., top : top + size, left : left + size, :]
+
+
+def standardise(clips: jax.Array, data: ConfigDict) -> jax.Array:
+    """(x - mean) / std, for each channel, of clips in [0, 1]."""
+    return (clips - jnp.array(data.mean, jnp.float32)) / jnp.array(data.std, jnp.float32)

@@ -1,0 +1,52 @@
+"""Which files of a folder are videos by their names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from vid3d.errors import UserError
+
+VIDEO_SUFFIXES = frozenset(
+    [
+        *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    ]
+)
+
+
+def walk(root: Path) -> Iterator[str]:
+    """Relative paths of all files below root, sorted, without hidden ones; follows links, but never in a circle.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+
+    def below(directory: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+        try:
+            with os.scandir(directory) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            raise UserError(f"cannot read the folder {directory}: {error.strerror}") from None
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if not is_folder(entry):
+                yield prefix + entry.name
+                continue
+            status = os.stat(entry.path)
+            identity = (status.st_dev, status.st_ino)
+            if identity not in above:
+                yield from below(entry.path, f"{prefix}{entry.name}/", above | {identity})
+
+    status = os.stat(root)
+    yield from below(str(root), "", frozenset({(status.st_dev, status.st_ino)}))
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is one, or leads to one; a link that leads round to itself is a file that cannot be read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

@@ -1,0 +1,283 @@
+"""One pass over a video, from a file or a URL: the room that decodes.
+
+Which frames these are, in which order, at which times and in which colours is defined in docs/decoding.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import av.logging
+import numpy as np
+from av.codec.context import Flags
+from av.stream import Discard
+
+from vid3d.video.container import (
+    NOT_A_VIDEO,
+    VideoError,
+    duration,
+    main_stream,
+    pixel_shape,
+    stamping,
+    stated_fps,
+    without_stamps,
+)
+from vid3d.video.damage import Damage
+from vid3d.video.picture import DecodeOptions, PictureConverter
+
+DECODER = f"PyAV {av.__version__}"  # frames may differ between versions
+# What these "formats" show are other files, which may change without a trace.
+PLAYLISTS = {"concat", "dash", "hls", "imf", "sdp"}
+# Titles and the like need not be valid text; from version 19 on PyAV reads them in any case.
+METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+NETWORK_SECONDS = 10.0  # in which a URL has to open, and each time to bring the next packet
+AS_DEFAULT = DecodeOptions()
+
+# What FFmpeg reports is collected where it is called, and does not appear on the screen as well.
+av.logging.set_level(av.logging.ERROR)
+av.logging.set_skip_repeated(False)  # otherwise a message that the file before had, too, is lost
+logging.getLogger("libav").addHandler(logging.NullHandler())
+logging.getLogger("libav").propagate = False
+
+
+class ConversionError(VideoError):
+    """A frame was decoded and cannot be converted to RGB."""
+
+
+class FrameClock:
+    """Seconds from the first frame on, strictly ascending, from time stamps that need not be."""
+
+    def __init__(self, fps: float):
+        """Takes the rate that fills in for missing time stamps."""
+        self.interval = 1 / fps
+        self.start = self.last = 0.0
+        self.count = 0
+
+    def tick(self, stamp: float) -> float:
+        """The time of the next frame; where its stamp is not after the last one, one interval later."""
+        if not self.count:
+            self.start = stamp if math.isfinite(stamp) else 0.0
+        else:
+            seconds = stamp - self.start
+            self.last = seconds if seconds > self.last else self.last + self.interval
+        self.count += 1
+        return self.last
+
+
+class Reader:
+    """One pass over a video file. Iterating gives (uint8 RGB [H, W, 3] upright, seconds from the first frame).
+
+    Attributes:
+        path: as it was given.
+        claimed: number of frames by the container's header; 0 where it states none.
+        claimed_fps: frames per second by the header; 25 where it states none.
+        is_endless: neither a duration nor a size is known, as of a camera's stream.
+    """
+
+    open_options: dict[str, Any] = {  # noqa: RUF012, never written to
+        # A playlist that poses as a video opens nothing but files.
+        "options": {"protocol_whitelist": "file"},
+    }
+
+    def __init__(self, path: str | os.PathLike[str], options: DecodeOptions = AS_DEFAULT):
+        """Opens the video.
+
+        Args:
+            path: of the file.
+            options: how its pictures become frames.
+
+        Raises:
+            VideoError: it is missing, empty, not a file, or not a video.
+        """
+        self.path = os.fspath(path)
+        self.options = options
+        with self._checked_name() as name, av.logging.Capture() as logs:
+            try:
+                self._container = av.open(name, **METADATA, **self.open_options)
+            except (av.error.FFmpegError, OSError, ValueError) as error:
+                raise VideoError(self._not_open(error), self.path) from None
+        try:
+            self._check_format()
+            self._stream = main_stream(self._container, self.path)
+        except VideoError:
+            self.close()
+            raise
+        for stream in self._container.streams:
+            if stream is not self._stream:
+                stream.discard = Discard.all
+        # One thread per file: files are decoded side by side.
+        context = self._stream.codec_context
+        context.thread_type, context.thread_count = "NONE", 1
+        context.flags |= Flags.unaligned  # a crop on the left is obeyed to the pixel
+        self.claimed_fps = stated_fps(self._stream)
+        seconds = duration(self._container, self._stream)
+        self.claimed = max(self._stream.frames, 0) or round(seconds * self.claimed_fps)
+        self.is_endless = not self._stream.frames and not seconds and self._container.size <= 0
+        bare = without_stamps(self._container)
+        self._damage = Damage(self._stream.time_base, 1 / self.claimed_fps if bare else 0.0)
+        # Not those of decoders, which look at other streams, too, and begin in the middle of a recording.
+        self._damage.note([log for log in logs if log[1] == self._container.format.name])
+
+    @property
+    def damage(self) -> str:
+        """What the decoder has reported so far, in one line; "" for a whole file."""
+        return str(self._damage)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._container.close()
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
+        """Decodes to the end; a packet that cannot be decoded is skipped, and `damage` counts it.
+
+        Raises:
+            VideoError: there is not a single frame, or one cannot be converted to RGB.
+            MemoryError: there is not enough memory.
+        """
+        clock = FrameClock(self.claimed_fps)
+        converter: PictureConverter | None = None  # it needs what only the first picture tells
+        stamp = stamping(self._container, self._stream)
+        times: deque[float] = deque()  # of the pictures that a deinterlacer holds back
+        number = 0
+        with contextlib.closing(self):
+            for picture in self._pictures():
+                if converter is None:
+                    converter = PictureConverter(self.options, pixel_shape(self._stream))
+                if picture is not None:
+                    times.append(clock.tick(stamp(picture, clock.count)))
+                    self._damage.start = clock.start
+                for frame_HWC in self._converted(converter, picture, number):
+                    yield frame_HWC, times.popleft()
+                    number += 1
+        if not number:
+            codec = self._stream.codec_context.name
+            said = self._damage.first_message
+            said = f"; FFmpeg says {said!r}" if said else ""
+            raise VideoError(f"no frame can be decoded (codec {codec}){said}", self.path)
+
+    def _converted(
+        self, converter: PictureConverter, picture: av.VideoFrame | None, number: int
+    ) -> list[np.ndarray]:
+        try:
+            with av.logging.Capture():
+                return converter.frames(picture)
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConversionError(
+                f"frame {number} cannot be converted to RGB: {reason}", self.path
+            ) from None
+
+    def _pictures(self) -> Iterator[av.VideoFrame | None]:
+        """The decoded pictures in the order of presentation, and None at the end."""
+        damage = self._damage
+        packets = self._container.demux(self._stream)
+        ended = False
+        while not ended:
+            with av.logging.Capture() as logs:
+                try:
+                    packet = next(packets)
+                except StopIteration:  # the decoder is empty, too
+                    packet, ended = None, True
+                except MemoryError:  # PyAV's is an FFmpegError
+                    raise
+                except (av.error.FFmpegError, OSError) as error:
+                    packet, ended = None, True
+                    damage.broke_off(str(error.strerror))
+                pictures = []
+                try:
+                    if packet is not None:
+                        damage.packet(packet)
+                        pictures = packet.decode()
+                    elif damage.end:
+                        pictures = self._stream.decode(None)
+                except MemoryError:
+                    raise
+                except (av.error.FFmpegError, OSError):
+                    damage.lost()
+            damage.messages(logs)
+            for picture in pictures:
+                damage.picture(picture)
+                yield picture
+        yield None
+
+    @contextlib.contextmanager
+    def _checked_name(self) -> Iterator[str]:
+        """A name under which FFmpeg can open the file.
+
+        An absolute path is never taken for a protocol. A name that is not valid text is replaced by that of an open file.
+
+        Raises:
+            VideoError: there is no file that can be read.
+        """
+        check_file(self.path)
+        name = os.path.abspath(self.path)
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            handle = os.open(self.path, os.O_RDONLY)
+            try:
+                yield f"/dev/fd/{handle}"
+            finally:
+                os.close(handle)
+        else:
+            yield name
+
+    def _not_open(self, error: Exception) -> str:
+        """Why FFmpeg does not open it."""
+        return NOT_A_VIDEO
+
+    def _check_format(self) -> None:
+        """Raises a VideoError where the file only names others."""
+        if self._container.format.name in PLAYLISTS:
+            raise VideoError("a list of other files, and not a video", self.path)
+
+
+class UrlReader(Reader):
+    """One pass over a video or a camera's stream that comes over the network: http, https, rtsp, rtmp, udp and others."""
+
+    open_options = {  # noqa: RUF012, never written to
+        "options": {"rtsp_transport": "tcp"},
+        "timeout": (NETWORK_SECONDS, NETWORK_SECONDS),
+    }
+
+    @contextlib.contextmanager
+    def _checked_name(self) -> Iterator[str]:
+        yield self.path
+
+    def _not_open(self, error: Exception) -> str:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, av.error.ExitError):
+            reason = f"no answer within {NETWORK_SECONDS:g} s"
+        return f"the stream cannot be opened: {reason}"
+
+    def _check_format(self) -> None:
+        """Cameras serve playlists."""
+
+
+def check_file(path: str) -> None:
+    """Raises a VideoError where there is no file that can be read and holds anything."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise VideoError("no such file", path) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoError(f"cannot be read: {reason}", path) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError("not a file", path)
+    if not status.st_size:
+        raise VideoError("empty file", path)
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as error:
+        raise VideoError(f"cannot be read: {error.strerror}", path) from None
