@@ -32,8 +32,8 @@ def test_every_architecture_has_a_preset_and_every_address_a_layout():
         zoo.preset("r3d_19")
 
 
-def test_the_readme_lists_each_file_with_what_is_known_of_its_checksum():
-    rows = [line.split("|") for line in Path("README.md").read_text().splitlines()]
+def test_the_documents_list_each_file_with_what_is_known_of_its_checksum():
+    rows = [line.split("|") for line in Path("docs/architectures.md").read_text().splitlines()]
     listed = {
         row[1].strip().strip("`"): (row[2].strip().strip("<>"), row[3].strip())
         for row in rows
