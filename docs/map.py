@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def module_table(order: list[str]) -> list[str]:
 def import_rules(constants: dict[str, Any]) -> list[str]:
     """Who may import whom, and where each heavy library may be imported, in sentences."""
     lines = ["A folder or module may import only those to the left of it:", ""]
-    lines += [" → ".join(f"`{name}`" for name in constants["ORDER"]), "", "Further rules:", ""]
+    chain = " → ".join(f"`{name}`" for name in constants["ORDER"])
+    lines += [*textwrap.wrap(chain, 100), "", "Further rules:", ""]
     for name, allowed in constants["ONLY"].items():
         what = code(sorted(allowed)) if allowed else "nothing"
         lines.append(f"- `{name}` imports {what} of vid3d besides itself.")
