@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -18,7 +19,7 @@ import pytest
 from vid3d import arguments, config as configs
 from vid3d.config_file import run_file
 
-DOCUMENTS = sorted({*Path().glob("*.md"), *Path().glob("*/*.md")})
+DOCUMENTS = sorted({*Path().glob("*.md"), *Path().glob("[!.]*/*.md")})
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
 VARIABLE = re.compile(r'^(\w+)=(?:"(.*)"|(\S+))$')
 # Indented output of a benchmark begins with the name of the program, too.
@@ -217,6 +218,24 @@ def test_config_keys_and_extras_exist():
         installed |= set(re.findall(r"'(?:vid3d|\.)\[(\w+)\]'", text))
     assert len(keys) > 5 and keys <= set(known)
     assert len(installed) > 3 and installed <= set(extras)
+
+
+def documented_fields(command: str) -> set[str]:
+    """The fields in the first table of docs/workdir.md after the name of a command."""
+    text = Path("docs/workdir.md").read_text().partition(f"`{command} --json` prints")[2]
+    table = text.partition("|---|---|\n")[2].partition("\n\n")[0]
+    return {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+
+
+def test_json_fields_are_documented(smoke_run, call, cache):
+    figures = json.loads(call("evaluate", f"--workdir={smoke_run}", "--json").stdout)
+    assert set(figures) == documented_fields("evaluate")
+    video = next(cache.glob("vid3d/synthetic-*/*/*.avi"))
+    answer = json.loads(call("predict", f"--workdir={smoke_run}", "--json", video).stdout)
+    assert set(answer) == {"predictions", "errors"}
+    assert set(answer["predictions"][0]) == documented_fields("predict")
 
 
 def test_every_finding_is_listed():
