@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vid3d.datasets import layout
+from vid3d.datasets.layout import Layout
 from vid3d.datasets.videos import Listing, Video
 from vid3d.errors import UserError
 from vid3d.text import first_few
@@ -17,6 +18,7 @@ from vid3d.video.files import VIDEO_SUFFIXES, walk
 
 # The names of UCF-101, which others have taken over: class, recording, clip.
 UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
+TEXT_SUFFIXES = (".csv", ".txt", ".md", ".json")  # beside videos, these are no surprise
 
 
 def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> Listing:
@@ -33,49 +35,70 @@ def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> List
     Raises:
         UserError: no videos, videos outside of class folders, or folders that may be splits as well as classes.
     """
-    files, others = [], Counter()
-    for path in walk(root):
-        suffix = posixpath.splitext(path)[1].lower()
-        if suffix in VIDEO_SUFFIXES:
-            files.append(path)
-        elif suffix not in (".csv", ".txt", ".md", ".json"):
-            others[suffix or "no suffix"] += 1
-    if not files:
-        seen = f" ({sum(others.values())} other files)" if others else ""
-        raise UserError(
-            f"no videos in {root}{seen}: expected one sub-folder a class with videos in it"
-        )
-    notes = []
-    if others:
-        counts = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
-        notes.append(
-            f"{sum(others.values())} files are no videos by their names and were left out: {counts}"
-        )
+    files, notes = find_files(root)
     found = layout.look(root, files, classes)
-    notes += found.notes
-    depth = found.label_at + 1
-    loose = [path for path in files if path.count("/") < depth]
-    if len(loose) == len(files):
-        below = f" below the splits {first_few(sorted(found.sides))}" if found.sides else ""
-        raise UserError(
-            f"the videos in {root} are not sorted into classes{below} ({loose[0]}): put them into one sub-folder a class"
-        )
-    if loose:
-        notes.append(
-            f"{len(loose)} videos are in no class folder and were left out, such as {loose[0]}"
-        )
+    sorted_in, loose = by_depth(root, files, found)
     pattern = compile_group_pattern(group_pattern)
-    videos = []
-    for path in files:
-        parts = path.split("/")
-        if len(parts) > depth:
-            split = found.sides[parts[found.split_at]] if found.sides else ""
-            label = parts[found.label_at]
-            videos.append(Video(path, label, group=group_of(path, pattern), split=split))
+    videos = [to_video(path, found, pattern) for path in sorted_in]
+    notes += [*found.notes, *loose]
     if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
         videos = [replace(video, group=ucf_group(video)) for video in videos]
         notes.append("the names are like UCF-101's: class and gNN tell the recording")
     return Listing(str(root), tuple(videos), "folders", tuple(notes))
+
+
+def find_files(root: Path) -> tuple[list[str], list[str]]:
+    """The relative paths of the videos below a folder, and a note on the other files.
+
+    Raises:
+        UserError: there are no videos.
+    """
+    files: list[str] = []
+    others: Counter[str] = Counter()
+    for path in walk(root):
+        suffix = posixpath.splitext(path)[1].lower()
+        if suffix in VIDEO_SUFFIXES:
+            files.append(path)
+        elif suffix not in TEXT_SUFFIXES:
+            others[suffix or "no suffix"] += 1
+    count = others.total()
+    if not files:
+        seen = f" ({count} other files)" if others else ""
+        raise UserError(
+            f"no videos in {root}{seen}: expected one sub-folder a class with videos in it"
+        )
+    if not others:
+        return files, []
+    counts = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
+    return files, [f"{count} files are no videos by their names and were left out: {counts}"]
+
+
+def by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[list[str], list[str]]:
+    """The videos that are in class folders, and a note on the others.
+
+    Raises:
+        UserError: none is in a class folder.
+    """
+    depth = found.label_at + 1
+    sorted_in = [path for path in files if path.count("/") >= depth]
+    loose = [path for path in files if path.count("/") < depth]
+    if not sorted_in:
+        below = f" below the splits {first_few(sorted(found.sides))}" if found.sides else ""
+        raise UserError(
+            f"the videos in {root} are not sorted into classes{below} ({loose[0]}): put them into "
+            "one sub-folder a class"
+        )
+    if not loose:
+        return sorted_in, []
+    note = f"{len(loose)} videos are in no class folder and were left out, such as {loose[0]}"
+    return sorted_in, [note]
+
+
+def to_video(path: str, found: Layout, pattern: re.Pattern[str] | None) -> Video:
+    """A video with the class, the split and the group that its path tells."""
+    parts = path.split("/")
+    split = found.sides[parts[found.split_at]] if found.sides else ""
+    return Video(path, parts[found.label_at], group=group_of(path, pattern), split=split)
 
 
 def stem_of(path: str) -> str:

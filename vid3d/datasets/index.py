@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,56 +30,106 @@ def find(data: ConfigDict, seed: int) -> Index:
         UserError: nothing to list, an unknown class, a class without videos in a split, or a protocol that the source
             does not have.
     """
-    listing = list_videos(data, seed, tuple(map(tidy, data.classes)))
-    named = listing.kind == "folders" and data.group_pattern
-    if named and not any(video.group for video in listing.videos):
-        raise UserError(
-            f"data.group_pattern={data.group_pattern!r} matches no video, such as {listing.videos[0].path!r}"
-        )
-    videos, classes = choose_classes(listing, tuple(map(tidy, data.classes)))
-    if not data.classes:
+    wanted = tuple(map(tidy, data.classes))
+    listing = list_videos(data, seed, wanted)
+    check_group_pattern(listing, data.group_pattern)
+    videos, classes = choose_classes(listing, wanted)
+    if not wanted:
         check_distinct(classes, listing.root)
+    check_encodable(classes, listing.kind)
+    protocol = choose_protocol(data.protocol, listing.kind, videos)
+    videos, overruled = keep_given_splits(videos, listing.kind, protocol, data.validate_on_test)
+    given = {video.split for video in videos}
+    by_group = protocol != "random"
+    videos = assign_splits(videos, classes, data, seed, by_group=by_group)
+    carving = describe_carving(videos, given, data, by_group=by_group)
+    protocol, guard = guard_against_leaks(videos, protocol, validate_on_test=data.validate_on_test)
+    notes = (*listing.notes, *overruled, *guard, *carving)
+    return Index(listing.root, videos, classes, protocol, notes, data.validate_on_test)
+
+
+def check_group_pattern(listing: Listing, pattern: str) -> None:
+    """Raises a UserError where `data.group_pattern` matches no path of a folder."""
+    if listing.kind != "folders" or not pattern:
+        return
+    if not any(video.group for video in listing.videos):
+        raise UserError(
+            f"data.group_pattern={pattern!r} matches no video, such as {listing.videos[0].path!r}"
+        )
+
+
+def check_encodable(classes: Sequence[str], kind: str) -> None:
+    """Raises a UserError where the name of a class cannot be written as UTF-8."""
     for name in classes:
         if name != name.encode("utf-8", "replace").decode():
-            where = "rename its folder" if listing.kind == "folders" else "write it in UTF-8"
+            where = "rename its folder" if kind == "folders" else "write it in UTF-8"
             raise UserError(f"the name of the class {name!r} is no valid text: {where}")
-    protocol = data.protocol
-    given = any(video.split for video in videos)
-    if protocol == "auto":
-        protocol = listing.kind if given else "grouped"
-    elif protocol == "manifest":
-        if not given:
+
+
+def choose_protocol(asked: str, kind: str, videos: Sequence[Video]) -> str:
+    """The protocol that `data.protocol` stands for, given what the source names.
+
+    Raises:
+        UserError: the source does not have this protocol.
+    """
+    has_splits = any(video.split for video in videos)
+    if asked == "auto":
+        return kind if has_splits else "grouped"
+    if asked == "manifest":
+        if not has_splits:
             raise UserError(
-                "data.protocol=manifest needs a manifest.csv with a column 'split' or 'fold', or the folders "
-                "train, val and test"
+                "data.protocol=manifest needs a manifest.csv with a column 'split' or 'fold', or "
+                "the folders train, val and test"
             )
-        protocol = listing.kind
-    elif protocol.startswith("official") and listing.kind != protocol:
-        raise UserError(f"data.protocol={protocol} needs data.source=ucf101")
-    aside = []
+        return kind
+    if asked.startswith("official") and kind != asked:
+        raise UserError(f"data.protocol={asked} needs data.source=ucf101")
+    return asked
+
+
+def keep_given_splits(
+    videos: tuple[Video, ...], kind: str, protocol: str, validate_on_test: bool
+) -> tuple[tuple[Video, ...], list[str]]:
+    """The videos with the source's splits as far as the protocol keeps them, and notes."""
+    notes = []
     if protocol in ("random", "grouped"):
-        if given:
-            aside = [
-                f"data.protocol={protocol} draws other splits than those of the {listing.kind}"
-            ]
+        if any(video.split for video in videos):
+            notes.append(f"data.protocol={protocol} draws other splits than those of the {kind}")
         videos = tuple(replace(video, split="") for video in videos)
-    if data.validate_on_test:
+    if validate_on_test:
         videos = tuple(replace(v, split="train") if v.split == "val" else v for v in videos)
-    unit = splits.by_path if protocol == "random" else splits.by_group
+    return videos, notes
+
+
+def assign_splits(
+    videos: tuple[Video, ...],
+    classes: Sequence[str],
+    data: ConfigDict,
+    seed: int,
+    *,
+    by_group: bool,
+) -> tuple[Video, ...]:
+    """The videos, sorted by path, each with a split; those that the source names are kept.
+
+    Raises:
+        UserError: a class has no videos in a split that needs some.
+    """
+    given = {video.split for video in videos}
     val_fraction = 0.0 if data.validate_on_test else data.val_fraction
-    given_sides = {video.split for video in videos}
-    videos = splits.assign(
-        videos, val_fraction=val_fraction, test_fraction=data.test_fraction, seed=seed, unit=unit
+    assigned = splits.assign(
+        videos,
+        val_fraction=val_fraction,
+        test_fraction=data.test_fraction,
+        seed=seed,
+        unit=splits.by_group if by_group else splits.by_path,
     )
     needed = ["train"]
-    needed += ["test"] if data.test_fraction or "test" in given_sides else []
-    needed += ["val"] if val_fraction and "val" not in given_sides else []
-    splits.check_classes(videos, classes, needed=needed, grouped=protocol != "random")
-    videos = tuple(sorted(videos, key=lambda video: video.path))
-    carving = describe_carving(videos, given_sides, data, by_group=protocol != "random")
-    protocol, guard = guard_against_leaks(videos, protocol, validate_on_test=data.validate_on_test)
-    notes = (*listing.notes, *aside, *guard, *carving)
-    return Index(listing.root, videos, classes, protocol, notes, data.validate_on_test)
+    if data.test_fraction or "test" in given:
+        needed.append("test")
+    if val_fraction and "val" not in given:
+        needed.append("val")
+    splits.check_classes(assigned, classes, needed=needed, grouped=by_group)
+    return tuple(sorted(assigned, key=lambda video: video.path))
 
 
 def find_unsplit(data: ConfigDict, classes: tuple[str, ...]) -> Index:
@@ -131,18 +182,27 @@ def list_source(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listin
         is_manifest = root.is_file() or (root / manifest.NAME).is_file()
         source = "manifest" if is_manifest else "folder"
     if source == "manifest":
-        path = root / manifest.NAME if root.is_dir() else root
-        if not path.is_file():
-            raise UserError(f"data.source=manifest: there is no {path}")
-        listing = manifest.listing(path)
-        if data.protocol in ("random", "grouped"):
-            return listing
-        return manifest.by_fold(listing, data.test_fold, data.val_fold)
+        return list_manifest(root, data)
     if not root.is_dir():
         raise UserError(f"data.root={data.root} is a file; data.source={source} needs a folder")
     if source == "ucf101":
         return ucf101.listing(root, data.protocol, tuple(data.classes))
     return folder.listing(root, data.group_pattern, classes)
+
+
+def list_manifest(root: Path, data: ConfigDict) -> Listing:
+    """Lists a manifest, or the one in a folder, with its folds as splits unless those are drawn.
+
+    Raises:
+        UserError: there is none, or it has a mistake.
+    """
+    path = root / manifest.NAME if root.is_dir() else root
+    if not path.is_file():
+        raise UserError(f"data.source=manifest: there is no {path}")
+    listing = manifest.listing(path)
+    if data.protocol in ("random", "grouped"):
+        return listing
+    return manifest.by_fold(listing, data.test_fold, data.val_fold)
 
 
 def find_root(data: ConfigDict) -> Path:

@@ -218,32 +218,64 @@ def by_fold(listed: Listing, test_fold: int, val_fold: int) -> Listing:
     Raises:
         UserError: a fold is no number, or there is no such fold.
     """
-    has_folds = any(video.fold for video in listed.videos)
-    if not has_folds:
-        if test_fold >= 0 or val_fold >= 0:
+    chosen = test_fold >= 0 or val_fold >= 0
+    if not any(video.fold for video in listed.videos):
+        if chosen:
             raise UserError(
-                f"data.test_fold={test_fold} and data.val_fold={val_fold} need a manifest with a column 'fold'"
+                f"data.test_fold={test_fold} and data.val_fold={val_fold} need a manifest with a "
+                "column 'fold'"
             )
         return listed
-    if test_fold < 0 and val_fold < 0 and any(video.split for video in listed.videos):
-        unread = "the column 'split' is read, and 'fold' is not: data.test_fold and data.val_fold choose folds"
+    if not chosen and any(video.split for video in listed.videos):
+        unread = (
+            "the column 'split' is read, and 'fold' is not: data.test_fold and data.val_fold "
+            "choose folds"
+        )
         return replace(listed, notes=(*listed.notes, unread))
+    fold_of = fold_numbers(listed.videos)
+    test_fold, val_fold, notes = choose_folds(sorted(set(fold_of.values())), test_fold, val_fold)
+    split_of = {test_fold: "test", val_fold: "val"}
+    videos = tuple(
+        replace(video, split=split_of.get(fold_of[video.path], "train")) for video in listed.videos
+    )
+    return replace(listed, videos=videos, notes=(*listed.notes, *notes))
+
+
+def fold_numbers(videos: Iterable[Video]) -> dict[str, int]:
+    """Path -> number of its fold.
+
+    Raises:
+        UserError: a fold is not a number.
+    """
     numbers = {}
-    for video in listed.videos:
+    for video in videos:
         try:
             numbers[video.path] = int(video.fold)
         except ValueError:
             raise UserError(
                 f"the fold {quote(video.fold)} of {shorten(video.path)} is no whole number"
             ) from None
-    folds = sorted(set(numbers.values()))
+    return numbers
+
+
+def choose_folds(folds: Sequence[int], test_fold: int, val_fold: int) -> tuple[int, int, list[str]]:
+    """The folds to test and to validate on, and a note on each that the config leaves open.
+
+    Args:
+        folds: those of the manifest, ascending.
+        test_fold: see `by_fold`.
+        val_fold: see `by_fold`.
+
+    Raises:
+        UserError: there is no such fold, or one would do both.
+    """
     named = first_few(folds)
-    notes = []
     for key, fold in (("test_fold", test_fold), ("val_fold", val_fold)):
         if fold >= 0 and fold not in folds:
             raise UserError(f"data.{key}={fold}: the manifest has the folds {named}")
-    if folds == [val_fold]:
+    if list(folds) == [val_fold]:
         raise UserError(f"data.val_fold={val_fold}: the manifest has no other fold to test on")
+    notes = []
     if test_fold < 0:
         test_fold = next(fold for fold in folds if fold != val_fold)
         notes.append(f"data.test_fold is not set: fold {test_fold} of {named} is the test set")
@@ -252,10 +284,7 @@ def by_fold(listed: Listing, test_fold: int, val_fold: int) -> Listing:
         notes.append(f"data.val_fold is not set: fold {val_fold} is for validation")
     if val_fold == test_fold:
         raise UserError(
-            f"data.val_fold and data.test_fold are both {test_fold}: validation would see the test set"
+            f"data.val_fold and data.test_fold are both {test_fold}: validation would see the test "
+            "set"
         )
-    sides = {test_fold: "test", val_fold: "val"}
-    videos = tuple(
-        replace(video, split=sides.get(numbers[video.path], "train")) for video in listed.videos
-    )
-    return replace(listed, videos=videos, notes=(*listed.notes, *notes))
+    return test_fold, val_fold, notes

@@ -58,33 +58,64 @@ def carve(
     labels_of: dict[str, set[str]] = defaultdict(set)
     for video in videos:
         labels_of[unit(video)].add(video.label)
-    units_of: dict[str, list[str]] = defaultdict(list)
-    for name, labels in labels_of.items():
-        for label in labels:
-            units_of[label].append(name)
     draws = {name: draw(name, seed=seed, side=side) for name in labels_of}
-    taken = {name for name in labels_of if draws[name] < fraction}
-
-    def on(label: str) -> int:
-        return sum(name in taken for name in units_of[label])
-
-    def off(label: str) -> int:
-        return len(units_of[label]) - on(label)
-
+    carving = Carving(labels_of, draws, fraction, leave)
     # Twice, since a unit of several classes that is moved for one of them may be missed by another.
-    for label in sorted(units_of) * 2:
-        keep = min(leave, len(units_of[label]) - 1)
-        nearest = sorted(units_of[label], key=lambda name: (draws[name], name))
-        if off(label) < max(keep, 1):
-            for name in [name for name in reversed(nearest) if name in taken]:
-                spare = off(label) < keep and all(on(other) > 1 for other in labels_of[name])
-                if spare or not off(label):
-                    taken.remove(name)
-        if not on(label):
-            for name in nearest:
-                if not on(label) and all(off(other) > 1 for other in labels_of[name]):
-                    taken.add(name)
-    return tuple(replace(video, split=side) if unit(video) in taken else video for video in videos)
+    for label in sorted(carving.units_of) * 2:
+        carving.give_back(label)
+        carving.take_over(label)
+    return tuple(
+        replace(video, split=side) if unit(video) in carving.taken else video for video in videos
+    )
+
+
+class Carving:
+    """Which units go to a split while it is carved out.
+
+    Attributes:
+        labels_of: unit -> the classes of its videos.
+        units_of: class -> its units, those with the lowest draws first.
+        taken: the units that go to the split.
+        leave: see `carve`.
+    """
+
+    def __init__(
+        self, labels_of: dict[str, set[str]], draws: dict[str, float], fraction: float, leave: int
+    ):
+        """Takes the units whose draws are below the fraction."""
+        self.labels_of = labels_of
+        self.units_of: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(labels_of, key=lambda name: (draws[name], name)):
+            for label in labels_of[name]:
+                self.units_of[label].append(name)
+        self.taken = {name for name in labels_of if draws[name] < fraction}
+        self.leave = leave
+
+    def on(self, label: str) -> int:
+        """How many units of a class are in the split."""
+        return sum(name in self.taken for name in self.units_of[label])
+
+    def off(self, label: str) -> int:
+        """How many units of a class are not in the split."""
+        return len(self.units_of[label]) - self.on(label)
+
+    def give_back(self, label: str) -> None:
+        """Moves units out of the split where a class would keep too few."""
+        keep = min(self.leave, len(self.units_of[label]) - 1)
+        if self.off(label) >= max(keep, 1):
+            return
+        for name in [name for name in reversed(self.units_of[label]) if name in self.taken]:
+            spared = all(self.on(other) > 1 for other in self.labels_of[name])
+            if not self.off(label) or (self.off(label) < keep and spared):
+                self.taken.remove(name)
+
+    def take_over(self, label: str) -> None:
+        """Moves a unit into the split where a class has none there."""
+        for name in self.units_of[label]:
+            if self.on(label):
+                return
+            if all(self.off(other) > 1 for other in self.labels_of[name]):
+                self.taken.add(name)
 
 
 def assign(
