@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import filelock
@@ -59,6 +60,15 @@ def flip(path: Path, *, at: int, bit: int = 0) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1 << bit
     path.write_bytes(content)
+
+
+def change_facts(folder: Path, change: Callable[[dict], None]) -> None:
+    """Changes the facts of a prepared folder as if they had been written so."""
+    path = folder / prepared_folder.FACTS
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+    (folder / prepared_folder.SUMS).write_text(json.dumps(prepared_folder.sums(folder)))
 
 
 def count_looks(monkeypatch) -> list[Path]:
@@ -307,13 +317,26 @@ class TestCache:
             whole = frames.read_video(two_classes / path, settings.data)
             assert (stored(grown, path) == whole.frames_THWC).all()
 
+    def test_another_format_number_is_prepared_again(self, settings, prepared):
+        change_facts(prepared.directory, lambda facts: facts.update(format=0))
+        assert not prepared_folder.is_whole(prepared.directory, 0)
+        again = prepare.prepare(settings, quiet=True)
+        assert again.directory == prepared.directory
+        assert prepared_folder.is_whole(prepared.directory, 0)
+
+    def test_damaged_list_of_changes_is_prepared_again(self, settings, prepared):
+        (prepared.directory / prepare.TOUCHED).write_text("{")
+        prepare.prepare(settings, quiet=True)
+        assert len(json.loads((prepared.directory / prepare.TOUCHED).read_text())) == 20
+
     def test_a_video_that_hung_is_tried_again_when_it_is_given_more_time(self, settings, prepared):
-        sidecar = json.loads((prepared.directory / "videos.json").read_text())
-        del sidecar["videos"]["up/g0_0.avi"]
-        sidecar["bad"] = {"up/g0_0.avi": "the decoder hung: nothing for 20 s (data.decode_timeout)"}
-        (prepared.directory / "videos.json").write_text(json.dumps(sidecar))
-        sums = json.dumps(prepared_folder.sums(prepared.directory))
-        (prepared.directory / prepared_folder.SUMS).write_text(sums)
+        reason = "the decoder hung: nothing for 20 s (data.decode_timeout)"
+
+        def hang(facts: dict) -> None:
+            del facts["videos"]["up/g0_0.avi"]
+            facts["bad"] = {"up/g0_0.avi": reason}
+
+        change_facts(prepared.directory, hang)
         with pytest.raises(UserError, match="the decoder hung"):
             prepare.prepare(settings, quiet=True)
         with settings.unlocked():

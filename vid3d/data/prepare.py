@@ -21,7 +21,7 @@ from rich.console import Console
 from vid3d import cache, storage
 from vid3d.config import cache_folder
 from vid3d.data import beam, disk, ingest, reuse, shards, tfds_frames
-from vid3d.data.prepared import FACTS, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
+from vid3d.data.prepared import FACTS, FORMAT, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
 from vid3d.data.report import check_bad, report, summary, write_ledger, write_manifest
 from vid3d.datasets.index import find
 from vid3d.datasets.videos import Index
@@ -35,7 +35,6 @@ from vid3d.video.records import Settings
 from vid3d.video.resize import OPENCV, stored_size
 
 TOUCHED = "touched.json"  # when the files were, that were decoded
-FORMAT = 2  # of the prepared folder; a change of it decodes again
 
 
 def prepare(
@@ -146,8 +145,8 @@ def is_current(folder: Path, index: Index, console: Console) -> bool:
     """Whether the files still are those that were decoded: of those that were touched since, by their content."""
     try:
         before = json.loads((folder / TOUCHED).read_text())
-    except (OSError, ValueError):  # of an earlier version
-        before = {}
+    except (OSError, ValueError):  # damaged
+        return False
     now = {video.path: touched(index.root, video.path) for video in index.videos}
     if now.items() <= before.items():
         return True
@@ -203,7 +202,10 @@ def build(
         }
     np.save(folder / TIMES, times_N)
     write_ledger(bad, folder / LEDGER)
+    # The frames of a tfds builder come from no files: nobody can copy them for another list.
+    jobs = () if data.source == "tfds" else decoded.done
     sidecar = {
+        "format": FORMAT,
         "frame_shape": settings.frame_shape,
         "store": data.store,
         "decode_timeout": data.decode_timeout,
@@ -211,10 +213,11 @@ def build(
         "bytes": {shard.path.name: shard.path.stat().st_size for shard in written},
         "videos": videos,
         "bad": bad,
+        "origin": {
+            "settings": frame_settings(data),
+            "videos": {index.videos[job].path: marks[job] for job in jobs},
+        },
     }
-    if data.source != "tfds":
-        origin = {index.videos[job].path: marks[job] for job in decoded.done}
-        sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
     (folder / TOUCHED).write_text(json.dumps(times))
     (folder / SUMS).write_text(json.dumps(sums(folder)))

@@ -15,6 +15,7 @@ from vid3d.video.decoding import HUNG
 FACTS = "videos.json"
 TIMES = "times.npy"
 LEDGER = "bad_videos.csv"
+FORMAT = 2  # of a prepared folder; one with another number is prepared again
 SUMS = "sha256.json"  # of the files that say which record is which frame; the records have checksums of their own
 
 
@@ -108,6 +109,8 @@ def is_whole(folder: Path, decode_timeout: float) -> bool:
         if json.loads((folder / SUMS).read_text()) != sums(folder):
             return False
         sidecar = json.loads((folder / FACTS).read_text())
+        if sidecar["format"] != FORMAT:
+            return False
         hung = any(HUNG in reason for reason in sidecar["bad"].values())
         if hung and decode_timeout > sidecar["decode_timeout"]:
             return False

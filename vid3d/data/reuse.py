@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from vid3d.data.prepared import FACTS, Prepared
 from vid3d.data.store import FrameStore
 from vid3d.errors import UserError
 from vid3d.video.decoding import Again, Done, Frames
-
-if TYPE_CHECKING:
-    from vid3d.data.prepared import Prepared
 
 LANE = -1  # in the shards; those of decoders are 0 and up
 RECORDS = 64  # copied at once
@@ -34,8 +31,8 @@ def copy(
         prepared = load(folder) if folder.is_dir() else None
         if prepared is None:
             continue
-        origin = json.loads((folder / "videos.json").read_text()).get("origin")
-        if not origin or origin["settings"] != settings:  # earlier versions did not write it
+        origin = json.loads((folder / FACTS).read_text())["origin"]
+        if origin["settings"] != settings:
             continue
         store = FrameStore(prepared)
         for path, mark in origin["videos"].items():

@@ -29,8 +29,8 @@ class Durations(NamedTuple):
 
     @classmethod
     def of(cls, meta: dict[str, Any]) -> Durations:
-        """Those that a checkpoint says; earlier versions did not save `p95_seconds`."""
-        return cls(meta.get("window_seconds", 0.0), meta.get("p95_seconds", 0.0))
+        """Those in the meta of a checkpoint; an imported one knows the median at most."""
+        return cls(meta["window_seconds"], meta.get("p95_seconds", 0.0))
 
     def limit(self) -> float:
         """A video of more seconds than this is long."""
