@@ -96,8 +96,8 @@ def gather(folder: Path, num_parts: int) -> ingest.Written:
         first_job, first_shard = number * PART_VIDEOS, len(written.shards)
         for job, event in found.done.items():
             written.done[first_job + job] = event
-        for job, (shard, position) in found.places.items():
-            written.places[first_job + job] = first_shard + shard, position
+        for job, (shard_number, position) in found.places.items():
+            written.places[first_job + job] = first_shard + shard_number, position
         for job, reason in found.bad.items():
             written.bad[first_job + job] = reason
         for shard in found.shards:

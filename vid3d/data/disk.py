@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -26,7 +26,7 @@ REMEDY = "data.store=jpeg, data.stored_frames, or a smaller data.size"
 
 def estimate(paths: list[str], settings: Settings, data: ConfigDict) -> int:
     """Bytes that the shards will take; without a limit on the frames, from the headers of some of the videos."""
-    num_frames = settings.max_frames
+    num_frames: float = settings.max_frames
     if not num_frames and data.source == "tfds":
         num_frames = tfds_frames.mean_length(data)
     elif not num_frames:
@@ -63,7 +63,7 @@ def check(folder: Path, paths: list[str], need: int, console: Console) -> None:
         )
 
 
-def watch(events: Iterator[Event], folder: Path) -> Iterator[Event]:
+def watch(events: Iterable[Event], folder: Path) -> Iterator[Event]:
     """Passes the events on, and stops with an error before the disk is full."""
     written = 0
     for event in events:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vid3d.data import disk, shards
-from vid3d.video.decoding import Again, Done, Event, Failed, Frames
+from vid3d.video.decoding import Again, Done, Events, Failed, Frames
 
 
 @dataclass
@@ -29,13 +29,13 @@ class Written:
 
 
 def write(
-    folder: Path, events: Iterator[Event], advance: Callable[[bool], None] = lambda is_bad: None
+    folder: Path, events: Events, advance: Callable[[bool], None] = lambda is_bad: None
 ) -> Written:
     """Writes videos into an empty folder as they come.
 
     Args:
         folder: for the shards.
-        events: of `decoding.decode` or `builders.decode`; they are closed at the end.
+        events: of `decoding.decode` or `tfds_frames.decode`; they are closed at the end.
         advance: is called after each video with whether it is bad.
 
     Raises:

@@ -68,7 +68,7 @@ class Clips:
         self.labels_N = np.array([label_of[v.label] for v in self.videos], np.int32)
         self.frame_shape = prepared.frame_shape
         self.store = FrameStore(prepared)
-        self.frames = None
+        self.frames: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.videos)

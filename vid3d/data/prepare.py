@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 from vid3d.terminal import VideoProgress, make_console
 from vid3d.video import decoding
-from vid3d.video.decoding import Event
+from vid3d.video.decoding import Events
 from vid3d.video.picture import decode_options
 from vid3d.video.reader import DECODER
 from vid3d.video.records import Settings
@@ -251,7 +250,7 @@ def decode(
 
 def copy_or_decode(
     cache_dir: Path, paths: list[str], marks: list[str], settings: Settings, data: ConfigDict
-) -> Iterator[Event]:
+) -> Events:
     """The events of all videos: first of those that lie in the cache for another list of videos, then of the rest."""
     nothing = Index(root="", videos=(), classes=(), protocol="")
     rest = set(range(len(paths)))
@@ -269,5 +268,5 @@ def copy_or_decode(
         [paths[job] for job in jobs], settings, workers=decoding.workers(data), timeout=timeout
     )
     with contextlib.closing(events):
-        for event in events:
-            yield replace(event, job=jobs[event.job])
+        for found in events:
+            yield replace(found, job=jobs[found.job])

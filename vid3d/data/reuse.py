@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vid3d.data.prepared import FACTS, Prepared
 from vid3d.data.store import FrameStore
 from vid3d.errors import UserError
-from vid3d.video.decoding import Again, Done, Frames
+from vid3d.video.decoding import Again, Done, Events, Frames
 
 LANE = -1  # in the shards; those of decoders are 0 and up
 RECORDS = 64  # copied at once
@@ -17,7 +17,7 @@ RECORDS = 64  # copied at once
 
 def copy(
     cache: Path, *, settings: str, marks: Sequence[str], load: Callable[[Path], Prepared | None]
-) -> Iterator[Frames | Done | Again]:
+) -> Events:
     """Brings what is stored already as if it were decoded now, a video after the other; `Again` is one that is damaged.
 
     Args:

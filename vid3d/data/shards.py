@@ -27,10 +27,9 @@ OPTIONS = "group_size:1,uncompressed"  # group_size:1 is what random access want
 
 @dataclass
 class Shard:
-    """A shard that is being written."""
+    """A file of records."""
 
     path: Path
-    writer: ArrayRecordWriter | None  # None once it is closed
     records: int = 0
     bytes: int = 0
 
@@ -46,24 +45,28 @@ class ShardWriter:
         self.folder = folder
         self.shard_bytes = shard_bytes
         self.shards: list[Shard] = []
-        self.open: dict[int, int] = {}
+        self.open: dict[int, tuple[int, ArrayRecordWriter]] = {}  # lane -> shard, its writer
 
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number in self.open.values():
+    def __exit__(self, *error: object) -> None:
+        for _, writer in self.open.values():
             with contextlib.suppress(RuntimeError):
-                self.shards[number].writer.close()
+                writer.close()
 
     def place(self, lane: int) -> tuple[int, int]:
         """Where the next record of a lane goes."""
+        number, _ = self.open_shard(lane)
+        return number, self.shards[number].records
+
+    def open_shard(self, lane: int) -> tuple[int, ArrayRecordWriter]:
+        """The number and the writer of the lane's shard, a new one where none is open."""
         if lane not in self.open:
             path = self.folder / f"shard-{len(self.shards):05d}"
-            self.open[lane] = len(self.shards)
-            self.shards.append(Shard(path, ArrayRecordWriter(str(path), OPTIONS)))
-        number = self.open[lane]
-        return number, self.shards[number].records
+            self.open[lane] = len(self.shards), ArrayRecordWriter(str(path), OPTIONS)
+            self.shards.append(Shard(path))
+        return self.open[lane]
 
     def add(self, lane: int, records: Iterable[bytes | memoryview]) -> None:
         """Appends serialized tf.Examples to the lane's shard.
@@ -71,11 +74,11 @@ class ShardWriter:
         Raises:
             OSError: the disk does not take them.
         """
-        number, _ = self.place(lane)
+        number, writer = self.open_shard(lane)
         shard = self.shards[number]
         with as_os_error():
             for record in records:
-                shard.writer.write(bytes(record))
+                writer.write(bytes(record))
                 shard.records += 1
                 shard.bytes += len(record)
 
@@ -85,11 +88,11 @@ class ShardWriter:
         Raises:
             OSError: the disk does not take it.
         """
-        number, _ = self.place(lane)
+        number, writer = self.open_shard(lane)
         if self.shards[number].bytes >= self.shard_bytes:
             del self.open[lane]
             with as_os_error():
-                self.shards[number].writer.close()
+                writer.close()
 
     def finish(self) -> list[Shard]:
         """Closes all shards and names them as tfds does; returns them in the order of their records.
@@ -98,11 +101,9 @@ class ShardWriter:
             OSError: a shard did not reach the disk whole.
         """
         while self.open:
-            _, number = self.open.popitem()
+            _, (_, writer) = self.open.popitem()
             with as_os_error():
-                self.shards[number].writer.close()
-        for shard in self.shards:
-            shard.writer = None
+                writer.close()
         name_as_tfds(self.folder, self.shards)
         return self.shards
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.datasets.tfds import examples, load
 from vid3d.datasets.videos import Index
-from vid3d.video.decoding import Done, Event, Failed, Frames
+from vid3d.video.decoding import Done, Events, Failed, Frames
 from vid3d.video.records import Settings, record_header, to_payload
 from vid3d.video.resize import fit
 
@@ -19,7 +18,7 @@ SAMPLE = 8  # examples that are read for an estimate
 FPS = 25.0  # a builder's example does not tell its rate
 
 
-def decode(data: ConfigDict, index: Index, settings: Settings) -> Iterator[Event]:
+def decode(data: ConfigDict, index: Index, settings: Settings) -> Events:
     """The videos of an index out of the builder, one at a time, as `decoding.decode` brings those out of files.
 
     The content hash is that of the frames, since there are no files.

@@ -108,7 +108,10 @@ def stem_of(path: str) -> str:
 
 def ucf_group(video: Video) -> str:
     """The recording of a video with a UCF-101 name: g07 of one class and of another are different ones."""
-    return f"{video.label}_g{int(UCF_NAME.match(stem_of(video.path))['group']):02d}"
+    match = UCF_NAME.match(stem_of(video.path))
+    if match is None:
+        raise ValueError(f"{video.path} has no UCF-101 name")
+    return f"{video.label}_g{int(match['group']):02d}"
 
 
 def compile_group_pattern(pattern: str) -> re.Pattern[str] | None:

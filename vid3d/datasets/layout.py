@@ -49,9 +49,9 @@ def look(root: Path, files: Sequence[str], classes: Sequence[str]) -> Layout:
     if not are_classes and (sides := splits_on_top(root, tops)):
         return Layout(1, sides, 0, [f"these folders are splits by their names: {told(sides)}"])
     for place in range(1, min(map(len, folders), default=0)):
-        below = {parts[place] for parts in folders}
-        sides = sides_of(below)
-        if sides.keys() == below and are_sides(sides.values()):
+        names = {parts[place] for parts in folders}
+        sides = sides_of(names)
+        if sides.keys() == names and are_sides(sides.values()):
             note = f"these folders in the class folders are splits by their names: {told(sides)}"
             return Layout(0, sides, place, [note])
     check_scattered(root, folders)

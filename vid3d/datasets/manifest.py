@@ -61,30 +61,7 @@ def listing(path: Path) -> Listing:
     """
     if path.suffix.lower() in VIDEO_SUFFIXES:
         raise UserError(f"{path} is a video: give a folder of videos, or a CSV that lists them")
-    videos, numbers = [], {}
-    lines, encoding = None, "UTF-8"
-    try:
-        encoding = encoding_of(path)
-        with path.open(newline="", encoding=encoding, errors=UNDECODED.get(encoding)) as file:
-            lines = Lines(file)
-            rows, notes = open_table(lines, path)
-            for row in rows:
-                where = f"{path} line {lines.number}"
-                video = read_row(row, where, lines.quoted, path.parent)
-                if video.path in numbers:
-                    raise UserError(
-                        f"{where}: {shorten(video.path)} stands already in line {numbers[video.path]}"
-                    )
-                numbers[video.path] = lines.number
-                videos.append(video)
-    except csv.Error as error:
-        raise UserError(
-            f"{path} is no CSV file with the columns path and label: {error}, in line {lines.number}, {lines.quoted}"
-        ) from None
-    except UnicodeError as error:
-        raise UserError(f"{path} cannot be read as {encoding.upper()}: {error}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    videos, numbers, notes = read_file(path)
     if not videos:
         raise UserError(f"{path} lists no videos")
     root = path.parent.absolute()
@@ -103,6 +80,50 @@ def listing(path: Path) -> Listing:
     return Listing(str(root), tuple(videos), "manifest", (*notes, *named))
 
 
+def read_file(path: Path) -> tuple[list[Video], dict[str, int], list[str]]:
+    """The videos of a CSV, path -> number of its line, and notes.
+
+    Raises:
+        UserError: see `listing`.
+    """
+    encoding = "UTF-8"
+    try:
+        encoding = encoding_of(path)
+        with path.open(newline="", encoding=encoding, errors=UNDECODED.get(encoding)) as file:
+            return read_rows(Lines(file), path)
+    except UnicodeError as error:
+        raise UserError(f"{path} cannot be read as {encoding.upper()}: {error}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+def read_rows(lines: Lines, path: Path) -> tuple[list[Video], dict[str, int], list[str]]:
+    """The videos in the lines of a CSV, path -> number of its line, and notes.
+
+    Raises:
+        UserError: see `listing`.
+    """
+    videos: list[Video] = []
+    numbers: dict[str, int] = {}
+    try:
+        header, rows, notes = open_table(lines, path)
+        for row in filter(None, rows):
+            where = f"{path} line {lines.number}"
+            video = read_row(header, row, where, lines.quoted, path.parent)
+            if video.path in numbers:
+                raise UserError(
+                    f"{where}: {shorten(video.path)} stands already in line {numbers[video.path]}"
+                )
+            numbers[video.path] = lines.number
+            videos.append(video)
+    except csv.Error as error:
+        raise UserError(
+            f"{path} is no CSV file with the columns path and label: {error}, in line "
+            f"{lines.number}, {lines.quoted}"
+        ) from None
+    return videos, numbers, notes
+
+
 def encoding_of(path: Path) -> str:
     """The encoding that the first bytes of a file tell: UTF-16 and UTF-32 begin with a mark, UTF-8 may."""
     with path.open("rb") as file:
@@ -113,30 +134,30 @@ def encoding_of(path: Path) -> str:
     return "utf-8-sig"
 
 
-def open_table(lines: Lines, path: Path) -> tuple[csv.DictReader, list[str]]:
-    """Reads the header; returns the rows to come, and sentences for the report.
+def open_table(lines: Lines, path: Path) -> tuple[list[str], Iterator[list[str]], list[str]]:
+    """Reads the header; returns its names, the rows to come, and sentences for the report.
 
     Raises:
         UserError: see `columns.check`, or a header with NUL bytes.
     """
     ahead = iter(lines)
     first = next(ahead, "")
-    told = EXCEL.fullmatch(first.strip())
-    if told:  # what Excel writes and reads
+    sep_line = EXCEL.fullmatch(first.strip())
+    if sep_line:  # what Excel writes and reads
         first = next(ahead, "")
     where = f"{path} line {max(lines.number, 1)}"
     if "\0" in first:
         raise UserError(f"{where}: it has a NUL byte; a CSV in UTF-16 has to be saved as UTF-8")
-    separator = told[1] if told else max(SEPARATORS, key=lambda mark: known(first, mark))
-    rows = csv.DictReader(
+    separator = sep_line[1] if sep_line else max(SEPARATORS, key=lambda mark: known(first, mark))
+    rows = csv.reader(
         itertools.chain([first] * bool(first), ahead), delimiter=separator, skipinitialspace=True
     )
-    rows.fieldnames = names(rows.fieldnames or ())
-    notes = columns.check(rows.fieldnames, first.rstrip("\r\n"), where)
+    header = names(next(rows, ()))
+    notes = columns.check(header, first.rstrip("\r\n"), where)
     if separator != ",":
         named = SEPARATORS.get(separator, repr(separator))
         notes.append(f"the fields of the manifest are separated by {named}")
-    return rows, notes
+    return header, rows, notes
 
 
 def names(header: Iterable[str]) -> list[str]:
@@ -151,29 +172,31 @@ def known(line: str, separator: str) -> int:
 
 
 def read_row(
-    row: dict[str | None, str | list[str] | None], where: str, quoted: str, folder: Path
+    header: Sequence[str], row: Sequence[str], where: str, quoted: str, folder: Path
 ) -> Video:
     """One line of a manifest, its split as it stands there.
 
     Args:
-        row: column -> cell; None -> the cells after the last column.
+        header: names of the columns.
+        row: its cells, which may be more or fewer.
         where: starts the messages.
         quoted: the line, for messages.
         folder: that of the CSV.
     """
-    if any(cell.strip() for cell in row.get(None) or ()):
+    if any(cell.strip() for cell in row[len(header) :]):
         raise UserError(
             f"{where}: more fields than columns (quote a path that has the separator in it): {quoted}"
         )
-    cells = {name: (value or "").strip() for name, value in row.items() if name}
+    written = dict.fromkeys(header, "") | dict(zip(header, row, strict=False))
+    cells = {name: cell.strip() for name, cell in written.items() if name}
     if any("\0" in text for text in cells.values()):
         raise UserError(f"{where}: it has a NUL byte; a CSV in UTF-16 has to be saved as UTF-8")
     for name in columns.NEEDED:
         if not cells[name]:
             raise UserError(f"{where}: the {name} is empty: {quoted}")
-    written = row["path"]
-    if written != cells["path"] and (folder / written).exists():  # a name may end in a blank
-        cells["path"] = written
+    unstripped = written["path"]
+    if unstripped != cells["path"] and (folder / unstripped).exists():  # a name may end in a blank
+        cells["path"] = unstripped
     name = posixpath.normpath(cells["path"])
     if name == ".." or name.startswith("../"):
         raise UserError(

@@ -48,7 +48,8 @@ def sides_of(names: Iterable[str]) -> dict[str, str]:
     That is one with nothing else in it that has a meaning, such as "train_256"; and several with the same other words,
     where one of them is for training: "gym_train" and "gym_val".
     """
-    found, alike = {}, defaultdict(dict)
+    found: dict[str, str] = {}
+    alike: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
     for name in names:
         side, rest = parse(name)
         if side and rest:

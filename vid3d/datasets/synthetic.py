@@ -218,7 +218,7 @@ def write_avi(path: Path, frames_THWC: np.ndarray) -> None:
         OSError: the file cannot be written.
     """
     height, width = frames_THWC.shape[1:3]
-    codec = cv2.VideoWriter_fourcc(*"XVID")
+    codec = cv2.VideoWriter.fourcc(*"XVID")
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, FPS, (width, height))
     if not writer.isOpened():
         raise OSError(5, f"cannot write {path.name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from typing import cast
 
 import av
 from av.stream import Disposition
@@ -55,9 +56,10 @@ def stated_fps(stream: av.VideoStream) -> float:
     return DEFAULT_FPS
 
 
-def without_stamps(container: av.container.InputContainer) -> bool:
+def without_stamps(container: av.container.Container) -> bool:
     """Whether the container is a bare stream of pictures, such as raw H.264."""
-    return bool(container.format.flags & av.format.Flags.no_timestamps.value)
+    flag = cast(int, av.format.Flags.no_timestamps.value)  # PyAV's stubs say that it is a flag
+    return bool(container.format.flags & flag)
 
 
 def duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:
@@ -65,6 +67,12 @@ def duration(container: av.container.InputContainer, stream: av.VideoStream) -> 
     if stream.duration and stream.time_base:
         return stream.duration * float(stream.time_base)
     return (container.duration or 0) / av.time_base
+
+
+def time_base(stream: av.VideoStream) -> Fraction:
+    """Seconds of a tick of a stream's time stamps; FFmpeg gives every stream that it reads one."""
+    assert stream.time_base is not None
+    return stream.time_base
 
 
 def stamping(
@@ -79,7 +87,7 @@ def stamping(
         interval = 1 / stated_fps(stream)
         return lambda picture, number: number * interval
     is_avi = container.format.name == "avi"
-    tick = float(stream.time_base)
+    tick = float(time_base(stream))
 
     def stamp(picture: av.VideoFrame, number: int) -> float:
         ticks = picture.pts if picture.pts is not None and not is_avi else picture.dts

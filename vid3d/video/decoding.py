@@ -11,7 +11,7 @@ import contextlib
 import mmap
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
@@ -74,6 +74,7 @@ class Again:
 
 
 Event = Frames | Done | Failed | Again
+Events = Generator[Event]  # which ends its children when it is closed
 
 
 def decode(
@@ -85,7 +86,7 @@ def decode(
     look: bool = False,
     memory_bytes: int = MEMORY_BYTES,
     kept: Pool | None = None,
-) -> Iterator[Event]:
+) -> Events:
     """Decodes videos side by side.
 
     A video whose decoder dies is tried once more in a new one, so that it does not pay for what another video left
@@ -121,7 +122,7 @@ def decode(
 class Pool:
     """The children and the videos that wait for one."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Starts nothing yet."""
         self.children: list[Child] = []
 

@@ -53,7 +53,9 @@ def read_video(
     Raises:
         VideoError: the file cannot be read or has no frames.
     """
-    frames, times, size = [], [], (0, 0)
+    frames: list[np.ndarray] = []
+    times: list[float] = []
+    size = (0, 0)
     reader = Reader(path, options)
     for frame_HWC, seconds in reader:
         size = size if frames else frame_HWC.shape[:2]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from av.buffer import Buffer
 from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
@@ -89,7 +90,7 @@ class PictureConverter:
             **(SDR if to_sdr else {}),
         )
         plane = rgb.planes[0]
-        rows_HB = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        rows_HB = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
         frame_HWC = rows_HB[:, : 3 * width].reshape(height, width, 3)
         return frame_HWC if self._matrix is None else upright(frame_HWC, self._matrix)
 
@@ -102,14 +103,17 @@ class PictureConverter:
             return [*self._drain(), picture] if self._graph else [picture]
         key = (chain, picture.width, picture.height, picture.format.name, picture.time_base)
         ready = []
-        if key != self._graph_key:
+        graph = self._graph
+        if graph is None or key != self._graph_key:
             ready = self._drain()
-            self._graph, self._graph_key = build_graph(*key), key
-        self._graph.push(picture)
-        return ready + pull(self._graph)
+            graph = build_graph(chain, picture)
+            self._graph, self._graph_key = graph, key
+        graph.push(picture)
+        return ready + pull(graph)
 
     def _filters(self, picture: av.VideoFrame) -> tuple[tuple[str, str], ...]:
         """The filters that a picture needs, as (name, arguments)."""
+        chain: tuple[tuple[str, str], ...] = ()
         if self.options.deinterlace == "bwdif":  # all pictures: it looks at the ones around
             chain = (("bwdif", "mode=send_frame:deint=interlaced"),)
         elif (
@@ -118,8 +122,6 @@ class PictureConverter:
             and not picture.interlaced_frame
         ):
             return ()
-        else:
-            chain = ()
         parameters = "field_mode=prog:chroma_location=unspecified"
         if picture.colorspace not in MATRICES:
             parameters += f":colorspace={NEAREST_MATRIX.get(picture.colorspace, 'smpte170m')}"
@@ -135,12 +137,15 @@ class PictureConverter:
         return ready
 
 
-def build_graph(
-    chain: tuple[tuple[str, str], ...], width: int, height: int, form: str, time_base: Fraction
-) -> Graph:
-    """A graph that sends pictures through filters one after the other."""
+def build_graph(chain: tuple[tuple[str, str], ...], picture: av.VideoFrame) -> Graph:
+    """A graph that sends pictures like this one through filters one after the other."""
     graph = Graph()
-    last = graph.add_buffer(width=width, height=height, format=form, time_base=time_base)
+    last = graph.add_buffer(
+        width=picture.width,
+        height=picture.height,
+        format=picture.format,
+        time_base=picture.time_base,
+    )
     for name, arguments in (*chain, ("buffersink", "")):
         following = graph.add(name, arguments)
         last.link_to(following)
@@ -165,7 +170,7 @@ def display_matrix(picture: av.VideoFrame) -> np.ndarray | None:
     They come from the container, as of a phone's MP4, or from the stream, as H.264's display orientation message.
     """
     data = picture.side_data.get("DISPLAYMATRIX")
-    return None if data is None else np.frombuffer(data, np.int32)
+    return np.frombuffer(memoryview(data), np.int32) if isinstance(data, Buffer) else None
 
 
 def upright(frame_HWC: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -6,13 +6,14 @@ Which frames these are, in which order, at which times and in which colours is d
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import ClassVar
 
 import av
 import av.logging
@@ -28,6 +29,7 @@ from vid3d.video.container import (
     pixel_shape,
     stamping,
     stated_fps,
+    time_base,
     without_stamps,
 )
 from vid3d.video.damage import Damage
@@ -37,7 +39,11 @@ DECODER = f"PyAV {av.__version__}"  # frames may differ between versions
 # What these "formats" show are other files, which may change without a trace.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "sdp"}
 # Titles and the like need not be valid text; from version 19 on PyAV reads them in any case.
-METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+open_container: Callable[..., av.container.InputContainer] = (
+    functools.partial(av.open, metadata_errors="replace")
+    if int(av.__version__.split(".")[0]) < 19
+    else av.open
+)
 NETWORK_SECONDS = 10.0  # in which a URL has to open, and each time to bring the next packet
 AS_DEFAULT = DecodeOptions()
 
@@ -82,10 +88,9 @@ class Reader:
         is_endless: neither a duration nor a size is known, as of a camera's stream.
     """
 
-    open_options: dict[str, Any] = {  # noqa: RUF012, never written to
-        # A playlist that poses as a video opens nothing but files.
-        "options": {"protocol_whitelist": "file"},
-    }
+    # A playlist that poses as a video opens nothing but files.
+    ffmpeg_options: ClassVar[dict[str, str]] = {"protocol_whitelist": "file"}
+    timeout: ClassVar[tuple[float, float] | None] = None  # seconds: to open, and for each packet
 
     def __init__(self, path: str | os.PathLike[str], options: DecodeOptions = AS_DEFAULT):
         """Opens the video.
@@ -101,7 +106,9 @@ class Reader:
         self.options = options
         with self._checked_name() as name, av.logging.Capture() as logs:
             try:
-                self._container = av.open(name, **METADATA, **self.open_options)
+                self._container = open_container(
+                    name, options=self.ffmpeg_options, timeout=self.timeout
+                )
             except (av.error.FFmpegError, OSError, ValueError) as error:
                 raise VideoError(self._not_open(error), self.path) from None
         try:
@@ -122,7 +129,7 @@ class Reader:
         self.claimed = max(self._stream.frames, 0) or round(seconds * self.claimed_fps)
         self.is_endless = not self._stream.frames and not seconds and self._container.size <= 0
         bare = without_stamps(self._container)
-        self._damage = Damage(self._stream.time_base, 1 / self.claimed_fps if bare else 0.0)
+        self._damage = Damage(time_base(self._stream), 1 / self.claimed_fps if bare else 0.0)
         # Not those of decoders, which look at other streams, too, and begin in the middle of a recording.
         self._damage.note([log for log in logs if log[1] == self._container.format.name])
 
@@ -135,7 +142,7 @@ class Reader:
         """Closes the file."""
         self._container.close()
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
+    def __iter__(self) -> Generator[tuple[np.ndarray, float]]:
         """Decodes to the end; a packet that cannot be decoded is skipped, and `damage` counts it.
 
         Raises:
@@ -245,10 +252,8 @@ class Reader:
 class UrlReader(Reader):
     """One pass over a video or a camera's stream that comes over the network: http, https, rtsp, rtmp, udp and others."""
 
-    open_options = {  # noqa: RUF012, never written to
-        "options": {"rtsp_transport": "tcp"},
-        "timeout": (NETWORK_SECONDS, NETWORK_SECONDS),
-    }
+    ffmpeg_options: ClassVar[dict[str, str]] = {"rtsp_transport": "tcp"}
+    timeout = (NETWORK_SECONDS, NETWORK_SECONDS)
 
     @contextlib.contextmanager
     def _checked_name(self) -> Iterator[str]:

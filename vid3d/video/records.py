@@ -83,7 +83,13 @@ def encode_jpeg(frame_HWC: np.ndarray) -> bytes:
 
 
 def decode_jpeg(encoded: bytes, channels: int) -> np.ndarray:
-    """The uint8 frame [H, W, channels] of JPEG bytes."""
+    """The uint8 frame [H, W, channels] of JPEG bytes.
+
+    Raises:
+        ValueError: they are not a JPEG.
+    """
     flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
     frame = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
+    if frame is None:
+        raise ValueError("not a JPEG")
     return frame.reshape(*frame.shape[:2], channels)

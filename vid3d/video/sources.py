@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from urllib.parse import unquote
 
 import cv2
@@ -38,6 +38,7 @@ class Source:
         self.name = str(source)
         self.options = options
         self.path = file_path(self.name)
+        self._reader: Reader | DeviceReader
         if self.name.isdecimal():
             self._reader = DeviceReader(int(self.name))
         elif self.path is None:
@@ -101,7 +102,7 @@ class DeviceReader:
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.claimed_fps = fps if 0 < fps <= 1000 else 0.0
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
+    def __iter__(self) -> Generator[tuple[np.ndarray, float]]:
         while True:
             read, frame = self._capture.read()
             if not read:
