@@ -1,4 +1,4 @@
-"""From decoded videos to shards: where each frame went, and what decoding has shown about each video."""
+"""From decoded videos to shards: where each frame went, and the facts about each video."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Written:
 
     Attributes:
         shards: in order.
-        done: job -> what decoding has shown.
+        done: job -> its facts.
         places: job -> shard, position of its first frame in it.
         bad: job -> why it cannot be read.
     """
@@ -28,7 +28,7 @@ class Written:
     bad: dict[int, str] = field(default_factory=dict)
 
 
-def write(
+def write_events(
     folder: Path, events: Events, advance: Callable[[bool], None] = lambda is_bad: None
 ) -> Written:
     """Writes videos into an empty folder as they come.
@@ -40,11 +40,11 @@ def write(
 
     Raises:
         OSError: the disk does not take it.
-        UserError: the disk is full.
+        UserError: the disk is nearly full.
     """
     written = Written()
     with shards.ShardWriter(folder) as writer, contextlib.closing(events):
-        for event in disk.watch(events, folder):
+        for event in disk.watch_free(events, folder):
             if isinstance(event, Frames):
                 written.places.setdefault(event.job, writer.place(event.lane))
                 writer.add(event.lane, event.records)

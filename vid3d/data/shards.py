@@ -1,8 +1,9 @@
-"""Writes stored frames: tfds shards with one record a frame.
+"""Writes stored frames: tfds shards with one record per frame.
 
 The shards are ArrayRecord files written as they come; tfds reads them with
-`tfds.builder_from_directory(folder).as_data_source("all")`. The records are not compressed: that makes writing nine and
-reading two times as fast as with tfds's own writer, for shards half as large again.
+`tfds.builder_from_directory(folder).as_data_source("all")`. The records are not compressed: that
+makes writing nine and reading two times as fast as with tfds's own writer, for shards half as large
+again.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ class Shard:
 
 
 class ShardWriter:
-    """Writes frames into shards: one open shard a lane, so that the frames of a video stay together. A context manager.
+    """Writes frames into shards: one open shard per lane keeps the frames of a video together.
 
-    Where a record ends up is known when all shards are: until then a place is (shard, position in it).
+    A context manager.
+
+    The number of a record is known once all shards are; until then its place is (shard, position).
     """
 
     def __init__(self, folder: Path, *, shard_bytes: int = SHARD_BYTES):
@@ -95,7 +98,9 @@ class ShardWriter:
                 writer.close()
 
     def finish(self) -> list[Shard]:
-        """Closes all shards and names them as tfds does; returns them in the order of their records.
+        """Closes all shards and names them as tfds does.
+
+        Returns them in the order of their records.
 
         Raises:
             OSError: a shard did not reach the disk whole.
@@ -164,5 +169,5 @@ def write_metadata(
         split_infos=[info],
         filename_template=template,
         check_data=False,  # reads through tf.data, which has no reader for ArrayRecord
-        description="Frames of videos, one record a frame, in the order of each video.",
+        description="Frames of videos, one record per frame, in the order of each video.",
     )

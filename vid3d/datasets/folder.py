@@ -1,4 +1,4 @@
-"""Videos as a source lists them, and the plain source: a folder with one sub-folder a class."""
+"""A folder of videos with one sub-folder per class."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from pathlib import Path
 
 from vid3d.datasets import layout
 from vid3d.datasets.layout import Layout
-from vid3d.datasets.videos import Listing, Video
+from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.text import first_few
 from vid3d.video.files import VIDEO_SUFFIXES, walk
 
-# The names of UCF-101, which others have taken over: class, recording, clip.
+# File names as in UCF-101, which other data sets copy: class, recording, clip.
 UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
-TEXT_SUFFIXES = (".csv", ".txt", ".md", ".json")  # beside videos, these are no surprise
+TEXT_SUFFIXES = (".csv", ".txt", ".md", ".json")  # not worth a note beside videos
 
 
 def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> Listing:
-    """One sub-folder a class, any depth below it; train/, val/ and test/ above or below the classes are splits.
+    """Videos with one sub-folder per class; train/, val/ and test/ above or below it are splits.
 
-    Hidden files and folders are skipped, symbolic links are followed. Without a pattern, names as in UCF-101 (all of
-    them) still tell the recordings.
+    Hidden files and folders are skipped, symbolic links are followed. Without a pattern, the groups
+    are those of UCF-101's names where all videos have such.
 
     Args:
         root: the folder.
         group_pattern: `data.group_pattern`.
-        classes: names that are those of classes, whatever they look like.
+        classes: known class names, even where they look like those of splits.
 
     Raises:
-        UserError: no videos, videos outside of class folders, or folders that may be splits as well as classes.
+        UserError: no videos, videos outside of class folders, or folders that may be splits as well
+            as classes.
     """
     files, notes = find_files(root)
-    found = layout.look(root, files, classes)
-    sorted_in, loose = by_depth(root, files, found)
+    found = layout.find_layout(root, files, classes)
+    sorted_in, loose = split_by_depth(root, files, found)
     pattern = compile_group_pattern(group_pattern)
     videos = [to_video(path, found, pattern) for path in sorted_in]
     notes += [*found.notes, *loose]
@@ -65,15 +66,15 @@ def find_files(root: Path) -> tuple[list[str], list[str]]:
     if not files:
         seen = f" ({count} other files)" if others else ""
         raise UserError(
-            f"no videos in {root}{seen}: expected one sub-folder a class with videos in it"
+            f"no videos in {root}{seen}: expected one sub-folder per class with videos in it"
         )
     if not others:
         return files, []
     counts = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
-    return files, [f"{count} files are no videos by their names and were left out: {counts}"]
+    return files, [f"{count} files are not videos by their names and were left out: {counts}"]
 
 
-def by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[list[str], list[str]]:
+def split_by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[list[str], list[str]]:
     """The videos that are in class folders, and a note on the others.
 
     Raises:
@@ -83,10 +84,10 @@ def by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[list[str]
     sorted_in = [path for path in files if path.count("/") >= depth]
     loose = [path for path in files if path.count("/") < depth]
     if not sorted_in:
-        below = f" below the splits {first_few(sorted(found.sides))}" if found.sides else ""
+        below = f" below the splits {first_few(sorted(found.splits))}" if found.splits else ""
         raise UserError(
             f"the videos in {root} are not sorted into classes{below} ({loose[0]}): put them into "
-            "one sub-folder a class"
+            "one sub-folder per class"
         )
     if not loose:
         return sorted_in, []
@@ -94,11 +95,11 @@ def by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[list[str]
     return sorted_in, [note]
 
 
-def to_video(path: str, found: Layout, pattern: re.Pattern[str] | None) -> Video:
+def to_video(path: str, found: Layout, pattern: re.Pattern[str] | None) -> ListedVideo:
     """A video with the class, the split and the group that its path tells."""
     parts = path.split("/")
-    split = found.sides[parts[found.split_at]] if found.sides else ""
-    return Video(path, parts[found.label_at], group=group_of(path, pattern), split=split)
+    split = found.splits[parts[found.split_at]] if found.splits else ""
+    return ListedVideo(path, parts[found.label_at], group=group_of(path, pattern), split=split)
 
 
 def stem_of(path: str) -> str:
@@ -106,8 +107,8 @@ def stem_of(path: str) -> str:
     return posixpath.splitext(posixpath.basename(path))[0]
 
 
-def ucf_group(video: Video) -> str:
-    """The recording of a video with a UCF-101 name: g07 of one class and of another are different ones."""
+def ucf_group(video: ListedVideo) -> str:
+    """The recording of a video with a UCF-101 name: its class and number together."""
     match = UCF_NAME.match(stem_of(video.path))
     if match is None:
         raise ValueError(f"{video.path} has no UCF-101 name")
@@ -118,13 +119,13 @@ def compile_group_pattern(pattern: str) -> re.Pattern[str] | None:
     """Compiles `data.group_pattern`; None where it is empty.
 
     Raises:
-        UserError: it is no regular expression.
+        UserError: it is not a regular expression.
     """
     try:
         return re.compile(pattern) if pattern else None
     except re.error as error:
         raise UserError(
-            f"data.group_pattern={pattern!r} is no regular expression: {error}"
+            f"data.group_pattern={pattern!r} is not a regular expression: {error}"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The index: every video with its label, its source group and its split, and the protocol that the split follows."""
+"""The index: every video with its label, source group and split, and the protocol of the splits."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ml_collections import ConfigDict
 
 from vid3d.datasets import folder, manifest, splits, ucf101
 from vid3d.datasets.classes import check_distinct, choose_classes, nearest, tidy, tidy_labels
-from vid3d.datasets.videos import Index, Listing, Video
+from vid3d.datasets.videos import Index, ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.text import NAMED, quote
 
-__all__ = ["Index", "Video", "find", "find_unsplit"]
+__all__ = ["Index", "ListedVideo", "find", "find_unsplit"]
 
 
 def find(data: ConfigDict, seed: int) -> Index:
@@ -27,8 +27,8 @@ def find(data: ConfigDict, seed: int) -> Index:
         seed: `config.seed`; together with a group it decides the group's split.
 
     Raises:
-        UserError: nothing to list, an unknown class, a class without videos in a split, or a protocol that the source
-            does not have.
+        UserError: nothing to list, an unknown class, a class without videos in a split, or a
+            protocol that the source does not have.
     """
     wanted = tuple(map(tidy, data.classes))
     listing = list_videos(data, seed, wanted)
@@ -63,10 +63,10 @@ def check_encodable(classes: Sequence[str], kind: str) -> None:
     for name in classes:
         if name != name.encode("utf-8", "replace").decode():
             where = "rename its folder" if kind == "folders" else "write it in UTF-8"
-            raise UserError(f"the name of the class {name!r} is no valid text: {where}")
+            raise UserError(f"the name of the class {name!r} is not valid text: {where}")
 
 
-def choose_protocol(asked: str, kind: str, videos: Sequence[Video]) -> str:
+def choose_protocol(asked: str, kind: str, videos: Sequence[ListedVideo]) -> str:
     """The protocol that `data.protocol` stands for, given what the source names.
 
     Raises:
@@ -88,8 +88,8 @@ def choose_protocol(asked: str, kind: str, videos: Sequence[Video]) -> str:
 
 
 def keep_given_splits(
-    videos: tuple[Video, ...], kind: str, protocol: str, validate_on_test: bool
-) -> tuple[tuple[Video, ...], list[str]]:
+    videos: tuple[ListedVideo, ...], kind: str, protocol: str, validate_on_test: bool
+) -> tuple[tuple[ListedVideo, ...], list[str]]:
     """The videos with the source's splits as far as the protocol keeps them, and notes."""
     notes = []
     if protocol in ("random", "grouped"):
@@ -102,13 +102,13 @@ def keep_given_splits(
 
 
 def assign_splits(
-    videos: tuple[Video, ...],
+    videos: tuple[ListedVideo, ...],
     classes: Sequence[str],
     data: ConfigDict,
     seed: int,
     *,
     by_group: bool,
-) -> tuple[Video, ...]:
+) -> tuple[ListedVideo, ...]:
     """The videos, sorted by path, each with a split; those that the source names are kept.
 
     Raises:
@@ -133,7 +133,7 @@ def assign_splits(
 
 
 def find_unsplit(data: ConfigDict, classes: tuple[str, ...]) -> Index:
-    """Lists the videos of another set, all of them for testing, with labels in the order of `classes`.
+    """Lists all videos of another set for testing, with labels in the order of `classes`.
 
     Raises:
         UserError: nothing to list, or a class that is not among `classes`.
@@ -145,20 +145,21 @@ def find_unsplit(data: ConfigDict, classes: tuple[str, ...]) -> Index:
         named = [f"{k!r} (did you mean {v!r}?)" if v else repr(k) for k, v in near.items()]
         more = f" and {len(unknown) - len(near)} more" if len(unknown) > len(near) else ""
         raise UserError(
-            f"{listing.root} has videos of classes that the model does not know: {', '.join(named)}{more}; give them the "
-            "names that the model was trained with, or leave them out"
+            f"{listing.root} has videos of classes that the model does not know: "
+            f"{', '.join(named)}{more}; give them the names that the model was trained with, or "
+            "leave them out"
         )
     videos = tuple(sorted((replace(v, split="test") for v in listing.videos), key=lambda v: v.path))
     return Index(listing.root, videos, classes, f"all of {Path(listing.root).name}", listing.notes)
 
 
 def list_videos(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listing:
-    """Lists what `data.source` names, with tidy names of classes.
+    """Lists the videos of `data.source`, with tidy class names.
 
     Args:
         data: `config.data`.
         seed: `config.seed`.
-        classes: names that are those of classes, even where folders called like this could be splits.
+        classes: known class names, even where they look like those of splits.
 
     Raises:
         UserError: there is no such root, or nothing in it.
@@ -167,7 +168,7 @@ def list_videos(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listin
 
 
 def list_source(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listing:
-    """`list_videos`, with the names as they stand in the source."""
+    """`list_videos`, with the class names as in the source."""
     if data.source == "synthetic":
         from vid3d.datasets import synthetic
 
@@ -223,9 +224,9 @@ def find_root(data: ConfigDict) -> Path:
 
 
 def guard_against_leaks(
-    videos: tuple[Video, ...], protocol: str, *, validate_on_test: bool
+    videos: tuple[ListedVideo, ...], protocol: str, *, validate_on_test: bool
 ) -> tuple[str, list[str]]:
-    """The protocol as it is printed, and the sentences that say what is wrong or unknown about it."""
+    """The protocol as it is printed, and notes on what is wrong or unknown about it."""
     notes = []
     leaky = validate_on_test
     if validate_on_test:
@@ -238,15 +239,16 @@ def guard_against_leaks(
         shared = splits.shared_groups(videos)
         if shared:
             leaky = True
-            group, sides = next(iter(shared.items()))
+            group, named = next(iter(shared.items()))
             notes.append(
-                f"{len(shared)} source groups are on two sides, such as {quote(group)} in {' and '.join(sides)}: "
-                "the accuracy is too high"
+                f"{len(shared)} source groups are in two splits, such as {quote(group)} in "
+                f"{' and '.join(named)}: the accuracy is too high"
             )
         if unknown == len(videos):
             notes.append(
-                "groups are unknown: every video is its own group. If several were cut from one recording, "
-                "name it with data.group_pattern or in a manifest, or the accuracy is too high"
+                "groups are unknown: every video is its own group. If several were cut from one "
+                "recording, name it with data.group_pattern or in a manifest, or the accuracy is "
+                "too high"
             )
             if protocol == "grouped":
                 protocol = "grouped (groups unknown)"
@@ -256,34 +258,36 @@ def guard_against_leaks(
 
 
 def describe_carving(
-    videos: tuple[Video, ...], given: set[str], data: ConfigDict, *, by_group: bool
+    videos: tuple[ListedVideo, ...], given: set[str], data: ConfigDict, *, by_group: bool
 ) -> list[str]:
-    """Says which splits were carved out of training, and where their share is far from what was asked for."""
+    """Notes on splits that were carved out of training, and on shares far from those asked for."""
     notes = []
     by_group = by_group and any(video.group for video in videos)
     reason = (
         "groups go whole and are few or of unequal size"
         if by_group
-        else "each video is drawn by itself and every class needs one, which shows where videos are few"
+        else "each video is drawn by itself and every class needs one, which shows where videos "
+        "are few"
     )
     counts = Counter(video.split for video in videos)
     shares = {
         "test": (data.test_fraction, len(videos)),
         "val": (data.val_fraction, len(videos) - counts["test"]),
     }
-    for side, (asked, total) in shares.items():
-        if side in given or not counts[side]:
+    for split, (asked, total) in shares.items():
+        if split in given or not counts[split]:
             continue
         if given & {"train", "test", "val"}:
             notes.append(
-                f"no {side} videos are named: {counts[side]} were taken out of training"
+                f"no {split} videos are named: {counts[split]} were taken out of training"
                 + (", by group" if by_group else "")
             )
         wanted = asked * total
-        if abs(counts[side] - wanted) > 2 and not wanted / 1.5 <= counts[side] <= wanted * 1.5:
-            of = "the videos" if side == "test" else "the videos that are not test videos"
+        if abs(counts[split] - wanted) > 2 and not wanted / 1.5 <= counts[split] <= wanted * 1.5:
+            of = "the videos" if split == "test" else "the videos that are not test videos"
             notes.append(
-                f"{counts[side]} of {total}, {counts[side] / total:.0%} of {of}, are {side} videos where {asked:.0%} was "
-                f"asked for: {reason}; a manifest.csv can name the splits"
+                f"{counts[split]} of {total}, {counts[split] / total:.0%} of {of}, are {split} "
+                f"videos where {asked:.0%} was asked for: {reason}; a manifest.csv can name the "
+                "splits"
             )
     return notes

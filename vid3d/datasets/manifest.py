@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 from vid3d.datasets import columns
-from vid3d.datasets.split_names import sides_of, told
-from vid3d.datasets.videos import Listing, Video
+from vid3d.datasets.split_names import describe, splits_by_name
+from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.text import first_few, quote, shorten
 from vid3d.video.files import VIDEO_SUFFIXES
@@ -28,11 +28,11 @@ MARKS = {  # the longer ones first: that of UTF-32 begins like that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-UNDECODED = {"utf-8-sig": "surrogateescape"}  # a file name may be no valid text
+UNDECODED = {"utf-8-sig": "surrogateescape"}  # a file name need not be valid text
 
 
 class Lines:
-    """The lines of an open file, one after the other, and what an error quotes: the newest and its number."""
+    """The lines of an open file, and the newest with its number for errors to quote."""
 
     def __init__(self, file: TextIO):
         """Reads nothing yet."""
@@ -53,8 +53,9 @@ class Lines:
 def listing(path: Path) -> Listing:
     """A CSV with a header: path, label, and optional group, split and fold columns.
 
-    Paths are relative to the CSV or absolute; one that leads out of its folder through ".." is refused. The fields are
-    separated by commas, semicolons, tabs, bars or blanks; the text is UTF-8, or UTF-16 that begins with its mark.
+    Paths are relative to the CSV or absolute; one that leads out of its folder through ".." is
+    refused. The fields are separated by commas, semicolons, tabs, bars or blanks; the text is
+    UTF-8, or UTF-16 that begins with its mark.
 
     Raises:
         UserError: names the file, the line and what is wrong with it.
@@ -67,8 +68,9 @@ def listing(path: Path) -> Listing:
     root = path.parent.absolute()
     if not any((root / video.path).exists() for video in videos):
         raise UserError(
-            f"{path} line {numbers[videos[0].path]}: there is no file {shorten(root / videos[0].path, 300)}, nor any other of "
-            f"the {len(videos)} listed ones; paths are relative to the folder of the CSV"
+            f"{path} line {numbers[videos[0].path]}: there is no file "
+            f"{shorten(root / videos[0].path, 300)}, nor any other of the {len(videos)} listed "
+            "ones; paths are relative to the folder of the CSV"
         )
     unsplit = [video.path for video in videos if not video.split]
     if unsplit and len(unsplit) < len(videos):
@@ -80,7 +82,7 @@ def listing(path: Path) -> Listing:
     return Listing(str(root), tuple(videos), "manifest", (*notes, *named))
 
 
-def read_file(path: Path) -> tuple[list[Video], dict[str, int], list[str]]:
+def read_file(path: Path) -> tuple[list[ListedVideo], dict[str, int], list[str]]:
     """The videos of a CSV, path -> number of its line, and notes.
 
     Raises:
@@ -97,13 +99,13 @@ def read_file(path: Path) -> tuple[list[Video], dict[str, int], list[str]]:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
-def read_rows(lines: Lines, path: Path) -> tuple[list[Video], dict[str, int], list[str]]:
+def read_rows(lines: Lines, path: Path) -> tuple[list[ListedVideo], dict[str, int], list[str]]:
     """The videos in the lines of a CSV, path -> number of its line, and notes.
 
     Raises:
         UserError: see `listing`.
     """
-    videos: list[Video] = []
+    videos: list[ListedVideo] = []
     numbers: dict[str, int] = {}
     try:
         header, rows, notes = open_table(lines, path)
@@ -112,20 +114,20 @@ def read_rows(lines: Lines, path: Path) -> tuple[list[Video], dict[str, int], li
             video = read_row(header, row, where, lines.quoted, path.parent)
             if video.path in numbers:
                 raise UserError(
-                    f"{where}: {shorten(video.path)} stands already in line {numbers[video.path]}"
+                    f"{where}: {shorten(video.path)} is already in line {numbers[video.path]}"
                 )
             numbers[video.path] = lines.number
             videos.append(video)
     except csv.Error as error:
         raise UserError(
-            f"{path} is no CSV file with the columns path and label: {error}, in line "
+            f"{path} is not a CSV file with the columns path and label: {error}, in line "
             f"{lines.number}, {lines.quoted}"
         ) from None
     return videos, numbers, notes
 
 
 def encoding_of(path: Path) -> str:
-    """The encoding that the first bytes of a file tell: UTF-16 and UTF-32 begin with a mark, UTF-8 may."""
+    """The encoding by the first bytes: UTF-16 and UTF-32 begin with a mark, UTF-8 may."""
     with path.open("rb") as file:
         first = file.read(4)
     for mark, name in MARKS.items():
@@ -135,10 +137,10 @@ def encoding_of(path: Path) -> str:
 
 
 def open_table(lines: Lines, path: Path) -> tuple[list[str], Iterator[list[str]], list[str]]:
-    """Reads the header; returns its names, the rows to come, and sentences for the report.
+    """Reads the header; returns its names, the rows to come, and notes.
 
     Raises:
-        UserError: see `columns.check`, or a header with NUL bytes.
+        UserError: see `columns.check_header`, or a header with NUL bytes.
     """
     ahead = iter(lines)
     first = next(ahead, "")
@@ -148,32 +150,36 @@ def open_table(lines: Lines, path: Path) -> tuple[list[str], Iterator[list[str]]
     where = f"{path} line {max(lines.number, 1)}"
     if "\0" in first:
         raise UserError(f"{where}: it has a NUL byte; a CSV in UTF-16 has to be saved as UTF-8")
-    separator = sep_line[1] if sep_line else max(SEPARATORS, key=lambda mark: known(first, mark))
+    separator = (
+        sep_line[1]
+        if sep_line
+        else max(SEPARATORS, key=lambda mark: count_known_columns(first, mark))
+    )
     rows = csv.reader(
         itertools.chain([first] * bool(first), ahead), delimiter=separator, skipinitialspace=True
     )
-    header = names(next(rows, ()))
-    notes = columns.check(header, first.rstrip("\r\n"), where)
+    header = column_names(next(rows, ()))
+    notes = columns.check_header(header, first.rstrip("\r\n"), where)
     if separator != ",":
         named = SEPARATORS.get(separator, repr(separator))
         notes.append(f"the fields of the manifest are separated by {named}")
     return header, rows, notes
 
 
-def names(header: Iterable[str]) -> list[str]:
+def column_names(header: Iterable[str]) -> list[str]:
     """The names of a header in lower case."""
     return [name.strip().lower() for name in header]
 
 
-def known(line: str, separator: str) -> int:
-    """How many known columns a header has where this separates them."""
-    header = names(next(csv.reader([line], delimiter=separator, skipinitialspace=True), ()))
+def count_known_columns(line: str, separator: str) -> int:
+    """How many known columns a header has with this separator."""
+    header = column_names(next(csv.reader([line], delimiter=separator, skipinitialspace=True), ()))
     return len({*columns.NEEDED, *columns.OPTIONAL} & set(header))
 
 
 def read_row(
     header: Sequence[str], row: Sequence[str], where: str, quoted: str, folder: Path
-) -> Video:
+) -> ListedVideo:
     """One line of a manifest, its split as it stands there.
 
     Args:
@@ -185,7 +191,8 @@ def read_row(
     """
     if any(cell.strip() for cell in row[len(header) :]):
         raise UserError(
-            f"{where}: more fields than columns (quote a path that has the separator in it): {quoted}"
+            f"{where}: more fields than columns (quote a path that has the separator in it): "
+            f"{quoted}"
         )
     written = dict.fromkeys(header, "") | dict(zip(header, row, strict=False))
     cells = {name: cell.strip() for name, cell in written.items() if name}
@@ -200,9 +207,10 @@ def read_row(
     name = posixpath.normpath(cells["path"])
     if name == ".." or name.startswith("../"):
         raise UserError(
-            f"{where}: {shorten(cells['path'])} leads out of the folder of the CSV: write an absolute path instead"
+            f"{where}: {shorten(cells['path'])} leads out of the folder of the CSV: write an "
+            "absolute path instead"
         )
-    return Video(
+    return ListedVideo(
         path=name,
         label=cells["label"],
         group=cells.get("group", ""),
@@ -212,22 +220,23 @@ def read_row(
 
 
 def name_splits(
-    videos: Sequence[Video], path: Path, numbers: Mapping[str, int]
-) -> tuple[list[Video], list[str]]:
-    """The videos of a manifest with "train", "val" and "test" for what it calls these, and sentences for the report.
+    videos: Sequence[ListedVideo], path: Path, numbers: Mapping[str, int]
+) -> tuple[list[ListedVideo], list[str]]:
+    """The videos of a manifest with "train", "val" and "test" for what it calls these, and notes.
 
     Raises:
-        UserError: the name of a split is none.
+        UserError: a split has another name.
     """
-    sides = sides_of({video.split for video in videos})
+    split_of = splits_by_name({video.split for video in videos})
     for video in videos:
-        if video.split and video.split not in sides:
+        if video.split and video.split not in split_of:
             raise UserError(
-                f"{path} line {numbers[video.path]}: split {quote(video.split)} is not train, val or test"
+                f"{path} line {numbers[video.path]}: split {quote(video.split)} is not train, val "
+                "or test"
             )
-    odd = any(name.lower() != side for name, side in sides.items())
-    notes = [f"the splits of the manifest by their names: {told(sides)}"] if odd else []
-    return [replace(video, split=sides.get(video.split, "")) for video in videos], notes
+    odd = any(name.lower() != split for name, split in split_of.items())
+    notes = [f"the splits of the manifest by their names: {describe(split_of)}"] if odd else []
+    return [replace(video, split=split_of.get(video.split, "")) for video in videos], notes
 
 
 def by_fold(listed: Listing, test_fold: int, val_fold: int) -> Listing:
@@ -236,10 +245,11 @@ def by_fold(listed: Listing, test_fold: int, val_fold: int) -> Listing:
     Args:
         listed: a manifest.
         test_fold: -1 takes the lowest fold, unless the manifest has splits.
-        val_fold: -1 takes the fold after the test fold; fewer than three folds leave validation open.
+        val_fold: -1 takes the fold after the test fold; fewer than three folds leave validation
+            open.
 
     Raises:
-        UserError: a fold is no number, or there is no such fold.
+        UserError: a fold is not a number, or there is no such fold.
     """
     chosen = test_fold >= 0 or val_fold >= 0
     if not any(video.fold for video in listed.videos):
@@ -264,7 +274,7 @@ def by_fold(listed: Listing, test_fold: int, val_fold: int) -> Listing:
     return replace(listed, videos=videos, notes=(*listed.notes, *notes))
 
 
-def fold_numbers(videos: Iterable[Video]) -> dict[str, int]:
+def fold_numbers(videos: Iterable[ListedVideo]) -> dict[str, int]:
     """Path -> number of its fold.
 
     Raises:
@@ -276,7 +286,7 @@ def fold_numbers(videos: Iterable[Video]) -> dict[str, int]:
             numbers[video.path] = int(video.fold)
         except ValueError:
             raise UserError(
-                f"the fold {quote(video.fold)} of {shorten(video.path)} is no whole number"
+                f"the fold {quote(video.fold)} of {shorten(video.path)} is not a whole number"
             ) from None
     return numbers
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vid3d.datasets.folder import UCF_NAME, stem_of, ucf_group
-from vid3d.datasets.videos import Listing, Video
+from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.video.files import VIDEO_SUFFIXES, walk
 
@@ -16,12 +16,14 @@ LISTS = "ucfTrainTestlist"
 
 
 def listing(root: Path, protocol: str, classes: tuple[str, ...]) -> Listing:
-    """UCF-101: `v_Class_gNN_cNN.avi` in class folders or side by side, and its lists in or beside the root.
+    """UCF-101: `v_Class_gNN_cNN.avi` in class folders or one, with its lists in or beside the root.
 
-    A group is a class together with its number: g07 of one class and g07 of another are different recordings. Names are
-    compared without case, since the lists say HandStandPushups where folders say HandstandPushups.
+    A group is a class together with its number: g07 of one class and g07 of another are different
+    recordings. Names are compared without case, since the lists say HandStandPushups where folders
+    say HandstandPushups.
 
-    Source: Soomro, Zamir, Shah: UCF101, CRCV-TR-12-01, 2012, with the train/test lists for action recognition.
+    Source: Soomro, Zamir, Shah: UCF101, CRCV-TR-12-01, 2012, with the train/test lists for action
+    recognition.
 
     Args:
         root: the folder.
@@ -29,7 +31,8 @@ def listing(root: Path, protocol: str, classes: tuple[str, ...]) -> Listing:
         classes: `data.classes`; () is all.
 
     Raises:
-        UserError: no UCF-101 videos, no lists where the protocol needs them, or files of the lists are missing.
+        UserError: no UCF-101 videos, no lists where the protocol needs them, or files of the lists
+            are missing.
     """
     found, others = find_files(root)
     lists = next((d for d in (root / LISTS, root.parent / LISTS) if d.is_dir()), None)
@@ -73,11 +76,11 @@ def check_missing(
     names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
     line = f"{len(missing)} of the {len(listed)} videos in {where}: {names}"
     if protocol.startswith("official"):
-        raise UserError(f"{line}; without them the number is none of {protocol}")
+        raise UserError(f"{line}; without them the accuracy is not that of {protocol}")
     return [line]
 
 
-def to_videos(found: Mapping[str, str], names: Iterable[str]) -> list[Video]:
+def to_videos(found: Mapping[str, str], names: Iterable[str]) -> list[ListedVideo]:
     """The files as videos with class and recording.
 
     Args:
@@ -88,14 +91,14 @@ def to_videos(found: Mapping[str, str], names: Iterable[str]) -> list[Video]:
     videos = []
     for _, path in sorted(found.items()):
         label = label_of(stem_of(path))
-        video = Video(path, spelling.setdefault(label.lower(), label))
+        video = ListedVideo(path, spelling.setdefault(label.lower(), label))
         videos.append(replace(video, group=ucf_group(video)))
     return videos
 
 
 def by_list(
-    videos: Iterable[Video], listed: Mapping[str, tuple[str, str]]
-) -> tuple[list[Video], list[str]]:
+    videos: Iterable[ListedVideo], listed: Mapping[str, tuple[str, str]]
+) -> tuple[list[ListedVideo], list[str]]:
     """The videos that are listed, with their splits, and the paths of the others."""
     chosen, unlisted = [], []
     for video in videos:
@@ -107,7 +110,7 @@ def by_list(
 
 
 def find_files(root: Path) -> tuple[dict[str, str], list[str]]:
-    """Lower-case file name without suffix -> path, and the paths of videos with another kind of name.
+    """Lower-case file name without suffix -> path; and the paths of videos with other names.
 
     Raises:
         UserError: there are none, or one is there twice.
@@ -143,7 +146,10 @@ def class_names(lists: Path) -> list[str]:
 
 
 def read_lists(lists: Path, protocol: str) -> dict[str, tuple[str, str]]:
-    """Lower-case file name without suffix -> (name as listed, split); lists 1 where the protocol is not official."""
+    """Lower-case file name without suffix -> (name as listed, split).
+
+    Lists 1 where the protocol is not official.
+    """
     number = protocol.removeprefix("official") if protocol.startswith("official") else "1"
     entries = {}
     for split in ("train", "test"):

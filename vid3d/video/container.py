@@ -1,4 +1,4 @@
-"""What a container says of its video: which stream, how fast, how long, when, and how wide a pixel is."""
+"""What a container says of its video: which stream, its rate, length, times and pixel shape."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from av.stream import Disposition
 
 DEFAULT_FPS = 25.0
 NOT_A_VIDEO = "not a video, or one without a readable header"
-# Streams that hold pictures and no video: the cover of a song, previews for the seek bar.
+# Streams that hold pictures, not video: the cover of a song, previews for the seek bar.
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 WIDEST_PIXEL = 4  # width : height beyond which a pixel shape is taken for a damaged header
 
 
 class VideoError(Exception):
-    """A video or camera that gives no frames: the message is the reason, `path` names the source."""
+    """A video or camera that gives no frames.
+
+    The message is the reason, `path` names the source.
+    """
 
     def __init__(self, reason: str, path: str):
         super().__init__(reason)
@@ -26,7 +29,10 @@ class VideoError(Exception):
 
 
 def main_stream(container: av.container.InputContainer, path: str) -> av.VideoStream:
-    """The video that a player would show: of those that are marked as default, or of all, the largest, the first of equals.
+    """The video stream that a player would show.
+
+    Of the streams that are marked as default, or else of all, it is the largest, the first of
+    equals.
 
     Raises:
         VideoError: there is none, or none that this build of FFmpeg has a decoder for.
@@ -80,8 +86,8 @@ def stamping(
 ) -> Callable[[av.VideoFrame, int], float]:
     """A function of a picture and its number: its time stamp in seconds, NaN where it has none.
 
-    AVI has no presentation times: its pictures come at the times of decoding, which ascend as they do. A bare stream has
-    no times at all, but the rate in its own header.
+    AVI has no presentation times: its pictures come at the times of decoding, which ascend as they
+    do. A bare stream has no times at all, but the rate in its own header.
     """
     if without_stamps(container):
         interval = 1 / stated_fps(stream)

@@ -1,4 +1,4 @@
-"""What a decoder reports of a video that it reads nevertheless."""
+"""Damage that a decoder reports of a video and reads past."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAMED = 3  # places that a message names
 
 
 class Damage:
-    """Counts packets that give no frame and frames of which parts are missing, as FFmpeg reports them.
+    """Counts packets that give no frame and incomplete frames, as FFmpeg reports them.
 
     What comes before the first key frame does not count: a recording may begin between two.
 

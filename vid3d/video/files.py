@@ -17,7 +17,9 @@ VIDEO_SUFFIXES = frozenset(
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Relative paths of all files below root, sorted, without hidden ones; follows links, but never in a circle.
+    """Relative paths of all files below root, sorted, without hidden ones.
+
+    Links are followed, but not in cycles.
 
     Raises:
         UserError: a folder cannot be read.
@@ -45,7 +47,10 @@ def walk(root: Path) -> Iterator[str]:
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether it is one, or leads to one; a link that leads round to itself is a file that cannot be read."""
+    """Whether an entry is a folder or links to one.
+
+    A link to itself counts as an unreadable file.
+    """
     try:
         return entry.is_dir()
     except OSError:

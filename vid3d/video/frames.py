@@ -1,4 +1,4 @@
-"""Video files to uint8 RGB frames in the size that is stored: what training, evaluation and prediction see."""
+"""Video files to uint8 RGB frames of the stored size, as every part of vid3d sees them."""
 
 from __future__ import annotations
 
@@ -68,5 +68,5 @@ def read_video(
 
 
 def measured_fps(times_T: np.ndarray, fallback: float) -> float:
-    """Frames a second between the first and the last frame; the fallback for a single frame."""
+    """Frames per second between the first and the last frame; the fallback for a single frame."""
     return float((len(times_T) - 1) / times_T[-1]) if len(times_T) > 1 else fallback

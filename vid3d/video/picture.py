@@ -1,7 +1,8 @@
 """From a decoded picture to the pixels that a viewer would see: RGB, upright, with square pixels.
 
-The colours are those of FFmpeg's own command, to the pixel: matrix and range as the file tags them, nothing tone-mapped
-and the two fields of an interlaced picture left woven, unless that is asked for.
+The colours are those of FFmpeg's own command, to the pixel: matrix and range as the file tags them,
+nothing tone-mapped and the two fields of an interlaced picture left woven, unless that is asked
+for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 # swscale converts these to RGB without interpolating colour, so that where it lies does not matter.
 PLAIN_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "rgb24"}
-# The matrices that swscale knows; of the others, FFmpeg's command takes 10 for BT.2020 and the rest for BT.601.
+# The matrices that swscale knows; of the others, FFmpeg's command takes 10 for BT.2020 and the rest
+# for BT.601.
 MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
 NEAREST_MATRIX = {10: "bt2020nc"}
 HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}  # PQ and HLG
@@ -34,8 +36,10 @@ class DecodeOptions:
     """How pictures become frames: the keys of `config.data` with these names.
 
     Attributes:
-        pixels: "square" resamples pictures whose pixels are not square; "stored" takes them as they are.
-        deinterlace: "off" leaves fields woven; "bwdif" interpolates pictures that are flagged as interlaced.
+        pixels: "square" resamples pictures whose pixels are not square; "stored" takes them as they
+            are.
+        deinterlace: "off" leaves fields woven; "bwdif" interpolates pictures that are flagged as
+            interlaced.
         tone_map: brings HDR (PQ, HLG) to BT.709 with swscale's tone mapping.
     """
 
@@ -165,16 +169,22 @@ def pull(graph: Graph) -> list[av.VideoFrame]:
 
 
 def display_matrix(picture: av.VideoFrame) -> np.ndarray | None:
-    """The nine numbers that say how a picture is turned and mirrored for display; None where it has none.
+    """The nine numbers that say how a picture is turned and mirrored for display.
 
-    They come from the container, as of a phone's MP4, or from the stream, as H.264's display orientation message.
+    None where it has none.
+
+    They come from the container, as of a phone's MP4, or from the stream, as H.264's display
+    orientation message.
     """
     data = picture.side_data.get("DISPLAYMATRIX")
     return np.frombuffer(memoryview(data), np.int32) if isinstance(data, Buffer) else None
 
 
 def upright(frame_HWC: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Turns and mirrors a frame as its display matrix says; an odd angle is rounded to a quarter turn."""
+    """Turns and mirrors a frame as its display matrix says.
+
+    An odd angle is rounded to a quarter turn.
+    """
     a, b, _, c, d, *_ = matrix.tolist()  # a pixel (x, y) is shown at (a x + c y, b x + d y)
     if abs(a) + abs(d) < abs(b) + abs(c):
         frame_HWC, a, d = frame_HWC.transpose(1, 0, 2), c, b

@@ -1,6 +1,7 @@
-"""One pass over a video, from a file or a URL: the room that decodes.
+"""One pass over a video from a file or a URL: the one place that decodes.
 
-Which frames these are, in which order, at which times and in which colours is defined in docs/decoding.md.
+Which frames these are, in which order, at which times and in which colours is defined in
+docs/decoding.md.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from vid3d.video.damage import Damage
 from vid3d.video.picture import DecodeOptions, PictureConverter
 
 DECODER = f"PyAV {av.__version__}"  # frames may differ between versions
-# What these "formats" show are other files, which may change without a trace.
+# What these "formats" show are other files, which may change unnoticed.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "sdp"}
 # Titles and the like need not be valid text; from version 19 on PyAV reads them in any case.
 open_container: Callable[..., av.container.InputContainer] = (
@@ -47,9 +48,9 @@ open_container: Callable[..., av.container.InputContainer] = (
 NETWORK_SECONDS = 10.0  # in which a URL has to open, and each time to bring the next packet
 AS_DEFAULT = DecodeOptions()
 
-# What FFmpeg reports is collected where it is called, and does not appear on the screen as well.
+# FFmpeg's messages are collected where it is called and not printed as well.
 av.logging.set_level(av.logging.ERROR)
-av.logging.set_skip_repeated(False)  # otherwise a message that the file before had, too, is lost
+av.logging.set_skip_repeated(False)  # otherwise a message equal to the last file's is lost
 logging.getLogger("libav").addHandler(logging.NullHandler())
 logging.getLogger("libav").propagate = False
 
@@ -68,7 +69,10 @@ class FrameClock:
         self.count = 0
 
     def tick(self, stamp: float) -> float:
-        """The time of the next frame; where its stamp is not after the last one, one interval later."""
+        """The time of the next frame.
+
+        Where its stamp is not after the last one, one interval later.
+        """
         if not self.count:
             self.start = stamp if math.isfinite(stamp) else 0.0
         else:
@@ -79,7 +83,9 @@ class FrameClock:
 
 
 class Reader:
-    """One pass over a video file. Iterating gives (uint8 RGB [H, W, 3] upright, seconds from the first frame).
+    """One pass over a video file.
+
+    Iterating gives (uint8 RGB [H, W, 3] upright, seconds from the first frame).
 
     Attributes:
         path: as it was given.
@@ -130,7 +136,8 @@ class Reader:
         self.is_endless = not self._stream.frames and not seconds and self._container.size <= 0
         bare = without_stamps(self._container)
         self._damage = Damage(time_base(self._stream), 1 / self.claimed_fps if bare else 0.0)
-        # Not those of decoders, which look at other streams, too, and begin in the middle of a recording.
+        # Not those of decoders, which look at other streams, too, and begin in the middle of a
+        # recording.
         self._damage.note([log for log in logs if log[1] == self._container.format.name])
 
     @property
@@ -221,7 +228,8 @@ class Reader:
     def _checked_name(self) -> Iterator[str]:
         """A name under which FFmpeg can open the file.
 
-        An absolute path is never taken for a protocol. A name that is not valid text is replaced by that of an open file.
+        An absolute path is never taken for a protocol. A name that is not valid text is replaced by
+        that of an open file.
 
         Raises:
             VideoError: there is no file that can be read.
@@ -250,7 +258,7 @@ class Reader:
 
 
 class UrlReader(Reader):
-    """One pass over a video or a camera's stream that comes over the network: http, https, rtsp, rtmp, udp and others."""
+    """One pass over a video or a camera's stream from the network, such as http, rtsp or udp."""
 
     ffmpeg_options: ClassVar[dict[str, str]] = {"rtsp_transport": "tcp"}
     timeout = (NETWORK_SECONDS, NETWORK_SECONDS)

@@ -1,4 +1,4 @@
-"""Cameras, streams and files as `vid3d live` reads them: one frame after the other, as they come."""
+"""Cameras, streams and files as `vid3d live` reads them, frame by frame as they come."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from vid3d.video.reader import AS_DEFAULT, FrameClock, Reader, UrlReader
 
 
 class Source:
-    """A camera, a file or a URL that is read frame by frame, for live prediction; a context manager.
+    """A camera, a file or a URL that is read frame by frame, for live prediction.
+
+    A context manager.
 
     Attributes:
         name: as it was given.
         options: how the pictures of a file or a URL become frames.
         path: of the file; None for cameras and URLs.
-        is_camera: frames come in their own time and without an end, from a device or over the network.
+        is_camera: frames come in real time and without an end, from a device or over the network.
         fps: stated frames per second; 0.0 where a camera states none.
     """
 
@@ -29,7 +31,8 @@ class Source:
         """Opens the source.
 
         Args:
-            source: the number of a camera, a URL such as rtsp://..., or a video file, also as file://...
+            source: the number of a camera, a URL such as rtsp://..., or a video file, also as
+                file://...
             options: how the pictures of a file or a URL become frames.
 
         Raises:
@@ -56,7 +59,9 @@ class Source:
         return self._reader.damage
 
     def read(self) -> tuple[np.ndarray, float] | None:
-        """The next frame, uint8 RGB [H, W, 3], and its seconds from the first one; None at the end or after a loss.
+        """The next frame, uint8 RGB [H, W, 3], and its seconds from the first one.
+
+        None at the end or after a loss.
 
         The seconds of a file are its own, those of a camera are when the frame came.
 
@@ -69,7 +74,7 @@ class Source:
         return item[0], self._clock.tick(time.monotonic())
 
     def close(self) -> None:
-        """Gives the camera or the file back."""
+        """Releases the camera or the file."""
         self._frames.close()
         self._reader.close()
 
@@ -110,7 +115,7 @@ class DeviceReader:
             yield to_rgb(frame), 0.0
 
     def close(self) -> None:
-        """Gives the camera back."""
+        """Releases the camera."""
         self._capture.release()
 
 
@@ -122,7 +127,10 @@ def to_rgb(frame: np.ndarray) -> np.ndarray:
 
 
 def file_path(source: str) -> str | None:
-    """The path of a file that is named as such or as file://...; None for the number of a camera and any other URL."""
+    """The path of a source that is a file, also one named as file://.
+
+    None for the number of a camera and for any other URL.
+    """
     if source.startswith("file://"):
         return unquote(source.removeprefix("file://").removeprefix("localhost"))
     return None if source.isdecimal() or "://" in source else source

@@ -30,7 +30,8 @@ BT601 = 6  # SMPTE 170M in the numbering of ISO/IEC 23091
 class VideoWriter:
     """Writes frames to a video file that appears under its name once it is whole.
 
-    Until then it is called `.NAME.part.SUFFIX`; leaving the `with` block by an exception removes it.
+    Until then it is called `.NAME.part.SUFFIX`; leaving the `with` block by an exception removes
+    it.
 
     Attributes:
         num_frames: written so far.
@@ -59,7 +60,8 @@ class VideoWriter:
         self._interval = 1 / fps
         self._last = -1  # ticks of the newest frame
         self._output: tuple[av.container.OutputContainer, av.VideoStream] | None = None
-        # Ctrl-C interrupts the main thread anywhere; between encoder and file it would cost a packet.
+        # Ctrl-C interrupts the main thread anywhere; between encoder and file it would cost a
+        # packet.
         self._worker = ThreadPoolExecutor(max_workers=1)
         if not self.path.parent.exists():
             raise UserError(f"cannot write {self.path}: there is no folder {self.path.parent}")
