@@ -34,7 +34,7 @@ def tree(*tops: str, classes: str = "ab", count: int = 6) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("train", "other", "side"),
+    ("train", "other", "split"),
     [
         ("train", "validate", "val"),
         ("train", "eval", "val"),
@@ -51,15 +51,15 @@ def tree(*tops: str, classes: str = "ab", count: int = 6) -> list[str]:
         ("kinetics_train", "kinetics_test", "test"),
     ],
 )
-def test_top_folders_named_like_splits_are_splits(settings, train, other, side):
+def test_top_folders_named_like_splits_are_splits(settings, train, other, split):
     touch(settings, *tree(train, other))
     found = find(settings)
     assert found.classes == ("a", "b") and found.protocol == "folders"
-    assert {v.path.split("/")[0] for v in found.split(side)} == {other}
+    assert {v.path.split("/")[0] for v in found.split(split)} == {other}
     carved = {v.split for v in found.videos if v.path.startswith(f"{train}/")}
-    assert carved <= {"train", "val", "test"} - {side}
+    assert carved <= {"train", "val", "test"} - {split}
     assert (
-        f"these folders are splits by their names: {train!r} is train, {other!r} is {side}"
+        f"these folders are splits by their names: {train!r} is train, {other!r} is {split}"
         in found.notes
     )
 
@@ -87,19 +87,19 @@ def test_data_classes_keeps_classes_named_like_splits(settings):
     assert {v.label for v in other.videos} == {"car", "test", "train"}
 
 
-@pytest.mark.parametrize("below", ["{side}", "clips/{side}", "{side}_256/2024"])
+@pytest.mark.parametrize("below", ["{split}", "clips/{split}", "{split}_256/2024"])
 def test_split_folders_in_class_folders_are_splits(settings, below):
     names = [
-        f"{c}/{below.format(side=side)}/{k}.mp4"
+        f"{c}/{below.format(split=split)}/{k}.mp4"
         for c in ("run", "sit")
-        for side in ("train", "dev", "test")
+        for split in ("train", "dev", "test")
         for k in range(4)
     ]
     touch(settings, *names)
     found = find(settings)
     assert found.classes == ("run", "sit") and found.protocol == "folders"
-    for side, word in (("train", "train"), ("val", "dev"), ("test", "test")):
-        assert {v.path for v in found.split(side)} == {n for n in names if f"/{word}" in n}
+    for split, word in (("train", "train"), ("val", "dev"), ("test", "test")):
+        assert {v.path for v in found.split(split)} == {n for n in names if f"/{word}" in n}
     assert any(n.startswith("these folders in the class folders are splits") for n in found.notes)
     aside = find(settings, protocol="random")
     assert {v.split for v in aside.videos if "/test" in v.path} != {"test"}

@@ -60,10 +60,10 @@ class TestFolder:
         touch(root, *[f"train/{c}/{k}.mp4" for c in "ab" for k in range(20)])
         touch(root, *[f"testing/{c}/{k}.mp4" for c in "ab" for k in range(3)])
         found = find(settings)
-        sides = by_split(found)
+        paths_of = by_split(found)
         assert found.protocol == "folders"
-        assert sides["test"] == {f"testing/{c}/{k}.mp4" for c in "ab" for k in range(3)}
-        assert sides["val"] and all(path.startswith("train/") for path in sides["val"])
+        assert paths_of["test"] == {f"testing/{c}/{k}.mp4" for c in "ab" for k in range(3)}
+        assert paths_of["val"] and all(path.startswith("train/") for path in paths_of["val"])
         assert any("taken out of training" in note for note in found.notes)
         assert find(settings, protocol="manifest").protocol == "folders"
 
@@ -231,9 +231,9 @@ def test_split_shares_are_near_the_fractions():
 class TestShares:
     @staticmethod
     def notes(count: int, *, val: int, test: int = 20, group: str = "", by_group: bool = True):
-        sides = ["test"] * test + ["val"] * val + ["train"] * (count - test - val)
+        names = ["test"] * test + ["val"] * val + ["train"] * (count - test - val)
         videos = tuple(
-            ListedVideo(f"{k}.mp4", "a", group=group, split=s) for k, s in enumerate(sides)
+            ListedVideo(f"{k}.mp4", "a", group=group, split=s) for k, s in enumerate(names)
         )
         return index.describe_carving(videos, set(), configs.default().data, by_group=by_group)
 
@@ -360,8 +360,8 @@ class TestUcf101:
                 one = f"HandstandPushups/v_HandStandPushups_g{g:02d}_c{c:02d}.avi"
                 two = f"YoYo/v_YoYo_g{g:02d}_c{c:02d}.avi"
                 touch(root, one.replace("v_HandStand", "v_Handstand"), two)
-                side = "test" if g < 3 else "train"
-                lines[side] += [one, two]
+                split = "test" if g < 3 else "train"
+                lines[split] += [one, two]
         lists = touch(root, "ucfTrainTestlist/classInd.txt") / "ucfTrainTestlist"
         (lists / "classInd.txt").write_bytes(b"1 HandstandPushups\r\n2 YoYo\r\n")
         for number in (1, 2):

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vid3d.data import disk, shards
+from vid3d.data import disk
+from vid3d.data.shards import Shard, ShardWriter
 from vid3d.video.decoding import Again, Done, Events, Failed, Frames
 
 
@@ -22,7 +23,7 @@ class Written:
         bad: job -> why it cannot be read.
     """
 
-    shards: list[shards.Shard] = field(default_factory=list)
+    shards: list[Shard] = field(default_factory=list)
     done: dict[int, Done] = field(default_factory=dict)
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
     bad: dict[int, str] = field(default_factory=dict)
@@ -43,7 +44,7 @@ def write_events(
         UserError: the disk is nearly full.
     """
     written = Written()
-    with shards.ShardWriter(folder) as writer, contextlib.closing(events):
+    with ShardWriter(folder) as writer, contextlib.closing(events):
         for event in disk.watch_free(events, folder):
             if isinstance(event, Frames):
                 written.places.setdefault(event.job, writer.place(event.lane))

@@ -270,7 +270,7 @@ def copy_or_decode(
         yield event
     jobs, timeout = sorted(rest), data.decode_timeout
     events = decoding.decode(
-        [paths[job] for job in jobs], settings, workers=decoding.workers(data), timeout=timeout
+        [paths[job] for job in jobs], settings, workers=decoding.num_workers(data), timeout=timeout
     )
     with contextlib.closing(events):
         for found in events:

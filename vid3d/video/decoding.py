@@ -242,7 +242,7 @@ class Pool:
         )
 
 
-def workers(data: ConfigDict) -> int:
+def num_workers(data: ConfigDict) -> int:
     """Decoding processes: `data.workers`, or one per core that this process may use."""
     return data.workers or cores()
 
