@@ -55,7 +55,7 @@ class Prepared:
         shards: file name -> number of records, in the order of the records.
         facts: by path, of the readable videos.
         bad: path -> reason, of the others.
-        sums: what tells this folder from one that another process puts in its place.
+        sums: distinguishes this folder from one that another process puts in its place.
     """
 
     directory: Path

@@ -92,7 +92,7 @@ def suggestion(name: str, known: tuple[str, ...] | list[str]) -> str:
 
 
 def nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
-    """The known name that looks most like this one, in whatever case; "" where none does."""
+    """The known name that is most similar, ignoring case; "" where none does."""
     folded = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), folded, n=1)
     return folded[near[0]] if near else ""

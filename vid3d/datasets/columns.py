@@ -37,7 +37,7 @@ def check_header(header: Sequence[str], line: str, where: str) -> list[str]:
 
     Args:
         header: lower-case names without blanks around them.
-        line: the header as it stands in the file.
+        line: the header as written.
         where: starts the messages.
 
     Returns:

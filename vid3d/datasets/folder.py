@@ -44,7 +44,7 @@ def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> List
     notes += [*found.notes, *loose]
     if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
         videos = [replace(video, group=ucf_group(video)) for video in videos]
-        notes.append("the names are like UCF-101's: class and gNN tell the recording")
+        notes.append("the names are like UCF-101's: class and gNN name the recording")
     return Listing(str(root), tuple(videos), "folders", tuple(notes))
 
 

@@ -53,9 +53,9 @@ def find_layout(root: Path, files: Sequence[str], classes: Sequence[str]) -> Lay
             1, splits, 0, [f"these folders are splits by their names: {describe(splits)}"]
         )
     for place in range(1, min(map(len, folders), default=0)):
-        names = {parts[place] for parts in folders}
-        splits = splits_by_name(names)
-        if splits.keys() == names and are_splits(splits.values()):
+        below_classes = {parts[place] for parts in folders}
+        splits = splits_by_name(below_classes)
+        if splits.keys() == below_classes and are_splits(splits.values()):
             note = (
                 f"these folders in the class folders are splits by their names: {describe(splits)}"
             )

@@ -180,7 +180,7 @@ def count_known_columns(line: str, separator: str) -> int:
 def read_row(
     header: Sequence[str], row: Sequence[str], where: str, quoted: str, folder: Path
 ) -> ListedVideo:
-    """One line of a manifest, its split as it stands there.
+    """One line of a manifest, with its split as written.
 
     Args:
         header: names of the columns.

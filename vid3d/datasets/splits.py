@@ -17,7 +17,7 @@ def by_group(video: ListedVideo) -> str:
 
 
 def by_path(video: ListedVideo) -> str:
-    """Each video for itself."""
+    """Each video is a unit of its own."""
     return f"video {video.path}"
 
 
@@ -38,15 +38,14 @@ def carve(
 ) -> tuple[ListedVideo, ...]:
     """Moves about a fraction of the videos of each class into a split, in whole units.
 
-    A unit goes to the split where `draw(unit) < fraction`. So its place depends on the seed and the
-    unit alone, and new videos move none. There is one exception. Where that rule leaves a class
-    without a unit in the split, or with fewer than `leave` units outside, the units of that class
-    whose draws are nearest to the threshold are moved over, as long as no other class loses its
-    last one. Only such a helped unit can come back, when its class gets a new unit that makes the
-    help needless.
+    A unit goes to the split where `draw(unit) < fraction`, which depends on the seed and the unit
+    alone, so that new videos move no others. There is one exception: where that leaves a class
+    without a unit in the split, or with fewer than `leave` units outside, its units with the draws
+    nearest to the threshold are moved, as long as no other class loses its last one. Only such a
+    unit can move back, once its class has another.
 
     Args:
-        videos: those to choose from; the others of a split stay out of the call.
+        videos: the candidates; those of other splits are not among them.
         split: "test" or "val".
         fraction: of the units, above 0.
         seed: of the split.

@@ -103,10 +103,9 @@ def decode(
         paths: the videos; their numbers in this order are the jobs of the events.
         settings: what to store.
         workers: child processes.
-        timeout: seconds in which a video has to bring its first frames, and each time the next
-            ones.
-        look: read the headers only; `Done` then tells nothing but the claimed number of frames and
-            rate.
+        timeout: seconds for a video's first frames, and for each of the next ones.
+        look: read the headers only; `Done` then has only the claimed number of frames
+            and rate.
         memory_bytes: of address space that a child may take for decoding (on Linux).
         kept: children that stay for the next call, which has the same options; they end if this
             call is not read to its end.

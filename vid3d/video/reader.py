@@ -45,7 +45,7 @@ open_container: Callable[..., av.container.InputContainer] = (
     if int(av.__version__.split(".")[0]) < 19
     else av.open
 )
-NETWORK_SECONDS = 10.0  # in which a URL has to open, and each time to bring the next packet
+NETWORK_SECONDS = 10.0  # for a URL to open, and for each packet to arrive
 AS_DEFAULT = DecodeOptions()
 
 # FFmpeg's messages are collected where it is called and not printed as well.
@@ -157,7 +157,8 @@ class Reader:
             MemoryError: there is not enough memory.
         """
         clock = FrameClock(self.claimed_fps)
-        converter: PictureConverter | None = None  # it needs what only the first picture tells
+        # It needs the pixel shape, which only the first picture tells.
+        converter: PictureConverter | None = None
         stamp = stamping(self._container, self._stream)
         times: deque[float] = deque()  # of the pictures that a deinterlacer holds back
         number = 0
