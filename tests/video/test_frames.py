@@ -13,7 +13,8 @@ import pytest
 from fixtures.videos import write_frames
 
 from vid3d import checks
-from vid3d.video import container, frames, reader, records, resize, sources
+from vid3d.video import container, frames, records, resize, sources
+from vid3d.video.clock import FrameClock
 from vid3d.video.container import VideoError
 
 # What each of the real odd files gives: a number of frames, or a reason.
@@ -70,7 +71,7 @@ def test_one_and_four_channels_become_rgb():
 
 
 def test_times_ascend_from_zero():
-    clock = reader.FrameClock(10.0)
+    clock = FrameClock(10.0)
     stamps = [5.0, 5.1, 5.1, 4.0, float("nan"), 6.0]
     times = [clock.tick(stamp) for stamp in stamps]
     assert times == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 1.0])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +249,42 @@ class TestStreams:
         assert [number_of(frame) for frame in frames] == list(range(24))
 
 
+def test_stream_that_begins_later_is_ignored(tmp_path):
+    first = encode(tmp_path / "first.ts", *H264)
+    pids = ("-mpegts_pmt_start_pid", "0x1111", "-mpegts_start_pid", "0x222")
+    other = encode(tmp_path / "other.ts", *H264, *pids)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + other.read_bytes())
+    check(joined)
+
+
+def test_exif_orientation_is_obeyed(tmp_path):
+    """PyAV has no name for the EXIF that comes with each picture."""
+    still = encode(tmp_path / "x.jpg", "-q:v", 2, "-pix_fmt", "yuvj420p", num_frames=1).read_bytes()
+    entry = struct.pack("<HHIHH", 0x112, 3, 1, 6, 0)  # orientation: turn right to show
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    pictures = still[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + still[2:]
+    for name in ("x.avi", "x.mkv"):
+        path = tmp_path / name
+        source = ("-f", "mjpeg", "-i", "-", "-c", "copy")
+        run("ffmpeg", "-y", "-v", "error", *source, path, stdin=pictures * 3)
+        frames, _, damage = read(path)
+        assert [frame.shape for frame in frames] == [(WIDTH, HEIGHT, 3)] * 3 and not damage
+        assert (
+            np.abs(frames[0].astype(int) - decoded_by_ffmpeg(path, (WIDTH, HEIGHT))[0]).mean() < 1
+        )
+
+
+def test_impossible_header_claims_no_frames(tmp_path):
+    """A claim decides how much disk a data set is said to need."""
+    path = encode(tmp_path / "x.mkv", *H264)
+    data = path.read_bytes()
+    place = data.index(b"\x44\x89\x88") + 3  # Matroska's duration, a float64
+    for length in (1e13, -5e3, 2e3):
+        path.write_bytes(data[:place] + struct.pack(">d", length) + data[place + 8 :])
+        assert Reader(path).claimed == (50 if length == 2e3 else 0)
+
+
 def test_playlist_is_refused_whatever_its_name(tmp_path):
     """The files that it names may change unnoticed."""
     encode(tmp_path / "target.mp4", *H264)
@@ -318,6 +356,15 @@ class TestDamage:
             VideoError, match=r"no frame can be decoded \(codec h264\); FFmpeg says "
         ):
             read(path)
+
+    def test_place_of_damage_is_a_time_of_the_video(self, tmp_path):
+        """Whatever the time stamps are: of a file whose stamps begin anew they say nothing."""
+        packets = encode(tmp_path / "x.ts", *H264, "-g", 12).read_bytes()
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(packets + packets[: len(packets) * 7 // 10 // 188 * 188])
+        _, times, damage = read(joined)
+        places = re.search(r" at ([\d., ]+) s", damage)
+        assert places and all(0.8 < float(s) <= times[-1] + 0.1 for s in places[1].split(", "))
 
     def test_wrong_frame_count_is_not_damage(self, tmp_path):
         path = encode(tmp_path / "x.avi", "-c:v", "mpeg4", "-q:v", 2)

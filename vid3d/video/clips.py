@@ -89,9 +89,11 @@ def frame_interval(times_N: np.ndarray) -> float:
 def duration(times_N: np.ndarray) -> float:
     """Seconds that a video takes, to the microsecond.
 
-    Its last frame is shown as long as the mean one.
+    Its last frame is shown as long as the median one: where the rate varies, one long pause would
+    make the mean interval many times longer.
     """
-    return round(float(times_N[-1]) + frame_interval(times_N), 6)
+    last = float(np.median(np.diff(times_N))) if len(times_N) > 1 else frame_interval(times_N)
+    return round(float(times_N[-1]) + last, 6)
 
 
 def view_positions(views: int) -> tuple[float, ...]:

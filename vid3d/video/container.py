@@ -81,6 +81,18 @@ def time_base(stream: av.VideoStream) -> Fraction:
     return stream.time_base
 
 
+def claimed_frames(
+    container: av.container.InputContainer, stream: av.VideoStream, fps: float
+) -> int:
+    """Number of frames that the header states, or 0 where it states none that can be.
+
+    A damaged header may state any number; there is no frame without a byte.
+    """
+    claimed = max(stream.frames, 0) or round(duration(container, stream) * fps)
+    most = container.size if container.size > 0 else math.inf
+    return claimed if 0 < claimed <= most else 0
+
+
 def stamping(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> Callable[[av.VideoFrame, int], float]:

@@ -64,7 +64,13 @@ class Decoder:
             except container.VideoError as error:
                 self.pipe.send(("failed", job, str(error)))
             except MemoryError:
-                self.pipe.send(("failed", job, "decoding needs too much memory"))
+                self.pipe.send(
+                    (
+                        "failed",
+                        job,
+                        "decoding needs too much memory: its frames are very large, or the file is damaged",
+                    )
+                )
 
     def receive(self) -> None:
         """Takes one message: a video to work on, or a slot that is free again."""

@@ -10,8 +10,10 @@ from vid3d.errors import UserError
 
 VIDEO_SUFFIXES = frozenset(
     [
-        *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4"),
-        *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m1v", ".m2t"),
+        *(".m2ts", ".m2v", ".m4v", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts"),
+        *(".mxf", ".nut", ".ogv", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv"),
+        *(".264", ".265", ".h264", ".h265", ".hevc", ".ivf", ".mjpeg", ".mjpg", ".obu", ".y4m"),
     ]
 )
 

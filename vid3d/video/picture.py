@@ -15,6 +15,7 @@ import av
 import numpy as np
 from av.buffer import Buffer
 from av.filter import Graph
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
 if TYPE_CHECKING:
@@ -29,6 +30,17 @@ NEAREST_MATRIX = {10: "bt2020nc"}
 HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}  # PQ and HLG
 SDR = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
 BICUBIC = int(Interpolation.BICUBIC)
+
+
+def unnamed(cls: type[SideDataType], value: int) -> SideDataType:
+    """Stands for a type of side data that PyAV does not name, such as EXIF."""
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"UNNAMED_{value}", value
+    return member
+
+
+# FFmpeg knows more types than PyAV, which refuses all side data of a picture with one of them.
+SideDataType._missing_ = classmethod(unnamed)  # type: ignore[assignment, method-assign]
 
 
 @dataclass(frozen=True)

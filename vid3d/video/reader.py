@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import math
 import os
 import stat
 from collections import deque
@@ -22,9 +21,11 @@ import numpy as np
 from av.codec.context import Flags
 from av.stream import Discard
 
+from vid3d.video.clock import FrameClock
 from vid3d.video.container import (
     NOT_A_VIDEO,
     VideoError,
+    claimed_frames,
     duration,
     main_stream,
     pixel_shape,
@@ -33,7 +34,7 @@ from vid3d.video.container import (
     time_base,
     without_stamps,
 )
-from vid3d.video.damage import Damage
+from vid3d.video.damage import Damage, Logs, wording
 from vid3d.video.picture import DecodeOptions, PictureConverter
 
 DECODER = f"PyAV {av.__version__}"  # frames may differ between versions
@@ -57,29 +58,6 @@ logging.getLogger("libav").propagate = False
 
 class ConversionError(VideoError):
     """A frame was decoded and cannot be converted to RGB."""
-
-
-class FrameClock:
-    """Seconds from the first frame on, strictly ascending, from time stamps that need not be."""
-
-    def __init__(self, fps: float):
-        """Takes the rate that fills in for missing time stamps."""
-        self.interval = 1 / fps
-        self.start = self.last = 0.0
-        self.count = 0
-
-    def tick(self, stamp: float) -> float:
-        """The time of the next frame.
-
-        Where its stamp is not after the last one, one interval later.
-        """
-        if not self.count:
-            self.start = stamp if math.isfinite(stamp) else 0.0
-        else:
-            seconds = stamp - self.start
-            self.last = seconds if seconds > self.last else self.last + self.interval
-        self.count += 1
-        return self.last
 
 
 class Reader:
@@ -116,7 +94,7 @@ class Reader:
                     name, options=self.ffmpeg_options, timeout=self.timeout
                 )
             except (av.error.FFmpegError, OSError, ValueError) as error:
-                raise VideoError(self._not_open(error), self.path) from None
+                raise VideoError(self._not_open(error, logs), self.path) from None
         try:
             self._check_format()
             self._stream = main_stream(self._container, self.path)
@@ -132,10 +110,13 @@ class Reader:
         context.flags |= Flags.unaligned  # a crop on the left is obeyed to the pixel
         self.claimed_fps = stated_fps(self._stream)
         seconds = duration(self._container, self._stream)
-        self.claimed = max(self._stream.frames, 0) or round(seconds * self.claimed_fps)
+        self.claimed = claimed_frames(self._container, self._stream, self.claimed_fps)
         self.is_endless = not self._stream.frames and not seconds and self._container.size <= 0
         bare = without_stamps(self._container)
-        self._damage = Damage(time_base(self._stream), 1 / self.claimed_fps if bare else 0.0)
+        self._clock = FrameClock(self.claimed_fps)
+        self._damage = Damage(
+            time_base(self._stream), self._clock, interval=1 / self.claimed_fps if bare else 0.0
+        )
         # Not those of decoders, which look at other streams, too, and begin in the middle of a
         # recording.
         self._damage.note([log for log in logs if log[1] == self._container.format.name])
@@ -156,7 +137,7 @@ class Reader:
             VideoError: there is not a single frame, or one cannot be converted to RGB.
             MemoryError: there is not enough memory.
         """
-        clock = FrameClock(self.claimed_fps)
+        clock = self._clock
         # It needs the pixel shape, which only the first picture tells.
         converter: PictureConverter | None = None
         stamp = stamping(self._container, self._stream)
@@ -168,7 +149,6 @@ class Reader:
                     converter = PictureConverter(self.options, pixel_shape(self._stream))
                 if picture is not None:
                     times.append(clock.tick(stamp(picture, clock.count)))
-                    self._damage.start = clock.start
                 for frame_HWC in self._converted(converter, picture, number):
                     yield frame_HWC, times.popleft()
                     number += 1
@@ -196,12 +176,13 @@ class Reader:
         """The decoded pictures in the order of presentation, and None at the end."""
         damage = self._damage
         packets = self._container.demux(self._stream)
-        ended = False
+        ended = flushed = False
         while not ended:
             with av.logging.Capture() as logs:
                 try:
                     packet = next(packets)
-                except StopIteration:  # the decoder is empty, too
+                except (StopIteration, IndexError):
+                    # IndexError: PyAV flushes streams that it does not know, as they began late.
                     packet, ended = None, True
                 except MemoryError:  # PyAV's is an FFmpegError
                     raise
@@ -212,8 +193,9 @@ class Reader:
                 try:
                     if packet is not None:
                         damage.packet(packet)
+                        flushed |= not packet.size
                         pictures = packet.decode()
-                    elif damage.end:
+                    elif not flushed:
                         pictures = self._stream.decode(None)
                 except MemoryError:
                     raise
@@ -248,9 +230,9 @@ class Reader:
         else:
             yield name
 
-    def _not_open(self, error: Exception) -> str:
+    def _not_open(self, error: Exception, logs: Logs) -> str:
         """Why FFmpeg does not open it."""
-        return NOT_A_VIDEO
+        return NOT_A_VIDEO + (f"; FFmpeg says {wording(logs)!r}" if logs else "")
 
     def _check_format(self) -> None:
         """Raises a VideoError where the file only names others."""
@@ -268,7 +250,7 @@ class UrlReader(Reader):
     def _checked_name(self) -> Iterator[str]:
         yield self.path
 
-    def _not_open(self, error: Exception) -> str:
+    def _not_open(self, error: Exception, logs: Logs) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, av.error.ExitError):
             reason = f"no answer within {NETWORK_SECONDS:g} s"

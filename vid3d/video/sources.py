@@ -9,9 +9,10 @@ from urllib.parse import unquote
 import cv2
 import numpy as np
 
+from vid3d.video.clock import FrameClock
 from vid3d.video.container import DEFAULT_FPS, VideoError
 from vid3d.video.picture import DecodeOptions
-from vid3d.video.reader import AS_DEFAULT, FrameClock, Reader, UrlReader
+from vid3d.video.reader import AS_DEFAULT, Reader, UrlReader
 
 
 class Source:
