@@ -17,7 +17,35 @@ FILES = sorted(Path("vid3d").rglob("*.py"))
 FOLDERS = [path.parent.name for path in FILES if path.match("vid3d/*/__init__.py")]
 
 # Every folder and file imports only what stands before it.
-ORDER = ["text", "errors", "process", "rendezvous", "parallel", "terminal", "tf", "cache", "checks", "config_file", "config", "storage", "compilation", "ops", "models", "weights", "video", "datasets", "data", "checkpoint", "evaluation", "inference", "training", "sweep", "arguments", "cli", "__main__"]
+ORDER = [
+    "text",
+    "errors",
+    "process",
+    "rendezvous",
+    "parallel",
+    "terminal",
+    "tf",
+    "cache",
+    "checks",
+    "config_file",
+    "config",
+    "storage",
+    "compilation",
+    "ops",
+    "models",
+    "weights",
+    "video",
+    "datasets",
+    "data",
+    "checkpoint",
+    "evaluation",
+    "inference",
+    "training",
+    "sweep",
+    "arguments",
+    "cli",
+    "__main__",
+]
 ONLY = {"ops": set(), "video": {"errors", "process", "text"}}  # they import nothing else
 NEVER = {"inference": {"data", "datasets", "evaluation", "tf"}}  # so: no TensorFlow
 HOMES = {
@@ -115,7 +143,8 @@ def test_paths_in_documents_exist():
     """Files move; what a reader is sent to has to be there."""
     for document in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("*/*/*.md")]:
         named = re.findall(
-            r"(?<![\w/])(?:vid3d(?!/configs)|tests|experiments|configs|docs)/[\w/]+\.\w+", document.read_text()
+            r"(?<![\w/])(?:vid3d(?!/configs)|tests|experiments|configs|docs)/[\w/]+\.\w+",
+            document.read_text(),
         )
         assert not [name for name in named if not (ROOT / name).exists()], document
 

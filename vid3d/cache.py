@@ -1,4 +1,4 @@
-"""The cache folder: made once, whole or not at all, by one of however many processes want the same thing."""
+"""Folders in the cache, each built completely and once by one of the processes that want it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def make_once(
     is_whole: Callable[[Path], bool] = Path.is_dir,
     stalled_seconds: float = STALLED_SECONDS,
 ) -> bool:
-    """Calls `build(empty folder)` and renames what it made to `folder`, unless that is there already.
+    """Calls `build(empty folder)` and renames the result to `folder`, unless that exists already.
 
-    A file lock lets one process build while the others wait; the system releases it when its holder dies. What a
-    killed process left behind is removed by the next one that holds the lock.
+    A file lock lets one process build while the others wait; the system releases it when its holder
+    dies. What a killed process left behind is removed by the next one that holds the lock.
 
     Args:
         folder: what is wanted. Its parent is made where it is missing.
@@ -42,7 +42,8 @@ def make_once(
         Whether it was built now.
 
     Raises:
-        UserError: the cache cannot be written, or another process holds the lock and does not get on.
+        UserError: the cache cannot be written, or another process holds the lock and makes no
+            progress.
     """
     if is_whole(folder):
         return False
@@ -53,7 +54,8 @@ def make_once(
         wait_for(lock, incomplete, stalled_seconds)
     except OSError as error:
         raise UserError(
-            f"cannot write to {folder.parent} ({error.strerror}): set data.cache_dir to a folder that can be written"
+            f"cannot write to {folder.parent} ({error.strerror}): set data.cache_dir to a folder "
+            "that can be written"
         ) from error
     try:
         if is_whole(folder):
@@ -70,7 +72,8 @@ def make_once(
         if error.errno not in DISK_ERRORS:
             raise
         raise UserError(
-            f"cannot write {incomplete} ({error.strerror}): free some space, or set data.cache_dir to another disk"
+            f"cannot write {incomplete} ({error.strerror}): free some space, or set data.cache_dir "
+            "to another disk"
         ) from error
     finally:
         shutil.rmtree(incomplete, ignore_errors=True)
@@ -78,7 +81,7 @@ def make_once(
 
 
 def remove_leftovers(cache: Path) -> None:
-    """Removes what killed processes left of folders that nobody may ever want again."""
+    """Removes what killed processes left of any folder in the cache."""
     for leftover in cache.glob(f"{INCOMPLETE}*"):
         lock = FileLock(cache / f"{leftover.name.removeprefix(INCOMPLETE)}.lock")
         with contextlib.suppress(Timeout, OSError), lock.acquire(blocking=False):
@@ -86,25 +89,28 @@ def remove_leftovers(cache: Path) -> None:
 
 
 def wait_for(lock: FileLock, incomplete: Path, stalled_seconds: float) -> None:
-    """Takes the lock; gives up when its holder has written nothing into `incomplete` for `stalled_seconds`."""
-    told = False
+    """Takes the lock.
+
+    Gives up when its holder has written nothing into `incomplete` for `stalled_seconds`.
+    """
+    is_told = False
     last_state, last_change = None, time.monotonic()
     while True:
         try:
-            lock.acquire(timeout=1.0 if told else 0.2)
+            lock.acquire(timeout=1.0 if is_told else 0.2)
             return
         except Timeout:
             pass
-        if not told:
+        if not is_told:
             print(f"another process prepares {lock.lock_file[:-5]}: waiting", file=sys.stderr)
-            told = True
+            is_told = True
         state = newest_change(incomplete)
         if state != last_state:
             last_state, last_change = state, time.monotonic()
         elif time.monotonic() - last_change > stalled_seconds:
             raise UserError(
-                f"waited {stalled_seconds:g} s for another process that holds {lock.lock_file} and writes nothing: "
-                "end that process, or set data.cache_dir to another folder"
+                f"waited {stalled_seconds:g} s for another process that holds {lock.lock_file} and "
+                "writes nothing: end that process, or set data.cache_dir to another folder"
             )
 
 

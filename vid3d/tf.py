@@ -1,4 +1,4 @@
-"""TensorFlow, loaded without its messages and without GPUs: `data/` and `datasets/` alone use it."""
+"""TensorFlow without its messages and without GPUs; only `data/` and `datasets/` use it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vid3d.process import loading
 
 
 def quiet_tensorflow() -> Any:
-    """The tensorflow module, without the lines that it prints when it is loaded, and without the GPUs that JAX needs."""
+    """The tensorflow module, loaded without messages and without the GPUs, which JAX needs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.nullcontext() if "tensorflow" in sys.modules else loading_tensorflow():
         import tensorflow as tf
@@ -23,8 +23,9 @@ def quiet_tensorflow() -> Any:
 
 @contextlib.contextmanager
 def loading_tensorflow() -> Iterator[None]:
-    """Silence, and no Keras: TensorFlow loads it, and with it scikit-learn, a second before anybody asks for it."""
-    keras = "TF_USE_LEGACY_KERAS"  # the older one, which is not installed; `tf.keras` looks again when it is used
+    """Hides messages, and keeps Keras and scikit-learn from loading, which takes a second."""
+    # The older one, which is not installed; `tf.keras` looks again when it is used.
+    keras = "TF_USE_LEGACY_KERAS"
     before = os.environ.get(keras)
     os.environ[keras] = "1"
     try:

@@ -1,4 +1,4 @@
-"""Which folders are taken for splits and which for classes, and that it is said or refused."""
+"""Which folders are splits and which are classes; doubts are noted or refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from vid3d.data import prepare
 from vid3d.datasets import index
-from vid3d.datasets.split_names import sides_of
+from vid3d.datasets.split_names import splits_by_name
 from vid3d.errors import UserError
 
 
@@ -34,7 +34,7 @@ def tree(*tops: str, classes: str = "ab", count: int = 6) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("train", "other", "side"),
+    ("train", "other", "split"),
     [
         ("train", "validate", "val"),
         ("train", "eval", "val"),
@@ -51,34 +51,34 @@ def tree(*tops: str, classes: str = "ab", count: int = 6) -> list[str]:
         ("kinetics_train", "kinetics_test", "test"),
     ],
 )
-def test_top_folders_with_names_of_splits_are_splits_and_it_is_said(settings, train, other, side):
+def test_top_folders_named_like_splits_are_splits(settings, train, other, split):
     touch(settings, *tree(train, other))
     found = find(settings)
     assert found.classes == ("a", "b") and found.protocol == "folders"
-    assert {v.path.split("/")[0] for v in found.split(side)} == {other}
+    assert {v.path.split("/")[0] for v in found.split(split)} == {other}
     carved = {v.split for v in found.videos if v.path.startswith(f"{train}/")}
-    assert carved <= {"train", "val", "test"} - {side}
+    assert carved <= {"train", "val", "test"} - {split}
     assert (
-        f"these folders are splits by their names: {train!r} is train, {other!r} is {side}"
+        f"these folders are splits by their names: {train!r} is train, {other!r} is {split}"
         in found.notes
     )
 
 
-def test_eval_tests_where_another_folder_validates():
-    assert sides_of(["train", "val", "eval"])["eval"] == "test"
-    assert sides_of(["train", "eval", "test"])["eval"] == "val"
+def test_eval_is_test_beside_val():
+    assert splits_by_name(["train", "val", "eval"])["eval"] == "test"
+    assert splits_by_name(["train", "eval", "test"])["eval"] == "val"
 
 
 @pytest.mark.parametrize(
     "classes",
     [("car", "train"), ("train_station", "test_tube"), ("valid", "invalid"), ("dev", "x")],
 )
-def test_classes_with_such_words_in_their_names_are_classes(settings, classes):
+def test_classes_named_like_splits_stay_classes(settings, classes):
     touch(settings, *[f"{c}/{k}.mp4" for c in classes for k in range(6)])
     assert find(settings).classes == tuple(sorted(classes))
 
 
-def test_classes_that_are_called_like_splits_are_kept_where_they_are_named(settings):
+def test_data_classes_keeps_classes_named_like_splits(settings):
     touch(settings, *tree("train", "test", "car"))
     with pytest.raises(UserError, match=r"beside them car: .* name them in data.classes"):
         find(settings)
@@ -87,32 +87,32 @@ def test_classes_that_are_called_like_splits_are_kept_where_they_are_named(setti
     assert {v.label for v in other.videos} == {"car", "test", "train"}
 
 
-@pytest.mark.parametrize("below", ["{side}", "clips/{side}", "{side}_256/2024"])
-def test_splits_below_the_classes_are_splits_and_it_is_said(settings, below):
+@pytest.mark.parametrize("below", ["{split}", "clips/{split}", "{split}_256/2024"])
+def test_split_folders_in_class_folders_are_splits(settings, below):
     names = [
-        f"{c}/{below.format(side=side)}/{k}.mp4"
+        f"{c}/{below.format(split=split)}/{k}.mp4"
         for c in ("run", "sit")
-        for side in ("train", "dev", "test")
+        for split in ("train", "dev", "test")
         for k in range(4)
     ]
     touch(settings, *names)
     found = find(settings)
     assert found.classes == ("run", "sit") and found.protocol == "folders"
-    for side, word in (("train", "train"), ("val", "dev"), ("test", "test")):
-        assert {v.path for v in found.split(side)} == {n for n in names if f"/{word}" in n}
+    for split, word in (("train", "train"), ("val", "dev"), ("test", "test")):
+        assert {v.path for v in found.split(split)} == {n for n in names if f"/{word}" in n}
     assert any(n.startswith("these folders in the class folders are splits") for n in found.notes)
     aside = find(settings, protocol="random")
     assert {v.split for v in aside.videos if "/test" in v.path} != {"test"}
     assert "data.protocol=random draws other splits than those of the folders" in aside.notes
 
 
-def test_splits_below_some_classes_only_are_refused(settings):
+def test_splits_in_some_classes_only_are_refused(settings):
     touch(settings, *tree("run", classes=("train", "test")), "sit/1.mp4", "sit/2.mp4")
     with pytest.raises(UserError, match=r"run holds the splits test, train, but .* in sit are in"):
         find(settings)
 
 
-def test_a_split_beside_a_folder_of_the_same_classes_is_refused(settings):
+def test_split_beside_unknown_split_name_is_refused(settings):
     touch(settings, *tree("train", "entrenamiento"))
     with pytest.raises(
         UserError, match=r"train, the name of a split, beside entrenamiento.*\(a, b\)"
@@ -121,13 +121,13 @@ def test_a_split_beside_a_folder_of_the_same_classes_is_refused(settings):
     assert find(settings, classes=("train", "entrenamiento")).classes == ("train", "entrenamiento")
 
 
-def test_folds_are_no_classes(settings):
+def test_fold_folders_are_refused_as_classes(settings):
     touch(settings, *tree("fold1", "fold2", "fold_3"))
     with pytest.raises(UserError, match=r"holds the folds fold1, fold2, fold_3, .*column 'fold'"):
         find(settings)
 
 
-def test_class_folders_with_the_same_folders_in_them_are_pointed_out(settings):
+def test_equal_folders_in_all_classes_are_noted(settings):
     touch(settings, *tree("apprentissage", "essai"))
     found = find(settings)
     assert found.classes == ("apprentissage", "essai")
@@ -136,22 +136,20 @@ def test_class_folders_with_the_same_folders_in_them_are_pointed_out(settings):
     assert not any("same names" in note for note in find(settings).notes)
 
 
-def test_splits_without_class_folders_are_named(settings):
+def test_splits_without_class_folders_are_refused(settings):
     touch(settings, *[f"{s}/{k}.mp4" for s in ("train", "validate") for k in range(3)])
     with pytest.raises(UserError, match="not sorted into classes below the splits train, validate"):
         find(settings)
 
 
-def test_the_folder_to_take_is_named_where_there_is_one_folder_only(settings):
+def test_single_top_folder_is_suggested_as_root(settings):
     root = touch(settings, *tree("videos"))
     with pytest.raises(UserError, match=f"one class only .*set data.root to {root / 'videos'}"):
         find(settings)
 
 
 class TestNamesOfClasses:
-    def test_blanks_do_not_count_in_a_folder_as_they_do_not_in_its_manifest(
-        self, settings, video, tmp_path
-    ):
+    def test_class_names_lose_blanks_in_folder_and_manifest(self, settings, video, tmp_path):
         """The videos of a folder that begins with a blank are found again."""
         root = Path(settings.data.root)
         for place, label in enumerate(("walk", "walk ", " run", "sit  still")):
@@ -178,19 +176,17 @@ class TestNamesOfClasses:
             ("café", unicodedata.normalize("NFD", "café"), "encoding"),
         ],
     )
-    def test_names_that_look_alike_are_refused_unless_all_are_named(
-        self, settings, one, other, what
-    ):
+    def test_names_that_look_alike_are_refused(self, settings, one, other, what):
         touch(settings, *[f"{c}/{k}.mp4" for c in (one, other) for k in range(6)])
         with pytest.raises(UserError, match=f"which differ in {what} only"):
             find(settings)
         assert find(settings, classes=(one, other)).classes == (one, other)
 
-    def test_a_name_of_blanks_is_refused(self, settings):
+    def test_blank_class_name_is_refused(self, settings):
         touch(settings, "a/1.mp4", " /1.mp4")
         with pytest.raises(UserError, match="nothing but blanks"):
             find(settings)
 
-    def test_blanks_in_another_set_do_not_hide_its_classes(self, settings):
+    def test_blanks_in_class_names_of_other_set(self, settings):
         touch(settings, "a /1.mp4", "b/1.mp4")
         assert {v.label for v in index.find_unsplit(settings.data, ("a", "b")).videos} == {"a", "b"}

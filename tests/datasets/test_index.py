@@ -1,4 +1,4 @@
-"""What is listed, which class and split it gets, and that no recording is on two sides unless it is said."""
+"""Which videos are listed, with which class and split, and that leaks between splits are noted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from vid3d import config as configs
 from vid3d.datasets import index, manifest, splits
-from vid3d.datasets.videos import Listing, Video
+from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.video.files import walk
 
@@ -45,7 +45,7 @@ def folder(settings) -> Path:
 
 
 class TestFolder:
-    def test_sub_folders_are_classes_whatever_is_below_them(self, settings):
+    def test_sub_folders_are_classes_at_any_depth(self, settings):
         root = touch(Path(settings.data.root), *[f"a/x/y/{k}.MP4" for k in range(5)])
         touch(root, *[f"b/{k}.avi" for k in range(5)], "loose.avi")
         touch(root, "a/.hidden.mp4", ".trash/z.mp4", "a/notes.pdf")
@@ -55,21 +55,19 @@ class TestFolder:
         assert any("1 .pdf" in note for note in found.notes)
         assert "1 videos are in no class folder and were left out, such as loose.avi" in found.notes
 
-    def test_train_and_test_folders_are_splits_and_validation_is_carved_out_of_training(
-        self, settings
-    ):
+    def test_validation_is_carved_out_of_train_folder(self, settings):
         root = Path(settings.data.root)
         touch(root, *[f"train/{c}/{k}.mp4" for c in "ab" for k in range(20)])
         touch(root, *[f"testing/{c}/{k}.mp4" for c in "ab" for k in range(3)])
         found = find(settings)
-        sides = by_split(found)
+        paths_of = by_split(found)
         assert found.protocol == "folders"
-        assert sides["test"] == {f"testing/{c}/{k}.mp4" for c in "ab" for k in range(3)}
-        assert sides["val"] and all(path.startswith("train/") for path in sides["val"])
+        assert paths_of["test"] == {f"testing/{c}/{k}.mp4" for c in "ab" for k in range(3)}
+        assert paths_of["val"] and all(path.startswith("train/") for path in paths_of["val"])
         assert any("taken out of training" in note for note in found.notes)
         assert find(settings, protocol="manifest").protocol == "folders"
 
-    def test_a_class_called_train_is_a_class(self, settings):
+    def test_class_named_train_is_a_class(self, settings):
         touch(
             Path(settings.data.root), *[f"{c}/{k}.mp4" for c in ("car", "train") for k in range(6)]
         )
@@ -80,7 +78,7 @@ class TestFolder:
         with pytest.raises(UserError, match="beside them extra"):
             find(settings)
 
-    def test_awkward_names_and_circles_of_links_do_no_harm(self, settings):
+    def test_awkward_names_and_link_cycles_are_listed(self, settings):
         root = Path(settings.data.root)
         names = ["-dash.mp4", "with space.mp4", "日本語.mp4", "ü,'\".mp4", "%03d.mp4", "a.b.mp4"]
         touch(root, *[f"{c}/{name}" for c in ("-x", "y") for name in names])
@@ -90,13 +88,13 @@ class TestFolder:
         assert {v.path for v in found.videos} >= {f"-x/{name}" for name in names}
         assert sum(v.label == "y" for v in found.videos) == len(names) + 1
 
-    def test_a_name_that_is_no_text_is_listed(self, settings):
+    def test_undecodable_file_name_is_listed(self, settings):
         root = touch(Path(settings.data.root), *[f"{c}/{k}.mp4" for c in "ab" for k in range(5)])
         with open(os.fsencode(root) + b"/a/\xff\xfe.mp4", "wb"):
             pass
         assert len(find(settings).videos) == 11
 
-    def test_a_group_pattern_keeps_sources_together(self, settings, folder):
+    def test_group_pattern_keeps_sources_together(self, settings, folder):
         found = find(settings, group_pattern=r"_(s\d+)_")
         assert found.protocol == "grouped"
         assert {v.group for v in found.videos} == {"s00", "s01", "s02", "s03"}
@@ -109,7 +107,7 @@ class TestFolder:
         [
             (dict(root=""), "data.root is empty"),
             (dict(root="nowhere"), "no such folder"),
-            (dict(group_pattern="("), "no regular expression"),
+            (dict(group_pattern="("), "not a regular expression"),
             (dict(group_pattern="zzz"), "matches no video"),
             (dict(classes=("jmup", "walk")), "did you mean 'jump'"),
             (dict(classes=("walk", "walk")), "twice"),
@@ -120,12 +118,12 @@ class TestFolder:
             (dict(source="folder", root=__file__), "is a file; data.source=folder needs a folder"),
         ],
     )
-    def test_a_mistake_is_one_line_that_names_it(self, settings, folder, changed, message):
+    def test_mistakes_are_one_line_errors(self, settings, folder, changed, message):
         with pytest.raises(UserError, match=message) as caught:
             find(settings, **changed)
         assert "\n" not in str(caught.value)
 
-    def test_an_empty_folder_and_videos_without_classes_are_named(self, settings):
+    def test_empty_folder_and_unsorted_videos_are_refused(self, settings):
         root = Path(settings.data.root)
         root.mkdir()
         with pytest.raises(UserError, match="no videos in"):
@@ -134,8 +132,8 @@ class TestFolder:
         with pytest.raises(UserError, match="not sorted into classes"):
             find(settings)
 
-    def test_a_folder_that_may_not_be_read_is_named(self, settings):
-        """As another user, since nothing is forbidden to root."""
+    def test_unreadable_folder_is_named(self, settings):
+        """As another user, since root may read everything."""
         with tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(0o755)
             root = touch(Path(folder), "a/1.mp4", "b/1.mp4")
@@ -151,35 +149,35 @@ class TestFolder:
 
 
 class TestProtocols:
-    def test_the_class_list_fixes_the_order_of_the_labels(self, settings, folder):
+    def test_data_classes_sets_label_order(self, settings, folder):
         assert find(settings, classes=("walk", "jump")).classes == ("walk", "jump")
 
-    def test_unknown_groups_are_said_and_stand_in_the_protocol(self, settings, folder):
+    def test_unknown_groups_are_noted_in_protocol(self, settings, folder):
         found = find(settings)
         assert found.protocol == "grouped (groups unknown)"
         assert any("groups are unknown" in note for note in found.notes)
 
-    def test_a_random_split_of_known_groups_is_called_leaky(self, settings, folder):
+    def test_random_split_of_known_groups_is_leaky(self, settings, folder):
         assert find(settings, protocol="random").protocol == "random"
         found = find(settings, protocol="random", group_pattern=r"_(s\d+)_")
         assert found.protocol == "random (leaky)"
 
-    def test_validating_on_the_test_set_is_called_leaky(self, settings, folder):
+    def test_validating_on_test_set_is_leaky(self, settings, folder):
         found = find(settings, validate_on_test=True)
         assert found.protocol.endswith("(leaky)")
         assert found.split("val") == found.split("test")
         assert len(found.split("train")) + len(found.split("test")) == len(found.videos)
 
-    def test_a_class_without_test_videos_is_named_with_the_remedy(self, settings):
+    def test_class_without_test_videos_is_refused(self, settings):
         touch(Path(settings.data.root), "a/1.mp4", *[f"b/{k}.mp4" for k in range(9)])
         with pytest.raises(UserError, match=r"class 'a' has no test videos \(it has 1 .*manifest"):
             find(settings)
 
-    def test_a_fraction_of_zero_goes_without_that_split(self, settings, folder):
+    def test_zero_fraction_leaves_split_empty(self, settings, folder):
         found = find(settings, val_fraction=0.0, test_fraction=0.0)
         assert len(found.split("train")) == len(found.videos)
 
-    def test_new_videos_and_sources_move_none_of_the_others(self, settings):
+    def test_new_videos_leave_other_splits_unchanged(self, settings):
         root = Path(settings.data.root)
         touch(root, *[f"{c}/s{g:03d}_{k}.mp4" for c in "ab" for g in range(60) for k in range(2)])
         before = find(settings, group_pattern=r"s\d+")
@@ -188,7 +186,7 @@ class TestProtocols:
         after = {v.path: v.split for v in find(settings, group_pattern=r"s\d+").videos}
         assert all(after[v.path] == v.split for v in before.videos)
 
-    def test_another_seed_is_another_split(self, settings, folder):
+    def test_seed_changes_the_split(self, settings, folder):
         assert by_split(find(settings, seed=1)) != by_split(find(settings, seed=2))
 
 
@@ -200,11 +198,9 @@ groups = st.lists(
 
 
 @given(groups, st.integers(0, 5), st.floats(0.05, 0.5))
-def test_no_source_is_ever_on_two_sides_and_no_class_loses_its_training_videos(
-    drawn, seed, fraction
-):
+def test_sources_stay_whole_and_classes_keep_training(drawn, seed, fraction):
     videos = [
-        Video(f"{label}/{g}_{i}_{k}.mp4", label, group=f"g{g}")
+        ListedVideo(f"{label}/{g}_{i}_{k}.mp4", label, group=f"g{g}")
         for i, (label, g, count) in enumerate(drawn)
         for k in range(count)
     ]
@@ -214,15 +210,17 @@ def test_no_source_is_ever_on_two_sides_and_no_class_loses_its_training_videos(
 
 
 @given(st.integers(3, 30), st.integers(0, 50))
-def test_a_class_with_three_sources_gets_all_three_splits(count, seed):
-    videos = [Video(f"{c}/{g}.mp4", c, group=f"{c}{g}") for c in "abcde" for g in range(count)]
+def test_three_sources_give_all_three_splits(count, seed):
+    videos = [
+        ListedVideo(f"{c}/{g}.mp4", c, group=f"{c}{g}") for c in "abcde" for g in range(count)
+    ]
     done = splits.assign(videos, val_fraction=0.15, test_fraction=0.2, seed=seed)
     for label in "abcde":
         assert {v.split for v in done if v.label == label} == {"train", "val", "test"}
 
 
-def test_the_share_of_a_split_is_about_what_was_asked_for():
-    videos = [Video(f"{k}.mp4", "a", group=str(k)) for k in range(4000)]
+def test_split_shares_are_near_the_fractions():
+    videos = [ListedVideo(f"{k}.mp4", "a", group=str(k)) for k in range(4000)]
     done = Counter(
         v.split for v in splits.assign(videos, val_fraction=0.15, test_fraction=0.2, seed=0)
     )
@@ -233,21 +231,24 @@ def test_the_share_of_a_split_is_about_what_was_asked_for():
 class TestShares:
     @staticmethod
     def notes(count: int, *, val: int, test: int = 20, group: str = "", by_group: bool = True):
-        sides = ["test"] * test + ["val"] * val + ["train"] * (count - test - val)
-        videos = tuple(Video(f"{k}.mp4", "a", group=group, split=s) for k, s in enumerate(sides))
+        names = ["test"] * test + ["val"] * val + ["train"] * (count - test - val)
+        videos = tuple(
+            ListedVideo(f"{k}.mp4", "a", group=group, split=s) for k, s in enumerate(names)
+        )
         return index.describe_carving(videos, set(), configs.default().data, by_group=by_group)
 
-    def test_the_share_that_was_asked_for_is_of_the_videos_that_are_not_test_videos(self):
+    def test_val_share_excludes_test_videos(self):
         assert self.notes(65, val=15, test=11) == [
-            "15 of 54, 28% of the videos that are not test videos, are val videos where 15% was asked for: each video is "
-            "drawn by itself and every class needs one, which shows where videos are few; a manifest.csv can name the splits"
+            "15 of 54, 28% of the videos that are not test videos, are val videos where 15% was "
+            "asked for: each video is drawn by itself and every class needs one, which shows where "
+            "videos are few; a manifest.csv can name the splits"
         ]
 
-    def test_nothing_is_said_where_two_videos_would_make_it_right(self):
+    def test_small_deviations_of_shares_are_not_noted(self):
         assert self.notes(100, val=12) == []
         assert self.notes(10, val=3, test=3) == []
 
-    def test_groups_are_the_reason_where_there_are_any(self):
+    def test_groups_explain_uneven_shares(self):
         (note,) = self.notes(100, val=30, group="tape")
         assert "groups go whole" in note
         (note,) = self.notes(100, val=30, group="tape", by_group=False)
@@ -261,7 +262,7 @@ class TestManifest:
         (root / name).write_text(text)
         return root / name
 
-    def test_splits_and_groups_are_taken_as_they_stand(self, settings):
+    def test_manifest_splits_and_groups_are_kept(self, settings):
         rows = ["train", "train", "valid", "test"] * 2
         lines = [f"{k}.mp4,{'ab'[k // 4]},g{k},{split}" for k, split in enumerate(rows)]
         self.write(settings, "\ufeffPath, Label ,group,split\r\n" + "\r\n".join(lines) + "\r\n")
@@ -269,7 +270,7 @@ class TestManifest:
         assert found.protocol == "manifest"
         assert [v.split for v in found.videos] == [s.replace("valid", "val") for s in rows]
 
-    def test_a_source_on_two_sides_is_called_leaky_and_named(self, settings):
+    def test_source_in_two_splits_is_leaky(self, settings):
         rows = [
             f"{k}.mp4,{'ab'[k % 2]},tape,{('train', 'val', 'test')[k // 2 % 3]}" for k in range(8)
         ]
@@ -278,9 +279,7 @@ class TestManifest:
         assert found.protocol == "manifest (leaky)"
         assert any("'tape'" in note for note in found.notes)
 
-    def test_folds_without_a_choice_test_the_first_and_validate_the_second_and_say_so(
-        self, settings
-    ):
+    def test_first_fold_tests_and_second_validates_by_default(self, settings):
         rows = [f"{k}.mp4,{'ab'[k % 2]},{k // 2}" for k in range(8)]
         self.write(settings, "path,label,fold\n" + "\n".join(rows))
         found = find(settings)
@@ -293,9 +292,7 @@ class TestManifest:
         with pytest.raises(UserError, match="are both 2: validation would see the test set"):
             find(settings, test_fold=2, val_fold=2)
 
-    def test_folds_are_asked_for_where_there_are_some_and_splits_stand_as_long_as_they_are_not(
-        self, settings
-    ):
+    def test_splits_win_over_folds_unless_folds_are_chosen(self, settings):
         rows = [f"{k}.mp4,{'ab'[k % 2]},{('train', 'val', 'test')[k // 2 % 3]}" for k in range(8)]
         self.write(settings, "path,label,split\n" + "\n".join(rows))
         with pytest.raises(UserError, match="need a manifest with a column 'fold'"):
@@ -305,7 +302,7 @@ class TestManifest:
         found = find(settings, test_fold=-1)
         assert [v.split for v in found.videos] == [row.split(",")[2] for row in rows]
 
-    def test_grouped_sets_the_splits_of_a_manifest_aside(self, settings):
+    def test_grouped_protocol_ignores_manifest_splits(self, settings):
         rows = [f"{k}.mp4,{'ab'[k % 2]},g{k},train" for k in range(8)]
         self.write(settings, "path,label,group,split\n" + "\n".join(rows))
         assert find(settings, protocol="grouped").protocol == "grouped"
@@ -319,7 +316,7 @@ class TestManifest:
             ("path,label\n0.mp4,a\n1.mp4\n", "line 3: the label is empty"),
             ("path,label\n0.mp4,a\n1\0.mp4,a\n", "line 3: it has a NUL byte"),
             ("path,label\n0.mp4,a,b\n", "line 2: more fields"),
-            ("path,label\n0.mp4,a\n./0.mp4,b\n", "line 3: 0.mp4 stands already in line 2"),
+            ("path,label\n0.mp4,a\n./0.mp4,b\n", "line 3: 0.mp4 is already in line 2"),
             ("path,label,split\n0.mp4,a,trian\n", "line 2: split 'trian'"),
             ("path,label,split\n0.mp4,a,train\n1.mp4,b,\n", "line 3: the split is empty"),
             ("path,label,fold\n0.mp4,a,x\n1.mp4,b,1\n", "the fold 'x' of 0.mp4"),
@@ -328,23 +325,23 @@ class TestManifest:
             ("path,label\nx/0.mp4,a\nx/1.mp4,b\n", "line 2: there is no file"),
             (
                 f"path,label\n{'x' * 140_000},a\n",
-                "is no CSV file with the columns path and label: field larger",
+                "is not a CSV file with the columns path and label: field larger",
             ),
         ],
     )
-    def test_a_mistake_names_its_line(self, settings, text, message):
+    def test_mistakes_name_their_line(self, settings, text, message):
         self.write(settings, text)
         with pytest.raises(UserError, match=message.replace("(", r"\(")):
             find(settings)
 
-    def test_the_csv_itself_may_be_the_root_and_paths_may_be_absolute(self, settings, tmp_path):
+    def test_root_may_be_csv_with_absolute_paths(self, settings, tmp_path):
         root = touch(tmp_path / "disk", *[f"{k}.mp4" for k in range(10)])
         rows = "".join(f"{root / f'{k}.mp4'},{'ab'[k % 2]}\n" for k in range(10))
         path = self.write(settings, "path,label\n" + rows, name="list.csv")
         found = find(settings, root=str(path))
         assert all(Path(found.root, v.path).is_file() for v in found.videos)
 
-    def test_real_folds_keep_their_sources_apart(self, settings, shared):
+    def test_real_folds_keep_sources_apart(self, settings, shared):
         for fold in range(4):
             found = find(settings, root=str(shared / "fights"), test_fold=fold)
             assert found.protocol == "manifest"
@@ -363,8 +360,8 @@ class TestUcf101:
                 one = f"HandstandPushups/v_HandStandPushups_g{g:02d}_c{c:02d}.avi"
                 two = f"YoYo/v_YoYo_g{g:02d}_c{c:02d}.avi"
                 touch(root, one.replace("v_HandStand", "v_Handstand"), two)
-                side = "test" if g < 3 else "train"
-                lines[side] += [one, two]
+                split = "test" if g < 3 else "train"
+                lines[split] += [one, two]
         lists = touch(root, "ucfTrainTestlist/classInd.txt") / "ucfTrainTestlist"
         (lists / "classInd.txt").write_bytes(b"1 HandstandPushups\r\n2 YoYo\r\n")
         for number in (1, 2):
@@ -378,9 +375,7 @@ class TestUcf101:
             settings.data.source = "ucf101"
         return root
 
-    def test_official_lists_decide_and_validation_comes_out_of_training_by_group(
-        self, settings, tree
-    ):
+    def test_official_lists_set_the_splits(self, settings, tree):
         touch(tree, "YoYo/v_YoYo_g09_c01.avi")
         first, second = find(settings, protocol="official1"), find(settings, protocol="official2")
         assert any(
@@ -392,7 +387,7 @@ class TestUcf101:
         assert {v.group[-3:] for v in second.split("test")} == {"g02", "g03"}
         assert first.split("val") and not splits.shared_groups(first.videos)
 
-    def test_a_group_is_a_class_with_a_number(self, settings, tree):
+    def test_group_is_class_and_number(self, settings, tree):
         assert len({v.group for v in find(settings, protocol="grouped").videos}) == 12
 
     def test_missing_files_are_counted_and_named(self, settings, tree):
@@ -405,9 +400,7 @@ class TestUcf101:
         (tree / "ucfTrainTestlist" / "testlist01.txt").unlink()  # only the official ones need it
         assert len(find(settings, protocol="grouped").videos) == 23
 
-    def test_files_may_lie_side_by_side_and_the_lists_beside_the_root(
-        self, settings, tree, tmp_path
-    ):
+    def test_flat_files_and_lists_beside_root_are_found(self, settings, tree, tmp_path):
         flat = tmp_path / "flat"
         flat.mkdir()
         for path in tree.rglob("*.avi"):
@@ -416,7 +409,7 @@ class TestUcf101:
         found = find(settings, root=str(flat), protocol="official1")
         assert len(found.videos) == 24
 
-    def test_a_missing_list_and_a_folder_of_something_else_are_named(self, settings, tree):
+    def test_missing_list_and_foreign_folder_are_refused(self, settings, tree):
         with pytest.raises(UserError, match=r"needs the list .*trainlist03.txt"):
             find(settings, protocol="official3")
         for path in tree.rglob("*.avi"):
@@ -424,14 +417,12 @@ class TestUcf101:
         with pytest.raises(UserError, match="no UCF-101 videos"):
             find(settings)
 
-    def test_a_plain_folder_with_such_names_is_not_split_through_its_recordings(
-        self, settings, tree
-    ):
+    def test_plain_folder_with_ucf_names_is_grouped(self, settings, tree):
         found = find(settings, source="folder")
         assert found.protocol == "grouped"
         assert len({v.group for v in found.videos}) == 12
 
-    def test_the_real_lists_name_what_is_missing_of_the_real_clips(self, settings, shared):
+    def test_real_lists_name_missing_clips(self, settings, shared):
         root = str(shared / "ucf101_sample")
         with pytest.raises(UserError, match="13315 of the 13320 videos"):
             find(settings, root=root, source="ucf101", protocol="official1")
@@ -446,48 +437,49 @@ class TestUcf101:
         assert len(found.videos) == 5
 
 
-def test_another_set_is_labelled_in_the_models_order_and_all_of_it_tests(settings, folder):
+def test_other_set_keeps_label_order_and_only_tests(settings, folder):
     found = index.find_unsplit(settings.data, ("walk", "jump", "run"))
     assert found.classes == ("walk", "jump", "run")
     assert len(found.split("test")) == len(found.videos) == 24
 
 
-def test_another_sets_unknown_classes_are_named_and_nothing_else(settings, folder):
+def test_unknown_classes_of_other_set_are_named(settings, folder):
     touch(folder, "nEvEr seen/1.mp4")
     known = ("jumps", "walk", *(f"{k} known" for k in range(400)))
     with pytest.raises(UserError) as error:
         index.find_unsplit(settings.data, known)
     assert str(error.value) == (
-        f"{folder} has videos of classes that the model does not know: 'jump' (did you mean 'jumps'?), 'nEvEr seen'; "
-        "give them the names that the model was trained with, or leave them out"
+        f"{folder} has videos of classes that the model does not know: 'jump' (did you mean "
+        "'jumps'?), 'nEvEr seen'; give them the names that the model was trained with, or leave "
+        "them out"
     )
 
 
-def test_a_manifest_that_cannot_be_read_is_named(tmp_path):
+def test_unreadable_manifest_is_named(tmp_path):
     with pytest.raises(UserError, match=f"cannot read {tmp_path}: Is a directory"):
         manifest.listing(tmp_path)
 
 
-def test_one_column_of_a_manifest_is_enough_to_go_on(tmp_path):
+def test_path_and_label_columns_suffice(tmp_path):
     path = touch(tmp_path, "a b.mp4") / "manifest.csv"
     path.write_text('label,path\nx,"a b.mp4"\n')
-    assert manifest.listing(path).videos == (Video("a b.mp4", "x"),)
+    assert manifest.listing(path).videos == (ListedVideo("a b.mp4", "x"),)
 
 
-def test_a_manifest_of_one_fold_that_validates_leaves_none_to_test():
-    videos = tuple(Video(f"{k}.avi", "a", fold="0") for k in range(3))
+def test_single_fold_cannot_validate_and_test():
+    videos = tuple(ListedVideo(f"{k}.avi", "a", fold="0") for k in range(3))
     with pytest.raises(UserError, match=r"data.val_fold=0: the manifest has no other fold"):
         manifest.by_fold(Listing("", videos, "manifest"), -1, 0)
 
 
-def test_a_link_to_itself_is_a_file_among_others(tmp_path):
+def test_link_to_itself_is_listed_as_file(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.avi").touch()
     (tmp_path / "a" / "loop.avi").symlink_to("loop.avi")
     assert list(walk(tmp_path)) == ["a/1.avi", "a/loop.avi"]
 
 
-def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
+def test_undecodable_class_name_is_refused(tmp_path):
     c = configs.default()
     for label in (b"a", b"\xffb"):
         for k in range(5):
@@ -495,5 +487,5 @@ def test_a_class_whose_name_is_no_text_is_refused(tmp_path):
             path.parent.mkdir(exist_ok=True)
             path.touch()
     c.data.root = str(tmp_path)
-    with pytest.raises(UserError, match="is no valid text: rename its folder"):
+    with pytest.raises(UserError, match="is not valid text: rename its folder"):
         index.find(c.data, 0)

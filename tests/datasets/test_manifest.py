@@ -1,4 +1,4 @@
-"""Manifests as people have them: other separators, encodings and names of columns; what is not read is said."""
+"""Manifests with other separators, encodings and column names; notes on what is not read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vid3d.datasets import manifest
-from vid3d.datasets.videos import Video
+from vid3d.datasets.videos import ListedVideo
 from vid3d.errors import UserError
 
 ROWS = [("1.mp4", "walk", "training"), ("2.mp4", "run", "Dev"), ("3.mp4", "run", "holdout")]
@@ -35,7 +35,7 @@ def table(separator: str, header: tuple[str, ...] = ("path", "label", "split")) 
 @pytest.mark.parametrize(
     ("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (" ", "blanks")]
 )
-def test_other_separators_are_recognised_and_said(read, separator, name):
+def test_other_separators_are_recognised_and_noted(read, separator, name):
     listed = read(table(separator))
     assert [(v.path, v.label, v.split) for v in listed.videos] == [
         ("1.mp4", "walk", "train"),
@@ -45,15 +45,15 @@ def test_other_separators_are_recognised_and_said(read, separator, name):
     assert f"the fields of the manifest are separated by {name}" in listed.notes
 
 
-def test_names_of_splits_that_are_not_the_usual_three_are_said(read):
+def test_unusual_split_names_are_noted(read):
     assert (
-        "the splits of the manifest by their names: 'training' is train, 'Dev' is val, 'holdout' is test"
-        in read(table(",")).notes
+        "the splits of the manifest by their names: 'training' is train, 'Dev' is val, 'holdout' "
+        "is test" in read(table(",")).notes
     )
     assert read("path,label,split\n1.mp4,a,train\n2.mp4,b,val\n3.mp4,b,Test\n").notes == ()
 
 
-def test_the_first_line_of_excel_names_the_separator(read):
+def test_excel_sep_line_names_the_separator(read):
     listed = read("sep=;\n" + table(";"))
     assert len(listed.videos) == 3
     with pytest.raises(UserError, match=r"line 3: the label is empty: '1.mp4;'"):
@@ -61,12 +61,12 @@ def test_the_first_line_of_excel_names_the_separator(read):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_mark_at_the_beginning_tells_the_encoding(read, encoding):
+def test_byte_order_mark_tells_the_encoding(read, encoding):
     listed = read("path\tlabel\n1.mp4\tgehen\n2.mp4\thüpfen\n".encode(encoding))
     assert [v.label for v in listed.videos] == ["gehen", "hüpfen"]
 
 
-def test_a_broken_encoding_is_named(read):
+def test_broken_encoding_is_named(read):
     with pytest.raises(UserError, match="cannot be read as UTF-16"):
         read(codecs.BOM_UTF16_LE + b"p\0a\0\x00\xd8")
     with pytest.raises(UserError, match="line 1: it has a NUL byte; a CSV in UTF-16"):
@@ -82,7 +82,7 @@ def test_a_broken_encoding_is_named(read):
         *(("folds", "fold"), ("cv_fold", "fold")),
     ],
 )
-def test_a_column_with_a_meaning_under_another_name_is_refused(read, column, known):
+def test_misnamed_optional_column_is_refused(read, column, known):
     with pytest.raises(
         UserError, match=rf"line 1: the column '{column.lower()}' is not known: call it '{known}'"
     ):
@@ -101,7 +101,7 @@ def test_a_column_with_a_meaning_under_another_name_is_refused(read, column, kno
         ("path,label,split,split", "there are 2 columns 'split'"),
     ],
 )
-def test_a_needed_column_that_is_missing_or_there_twice_is_named(read, header, words):
+def test_missing_or_double_columns_are_named(read, header, words):
     with pytest.raises(UserError) as error:
         read(f"{header}\n1.mp4,a,b,c\n")
     assert words in str(error.value)
@@ -111,7 +111,7 @@ def test_a_needed_column_that_is_missing_or_there_twice_is_named(read, header, w
     "names",
     ["time_start,time_end", "start,end", "t_start,t_end", "Start_Frame,stopframe", "offset,n"],
 )
-def test_stretches_of_time_are_refused_as_not_supported(read, names):
+def test_time_columns_are_refused(read, names):
     with pytest.raises(
         UserError, match="stretches of the videos, which are not supported"
     ) as error:
@@ -119,9 +119,9 @@ def test_stretches_of_time_are_refused_as_not_supported(read, names):
     assert names.split(",")[0].lower() in str(error.value)
 
 
-def test_columns_that_mean_nothing_here_are_named_and_read_past(read):
+def test_unused_columns_are_noted(read):
     listed = read("path,label,fps,,start_date,gold\n1.mp4,a,25,x,2024,1\n2.mp4,b,25,x,2024,1\n")
-    assert listed.videos == (Video("1.mp4", "a"), Video("2.mp4", "b"))
+    assert listed.videos == (ListedVideo("1.mp4", "a"), ListedVideo("2.mp4", "b"))
     assert listed.notes == (
         "columns of the manifest that are not read: 'fps', 'start_date', 'gold'",
     )
@@ -130,7 +130,7 @@ def test_columns_that_mean_nothing_here_are_named_and_read_past(read):
     assert note.endswith("and 390 more")
 
 
-def test_empty_fields_at_the_end_of_a_line_do_no_harm(read):
+def test_trailing_empty_fields_are_ignored(read):
     assert len(read("path,label,,\n1.mp4,a,,\n2.mp4,b,,,, \n").videos) == 2
     with pytest.raises(UserError, match=r"line 2: more fields than columns .*'1.mp4,a,b'"):
         read("path,label\n1.mp4,a,b\n")
@@ -149,13 +149,13 @@ def test_empty_fields_at_the_end_of_a_line_do_no_harm(read):
         f"path,label,split {'1' * 90_000}\n1.mp4,a,b\n",
     ],
 )
-def test_an_error_quotes_a_line_at_most_and_that_shortened(read, text):
+def test_errors_quote_one_shortened_line(read, text):
     with pytest.raises(UserError) as error:
         read(text)
     assert len(str(error.value)) < 700 and "\n" not in str(error.value)
 
 
-def test_a_file_whose_name_begins_or_ends_in_a_blank_is_found(tmp_path):
+def test_file_names_with_outer_blanks_are_found(tmp_path):
     (tmp_path / " in").mkdir()
     for name in (" in/1.mp4", "2.mp4 "):
         (tmp_path / name).touch()

@@ -1,4 +1,4 @@
-"""The embedded data set teaches motion: whoever does not see the order of the frames learns nothing from it."""
+"""The embedded data set teaches motion: without the order of the frames, nothing can be learnt."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def coarse(clips_NTHWC: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("window", [slice(0, 10), slice(3, 13), slice(0, 20)])
-def test_frames_without_their_order_tell_nothing(studied, window):
+def test_unordered_frames_do_not_tell_the_class(studied, window):
     clips_NTHWC, labels_N, groups_N = studied
     cells = coarse(clips_NTHWC[:, window])
     bags = {
@@ -75,13 +75,13 @@ def test_frames_without_their_order_tell_nothing(studied, window):
 
 
 @pytest.mark.parametrize("place", [0, 1, 9])
-def test_one_frame_tells_nothing_wherever_it_is_taken(studied, place):
+def test_single_frame_does_not_tell_the_class(studied, place):
     clips_NTHWC, labels_N, groups_N = studied
     cells = coarse(clips_NTHWC)[:, place]
     assert held_out_accuracy(cells, labels_N, groups_N) < 0.3
 
 
-def test_coding_does_not_show_where_the_shape_was_before(studied):
+def test_codec_traces_do_not_tell_the_class(studied):
     clips_NTHWC, labels_N, groups_N = studied
     still = np.median(clips_NTHWC, axis=1, keepdims=True)
     # What the codec leaves behind beside the shape: small deviations from the background.
@@ -90,7 +90,7 @@ def test_coding_does_not_show_where_the_shape_was_before(studied):
     assert held_out_accuracy(traces, labels_N, groups_N) < 0.3
 
 
-def test_the_order_of_the_frames_tells_the_class(studied):
+def test_frame_order_tells_the_class(studied):
     clips_NTHWC, labels_N, groups_N = studied
     cells = coarse(clips_NTHWC[:, :10])
     steps = [abs(np.diff(cells, n=1, axis=1)[:, ::1]).mean(-1)]
@@ -112,7 +112,7 @@ def test_each_round_visits_every_point_once():
             assert other == label or not orders & seen[other]
 
 
-def test_it_looks_like_ucf101_and_is_written_by_a_real_codec(tmp_path):
+def test_files_have_ucf101_names_and_xvid(tmp_path):
     c = small(tmp_path, groups=3, videos_per_group=2)
     root = synthetic.write(c.data, 0)
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.avi"))
@@ -124,7 +124,7 @@ def test_it_looks_like_ucf101_and_is_written_by_a_real_codec(tmp_path):
     assert len(index.find(c.data, 0).videos) == 30
 
 
-def test_a_look_is_never_on_two_sides_and_the_five_classes_share_it(tmp_path):
+def test_groups_stay_in_one_split_for_all_classes(tmp_path):
     c = small(tmp_path, groups=12)
     found = index.find(c.data, 0)
     assert found.protocol == "grouped" and not splits.shared_groups(found.videos)
@@ -133,7 +133,7 @@ def test_a_look_is_never_on_two_sides_and_the_five_classes_share_it(tmp_path):
         assert len(counts) == 5 and len(set(counts.values())) == 1
 
 
-def test_the_videos_are_a_function_of_the_seed_and_are_written_once(tmp_path):
+def test_seed_determines_videos_and_cache_keeps_them(tmp_path):
     def digest(cache: str, seed: int) -> str:
         root = synthetic.write(small(tmp_path / cache).data, seed)
         whole = b"".join(path.read_bytes() for path in sorted(root.rglob("*.avi")))
@@ -146,7 +146,7 @@ def test_the_videos_are_a_function_of_the_seed_and_are_written_once(tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("*.avi")}
 
 
-def test_a_video_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_video_is_named(tmp_path):
     with pytest.raises(OSError, match=r"cannot write x\.avi"):
         synthetic.write_avi(tmp_path / "none" / "x.avi", np.zeros((2, 32, 32, 3), np.uint8))
 
@@ -154,6 +154,6 @@ def test_a_video_that_cannot_be_written_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"), [(dict(num_frames=15), "multiple of 10"), (dict(size=31), "even")]
 )
-def test_sizes_that_would_give_the_class_away_or_fail_are_refused(tmp_path, changed, message):
+def test_unusable_sizes_are_refused(tmp_path, changed, message):
     with pytest.raises(UserError, match=message):
         synthetic.write(small(tmp_path, **changed).data, 0)

@@ -1,4 +1,4 @@
-"""The UCF-101 presets, on a tree of real AVI files in UCF-101's shape with its kind of lists."""
+"""The UCF-101 presets on real AVI files with UCF-101's names and lists."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fixtures.videos import write_frames
 
 from vid3d.datasets import ucf101
 from vid3d.errors import UserError
@@ -25,25 +26,20 @@ SMALL = (
 )  # fmt: skip
 
 
-def write_avi(path: Path, rng: np.random.Generator) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(
-        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"XVID"), 25, (64, 48)
-    )
+def moving_picture(rng: np.random.Generator) -> np.ndarray:
+    """A picture that moves to the right, uint8 RGB [10, 48, 64, 3]."""
     picture = cv2.resize(rng.integers(0, 256, (3, 4, 3), np.uint8), (64, 48))
-    for t in range(10):
-        writer.write(np.roll(picture, 3 * t, axis=1))
-    writer.release()
+    return np.stack([np.roll(picture, 3 * t, axis=1) for t in range(10)])
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """25 groups with a clip each for five classes; groups 1 to 7 test in split 1, 8 to 14 in split 2."""
+    """Five classes with a clip in each of 25 groups; split k tests the groups 7k - 6 to 7k."""
     root = tmp_path_factory.mktemp("ucf") / "UCF-101"
     rng = np.random.default_rng(0)
     names = [(c, g, f"{c}/v_{c}_g{g:02d}_c01.avi") for c in CLASSES for g in range(1, 26)]
     for _, _, name in names:
-        write_avi(root / name, rng)
+        write_frames(root / name, moving_picture(rng))
     lists = root / "ucfTrainTestlist"
     lists.mkdir()
     (lists / "classInd.txt").write_bytes(
@@ -66,9 +62,7 @@ def tree(tmp_path_factory) -> Path:
         ("tutorial", "random (leaky)", None),
     ],
 )
-def test_presets_train_and_test_on_the_official_lists(
-    preset, protocol, tested, tree, tmp_path, call
-):
+def test_presets_train_and_test_on_official_lists(preset, protocol, tested, tree, tmp_path, call):
     workdir = tmp_path / "run"
     call(
         "train",
@@ -98,26 +92,26 @@ def test_presets_train_and_test_on_the_official_lists(
     assert header[3:] == [f"probability:{name}" for name in expected]
 
 
-def test_a_video_that_the_lists_name_is_missed(tree, tmp_path, call):
+def test_missing_listed_video_is_an_error(tree, tmp_path, call):
     copy = tmp_path / "UCF-101"
     shutil.copytree(tree, copy)
     (copy / "YoYo" / "v_YoYo_g03_c01.avi").unlink()
     done = call(
-        "train", "--config=configs/ucf101.py:five", f"--config.data.root={copy}", f"--workdir={tmp_path / 'run'}",
-        check=1,
+        "train", "--config=configs/ucf101.py:five", f"--config.data.root={copy}",
+        f"--workdir={tmp_path / 'run'}", check=1,
     )  # fmt: skip
     assert "v_YoYo_g03_c01.avi" in done.stderr
 
 
-def test_what_is_wrong_with_a_folder_of_ucf101_is_one_line(tree, tmp_path):
-    """Looked up without decoding: the lists and the names decide."""
+def test_ucf101_mistakes_are_one_line_errors(tree, tmp_path):
+    """Found without decoding, from the lists and names."""
     root = tmp_path / "UCF-101"
     (root / "YoYo").mkdir(parents=True)
     for name in ("v_YoYo_g01_c01.avi", "v_YoYo_g08_c01.avi", "holiday.mp4"):
         (root / "YoYo" / name).touch()
     with pytest.raises(UserError, match="official1 needs the folder ucfTrainTestlist"):
         ucf101.listing(root, "official1", ())
-    # Without lists any other protocol goes, and a foreign name is said.
+    # Without lists any other protocol works, and a foreign name is noted.
     found = ucf101.listing(root, "grouped", ())
     assert [v.group for v in found.videos] == ["YoYo_g01", "YoYo_g08"]
     assert found.notes == ("1 videos have no UCF-101 name, such as YoYo/holiday.mp4",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import re
 import shutil
@@ -11,9 +12,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from fixtures.videos import write_video
 
 from vid3d import checkpoint, cli, config as configs
 from vid3d.errors import UserError
@@ -23,11 +23,7 @@ from vid3d.training import loop
 LABELS = ("down", "up")
 
 
-def write_video(path: Path, shade: int) -> None:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 32))
-    for k in range(6):
-        writer.write(np.full((32, 32, 3), shade + 3 * k, np.uint8))
-    writer.release()
+write_small = functools.partial(write_video, num_frames=6, size=(32, 32), step=3)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +36,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
         split = "train" if k < 16 else "val" if k < 20 else "test"
         group = "tape" if k in (0, 23) else f"g{k}"
         name = f"{k}.avi"
-        write_video(root / name, 5 * k + 100 * (k % 2))
+        write_small(root / name, shade=5 * k + 100 * (k % 2))
         rows.append((name, LABELS[k % 2], group, split))
     with (root / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "group", "split"), *rows])
@@ -123,7 +119,7 @@ def test_other_videos_under_the_same_names_are_not_the_test(copied, capsys):
     root, workdir, _ = copied
     printed(capsys, workdir)
     test = written(workdir, "test-best")
-    write_video(root / "21.avi", 77)
+    write_small(root / "21.avi", shade=77)
     said = printed(capsys, workdir, f"--config.data.root={root}")
     assert "note: override: these are not the videos that videos.csv lists in this split" in said
     assert written(workdir, "test-best") == test
@@ -181,7 +177,7 @@ def test_other_videos_under_the_same_root_are_not_the_test(copied, capsys, monke
     (folder / "meta" / "metadata").write_text(json.dumps(meta))
     (folder / checkpoint.MANIFEST).write_text(json.dumps({"sha256": checkpoint.digests(folder)}))
     assert "override" not in printed(capsys, workdir)
-    write_video(root / "21.avi", 77)
+    write_small(root / "21.avi", shade=77)
     assert "not the videos that videos.csv lists in this split" in printed(capsys, workdir)
     assert written(workdir, "test-best") == test
 
@@ -315,7 +311,7 @@ def test_classes_may_have_any_name(tmp_path, capsys):
     classes = ("true", "path", "$5_or_$10")
     for k in range(24):
         (tmp_path / "videos" / classes[k % 3]).mkdir(parents=True, exist_ok=True)
-        write_video(tmp_path / "videos" / classes[k % 3] / f"{k}.avi", 10 * k)
+        write_small(tmp_path / "videos" / classes[k % 3] / f"{k}.avi", shade=10 * k)
     keys = {
         "data.root": str(tmp_path / "videos"), "data.size": "16", "data.num_frames": "4",
         "data.protocol": "random", "model.features": "4", "model.hidden": "0", "model.pool": "1,2,2",

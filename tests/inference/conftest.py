@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import jax
 import numpy as np
 import optax
 import psutil
 import pytest
+from fixtures.videos import write_frames
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models
@@ -44,19 +44,8 @@ def noisy_fixture() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session", name="write_video")
 def write_video_fixture() -> Callable[..., Path]:
-    """`write_video(path, frames_THWC)`: see below."""
-    return write_video
-
-
-def write_video(path: Path, frames_THWC: np.ndarray, *, fps: float = FPS) -> Path:
-    """Encodes frames as XVID in AVI or as MPEG-4 in MP4."""
-    code = {".avi": "XVID", ".mp4": "mp4v"}[path.suffix]
-    height, width = frames_THWC.shape[1:3]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), fps, (width, height))
-    for frame in frames_THWC:
-        writer.write(frame[:, :, ::-1])
-    writer.release()
-    return path
+    """`write_video(path, frames_THWC)`: see `write_frames`."""
+    return write_frames
 
 
 def colour_config() -> ConfigDict:
@@ -191,9 +180,11 @@ def load(make_workdir) -> Callable[..., Classifier]:
 def videos(tmp_path_factory) -> dict[str, Path]:
     """Real files: one of each colour (12 frames, as long as the training videos), and one that turns red, blue, green."""
     folder = tmp_path_factory.mktemp("videos")
-    files = {colour: write_video(folder / f"{colour}.avi", noisy(colour, 12)) for colour in COLOURS}
+    files = {
+        colour: write_frames(folder / f"{colour}.avi", noisy(colour, 12)) for colour in COLOURS
+    }
     turning = np.concatenate([noisy("red", 40), noisy("blue", 40), noisy("green", 22)])
-    files["turning"] = write_video(folder / "turning.mp4", turning)
+    files["turning"] = write_frames(folder / "turning.mp4", turning)
     return files
 
 
@@ -201,7 +192,7 @@ def videos(tmp_path_factory) -> dict[str, Path]:
 def poison(tmp_path_factory) -> Path:
     """A video that takes long enough to be caught while it is decoded."""
     frames_THWC = np.tile(noisy("red", 50), (100, 1, 1, 1))
-    return write_video(tmp_path_factory.mktemp("poison") / "poison.avi", frames_THWC)
+    return write_frames(tmp_path_factory.mktemp("poison") / "poison.avi", frames_THWC)
 
 
 @pytest.fixture(scope="session")

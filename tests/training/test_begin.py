@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from fixtures.videos import write_video
 
 from vid3d import checkpoint, config as configs
 from vid3d.checkpoint.writing import Checkpoints
@@ -33,12 +33,7 @@ SMALL = {
 }
 
 
-def write_video(path: Path, shade: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 32))
-    for k in range(6):
-        writer.write(np.full((32, 32, 3), shade + 3 * k, np.uint8))
-    writer.release()
+write_small = functools.partial(write_video, num_frames=6, size=(32, 32), step=3)
 
 
 def keys(videos: Path, **more: str) -> dict[str, str]:
@@ -55,7 +50,9 @@ def begun(tmp_path_factory) -> tuple[Path, Path]:
     """(videos, workdir): 24 videos of two classes, two epochs of a training without validation."""
     root = tmp_path_factory.mktemp("begin")
     for k in range(24):
-        write_video(root / "videos" / ("down", "up")[k % 2] / f"{k}.avi", 5 * k + 100 * (k % 2))
+        write_small(
+            root / "videos" / ("down", "up")[k % 2] / f"{k}.avi", shade=5 * k + 100 * (k % 2)
+        )
     config = configs.load("configs/videos.py:tutorial", keys(root / "videos").items())
     assert loop.train(config, root / "run") == loop.FINISHED
     return root / "videos", root / "run"
@@ -117,7 +114,7 @@ def test_a_training_goes_on_only_with_the_videos_that_it_began_with(copied, call
     videos, workdir = copied
     first, second, third, *_ = training_videos(workdir)
     (videos / first).unlink()
-    write_video(videos / second, 77)
+    write_small(videos / second, shade=77)
     more = options(videos, workdir, **{"train.epochs": "4"})
     before = (workdir / "metrics.jsonl").read_bytes()
     for expected in ("(1 gone, 1 changed)", "(2 gone, 1 changed)"):
@@ -133,12 +130,12 @@ def test_a_training_goes_on_only_with_the_videos_that_it_began_with(copied, call
 def test_a_new_training_video_is_not_taken_in_silently(copied, call):
     videos, workdir = copied
     for k in range(9):  # some of them train
-        write_video(videos / "up" / f"more{k}.avi", 21 + 5 * k)
+        write_small(videos / "up" / f"more{k}.avi", shade=21 + 5 * k)
     done = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1)
     assert " new): bring them back, or start in a new --workdir" in done.stderr.splitlines()[-1]
     for k in range(9):  # a class of its own
         shutil.move(videos / "up" / f"more{k}.avi", videos / f"more{k}.avi")
-        write_video(videos / "left" / f"more{k}.avi", 21 + 5 * k)
+        write_small(videos / "left" / f"more{k}.avi", shade=21 + 5 * k)
     done = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1)
     words = "have the classes down, up, the data down, left, up: take another --workdir"
     assert words in done.stderr.splitlines()[-1]

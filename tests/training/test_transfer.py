@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from pathlib import Path
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fixtures.videos import write_frames
 
 import vid3d
 from vid3d import checkpoint, config as configs, models
@@ -130,20 +129,12 @@ def test_an_imported_workdir_has_the_preprocessing_of_its_weights(imported):
 SMALL = {"data.size": "32", "data.stored_size": "36,40", "data.num_frames": "4", "eval.views": "1"}
 
 
-def write_video(path: Path, frames_THWC: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25.0, (64, 48))
-    for frame in frames_THWC:
-        writer.write(frame[:, :, ::-1])
-    writer.release()
-
-
 def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
     rng = np.random.default_rng(0)
     for name in ("archery", "zumba"):
         for number in range(4):
             frames = rng.integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
-            write_video(tmp_path / "videos" / name / f"{number}.avi", frames)
+            write_frames(tmp_path / "videos" / name / f"{number}.avi", frames)
     overrides = list((SMALL | {"eval.batch_size": "8"}).items())
     figures, folder = evaluate(str(imported), data=str(tmp_path / "videos"), overrides=overrides)
     assert (figures["num_videos"], figures["step"]) == (8, 0)
@@ -164,7 +155,7 @@ def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
 
 def test_an_imported_workdir_labels_a_file_and_a_stream(imported, tmp_path, capsys):
     video = tmp_path / "short.avi"
-    write_video(video, np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8))
+    write_frames(video, np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8))
     answers = []
     for command in (("predict", str(video)), ("live", f"--source={video}")):
         assert main([*command, f"--workdir={imported}", "--json"]) == 0

@@ -36,7 +36,7 @@ positions = st.floats(0, 1)
 
 
 @given(videos, settings, samplings, positions)
-def test_a_clip_is_always_whole_and_inside_its_video(times_N, data, sampling, position):
+def test_clip_is_whole_and_inside_its_video(times_N, data, sampling, position):
     indices = clips.clip_indices(times_N, data, sampling=sampling, position=position)
     assert indices.shape == (data.num_frames,)
     assert indices.dtype == np.int64
@@ -44,14 +44,14 @@ def test_a_clip_is_always_whole_and_inside_its_video(times_N, data, sampling, po
 
 
 @given(videos, settings, samplings, positions)
-def test_time_runs_forward_in_a_clip_unless_it_loops(times_N, data, sampling, position):
+def test_clip_ascends_unless_it_loops(times_N, data, sampling, position):
     indices = clips.clip_indices(times_N, data, sampling=sampling, position=position)
     if data.short == "repeat" or not clips.is_short(times_N, data):
         assert (np.diff(indices) >= 0).all()
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 5), positions)
-def test_frames_of_a_clip_keep_their_distance(count, num_frames, step, position):
+def test_clip_keeps_the_frame_step(count, num_frames, step, position):
     settings = data(num_frames=num_frames, frame_step=step)
     indices = clips.clip_indices(seconds(count), settings, sampling="random", position=position)
     if count >= clips.clip_frames(settings):
@@ -60,7 +60,7 @@ def test_frames_of_a_clip_keep_their_distance(count, num_frames, step, position)
 
 @settings_of(max_examples=20)
 @given(st.integers(20, 60), st.integers(1, 20))
-def test_every_start_can_be_drawn_and_none_is_preferred(count, num_frames):
+def test_random_starts_are_uniform(count, num_frames):
     settings = data(num_frames=num_frames)
     grid = (np.arange(400) + 0.5) / 400
     starts = [
@@ -72,7 +72,7 @@ def test_every_start_can_be_drawn_and_none_is_preferred(count, num_frames):
 
 
 @given(st.integers(1, 60), st.integers(1, 20))
-def test_sampling_by_time_equals_sampling_by_frame_at_the_videos_own_rate(count, num_frames):
+def test_time_sampling_equals_frame_sampling_at_own_rate(count, num_frames):
     by_frame = data(num_frames=num_frames, frame_step=3)
     by_time = data(num_frames=num_frames, fps=10.0)
     for sampling in ("first", "center"):
@@ -84,18 +84,18 @@ def test_sampling_by_time_equals_sampling_by_frame_at_the_videos_own_rate(count,
             assert abs(found - expected).max() <= 1
 
 
-def test_the_tutorials_clip_is_the_first_ten_frames():
+def test_first_sampling_takes_first_ten_frames():
     indices = clips.clip_indices(seconds(180), data(num_frames=10), sampling="first", position=0.9)
     assert indices.tolist() == list(range(10))
 
 
-def test_a_variable_frame_rate_is_sampled_by_the_clock_and_not_by_the_count():
+def test_variable_rate_is_sampled_by_time():
     times_N = np.array([0.0, 0.1, 0.2, 0.3, 1.0, 2.0, 3.0])
     indices = clips.clip_indices(times_N, data(num_frames=4, fps=1.0), sampling="first")
     assert times_N[indices].tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
-def test_a_short_video_repeats_its_last_frame_or_starts_again():
+def test_short_video_repeats_last_frame_or_loops():
     three = seconds(3)
     repeat = clips.clip_indices(three, data(num_frames=7), sampling="first")
     loop = clips.clip_indices(three, data(num_frames=7, short="loop"), sampling="first")
@@ -105,7 +105,7 @@ def test_a_short_video_repeats_its_last_frame_or_starts_again():
     assert clips.clip_indices(three, timed, sampling="first").tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
-def test_one_frame_is_a_clip_too():
+def test_single_frame_makes_a_clip():
     for sampling in ("first", "center", "uniform", "random"):
         for fps in (0.0, 10.0):
             for short in ("repeat", "loop"):
@@ -114,13 +114,13 @@ def test_one_frame_is_a_clip_too():
                 assert found.tolist() == [0, 0, 0, 0]
 
 
-def test_uniform_takes_the_middle_of_each_piece_by_frame_and_by_time():
+def test_uniform_takes_the_middle_of_each_piece():
     for fps in (0.0, 5.0):
         found = clips.clip_indices(seconds(40), data(fps=fps), sampling="uniform")
         assert abs(found - np.array([5, 15, 25, 35])).max() <= 1
 
 
-def test_views_are_spread_evenly_and_differ():
+def test_views_are_spread_evenly():
     assert clips.view_positions(1) == (0.5,)
     assert clips.view_positions(2) == (0.25, 0.75)
     for sampling in ("center", "uniform"):
@@ -131,7 +131,7 @@ def test_views_are_spread_evenly_and_differ():
         assert len(views) == 4
 
 
-def test_evaluation_never_draws_at_random_and_several_views_are_no_copies():
+def test_evaluation_sampling_is_deterministic_with_distinct_views():
     assert clips.evaluation_sampling(data(sampling="random")) == "center"
     assert clips.evaluation_sampling(data(sampling="first")) == "first"
     assert clips.evaluation_sampling(data(sampling="first"), views=3) == "center"
@@ -139,7 +139,7 @@ def test_evaluation_never_draws_at_random_and_several_views_are_no_copies():
 
 
 @given(videos, settings)
-def test_short_videos_are_those_that_have_to_repeat(times_N, data):
+def test_short_videos_are_those_that_repeat(times_N, data):
     if data.fps:
         span = (data.num_frames - 1) / data.fps
         shorter = times_N[-1] + clips.frame_interval(times_N) / 2 < span
@@ -148,12 +148,12 @@ def test_short_videos_are_those_that_have_to_repeat(times_N, data):
     assert clips.is_short(times_N, data) == shorter
 
 
-def test_live_prediction_knows_how_many_frames_a_clip_spans():
+def test_clip_frames_counts_the_span():
     assert clips.clip_frames(data(num_frames=10, frame_step=2)) == 19
     assert clips.clip_frames(data(fps=5.0)) == clips.clip_frames(data(sampling="uniform")) == 0
 
 
-def test_a_video_without_frames_is_refused_and_so_is_an_unknown_sampling():
+def test_empty_video_and_unknown_sampling_are_refused():
     with pytest.raises(ValueError, match="without frames"):
         clips.clip_indices(np.zeros(0), data(), sampling="first")
     with pytest.raises(ValueError, match="no sampling"):

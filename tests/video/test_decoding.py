@@ -1,4 +1,4 @@
-"""One bad video costs itself and nothing else: not the run, not its neighbours, not a process that stays behind."""
+"""A bad video costs itself alone: not the run, not its neighbours, and no process stays behind."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def decoders() -> list[psutil.Process]:
     return found
 
 
-def test_children_decode_exactly_what_the_parent_would(video, settings, tmp_path):
+def test_children_decode_as_the_parent(video, settings, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 5 + k, shade=k) for k in range(12)]
     found, ends, _ = collect(paths, LARGE)
     with settings.unlocked():
@@ -71,9 +71,7 @@ def test_children_decode_exactly_what_the_parent_would(video, settings, tmp_path
     assert not decoders()
 
 
-def test_without_nameless_files_in_memory_the_frames_pass_through_the_disk(
-    video, tmp_path, monkeypatch
-):
+def test_frames_pass_through_disk_without_memfd(video, tmp_path, monkeypatch):
     """As on macOS."""
     paths = [video(tmp_path / "x.avi", 5)]
     expected, _, _ = collect(paths)
@@ -83,12 +81,12 @@ def test_without_nameless_files_in_memory_the_frames_pass_through_the_disk(
 
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGBUS, "SIGBUS"), (40, "signal 40")])
-def test_the_signal_that_ended_a_decoder_is_named(number, name):
+def test_signal_that_ended_decoder_is_named(number, name):
     child = subprocess.Popen([sys.executable, "-c", f"import os; os.kill(os.getpid(), {number})"])
     assert decoder_process.death(child) == f"the decoder crashed ({name})"
 
 
-def test_a_long_video_passes_through_a_small_memory_in_order(video, tmp_path):
+def test_long_video_passes_small_memory_in_order(video, tmp_path):
     path = video(tmp_path / "long.avi", 200)
     sizes = []
 
@@ -104,7 +102,7 @@ def test_a_long_video_passes_through_a_small_memory_in_order(video, tmp_path):
     assert [type(event) for event in events[-1:]] == [Done]
 
 
-def test_bad_videos_are_named_with_their_reasons_among_good_ones(video, tmp_path):
+def test_bad_videos_fail_with_their_reasons(video, tmp_path):
     good = [video(tmp_path / f"{k}.avi", 5) for k in range(4)]
     (tmp_path / "empty.avi").touch()
     (tmp_path / "text.avi").write_text("no video")
@@ -117,7 +115,7 @@ def test_bad_videos_are_named_with_their_reasons_among_good_ones(video, tmp_path
 
 
 @pytest.mark.slow
-def test_a_thousand_files_with_flipped_bytes_give_frames_or_reasons(video, tmp_path):
+def test_flipped_bytes_give_frames_or_reasons(video, tmp_path):
     paths = []
     for suffix, count in ((".avi", 450), (".mp4", 450), (".mkv", 100)):
         made = video(tmp_path / f"whole{suffix}", 5, size=(16, 24))
@@ -137,7 +135,7 @@ def test_a_thousand_files_with_flipped_bytes_give_frames_or_reasons(video, tmp_p
 
 
 @pytest.mark.slow
-def test_a_thousand_real_files_with_flipped_bytes_give_frames_or_reasons(shared, tmp_path):
+def test_flipped_bytes_of_real_files_give_frames_or_reasons(shared, tmp_path):
     files = [
         next((shared / "ucf101_sample").rglob("*.avi")),
         shared / "odd_videos" / "realshort.mp4",
@@ -163,9 +161,7 @@ def test_a_thousand_real_files_with_flipped_bytes_give_frames_or_reasons(shared,
 
 
 @pytest.mark.slow
-def test_each_kind_of_odd_file_is_decoded_or_stands_in_the_ledger(
-    ffmpeg, video, settings, tmp_path
-):
+def test_odd_files_are_decoded_or_in_ledger(ffmpeg, video, settings, tmp_path):
     root = tmp_path / "videos"
     expected: dict[str, int | str] = {}  # frames, or words of the reason
     root.mkdir()
@@ -238,8 +234,8 @@ def test_each_kind_of_odd_file_is_decoded_or_stands_in_the_ledger(
     assert done.facts["lying.avi"].damage == ""
 
 
-def test_a_file_that_may_not_be_read_says_so(video):
-    """As another user, since nothing is forbidden to root."""
+def test_unreadable_file_is_reported(video):
+    """As another user, since root may read everything."""
     code = (
         "import os, sys\nfrom vid3d.video.reader import Reader\n"
         "os.getuid() or os.seteuid(65534)\nReader(sys.argv[1])\n"
@@ -257,13 +253,11 @@ def test_a_file_that_may_not_be_read_says_so(video):
     [
         ("os._exit(123)", "ended with exit code 123"),
         ("exec('while True: pass')", "hung: nothing for 2 s"),
-        ("bytearray(2**40)", "decoding needs too much memory"),
+        ("bytearray(2**40)", "decoding needs too much memory: its frames are very large"),
     ],
 )
-def test_a_decoder_that_exits_loops_or_eats_memory_is_named_and_costs_one_video(
-    act, reason, video, tmp_path, monkeypatch
-):
-    """Python itself plays the broken decoder: it acts when a file with a certain name is opened."""
+def test_misbehaving_decoder_costs_one_video(act, reason, video, tmp_path, monkeypatch):
+    """A hook in Python acts as the broken decoder when a file with a certain name is opened."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys, time\n"
         "def hook(event, arguments):\n"
@@ -292,9 +286,7 @@ def test_a_decoder_that_exits_loops_or_eats_memory_is_named_and_costs_one_video(
         (signal.SIGSTOP, "hung: nothing for 3 s"),
     ],
 )
-def test_a_decoder_that_always_dies_or_hangs_on_a_video_costs_this_video_only(
-    video, tmp_path, blow, reason
-):
+def test_video_that_kills_decoders_costs_itself(video, tmp_path, blow, reason):
     paths = [
         video(tmp_path / "poison.avi", 400),
         *[video(tmp_path / f"{k}.avi", 5) for k in range(4)],
@@ -325,7 +317,7 @@ def child_with_open(path: Path) -> int | None:
     return None
 
 
-def test_one_death_by_chance_costs_nothing(video, tmp_path):
+def test_single_decoder_death_costs_nothing(video, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 200) for k in range(4)]  # more than the slots hold
     struck = []
 
@@ -343,7 +335,7 @@ def test_one_death_by_chance_costs_nothing(video, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_video_that_wants_too_much_memory_is_named(ffmpeg, video, tmp_path):
+def test_video_beyond_memory_limit_fails(ffmpeg, video, tmp_path):
     bomb = tmp_path / "bomb.mkv"
     ffmpeg("-f", "lavfi", "-i", "color=s=6000x6000:d=0.04:r=25", "-c:v", "ffv1", bomb)
     paths = [bomb, video(tmp_path / "x.avi", 5)]
@@ -352,7 +344,7 @@ def test_a_video_that_wants_too_much_memory_is_named(ffmpeg, video, tmp_path):
     assert isinstance(ends[1], Done)
 
 
-def test_a_playlist_in_disguise_opens_no_other_address(tmp_path, video):
+def test_disguised_playlist_opens_no_address(tmp_path, video):
     video(tmp_path / "real.avi", 5)
     for name, text in (
         ("hls.mp4", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n"),
@@ -363,7 +355,7 @@ def test_a_playlist_in_disguise_opens_no_other_address(tmp_path, video):
         assert isinstance(ends[0], Failed)
 
 
-def test_a_slow_consumer_is_waited_for_and_its_children_do_not_time_out(video, tmp_path):
+def test_slow_consumer_causes_no_timeout(video, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 100) for k in range(3)]
     paused = []
 
@@ -376,7 +368,7 @@ def test_a_slow_consumer_is_waited_for_and_its_children_do_not_time_out(video, t
     assert all(isinstance(end, Done) for end in ends.values()) and len(ends) == 3
 
 
-def test_giving_up_half_way_leaves_no_process(video, tmp_path):
+def test_closing_early_leaves_no_process(video, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 100) for k in range(4)]
     events = decoding.decode(map(str, paths), LARGE, workers=2, timeout=20.0)
     next(events)
@@ -389,8 +381,8 @@ def test_giving_up_half_way_leaves_no_process(video, tmp_path):
 def test_no_child_outlives_its_parent(video, tmp_path, stopped):
     path = video(tmp_path / "x.avi", 300)
     code = (
-        "import sys, time\nfrom vid3d.video import decoding\nfrom vid3d.video.records import Settings\n"
-        "s = Settings((256, 256), 'squash', 'rgb', 0, 'raw')\n"
+        "import sys, time\nfrom vid3d.video import decoding\nfrom vid3d.video.records import "
+        "Settings\ns = Settings((256, 256), 'squash', 'rgb', 0, 'raw')\n"
         "events = decoding.decode([sys.argv[1]] * 4, s, workers=2, timeout=60)\n"
         "lanes = set()\n"
         "while len(lanes) < 2:\n    lanes.add(next(events).lane)\n"
@@ -408,14 +400,14 @@ def test_no_child_outlives_its_parent(video, tmp_path, stopped):
     assert not psutil.wait_procs(orphans, timeout=10)[1]
 
 
-def test_headers_alone_tell_the_claimed_number_of_frames(video, tmp_path):
+def test_look_reads_claimed_frame_counts(video, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 5 + k) for k in range(3)]
     _, ends, events = collect(paths, look=True)
     assert [ends[job].claimed for job in range(3)] == [5, 6, 7]
     assert not any(isinstance(event, Frames) for event in events)
 
 
-def test_a_child_that_cannot_start_says_why(monkeypatch, video, tmp_path):
+def test_child_that_cannot_start_says_why(monkeypatch, video, tmp_path):
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1 is missing')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(
@@ -427,7 +419,7 @@ def test_a_child_that_cannot_start_says_why(monkeypatch, video, tmp_path):
         collect([video(tmp_path / "x.avi", 3)])
 
 
-def test_modules_in_the_current_folder_are_not_loaded(video, tmp_path, monkeypatch):
+def test_modules_in_current_folder_are_not_loaded(video, tmp_path, monkeypatch):
     for name in ("cv2", "json", "vid3d"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')\n")
     monkeypatch.chdir(tmp_path)
@@ -438,11 +430,11 @@ def test_modules_in_the_current_folder_are_not_loaded(video, tmp_path, monkeypat
 ROOT = Path(decoding.__file__).parents[2]
 
 
-def test_no_videos_are_no_work():
+def test_no_videos_give_no_events():
     assert collect([])[2] == []
 
 
-def test_records_are_tf_examples_and_end_with_the_frame():
+def test_records_are_tf_examples():
     tf = pytest.importorskip("tensorflow")
     for size in (1, 100, 127, 128, 16_000, 16_383, 16_384, 3_000_000):
         payload = np.random.default_rng(size).bytes(size)
@@ -452,6 +444,9 @@ def test_records_are_tf_examples_and_end_with_the_frame():
 
 
 def test_children_load_neither_jax_nor_tensorflow():
-    code = "import sys, vid3d.video.decoder; print([m for m in ('jax', 'tensorflow', 'ml_collections') if m in sys.modules])"
+    code = (
+        "import sys, vid3d.video.decoder\n"
+        "print([m for m in ('jax', 'tensorflow', 'ml_collections') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Decoding: the right frames, upright, in RGB, at their times; and for every file that gives none, the reason."""
+"""Decoding: frames in order, upright, in RGB, with times; and reasons where there are none."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from fixtures.videos import write_frames
 
 from vid3d import checks
-from vid3d.video import container, frames, reader, records, resize, sources
+from vid3d.video import container, frames, records, resize, sources
+from vid3d.video.clock import FrameClock
 from vid3d.video.container import VideoError
 
 # What each of the real odd files gives: a number of frames, or a reason.
@@ -43,7 +44,7 @@ def numbers(path: Path) -> list[int]:
     return [round(float(frame.mean()) / 10) - 1 for frame, _ in frames.read_frames(path)]
 
 
-def test_every_frame_comes_once_and_in_order(video, tmp_path):
+def test_every_frame_comes_once_in_order(video, tmp_path):
     for suffix in (".avi", ".mp4", ".mkv", ".mov"):
         path = video(tmp_path / f"x{suffix}", 20, fps=12.5)
         assert numbers(path) == list(range(20))
@@ -52,18 +53,16 @@ def test_every_frame_comes_once_and_in_order(video, tmp_path):
 
 
 def test_colours_are_rgb(tmp_path):
-    red_blue = np.zeros((64, 64, 3), np.uint8)
-    red_blue[:, :32, 2] = 255  # OpenCV writes BGR: red on the left
-    red_blue[:, 32:, 0] = 255
-    writer = cv2.VideoWriter(str(tmp_path / "x.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 64))
-    writer.write(red_blue)
-    writer.release()
+    red_blue = np.zeros((1, 64, 64, 3), np.uint8)
+    red_blue[:, :, :32, 0] = 255
+    red_blue[:, :, 32:, 2] = 255
+    write_frames(tmp_path / "x.avi", red_blue, codec="MJPG")
     frame_HWC, _ = next(frames.read_frames(tmp_path / "x.avi"))
     assert frame_HWC[32, 10].tolist() == pytest.approx([255, 0, 0], abs=20)
     assert frame_HWC[32, 50].tolist() == pytest.approx([0, 0, 255], abs=20)
 
 
-def test_frames_of_one_and_of_four_channels_are_rgb_too():
+def test_one_and_four_channels_become_rgb():
     """As OpenCV with GStreamer gives those of some cameras."""
     grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
     for frame in (grey, grey[:, :, None]):
@@ -71,14 +70,14 @@ def test_frames_of_one_and_of_four_channels_are_rgb_too():
     assert sources.to_rgb(np.full((1, 1, 4), (1, 2, 3, 255), np.uint8)).tolist() == [[[3, 2, 1]]]
 
 
-def test_times_ascend_from_zero_whatever_the_stamps_say():
-    clock = reader.FrameClock(10.0)
+def test_times_ascend_from_zero():
+    clock = FrameClock(10.0)
     stamps = [5.0, 5.1, 5.1, 4.0, float("nan"), 6.0]
     times = [clock.tick(stamp) for stamp in stamps]
     assert times == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 1.0])
 
 
-def test_the_stored_frames_are_the_first_ones_at_the_measured_rate(video, settings, tmp_path):
+def test_stored_frames_limits_read_video(video, settings, tmp_path):
     path = video(tmp_path / "x.avi", 20, fps=12.5)
     with settings.unlocked():
         settings.data.stored_frames = 7
@@ -90,7 +89,7 @@ def test_the_stored_frames_are_the_first_ones_at_the_measured_rate(video, settin
 
 
 class TestFit:
-    def test_squash_keeps_the_whole_frame_and_short_side_its_shape(self):
+    def test_squash_keeps_frame_short_side_keeps_shape(self):
         rows, columns = np.mgrid[0:240, 0:320]
         wide = np.stack([columns * 255 // 319, rows * 255 // 239, 0 * rows], -1).astype(np.uint8)
         squashed = resize.fit(wide, size=(60, 60), resize="squash", color="rgb")
@@ -104,30 +103,30 @@ class TestFit:
     @pytest.mark.parametrize(
         "shape", [(240, 320), (239, 317), (1080, 1920), (33, 47), (8, 8), (1, 1)]
     )
-    @pytest.mark.parametrize("resize", ["squash", "short_side"])
-    def test_any_frame_comes_out_in_the_stored_size(self, shape, resize):
+    @pytest.mark.parametrize("kind", ["squash", "short_side"])
+    def test_any_frame_gets_the_stored_size(self, shape, kind):
         frame_HWC = np.full((*shape, 3), 77, np.uint8)
         for color, channels in (("rgb", 3), ("gray", 1)):
-            fitted = resize.fit(frame_HWC, size=(24, 36), resize=resize, color=color)
+            fitted = resize.fit(frame_HWC, size=(24, 36), resize=kind, color=color)
             assert fitted.shape == (24, 36, channels)
             assert (abs(fitted.astype(int) - 77) <= 1).all()
 
-    def test_shrinking_averages_and_does_not_flicker(self):
+    def test_shrinking_averages_pixels(self):
         stripes = np.zeros((240, 320, 3), np.uint8)
         stripes[:, ::2] = 255
         for size in (32, 50, 64, 112):
             fitted = resize.fit(stripes, size=(size, size), resize="squash", color="rgb")
             assert fitted.std() < 45 and fitted.mean() == pytest.approx(127, abs=3)
 
-    @pytest.mark.parametrize("resize", checks.RESIZES)
-    def test_a_frame_of_the_stored_size_is_not_touched(self, resize):
+    @pytest.mark.parametrize("kind", checks.RESIZES)
+    def test_frame_of_stored_size_is_unchanged(self, kind):
         frame_HWC = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
-        assert (resize.fit(frame_HWC, size=(32, 32), resize=resize, color="rgb") == frame_HWC).all()
+        assert (resize.fit(frame_HWC, size=(32, 32), resize=kind, color="rgb") == frame_HWC).all()
 
 
 class TestBadVideos:
     @pytest.mark.parametrize("name", sorted(ODD))
-    def test_real_odd_files_give_frames_or_a_reason(self, shared, name):
+    def test_real_odd_files_give_frames_or_reason(self, shared, name):
         path = shared / "odd_videos" / name
         if isinstance(ODD[name], int):
             assert sum(1 for _ in frames.read_frames(path)) == ODD[name]
@@ -135,11 +134,11 @@ class TestBadVideos:
             with pytest.raises(VideoError, match=ODD[name]):
                 list(frames.read_frames(path))
 
-    def test_a_codec_that_cannot_be_decoded_comes_with_what_to_do(self):
+    def test_undecodable_codec_suggests_reencoding(self):
         assert "codec AV01): re-encode it to H.264, ffmpeg -i" in container.no_frame("AV01")
         assert container.no_frame("") == "no frame can be decoded"
 
-    def test_what_is_no_video_is_said_in_a_few_words(self, tmp_path):
+    def test_reasons_of_unreadable_files_are_short(self, tmp_path):
         (tmp_path / "empty.mp4").touch()
         (tmp_path / "text.mp4").write_text("this is not a video\n" * 100)
         (tmp_path / "noise.avi").write_bytes(np.random.default_rng(0).bytes(50_000))
@@ -158,7 +157,7 @@ class TestBadVideos:
             assert Path(caught.value.path) == tmp_path / name
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-    def test_a_cut_file_gives_the_frames_before_the_cut_or_a_reason(self, video, tmp_path, share):
+    def test_cut_file_gives_earlier_frames_or_reason(self, video, tmp_path, share):
         whole = video(tmp_path / "x.avi", 20).read_bytes()
         cut = tmp_path / "cut.avi"
         cut.write_bytes(whole[: int(len(whole) * share)])
@@ -169,13 +168,13 @@ class TestBadVideos:
         else:
             assert found == list(range(len(found))) and len(found) < 20
 
-    def test_a_header_without_frames_has_none(self, video, tmp_path):
+    def test_header_without_frames_is_an_error(self, video, tmp_path):
         whole = video(tmp_path / "x.avi", 20).read_bytes()
         (tmp_path / "head.avi").write_bytes(whole[: whole.index(b"movi") + 4])
         with pytest.raises(VideoError):
             list(frames.read_frames(tmp_path / "head.avi"))
 
-    def test_sound_alone_is_no_video(self, ffmpeg, tmp_path):
+    def test_sound_alone_is_refused(self, ffmpeg, tmp_path):
         ffmpeg("-f", "lavfi", "-i", "sine=d=0.5", tmp_path / "sound.mp4")
         with pytest.raises(VideoError):
             list(frames.read_frames(tmp_path / "sound.mp4"))
@@ -195,7 +194,7 @@ class TestBadVideos:
             width, height = map(int, size.split("x"))
             assert [f.shape for f, _ in frames.read_frames(path)] == [(height, width, 3)] * 5
 
-    def test_decoders_write_nothing_on_the_screen(self, video, tmp_path):
+    def test_decoders_print_nothing(self, video, tmp_path):
         whole = video(tmp_path / "x.mp4", 20).read_bytes()
         (tmp_path / "x.mp4").write_bytes(whole[:-200] + bytes(100))
         (tmp_path / "y.avi").write_bytes(video(tmp_path / "z.avi", 20).read_bytes()[:3000])
@@ -211,7 +210,7 @@ class TestBadVideos:
 
 
 class TestSource:
-    def test_a_file_is_read_to_its_end_with_its_own_times(self, video, tmp_path):
+    def test_file_is_read_with_its_own_times(self, video, tmp_path):
         path = video(tmp_path / "x.avi", 6, fps=12.5)
         with sources.Source(str(path)) as source:
             assert not source.is_camera
@@ -221,13 +220,13 @@ class TestSource:
         assert [seconds for _, seconds in read[:6]] == pytest.approx(np.arange(6) / 12.5)
         assert read[0][0].shape == (48, 64, 3)
 
-    def test_what_is_not_there_is_said(self, tmp_path):
+    def test_missing_sources_are_named(self, tmp_path):
         for name, reason in (("97", "no such camera"), (str(tmp_path / "x.mp4"), "no such file")):
             with pytest.raises(VideoError, match=reason) as caught:
                 sources.Source(name)
             assert caught.value.path == name
 
-    def test_a_file_named_as_a_url_is_a_file(self, video, tmp_path):
+    def test_file_url_is_a_file(self, video, tmp_path):
         path = video(tmp_path / "a b.avi", 6)
         for url in (path.as_uri(), f"file://localhost{path.as_uri().removeprefix('file://')}"):
             with sources.Source(url) as source:
@@ -236,7 +235,7 @@ class TestSource:
         with pytest.raises(VideoError, match="no such file"):
             sources.Source((tmp_path / "none.mp4").as_uri())
 
-    def test_a_video_on_a_server_ends_at_its_end(self, video, serve, tmp_path):
+    def test_video_on_server_ends(self, video, serve, tmp_path):
         video(tmp_path / "x.avi", 5)
         with serve(tmp_path) as url:
             with sources.Source(f"{url}/x.avi") as source:
@@ -249,7 +248,7 @@ class TestSource:
         assert read[5] is None
 
 
-def test_jpeg_keeps_the_picture_and_its_channels():
+def test_jpeg_keeps_picture_and_channels():
     rows, columns = np.mgrid[0:40, 0:60]
     rgb = np.stack([rows * 6, columns * 4, 255 - rows * 6], -1).astype(np.uint8)
     for frame_HWC in (rgb, rgb[:, :, :1]):

@@ -1,4 +1,4 @@
-"""The resizing of published weights, without PyTorch: levels that PyTorch 2.13 gave, and how it rounds."""
+"""The resizing of published weights: levels that PyTorch 2.13 gave, and how it rounds."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("size", GOLDEN)
-def test_levels_equal_those_of_torchvision(size):
+def test_levels_equal_torchvision(size):
     scaled_HWC = squash_bilinear(picture(5, 7), *size)
     assert scaled_HWC.dtype == np.uint8 and scaled_HWC.shape == (*size, 3)
     np.testing.assert_array_equal(scaled_HWC[:, :, 1], GOLDEN[size])
 
 
-def test_halves_are_rounded_to_the_even_level():
+def test_halves_round_to_even():
     frame_HWC = np.array([[[1], [2], [2], [3], [3], [4], [254], [255]]], np.uint8).repeat(3, 2)
     assert squash_bilinear(frame_HWC, 1, 4)[0, :, 0].tolist() == [2, 2, 4, 254]
 
 
-def test_the_long_side_is_rounded_down_as_floats_are():
+def test_long_side_is_truncated_as_in_pytorchvideo():
     """119 / 49 * 182 is 442, and as floats a little less: pytorchvideo scales to 441."""
     scaled_HWC = squash_bilinear(picture(49, 119), 182, 441)
     cut_HWC = short_side_bilinear(picture(49, 119), 182, 182)

@@ -1,9 +1,11 @@
-"""The frames of a file are those of FFmpeg's own command: which, in which order, when, upright, and in which colours."""
+"""Frames equal those of FFmpeg's command: their order, times, orientation and colours."""
 
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +87,7 @@ def read(path: Path, **options: object) -> tuple[list[np.ndarray], np.ndarray, s
 
 
 def check(path: Path, *, filters: str = "null", numbers: list[int] | None = None) -> None:
-    """Holds a file against ffmpeg and ffprobe: pixels, times, and the numbers in the frames."""
+    """Compares a file with ffmpeg and ffprobe: pixels, times, and the numbers in the frames."""
     frames, times, damage = read(path)
     truth = decoded_by_ffmpeg(path, frames[0].shape[:2], filters)
     assert len(frames) == len(truth)
@@ -99,12 +101,12 @@ def check(path: Path, *, filters: str = "null", numbers: list[int] | None = None
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_frames_equal_those_of_ffmpeg(name, tmp_path):
+def test_frames_equal_ffmpeg(name, tmp_path):
     check(encode(tmp_path / name, *KINDS[name]))
 
 
 @pytest.mark.parametrize("name", DV)
-def test_tapes_equal_those_of_ffmpeg_with_square_pixels(name, tmp_path):
+def test_dv_equals_ffmpeg_with_square_pixels(name, tmp_path):
     fps = "25" if name.startswith("pal") else "30000/1001"
     check(
         encode(tmp_path / name, *DV[name], fps=fps),
@@ -113,20 +115,20 @@ def test_tapes_equal_those_of_ffmpeg_with_square_pixels(name, tmp_path):
 
 
 @pytest.mark.parametrize("matrix", [0, 1, 2, *range(4, 15)])  # 3 is reserved
-def test_every_colour_matrix_is_read_as_ffmpeg_reads_it(matrix, tmp_path):
-    """A tag that the conversion does not know left the frame unfilled: black, or another video's picture."""
+def test_colour_matrices_equal_ffmpeg(matrix, tmp_path):
+    """An unknown tag must not leave the frame unfilled: black, or another video's picture."""
     tags = ("-bsf:v", f"h264_metadata=matrix_coefficients={matrix}")
     check(encode(tmp_path / "x.mp4", *H264, *tags))
 
 
 @pytest.mark.parametrize("transfer", [1, 9, 10, 16, 18])
-def test_no_transfer_function_changes_the_numbers(transfer, tmp_path):
+def test_transfer_functions_change_no_pixels(transfer, tmp_path):
     """HDR (16 is PQ, 18 HLG) is not tone-mapped: other pipelines do not do it."""
     tags = ("-bsf:v", f"h264_metadata=transfer_characteristics={transfer}:colour_primaries=9")
     check(encode(tmp_path / "x.mp4", *H264, *tags))
 
 
-def test_full_range_and_limited_range_are_told_apart(tmp_path):
+def test_full_and_limited_range_are_distinguished(tmp_path):
     for pixels in ("yuv420p", "yuvj420p"):
         path = encode(tmp_path / f"{pixels}.mp4", *H264[:4], "-pix_fmt", pixels)
         check(path)
@@ -136,12 +138,13 @@ def test_full_range_and_limited_range_are_told_apart(tmp_path):
 
 @pytest.mark.parametrize("matrix", [(1, 0, 0, 1), (-1, 0, 0, -1), (0, 1, -1, 0), (0, -1, 1, 0)])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_every_display_matrix_brings_the_picture_upright(matrix, mirrored, tmp_path):
+def test_display_matrix_brings_picture_upright(matrix, mirrored, tmp_path):
     """A selfie camera mirrors: turned instead, left and right, or up and down, are swapped."""
     a, b, c, d = matrix
     if mirrored:
         a, c = -a, -c
-    # Stored so that the matrix undoes it: pixel (x, y) of the stored picture is shown at (a x + c y, b x + d y).
+    # Stored so that the matrix undoes it: pixel (x, y) of the stored picture is shown at (a x + c
+    # y, b x + d y).
     shown = picture(5)
     stored = shown[:: -1 if b + d < 0 else 1, :: -1 if a + c < 0 else 1]
     stored = stored.transpose(1, 0, 2) if b else stored
@@ -158,14 +161,14 @@ def test_every_display_matrix_brings_the_picture_upright(matrix, mirrored, tmp_p
     assert np.abs(frames[0].astype(int) - truth[0]).mean() < 3
 
 
-def test_a_display_orientation_in_the_stream_is_obeyed(tmp_path):
+def test_display_orientation_in_stream_is_obeyed(tmp_path):
     bits = "h264_metadata=display_orientation=insert:flip=horizontal"
     path = encode(tmp_path / "x.ts", *H264, "-bsf:v", bits)
     frames, _, _ = read(path)
     assert corners(frames[0]) == ["green", "red", "gray", "blue"]
 
 
-def test_pixels_that_are_not_square_keep_the_shape_of_things(tmp_path):
+def test_non_square_pixels_are_resampled(tmp_path):
     path = encode(tmp_path / "x.mp4", *H264, "-aspect", "16:9")
     frames, _, _ = read(path)
     assert frames[0].shape == (HEIGHT, round(HEIGHT * 16 / 9), 3)
@@ -174,12 +177,12 @@ def test_pixels_that_are_not_square_keep_the_shape_of_things(tmp_path):
     assert frames[0].shape == (HEIGHT, WIDTH, 3)
 
 
-def test_a_pixel_shape_that_cannot_be_is_taken_for_square(tmp_path):
+def test_impossible_pixel_shape_counts_as_square(tmp_path):
     path = encode(tmp_path / "x.mkv", *H264, "-vf", "setsar=1/50")
     assert read(path)[0][0].shape == (HEIGHT, WIDTH, 3)
 
 
-def test_a_variable_rate_keeps_its_times(tmp_path):
+def test_variable_rate_keeps_its_times(tmp_path):
     slower = ("-vf", "setpts='if(lt(N,12),N,12+(N-12)*4)/25/TB'", "-fps_mode", "vfr")
     for suffix in (".mp4", ".mkv", ".ts"):
         path = encode(tmp_path / f"x{suffix}", *slower, *H264)
@@ -187,7 +190,7 @@ def test_a_variable_rate_keeps_its_times(tmp_path):
         assert read(path)[1][13] == pytest.approx(16 / 25, abs=0.002)
 
 
-def test_a_lossless_cut_begins_where_it_was_cut(tmp_path):
+def test_lossless_cut_begins_at_the_cut(tmp_path):
     """The packets from the key frame on are in the file, and an edit list leaves them out."""
     whole = encode(tmp_path / "whole.mp4", *H264, "-g", 10)
     cut = tmp_path / "cut.mp4"
@@ -195,20 +198,20 @@ def test_a_lossless_cut_begins_where_it_was_cut(tmp_path):
     check(cut, numbers=list(range(15, 24)))
 
 
-def test_times_count_from_the_first_frame(tmp_path):
+def test_times_count_from_first_frame(tmp_path):
     path = encode(tmp_path / "x.ts", *H264, "-output_ts_offset", 100)
     check(path)
     assert read(path)[1][0] == 0
 
 
-def test_a_crop_on_the_left_is_obeyed_to_the_pixel(tmp_path):
+def test_left_crop_is_exact(tmp_path):
     path = encode(tmp_path / "x.mp4", *H264, "-bsf:v", "h264_metadata=crop_left=6:crop_right=2")
     frames, _, _ = read(path)
     assert frames[0].shape == (HEIGHT, WIDTH - 8, 3)
     assert np.abs(frames[0].astype(int) - picture(0)[:, 6:-2]).mean() < 6
 
 
-def test_a_bare_stream_comes_at_its_own_rate(tmp_path):
+def test_bare_stream_has_its_own_rate(tmp_path):
     path = encode(tmp_path / "x.h264", *H264, fps="30")
     frames, times, _ = read(path)
     assert [number_of(frame) for frame in frames] == list(range(24))
@@ -216,7 +219,7 @@ def test_a_bare_stream_comes_at_its_own_rate(tmp_path):
 
 
 class TestStreams:
-    def test_a_cover_is_not_the_video(self, tmp_path):
+    def test_cover_is_not_the_video(self, tmp_path):
         cover, video = tmp_path / "cover.png", encode(tmp_path / "video.mp4", *H264)
         encode(cover, "-frames:v", 1)
         both = tmp_path / "both.mp4"
@@ -226,7 +229,7 @@ class TestStreams:
         )  # fmt: skip
         assert len(read(both)[0]) == 24
 
-    def test_a_song_with_a_cover_is_not_a_video(self, tmp_path):
+    def test_song_with_cover_is_refused(self, tmp_path):
         cover, song = tmp_path / "cover.png", tmp_path / "song.mp3"
         encode(cover, "-frames:v", 1)
         run(
@@ -236,7 +239,7 @@ class TestStreams:
         with pytest.raises(VideoError, match="a cover picture, and no video"):
             Reader(song)
 
-    def test_the_default_stream_is_taken(self, tmp_path):
+    def test_default_stream_is_chosen(self, tmp_path):
         path = tmp_path / "two.mkv"
         encode(
             path, "-map", 0, "-map", 0, *H264, "-filter:v:0", "negate",
@@ -246,8 +249,44 @@ class TestStreams:
         assert [number_of(frame) for frame in frames] == list(range(24))
 
 
-def test_a_playlist_is_not_a_video_whatever_its_name(tmp_path):
-    """What it names may change without a trace."""
+def test_stream_that_begins_later_is_ignored(tmp_path):
+    first = encode(tmp_path / "first.ts", *H264)
+    pids = ("-mpegts_pmt_start_pid", "0x1111", "-mpegts_start_pid", "0x222")
+    other = encode(tmp_path / "other.ts", *H264, *pids)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + other.read_bytes())
+    check(joined)
+
+
+def test_exif_orientation_is_obeyed(tmp_path):
+    """PyAV has no name for the EXIF that comes with each picture."""
+    still = encode(tmp_path / "x.jpg", "-q:v", 2, "-pix_fmt", "yuvj420p", num_frames=1).read_bytes()
+    entry = struct.pack("<HHIHH", 0x112, 3, 1, 6, 0)  # orientation: turn right to show
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    pictures = still[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + still[2:]
+    for name in ("x.avi", "x.mkv"):
+        path = tmp_path / name
+        source = ("-f", "mjpeg", "-i", "-", "-c", "copy")
+        run("ffmpeg", "-y", "-v", "error", *source, path, stdin=pictures * 3)
+        frames, _, damage = read(path)
+        assert [frame.shape for frame in frames] == [(WIDTH, HEIGHT, 3)] * 3 and not damage
+        assert (
+            np.abs(frames[0].astype(int) - decoded_by_ffmpeg(path, (WIDTH, HEIGHT))[0]).mean() < 1
+        )
+
+
+def test_impossible_header_claims_no_frames(tmp_path):
+    """A claim decides how much disk a data set is said to need."""
+    path = encode(tmp_path / "x.mkv", *H264)
+    data = path.read_bytes()
+    place = data.index(b"\x44\x89\x88") + 3  # Matroska's duration, a float64
+    for length in (1e13, -5e3, 2e3):
+        path.write_bytes(data[:place] + struct.pack(">d", length) + data[place + 8 :])
+        assert Reader(path).claimed == (50 if length == 2e3 else 0)
+
+
+def test_playlist_is_refused_whatever_its_name(tmp_path):
+    """The files that it names may change unnoticed."""
     encode(tmp_path / "target.mp4", *H264)
     path = tmp_path / "list.mp4"
     path.write_text("ffconcat version 1.0\nfile target.mp4\n")
@@ -255,13 +294,13 @@ def test_a_playlist_is_not_a_video_whatever_its_name(tmp_path):
         Reader(path)
 
 
-def test_a_title_that_is_not_valid_text_is_no_obstacle(tmp_path):
+def test_invalid_title_is_tolerated(tmp_path):
     path = encode(tmp_path / "x.mkv", *H264, "-metadata", "title=abcdefgh")
     path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abc\xe9\xff\xfegh"))
     assert len(read(path)[0]) == 24
 
 
-def test_a_finite_file_over_the_network_ends(serve, tmp_path):
+def test_finite_file_over_network_ends(serve, tmp_path):
     """Its container states no duration, but the server its size."""
     encode(tmp_path / "x.gif", "-c:v", "gif")
     encode(tmp_path / "x.ts", *H264)
@@ -272,7 +311,7 @@ def test_a_finite_file_over_the_network_ends(serve, tmp_path):
 
 
 class TestDamage:
-    def test_a_damaged_packet_costs_itself_and_is_said(self, tmp_path):
+    def test_damaged_packet_is_skipped_and_reported(self, tmp_path):
         whole = encode(tmp_path / "x.mp4", *H264, "-g", 1, "-x264-params", "slices=1")
         packets = run(
             "ffprobe", "-v", "error", "-show_entries", "packet=pos,size", "-of", "csv=p=0", whole
@@ -285,7 +324,7 @@ class TestDamage:
         assert size and [number_of(frame) for frame in frames] == [*range(10), *range(11, 24)]
         assert damage.startswith("damaged: 1 packet lost at 0.40 s")
 
-    def test_a_file_that_ends_early_says_so(self, tmp_path):
+    def test_truncated_file_is_reported(self, tmp_path):
         for name, arguments in {
             "x.mp4": (*H264, "-movflags", "faststart"),
             "x.mkv": H264,
@@ -300,8 +339,8 @@ class TestDamage:
             assert whole == sorted(set(whole)) and 10 < len(whole) < 150, name
             assert damage.startswith("damaged: ") and "\n" not in damage, name
 
-    def test_the_same_damage_is_said_of_every_file(self, tmp_path):
-        """FFmpeg's libraries keep a message back that equals the one before, also of another file."""
+    def test_equal_damage_is_reported_for_every_file(self, tmp_path):
+        """FFmpeg's libraries drop a message that equals the last one, even of another file."""
         whole = encode(tmp_path / "x.mkv", *H264).read_bytes()
         said = []
         for name in "abc":
@@ -310,7 +349,7 @@ class TestDamage:
             said.append(read(path)[2])
         assert said[0].startswith("damaged: ") and said == said[:1] * 3
 
-    def test_a_damaged_file_without_a_frame_says_what_is_wrong(self, tmp_path):
+    def test_damaged_file_without_frames_names_reason(self, tmp_path):
         path = encode(tmp_path / "x.mp4", *H264, "-movflags", "faststart", num_frames=1)
         path.write_bytes(path.read_bytes()[:-200])
         with pytest.raises(
@@ -318,7 +357,16 @@ class TestDamage:
         ):
             read(path)
 
-    def test_a_header_that_counts_wrong_is_not_damage(self, tmp_path):
+    def test_place_of_damage_is_a_time_of_the_video(self, tmp_path):
+        """Whatever the time stamps are: of a file whose stamps begin anew they say nothing."""
+        packets = encode(tmp_path / "x.ts", *H264, "-g", 12).read_bytes()
+        joined = tmp_path / "joined.ts"
+        joined.write_bytes(packets + packets[: len(packets) * 7 // 10 // 188 * 188])
+        _, times, damage = read(joined)
+        places = re.search(r" at ([\d., ]+) s", damage)
+        assert places and all(0.8 < float(s) <= times[-1] + 0.1 for s in places[1].split(", "))
+
+    def test_wrong_frame_count_is_not_damage(self, tmp_path):
         path = encode(tmp_path / "x.avi", "-c:v", "mpeg4", "-q:v", 2)
         lying = bytearray(path.read_bytes())
         for tag, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):
@@ -328,7 +376,7 @@ class TestDamage:
         frames, _, damage = read(path)
         assert (len(frames), damage) == (24, "")
 
-    def test_a_recording_that_begins_between_key_frames_is_whole(self, tmp_path):
+    def test_start_between_key_frames_is_not_damage(self, tmp_path):
         whole = encode(tmp_path / "x.ts", *H264, "-g", 12, num_frames=48)
         packets = run(
             "ffprobe", "-v", "error", "-show_entries", "packet=pos", "-of", "csv=p=0", whole
@@ -342,8 +390,8 @@ class TestDamage:
 
 
 class TestOptions:
-    def test_deinterlacing_takes_the_combs_away_and_keeps_every_frame(self, tmp_path):
-        """A bar that moves by eight pixels a field."""
+    def test_deinterlacing_removes_combs_keeps_frames(self, tmp_path):
+        """A bar that moves by two pixels per field."""
         combs = []
         fields = np.zeros((40, 96, 128, 3), np.uint8)
         for k in range(40):
@@ -360,12 +408,12 @@ class TestOptions:
             combs.append(np.abs(np.diff(frames[10].astype(int), axis=0)).mean())
         assert combs[1] < 0.3 * combs[0]
 
-    def test_deinterlacing_leaves_progressive_frames_alone(self, tmp_path):
+    def test_deinterlacing_keeps_progressive_frames(self, tmp_path):
         path = encode(tmp_path / "x.mp4", *H264)
         woven, filtered = read(path)[0], read(path, deinterlace="bwdif")[0]
         assert all((a == b).all() for a, b in zip(woven, filtered, strict=True))
 
-    def test_tone_mapping_is_for_hdr_alone_and_changes_it(self, tmp_path):
+    def test_tone_mapping_changes_hdr_only(self, tmp_path):
         tags = "h264_metadata=transfer_characteristics={}:colour_primaries=9:matrix_coefficients=9"
         for transfer, changes in ((16, True), (1, False)):
             path = encode(tmp_path / f"{transfer}.mp4", *H264, "-bsf:v", tags.format(transfer))
@@ -373,7 +421,7 @@ class TestOptions:
             assert (np.abs(plain.astype(int) - mapped).mean() > 3) == changes
 
 
-def test_no_file_changes_what_another_gives(tmp_path):
+def test_files_do_not_affect_each_other(tmp_path):
     """Frames that were left unfilled showed what the memory held before."""
     paths = [
         encode(tmp_path / name, *KINDS[name])
@@ -386,7 +434,7 @@ def test_no_file_changes_what_another_gives(tmp_path):
             assert seen.setdefault(path, content) == content
 
 
-def test_an_interlaced_stream_over_the_network_equals_the_file(serve, tmp_path):
+def test_interlaced_stream_equals_its_file(serve, tmp_path):
     name = "h264 interlaced.mts"
     path = encode(tmp_path / "x.mts", *KINDS[name])
     with serve(tmp_path) as url, Source(f"{url}/x.mts") as source:
@@ -394,7 +442,7 @@ def test_an_interlaced_stream_over_the_network_equals_the_file(serve, tmp_path):
     assert all((a == b).all() for a, b in zip(seen, read(path)[0], strict=True))
 
 
-def test_a_frame_that_cannot_be_converted_is_an_error_with_its_number(tmp_path, monkeypatch):
+def test_unconvertible_frame_is_named(tmp_path, monkeypatch):
     """The conversion refuses a matrix that it does not know, unless it is told another one."""
     tags = ("-bsf:v", "h264_metadata=matrix_coefficients=8")
     path = encode(tmp_path / "x.mp4", *H264, *tags)
@@ -418,7 +466,7 @@ REAL = {  # file: frames, height and width
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_files_equal_those_of_ffmpeg(name, shared):
+def test_real_files_equal_ffmpeg(name, shared):
     path = shared / "decoding" / name
     count, shape = REAL[name]
     frames, times, damage = read(path)

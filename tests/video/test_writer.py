@@ -1,4 +1,4 @@
-"""Annotated videos: whole or not there, with the times of their frames."""
+"""Annotated videos: complete or absent, with the times of their frames."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_written_video_decodes_again(tmp_path):
 
 
 def test_frames_keep_their_times(tmp_path):
-    """A phone films at a rate that varies; at a constant one 1.2 s stood at 3 s."""
+    """A phone films at a variable rate; at a constant one, 1.2 s would be shown at 3 s."""
     times = [0.0, 0.04, 0.08, 1.2, 1.21, 7.5]
     for suffix in (".mp4", ".mov", ".mkv"):
         path = tmp_path / f"out{suffix}"
@@ -45,8 +45,8 @@ def test_frames_keep_their_times(tmp_path):
         )
 
 
-def test_browsers_play_what_is_written(tmp_path):
-    """They take H.264 in 4:2:0, and want to know the colours."""
+def test_output_is_h264_that_browsers_play(tmp_path):
+    """They need H.264 in 4:2:0 with colour tags."""
     path = tmp_path / "out.mp4"
     with VideoWriter(path, fps=25) as writer:
         writer.write(grey(48, 64))
@@ -65,7 +65,7 @@ def test_odd_sizes_and_odd_rates_are_written(tmp_path):
         assert len(list(frames.read_frames(path))) == 3
 
 
-def test_frames_that_no_encoder_takes_and_none_at_all_leave_no_file(tmp_path):
+def test_refused_or_missing_frames_leave_no_file(tmp_path):
     with (
         pytest.raises(UserError, match=r"cannot write .*out\.mp4: 20000x16 pixels"),
         VideoWriter(tmp_path / "out.mp4", fps=25) as writer,
@@ -76,7 +76,7 @@ def test_frames_that_no_encoder_takes_and_none_at_all_leave_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_video_leaves_nothing_behind(tmp_path):
+def test_interrupted_video_leaves_nothing_behind(tmp_path):
     path = tmp_path / "out.mp4"
     path.write_bytes(b"an older file")
     with pytest.raises(KeyboardInterrupt), VideoWriter(path, fps=25) as writer:
@@ -86,7 +86,7 @@ def test_an_interrupted_video_leaves_nothing_behind(tmp_path):
     assert path.read_bytes() == b"an older file"
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+def test_unwritable_place_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "folder.mp4").mkdir()
     for path, reason in (
@@ -102,7 +102,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
         assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_full_disk_is_an_error(tmp_path):
+def test_full_disk_is_an_error(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     rng = np.random.default_rng(0)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
@@ -118,7 +118,7 @@ def test_a_full_disk_is_an_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_is_full_before_the_first_frame_is_named(small_disk):
+def test_disk_full_before_first_frame_is_named(small_disk):
     disk = small_disk("64k")
     (disk / "other").write_bytes(bytes(2**16))
     with (
@@ -129,7 +129,7 @@ def test_a_disk_that_is_full_before_the_first_frame_is_named(small_disk):
     assert [path.name for path in disk.iterdir()] == ["other"]
 
 
-def test_a_name_that_is_no_text_is_written_and_a_folder_like_that_refused(tmp_path):
+def test_undecodable_name_is_written_folder_refused(tmp_path):
     name = os.fsdecode(b"latin\xe9.mp4")
     with VideoWriter(tmp_path / name, fps=25) as writer:
         for _ in range(3):

@@ -1,26 +1,25 @@
-"""The frames of a tfds builder's videos, in the form in which a decoder brings those of files."""
+"""The frames of a tfds builder's videos, as the events of a decoder."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.datasets.tfds import examples, load
 from vid3d.datasets.videos import Index
-from vid3d.video.decoding import Done, Event, Failed, Frames
+from vid3d.video.decoding import Done, Events, Failed, Frames
 from vid3d.video.records import Settings, record_header, to_payload
 from vid3d.video.resize import fit
 
 SAMPLE = 8  # examples that are read for an estimate
-FPS = 25.0  # a builder's example does not tell its rate
+FPS = 25.0  # an example does not tell its rate
 
 
-def decode(data: ConfigDict, index: Index, settings: Settings) -> Iterator[Event]:
-    """The videos of an index out of the builder, one at a time, as `decoding.decode` brings those out of files.
+def decode(data: ConfigDict, index: Index, settings: Settings) -> Events:
+    """The videos of an index from the builder, one at a time, as the events of `decoding.decode`.
 
     The content hash is that of the frames, since there are no files.
     """
@@ -57,6 +56,6 @@ def record(frame_HWC: np.ndarray, settings: Settings) -> bytes:
 
 
 def mean_length(data: ConfigDict) -> float:
-    """Frames a video, from the first few examples."""
+    """Mean frames per video, from the first few examples."""
     first = list(itertools.islice(examples(load(data)), SAMPLE))
     return sum(len(example["video"]) for _, example in first) / len(first)

@@ -1,4 +1,4 @@
-"""Videos as a source lists them, and the plain source: a folder with one sub-folder a class."""
+"""A folder of videos with one sub-folder per class."""
 
 from __future__ import annotations
 
@@ -10,72 +10,96 @@ from dataclasses import replace
 from pathlib import Path
 
 from vid3d.datasets import layout
-from vid3d.datasets.videos import Listing, Video
+from vid3d.datasets.layout import Layout
+from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.text import first_few
 from vid3d.video.files import VIDEO_SUFFIXES, walk
 
-# The names of UCF-101, which others have taken over: class, recording, clip.
+# File names as in UCF-101, which other data sets copy: class, recording, clip.
 UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
+TEXT_SUFFIXES = (".csv", ".txt", ".md", ".json")  # not worth a note beside videos
 
 
 def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> Listing:
-    """One sub-folder a class, any depth below it; train/, val/ and test/ above or below the classes are splits.
+    """Videos with one sub-folder per class; train/, val/ and test/ above or below it are splits.
 
-    Hidden files and folders are skipped, symbolic links are followed. Without a pattern, names as in UCF-101 (all of
-    them) still tell the recordings.
+    Hidden files and folders are skipped, symbolic links are followed. Without a pattern, the groups
+    are those of UCF-101's names where all videos have such.
 
     Args:
         root: the folder.
         group_pattern: `data.group_pattern`.
-        classes: names that are those of classes, whatever they look like.
+        classes: known class names, even where they look like those of splits.
 
     Raises:
-        UserError: no videos, videos outside of class folders, or folders that may be splits as well as classes.
+        UserError: no videos, videos outside of class folders, or folders that may be splits as well
+            as classes.
     """
-    files, others = [], Counter()
+    files, notes = find_files(root)
+    found = layout.find_layout(root, files, classes)
+    sorted_in, loose = split_by_depth(root, files, found)
+    pattern = compile_group_pattern(group_pattern)
+    videos = [to_video(path, found, pattern) for path in sorted_in]
+    notes += [*found.notes, *loose]
+    if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
+        videos = [replace(video, group=ucf_group(video)) for video in videos]
+        notes.append("the names are like UCF-101's: class and gNN name the recording")
+    return Listing(str(root), tuple(videos), "folders", tuple(notes))
+
+
+def find_files(root: Path) -> tuple[list[str], list[str]]:
+    """The relative paths of the videos below a folder, and a note on the other files.
+
+    Raises:
+        UserError: there are no videos.
+    """
+    files: list[str] = []
+    others: Counter[str] = Counter()
     for path in walk(root):
         suffix = posixpath.splitext(path)[1].lower()
         if suffix in VIDEO_SUFFIXES:
             files.append(path)
-        elif suffix not in (".csv", ".txt", ".md", ".json"):
+        elif suffix not in TEXT_SUFFIXES:
             others[suffix or "no suffix"] += 1
+    count = others.total()
     if not files:
-        seen = f" ({sum(others.values())} other files)" if others else ""
+        seen = f" ({count} other files)" if others else ""
         raise UserError(
-            f"no videos in {root}{seen}: expected one sub-folder a class with videos in it"
+            f"no videos in {root}{seen}: expected one sub-folder per class with videos in it"
         )
-    notes = []
-    if others:
-        counts = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
-        notes.append(
-            f"{sum(others.values())} files are no videos by their names and were left out: {counts}"
-        )
-    found = layout.look(root, files, classes)
-    notes += found.notes
+    if not others:
+        return files, []
+    counts = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
+    return files, [f"{count} files are not videos by their names and were left out: {counts}"]
+
+
+def split_by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[list[str], list[str]]:
+    """The videos that are in class folders, and a note on the others.
+
+    Raises:
+        UserError: none is in a class folder.
+    """
     depth = found.label_at + 1
+    sorted_in = [path for path in files if path.count("/") >= depth]
     loose = [path for path in files if path.count("/") < depth]
-    if len(loose) == len(files):
-        below = f" below the splits {first_few(sorted(found.sides))}" if found.sides else ""
+    if not sorted_in:
+        below = f" below the splits {first_few(sorted(found.splits))}" if found.splits else ""
         raise UserError(
-            f"the videos in {root} are not sorted into classes{below} ({loose[0]}): put them into one sub-folder a class"
+            f"the videos in {root} are not sorted into classes{below} ({loose[0]}): put them into "
+            "one sub-folder per class"
         )
-    if loose:
-        notes.append(
-            f"{len(loose)} videos are in no class folder and were left out, such as {loose[0]}"
-        )
-    pattern = compile_group_pattern(group_pattern)
-    videos = []
-    for path in files:
-        parts = path.split("/")
-        if len(parts) > depth:
-            split = found.sides[parts[found.split_at]] if found.sides else ""
-            label = parts[found.label_at]
-            videos.append(Video(path, label, group=group_of(path, pattern), split=split))
-    if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
-        videos = [replace(video, group=ucf_group(video)) for video in videos]
-        notes.append("the names are like UCF-101's: class and gNN tell the recording")
-    return Listing(str(root), tuple(videos), "folders", tuple(notes))
+    if not loose:
+        return sorted_in, []
+    note = f"{len(loose)} videos are in no class folder and were left out, such as {loose[0]}"
+    return sorted_in, [note]
+
+
+def to_video(path: str, found: Layout, pattern: re.Pattern[str] | None) -> ListedVideo:
+    """A video with the class, the split and the group that its path tells."""
+    parts = path.split("/")
+    split = found.splits[parts[found.split_at]] if found.splits else ""
+    return ListedVideo(path, parts[found.label_at], group=group_of(path, pattern), split=split)
 
 
 def stem_of(path: str) -> str:
@@ -83,22 +107,25 @@ def stem_of(path: str) -> str:
     return posixpath.splitext(posixpath.basename(path))[0]
 
 
-def ucf_group(video: Video) -> str:
-    """The recording of a video with a UCF-101 name: g07 of one class and of another are different ones."""
-    return f"{video.label}_g{int(UCF_NAME.match(stem_of(video.path))['group']):02d}"
+def ucf_group(video: ListedVideo) -> str:
+    """The recording of a video with a UCF-101 name: its class and number together."""
+    match = UCF_NAME.match(stem_of(video.path))
+    if match is None:
+        raise ValueError(f"{video.path} has no UCF-101 name")
+    return f"{video.label}_g{int(match['group']):02d}"
 
 
 def compile_group_pattern(pattern: str) -> re.Pattern[str] | None:
     """Compiles `data.group_pattern`; None where it is empty.
 
     Raises:
-        UserError: it is no regular expression.
+        UserError: it is not a regular expression.
     """
     try:
         return re.compile(pattern) if pattern else None
     except re.error as error:
         raise UserError(
-            f"data.group_pattern={pattern!r} is no regular expression: {error}"
+            f"data.group_pattern={pattern!r} is not a regular expression: {error}"
         ) from None
 
 

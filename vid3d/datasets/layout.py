@@ -1,4 +1,4 @@
-"""Which folders are classes and which are splits, as far as their names and their places tell."""
+"""Which folders are classes and which are splits, judged by their names and places."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vid3d.datasets.split_names import FOLD, are_sides, sides_of, told
+from vid3d.datasets.split_names import FOLD, are_splits, describe, splits_by_name
 from vid3d.errors import UserError
 from vid3d.text import first_few
 
@@ -14,31 +14,33 @@ REMEDY = "or list the videos in a manifest.csv with a column 'split'"
 
 
 class Layout(NamedTuple):
-    """Where the folders stand in the path of a video.
+    """Where the class and the split are in the path of a video.
 
     Attributes:
-        label_at: place of the class, from 0.
-        sides: name of a folder -> its split; {} where there are none.
-        split_at: place of those folders.
+        label_at: index of the class folder in the path.
+        splits: name of a folder -> its split; {} where there are none.
+        split_at: index of the split folder in the path.
         notes: what was taken from the names, for the report.
     """
 
     label_at: int
-    sides: dict[str, str]
+    splits: dict[str, str]
     split_at: int
     notes: list[str]
 
 
-def look(root: Path, files: Sequence[str], classes: Sequence[str]) -> Layout:
+def find_layout(root: Path, files: Sequence[str], classes: Sequence[str]) -> Layout:
     """The layout of a folder of videos: its top folders are classes or splits.
 
     Args:
         root: the folder, for messages.
         files: the videos in it, relative and with "/".
-        classes: known names of classes; where the top folders are all of them, or some of them, they are no splits.
+        classes: known names of classes; where the top folders are all of them, or some of them,
+            they are not splits.
 
     Raises:
-        UserError: folders that may be splits as well as classes, or splits that only some of the videos are in.
+        UserError: folders that may be splits as well as classes, or splits that only some of the
+            videos are in.
     """
     folders = [path.split("/")[:-1] for path in files if "/" in path]
     tops: dict[str, set[str]] = {}
@@ -46,16 +48,20 @@ def look(root: Path, files: Sequence[str], classes: Sequence[str]) -> Layout:
         tops.setdefault(first, set()).update(below[:1])
     names = {" ".join(top.split()) for top in tops}
     are_classes = bool(classes) and (names <= set(classes) or names >= set(classes))
-    if not are_classes and (sides := splits_on_top(root, tops)):
-        return Layout(1, sides, 0, [f"these folders are splits by their names: {told(sides)}"])
+    if not are_classes and (splits := splits_on_top(root, tops)):
+        return Layout(
+            1, splits, 0, [f"these folders are splits by their names: {describe(splits)}"]
+        )
     for place in range(1, min(map(len, folders), default=0)):
-        below = {parts[place] for parts in folders}
-        sides = sides_of(below)
-        if sides.keys() == below and are_sides(sides.values()):
-            note = f"these folders in the class folders are splits by their names: {told(sides)}"
-            return Layout(0, sides, place, [note])
+        below_classes = {parts[place] for parts in folders}
+        splits = splits_by_name(below_classes)
+        if splits.keys() == below_classes and are_splits(splits.values()):
+            note = (
+                f"these folders in the class folders are splits by their names: {describe(splits)}"
+            )
+            return Layout(0, splits, place, [note])
     check_scattered(root, folders)
-    return Layout(0, {}, 0, [] if are_classes else alike(root, tops))
+    return Layout(0, {}, 0, [] if are_classes else note_equal_folders(root, tops))
 
 
 def splits_on_top(root: Path, tops: dict[str, set[str]]) -> dict[str, str]:
@@ -68,43 +74,46 @@ def splits_on_top(root: Path, tops: dict[str, set[str]]) -> dict[str, str]:
     Raises:
         UserError: some of them look like splits and others do not.
     """
-    sides = sides_of(tops)
-    others = sorted(tops.keys() - sides)
+    splits = splits_by_name(tops)
+    others = sorted(tops.keys() - splits)
     if not others:
-        alone = len(sides) == 1 and not any(tops.values())  # one class, whatever it is called
-        return {} if alone else sides
-    if are_sides(sides.values()):
+        alone = len(splits) == 1 and not any(tops.values())  # one class, whatever it is called
+        return {} if alone else splits
+    if are_splits(splits.values()):
         raise UserError(
-            f"{root} holds the splits {first_few(sorted(sides))} and beside them {first_few(others, 3)}: move those away, "
-            f"{REMEDY}; where all of them are classes, name them in data.classes"
+            f"{root} holds the splits {first_few(sorted(splits))} and beside them "
+            f"{first_few(others, 3)}: move those away, {REMEDY}; where all of them are classes, "
+            "name them in data.classes"
         )
-    if sides and (shared := set.intersection(*tops.values())):
+    if splits and (shared := set.intersection(*tops.values())):
         raise UserError(
-            f"{root} holds {first_few(sorted(sides))}, the name of a split, beside {first_few(others, 3)}, with folders of "
-            f"the same names in them ({first_few(sorted(shared), 3)}): if they are splits, call them train, val and test, "
+            f"{root} holds {first_few(sorted(splits))}, the name of a split, beside "
+            f"{first_few(others, 3)}, with folders of the same names in them "
+            f"({first_few(sorted(shared), 3)}): if they are splits, call them train, val and test, "
             f"{REMEDY}; if they are classes, name them in data.classes"
         )
     return {}
 
 
 def check_scattered(root: Path, folders: Sequence[Sequence[str]]) -> None:
-    """Raises a UserError where some of the videos are in folders that are called like splits, and others are not."""
+    """Raises a UserError where only some of the videos are in folders with names of splits."""
     for place in range(1, max(map(len, folders), default=0)):
         for label in sorted({parts[0] for parts in folders}):
             below = {p[place] for p in folders if p[0] == label and len(p) > place}
-            sides = sides_of(below)
-            if are_sides(sides.values()):
+            splits = splits_by_name(below)
+            if are_splits(splits.values()):
                 outside = next(
-                    "/".join(p) for p in folders if len(p) <= place or p[place] not in sides
+                    "/".join(p) for p in folders if len(p) <= place or p[place] not in splits
                 )
                 raise UserError(
-                    f"the class folder {root / label} holds the splits {first_few(sorted(sides))}, but the videos in "
-                    f"{outside} are in none: sort all of them in, {REMEDY}"
+                    f"the class folder {root / label} holds the splits "
+                    f"{first_few(sorted(splits))}, but the videos in {outside} are in none: sort "
+                    f"all of them in, {REMEDY}"
                 )
 
 
-def alike(root: Path, tops: dict[str, set[str]]) -> list[str]:
-    """Says where the folders in all class folders have the same names: those may be the classes.
+def note_equal_folders(root: Path, tops: dict[str, set[str]]) -> list[str]:
+    """A note where all class folders hold folders of the same names: those may be the classes.
 
     Raises:
         UserError: the class folders are numbered folds or splits.
@@ -115,11 +124,13 @@ def alike(root: Path, tops: dict[str, set[str]]) -> list[str]:
     named = first_few(sorted(shared), 3)
     if all(FOLD.fullmatch(top) for top in tops):
         raise UserError(
-            f"{root} holds the folds {first_few(sorted(tops), 3)}, and in each the folders {named}: list the videos in a "
-            "manifest.csv with a column 'fold', or name the folds in data.classes if they are classes"
+            f"{root} holds the folds {first_few(sorted(tops), 3)}, and in each the folders "
+            f"{named}: list the videos in a manifest.csv with a column 'fold', or name the folds "
+            "in data.classes if they are classes"
         )
     return [
-        f"all {len(tops)} class folders, such as {sorted(tops)[0]!r}, hold folders of the same names ({named}): if these are "
-        "the classes, and what is above them splits, call those train, val and test; if they are persons or recordings, "
-        "data.group_pattern keeps each on one side"
+        f"all {len(tops)} class folders, such as {sorted(tops)[0]!r}, hold folders of the same "
+        f"names ({named}): if these are the classes, and what is above them splits, call those "
+        "train, val and test; if they are persons or recordings, data.group_pattern keeps each in "
+        "one split"
     ]

@@ -1,4 +1,4 @@
-"""Training, validation and test: which side a video is on, and the guard against a source on two sides."""
+"""Training, validation and test: the split of each video, and sources that are in two of them."""
 
 from __future__ import annotations
 
@@ -7,95 +7,126 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from vid3d.datasets.videos import Video
+from vid3d.datasets.videos import ListedVideo
 from vid3d.errors import UserError
 
 
-def by_group(video: Video) -> str:
+def by_group(video: ListedVideo) -> str:
     """Videos of one source stay together; a video without a known source is its own."""
     return f"group {video.group}" if video.group else by_path(video)
 
 
-def by_path(video: Video) -> str:
-    """Each video for itself."""
+def by_path(video: ListedVideo) -> str:
+    """Each video is a unit of its own."""
     return f"video {video.path}"
 
 
-def draw(unit: str, *, seed: int, side: str) -> float:
+def draw(unit: str, *, seed: int, split: str) -> float:
     """A number in [0, 1) that depends on these three and nothing else."""
-    digest = hashlib.sha256(f"{seed}/{side}/{unit}".encode("utf-8", "surrogateescape")).digest()
+    digest = hashlib.sha256(f"{seed}/{split}/{unit}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8]) / 2**64
 
 
 def carve(
-    videos: Sequence[Video],
-    side: str,
+    videos: Sequence[ListedVideo],
+    split: str,
     fraction: float,
     *,
     seed: int,
-    unit: Callable[[Video], str],
+    unit: Callable[[ListedVideo], str],
     leave: int = 1,
-) -> tuple[Video, ...]:
-    """Gives `side` to about a fraction of the videos, in whole units, from each class.
+) -> tuple[ListedVideo, ...]:
+    """Moves about a fraction of the videos of each class into a split, in whole units.
 
-    A unit goes to the side where `draw(unit) < fraction`. So its place depends on the seed and the unit alone, and new
-    videos move none. There is one exception. Where that rule leaves a class without a unit on the side, or with fewer
-    than `leave` units off it, the units of that class whose draws are nearest to the threshold are moved over, as long
-    as no other class loses its last one. Only such a helped unit can come back, when its class gets a new unit that
-    makes the help needless.
+    A unit goes to the split where `draw(unit) < fraction`, which depends on the seed and the unit
+    alone, so that new videos move no others. There is one exception: where that leaves a class
+    without a unit in the split, or with fewer than `leave` units outside, its units with the draws
+    nearest to the threshold are moved, as long as no other class loses its last one. Only such a
+    unit can move back, once its class has another.
 
     Args:
-        videos: those to choose from; the others of a split stay out of the call.
-        side: "test" or "val".
+        videos: the candidates; those of other splits are not among them.
+        split: "test" or "val".
         fraction: of the units, above 0.
         seed: of the split.
         unit: `by_group` or `by_path`.
-        leave: units that each class should keep off the side, where it has enough.
+        leave: units that each class should keep outside, where it has enough.
 
     Returns:
-        The videos, with `split` set to `side` for the chosen ones.
+        The videos, with their `split` set for the chosen ones.
     """
     labels_of: dict[str, set[str]] = defaultdict(set)
     for video in videos:
         labels_of[unit(video)].add(video.label)
-    units_of: dict[str, list[str]] = defaultdict(list)
-    for name, labels in labels_of.items():
-        for label in labels:
-            units_of[label].append(name)
-    draws = {name: draw(name, seed=seed, side=side) for name in labels_of}
-    taken = {name for name in labels_of if draws[name] < fraction}
-
-    def on(label: str) -> int:
-        return sum(name in taken for name in units_of[label])
-
-    def off(label: str) -> int:
-        return len(units_of[label]) - on(label)
-
+    draws = {name: draw(name, seed=seed, split=split) for name in labels_of}
+    carving = Carving(labels_of, draws, fraction, leave)
     # Twice, since a unit of several classes that is moved for one of them may be missed by another.
-    for label in sorted(units_of) * 2:
-        keep = min(leave, len(units_of[label]) - 1)
-        nearest = sorted(units_of[label], key=lambda name: (draws[name], name))
-        if off(label) < max(keep, 1):
-            for name in [name for name in reversed(nearest) if name in taken]:
-                spare = off(label) < keep and all(on(other) > 1 for other in labels_of[name])
-                if spare or not off(label):
-                    taken.remove(name)
-        if not on(label):
-            for name in nearest:
-                if not on(label) and all(off(other) > 1 for other in labels_of[name]):
-                    taken.add(name)
-    return tuple(replace(video, split=side) if unit(video) in taken else video for video in videos)
+    for label in sorted(carving.units_of) * 2:
+        carving.give_back(label)
+        carving.take_over(label)
+    return tuple(
+        replace(video, split=split) if unit(video) in carving.taken else video for video in videos
+    )
+
+
+class Carving:
+    """Which units go to a split while it is carved out.
+
+    Attributes:
+        labels_of: unit -> the classes of its videos.
+        units_of: class -> its units, those with the lowest draws first.
+        taken: the units that go to the split.
+        leave: see `carve`.
+    """
+
+    def __init__(
+        self, labels_of: dict[str, set[str]], draws: dict[str, float], fraction: float, leave: int
+    ):
+        """Takes the units whose draws are below the fraction."""
+        self.labels_of = labels_of
+        self.units_of: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(labels_of, key=lambda name: (draws[name], name)):
+            for label in labels_of[name]:
+                self.units_of[label].append(name)
+        self.taken = {name for name in labels_of if draws[name] < fraction}
+        self.leave = leave
+
+    def inside(self, label: str) -> int:
+        """How many units of a class are in the split."""
+        return sum(name in self.taken for name in self.units_of[label])
+
+    def outside(self, label: str) -> int:
+        """How many units of a class are not in the split."""
+        return len(self.units_of[label]) - self.inside(label)
+
+    def give_back(self, label: str) -> None:
+        """Moves units out of the split where a class would keep too few."""
+        keep = min(self.leave, len(self.units_of[label]) - 1)
+        if self.outside(label) >= max(keep, 1):
+            return
+        for name in [name for name in reversed(self.units_of[label]) if name in self.taken]:
+            spared = all(self.inside(other) > 1 for other in self.labels_of[name])
+            if not self.outside(label) or (self.outside(label) < keep and spared):
+                self.taken.remove(name)
+
+    def take_over(self, label: str) -> None:
+        """Moves a unit into the split where a class has none there."""
+        for name in self.units_of[label]:
+            if self.inside(label):
+                return
+            if all(self.outside(other) > 1 for other in self.labels_of[name]):
+                self.taken.add(name)
 
 
 def assign(
-    videos: Sequence[Video],
+    videos: Sequence[ListedVideo],
     *,
     val_fraction: float,
     test_fraction: float,
     seed: int,
-    unit: Callable[[Video], str] = by_group,
-) -> tuple[Video, ...]:
-    """Fills in the splits that are open: a test or validation set that no video names is carved out of training.
+    unit: Callable[[ListedVideo], str] = by_group,
+) -> tuple[ListedVideo, ...]:
+    """Fills in the splits: a test or validation set that no video names comes out of training.
 
     Validation is never carved out of the test set. A fraction of 0 leaves its split empty.
 
@@ -108,30 +139,32 @@ def assign(
     """
     given = {video.split for video in videos}
     videos = tuple(replace(video, split=video.split or "train") for video in videos)
-    for side, fraction in (("test", test_fraction), ("val", val_fraction)):
-        if side in given or not fraction:
+    for split, fraction in (("test", test_fraction), ("val", val_fraction)):
+        if split in given or not fraction:
             continue
         pool = [video for video in videos if video.split == "train"]
-        leave = 2 if side == "test" and val_fraction and "val" not in given else 1
-        carved = carve(pool, side, fraction, seed=seed, unit=unit, leave=leave)
-        sides = {video.path: video.split for video in carved}
-        videos = tuple(replace(v, split=sides.get(v.path, v.split)) for v in videos)
+        leave = 2 if split == "test" and val_fraction and "val" not in given else 1
+        carved = carve(pool, split, fraction, seed=seed, unit=unit, leave=leave)
+        split_of = {video.path: video.split for video in carved}
+        videos = tuple(replace(v, split=split_of.get(v.path, v.split)) for v in videos)
     return videos
 
 
-def shared_groups(videos: Iterable[Video]) -> dict[str, tuple[str, ...]]:
-    """Known groups that are on more than one side, with their sides."""
-    sides: dict[str, set[str]] = defaultdict(set)
+def shared_groups(videos: Iterable[ListedVideo]) -> dict[str, tuple[str, ...]]:
+    """Known groups that are in more than one split, with these splits."""
+    splits_of: dict[str, set[str]] = defaultdict(set)
     for video in videos:
         if video.group:
-            sides[video.group].add(video.split)
-    return {group: tuple(sorted(on)) for group, on in sorted(sides.items()) if len(on) > 1}
+            splits_of[video.group].add(video.split)
+    return {
+        group: tuple(sorted(found)) for group, found in sorted(splits_of.items()) if len(found) > 1
+    }
 
 
 def check_classes(
-    videos: Sequence[Video], classes: Sequence[str], *, needed: Iterable[str], grouped: bool
+    videos: Sequence[ListedVideo], classes: Sequence[str], *, needed: Iterable[str], grouped: bool
 ) -> None:
-    """Makes sure that every class has videos on every side that is needed.
+    """Makes sure that every class has videos in every split that needs some.
 
     Raises:
         UserError: names the class, what it has, and the remedy.
@@ -148,12 +181,12 @@ def check_classes(
         "test": "add videos of it from other sources, name the splits in a manifest.csv, "
         "or set data.test_fraction=0 to go without a test set",
     }
-    for side in needed:
+    for split in needed:
         for label in classes:
-            if (label, side) not in present:
+            if (label, split) not in present:
                 count = len(units[label])
                 noun = "source group" if grouped else "video"
                 raise UserError(
-                    f"the class {label!r} has no {words[side]} videos (it has {count} {noun}{'s' * (count != 1)}): "
-                    f"{remedies[side]}"
+                    f"the class {label!r} has no {words[split]} videos (it has {count} "
+                    f"{noun}{'s' * (count != 1)}): {remedies[split]}"
                 )

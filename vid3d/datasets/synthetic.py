@@ -1,17 +1,18 @@
-"""The embedded data set: five classes that differ in motion and in nothing else, as real video files.
+"""The embedded data set: five classes that differ in motion alone, as real video files.
 
-A coloured shape visits ten points on an arc, one a frame, over and over. Each round visits every point once, and the class
-is the order in which it does:
+A coloured shape visits ten points on an arc, one per frame, over and over. Each round visits every
+point once, and the class is the order in which it does:
 
     Clockwise         0 1 2 3 4 5 6 7 8 9
     Counterclockwise  9 8 7 6 5 4 3 2 1 0
     Leap              0 5 1 6 2 7 3 8 4 9    to and fro over half the arc, or mirrored
     Swing             0 2 4 6 8 9 7 5 3 1    out along the even points, back along the odd ones
-    Wander            0 3 6 9 2 5 8 1 4 7    or another of the 16 rounds with steps of 3, 4 and 7 points
+    Wander            0 3 6 9 2 5 8 1 4 7    or another of the 16 rounds with steps of 3, 4 and 7
 
-Any ten frames in a row, and any video as a whole, show each point equally often, in every class. So neither one frame nor
-the unordered frames tell anything: a network that does not see the order stays at chance, 1 in 5. To make sure of that,
-the videos of a group, five classes with `videos_per_group` each, share their background, shape and colours.
+Any ten frames in a row, and any video as a whole, show each point equally often, in every class. So
+neither one frame nor the unordered frames tell anything: a network that does not see the order
+stays at chance, 1 in 5. To make sure of that, the videos of a group, five classes with
+`videos_per_group` each, share their background, shape and colours.
 """
 
 from __future__ import annotations
@@ -60,19 +61,22 @@ class Look:
 def write(data: ConfigDict, seed: int) -> Path:
     """Writes the videos into the cache, unless they are there, and returns their folder.
 
-    The folder looks like UCF-101: `Clockwise/v_Clockwise_g01_c01.avi` and so on, XVID at 25 frames a second.
+    The folder looks like UCF-101: `Clockwise/v_Clockwise_g01_c01.avi` and so on, XVID at 25 frames
+    per second.
 
     Args:
         data: `config.data`; the group `synthetic` and cache_dir are read.
         seed: the pictures are a function of it and of `data.synthetic`.
 
     Raises:
-        UserError: the videos would be too short to show one round, too small, or the cache cannot be written.
+        UserError: the videos would be too short to show one round, too small, or the cache cannot
+            be written.
     """
     settings = data.synthetic
     if settings.num_frames < POINTS or settings.num_frames % POINTS:
         raise UserError(
-            f"data.synthetic.num_frames={settings.num_frames} is no multiple of {POINTS}: a video shows whole rounds"
+            f"data.synthetic.num_frames={settings.num_frames} is not a multiple of {POINTS}: a "
+            "video shows whole rounds"
         )
     if settings.size < 32 or settings.size % 2:
         raise UserError(f"data.synthetic.size={settings.size} has to be even and at least 32")
@@ -84,7 +88,7 @@ def write(data: ConfigDict, seed: int) -> Path:
 
 
 def write_all(folder: Path, settings: ConfigDict, seed: int) -> None:
-    """Writes all videos into an empty folder, one thread a core."""
+    """Writes all videos into an empty folder, one thread per core."""
     for label in LABELS:
         (folder / label).mkdir()
     groups = range(1, settings.groups + 1)
@@ -144,7 +148,10 @@ def order(rng: np.random.Generator, label: str) -> np.ndarray:
 
 
 def rounds(steps: frozenset[int], path: tuple[int, ...] = (0,)) -> list[tuple[int, ...]]:
-    """Every round that begins with this path and has only these distances between neighbours, the last and first too."""
+    """Every round that begins with this path and has only these distances between neighbours.
+
+    The last point and the first are neighbours, too.
+    """
     if len(path) == POINTS:
         return [path] if abs(path[-1] - path[0]) in steps else []
     following = [p for p in range(POINTS) if p not in path and abs(p - path[-1]) in steps]
@@ -157,8 +164,8 @@ WANDERINGS = rounds(frozenset({3, 4, 7}))
 def draw_video(rng: np.random.Generator, look: Look, label: str, num_frames: int) -> np.ndarray:
     """One video, uint8 RGB [T, H, W, 3].
 
-    Where the arc begins, its radius, centre and length (and with it the speed), the point to begin with and the noise are
-    drawn anew for each video, in the same way for all classes.
+    Where the arc begins, its radius, centre and length (and with it the speed), the point to begin
+    with and the noise are drawn anew for each video, in the same way for all classes.
     """
     size = look.background_HWC.shape[0]
     begin, spacing = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(26, 36))
@@ -218,7 +225,7 @@ def write_avi(path: Path, frames_THWC: np.ndarray) -> None:
         OSError: the file cannot be written.
     """
     height, width = frames_THWC.shape[1:3]
-    codec = cv2.VideoWriter_fourcc(*"XVID")
+    codec = cv2.VideoWriter.fourcc(*"XVID")
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, FPS, (width, height))
     if not writer.isOpened():
         raise OSError(5, f"cannot write {path.name}")

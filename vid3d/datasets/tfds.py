@@ -1,29 +1,27 @@
-"""Videos out of a tfds builder: any one whose examples have `video` and `label`, such as ucf101."""
+"""Videos of any tfds builder whose examples have `video` and `label`, such as ucf101."""
 
 from __future__ import annotations
 
 import itertools
 import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d.datasets.split_names import sides_of, told
-from vid3d.datasets.videos import Listing, Video
+from vid3d.datasets.split_names import describe, splits_by_name
+from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.text import first_few, shorten
 from vid3d.tf import quiet_tensorflow
-
-if TYPE_CHECKING:
-    pass
 
 
 def load(data: ConfigDict) -> Any:
     """The builder `data.builder`, with its data on disk.
 
     Raises:
-        UserError: there is no such builder, its examples are no labelled videos, or its data is not on disk.
+        UserError: there is no such builder, its examples are not labelled videos, or its data is
+            not on disk.
     """
     quiet_tensorflow()
     import tensorflow_datasets as tfds
@@ -38,19 +36,21 @@ def load(data: ConfigDict) -> Any:
     names = sorted(features) if hasattr(features, "keys") else []
     if "video" not in names or "label" not in names:
         raise UserError(
-            f"data.builder={data.builder!r} has the features {first_few(names)}, not video and label"
+            f"data.builder={data.builder!r} has the features {first_few(names)}, not video and "
+            "label"
         )
     if not builder.is_prepared():
         where = f" --data_dir={shlex.quote(data.root)}" if data.root else ""
         raise UserError(
-            f"data.builder={data.builder!r}: {builder.data_dir} holds no prepared data, and nothing is downloaded unasked: "
-            f"run `tfds build {data.builder}{where}` first, or set data.root to the data_dir where it was prepared"
+            f"data.builder={data.builder!r}: {builder.data_dir} holds no prepared data, and "
+            f"nothing is downloaded unasked: run `tfds build {data.builder}{where}` first, or set "
+            "data.root to the data_dir where it was prepared"
         )
     return builder
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the rest."""
+    """The first line of an error, shortened."""
     return shorten((str(error).strip() or type(error).__name__).splitlines()[0], 300)
 
 
@@ -64,23 +64,23 @@ def listing(data: ConfigDict) -> Listing:
     """
     builder = load(data)
     names = builder.info.features["label"].names
-    sides = sides_of(builder.info.splits)
+    split_of = splits_by_name(builder.info.splits)
     videos = []
     for path, label in labels(builder):
-        split = sides.get(path.split("/")[1], "")
-        videos.append(Video(path, names[label], split=split))
+        split = split_of.get(path.split("/")[1], "")
+        videos.append(ListedVideo(path, names[label], split=split))
     if not videos:
         raise UserError(f"data.builder={data.builder!r} has no examples")
     notes = []
     if {video.split for video in videos} == {"train"} or any(not v.split for v in videos):
-        videos = [Video(video.path, video.label) for video in videos]
-        if others := sorted(set(builder.info.splits) - set(sides)):
+        videos = [ListedVideo(video.path, video.label) for video in videos]
+        if others := sorted(set(builder.info.splits) - set(split_of)):
             notes.append(
-                f"the builder's splits are not used: {first_few(map(repr, others))} has no name of a split for training, "
-                "validation or test"
+                "the builder's splits are not used, since these are not named for training, "
+                f"validation or test: {first_few(map(repr, others))}"
             )
-    elif any(name != side for name, side in sides.items()):
-        notes.append(f"the builder's splits by their names: {told(sides)}")
+    elif any(name != split for name, split in split_of.items()):
+        notes.append(f"the builder's splits by their names: {describe(split_of)}")
     kind = f"tfds {builder.info.full_name}"
     return Listing(str(builder.data_dir), tuple(videos), kind, tuple(notes))
 
@@ -117,12 +117,12 @@ def labels(builder: Any) -> Iterator[tuple[str, int]]:
 
 
 def is_array_record(builder: Any) -> bool:
-    """Whether a builder is stored as ArrayRecord, which tfds reads by place and not as a tf.data.Dataset."""
+    """Whether a builder is stored as ArrayRecord, which tfds does not read as a tf.data.Dataset."""
     import tensorflow_datasets as tfds
 
     return builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD
 
 
 def paths(builder: Any, split: str) -> Iterator[str]:
-    """What the examples of a split are called."""
+    """The paths of a split's examples."""
     return (f"{builder.name}/{split}/{number:06d}" for number in itertools.count())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from vid3d.datasets.folder import UCF_NAME, stem_of, ucf_group
-from vid3d.datasets.videos import Listing, Video
+from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.video.files import VIDEO_SUFFIXES, walk
 
@@ -15,12 +16,14 @@ LISTS = "ucfTrainTestlist"
 
 
 def listing(root: Path, protocol: str, classes: tuple[str, ...]) -> Listing:
-    """UCF-101: `v_Class_gNN_cNN.avi` in class folders or side by side, and its lists in or beside the root.
+    """UCF-101: `v_Class_gNN_cNN.avi` in class folders or one, with its lists in or beside the root.
 
-    A group is a class together with its number: g07 of one class and g07 of another are different recordings. Names are
-    compared without case, since the lists say HandStandPushups where folders say HandstandPushups.
+    A group is a class together with its number: g07 of one class and g07 of another are different
+    recordings. Names are compared without case, since the lists say HandStandPushups where folders
+    say HandstandPushups.
 
-    Source: Soomro, Zamir, Shah: UCF101, CRCV-TR-12-01, 2012, with the train/test lists for action recognition.
+    Source: Soomro, Zamir, Shah: UCF101, CRCV-TR-12-01, 2012, with the train/test lists for action
+    recognition.
 
     Args:
         root: the folder.
@@ -28,7 +31,8 @@ def listing(root: Path, protocol: str, classes: tuple[str, ...]) -> Listing:
         classes: `data.classes`; () is all.
 
     Raises:
-        UserError: no UCF-101 videos, no lists where the protocol needs them, or files of the lists are missing.
+        UserError: no UCF-101 videos, no lists where the protocol needs them, or files of the lists
+            are missing.
     """
     found, others = find_files(root)
     lists = next((d for d in (root / LISTS, root.parent / LISTS) if d.is_dir()), None)
@@ -39,26 +43,10 @@ def listing(root: Path, protocol: str, classes: tuple[str, ...]) -> Listing:
     if classes:
         wanted = {name.lower() for name in classes}
         listed = {stem: entry for stem, entry in listed.items() if label_of(stem) in wanted}
-    notes = []
-    missing = [name for stem, (name, _) in sorted(listed.items()) if stem not in found]
-    if missing:
-        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        line = (
-            f"{len(missing)} of the {len(listed)} videos in {lists} are missing in {root}: {names}"
-        )
-        if official:
-            raise UserError(f"{line}; without them the number is none of {protocol}")
-        notes.append(line)
-    spelling = {name.lower(): name for name in class_names(lists)} if lists else {}
-    videos = []
-    for stem, path in sorted(found.items()):
-        label = UCF_NAME.match(stem_of(path))["label"]
-        video = Video(path, spelling.setdefault(label.lower(), label))
-        split = listed[stem][1] if official and stem in listed else ""
-        videos.append(replace(video, group=ucf_group(video), split=split))
+    notes = check_missing(listed, found, f"{lists} are missing in {root}", protocol)
+    videos = to_videos(found, class_names(lists) if lists else [])
     if official:
-        unlisted = [video.path for video in videos if not video.split]
-        videos = [video for video in videos if video.split]
+        videos, unlisted = by_list(videos, listed)
         if unlisted and not classes:
             notes.append(
                 f"{len(unlisted)} videos are in no list of {protocol}, such as {unlisted[0]}"
@@ -68,8 +56,61 @@ def listing(root: Path, protocol: str, classes: tuple[str, ...]) -> Listing:
     return Listing(str(root), tuple(videos), protocol, tuple(notes))
 
 
+def check_missing(
+    listed: Mapping[str, tuple[str, str]], found: Container[str], where: str, protocol: str
+) -> list[str]:
+    """A note on the videos that the lists name and the folder lacks.
+
+    Args:
+        listed: see `read_lists`.
+        found: lower-case file names without suffix.
+        where: says which lists and which folder.
+        protocol: `data.protocol`.
+
+    Raises:
+        UserError: some are missing, and the protocol is official.
+    """
+    missing = [name for stem, (name, _) in sorted(listed.items()) if stem not in found]
+    if not missing:
+        return []
+    names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    line = f"{len(missing)} of the {len(listed)} videos in {where}: {names}"
+    if protocol.startswith("official"):
+        raise UserError(f"{line}; without them the accuracy is not that of {protocol}")
+    return [line]
+
+
+def to_videos(found: Mapping[str, str], names: Iterable[str]) -> list[ListedVideo]:
+    """The files as videos with class and recording.
+
+    Args:
+        found: lower-case file name without suffix -> path.
+        names: of the classes, in the spelling of the lists.
+    """
+    spelling = {name.lower(): name for name in names}
+    videos = []
+    for _, path in sorted(found.items()):
+        label = label_of(stem_of(path))
+        video = ListedVideo(path, spelling.setdefault(label.lower(), label))
+        videos.append(replace(video, group=ucf_group(video)))
+    return videos
+
+
+def by_list(
+    videos: Iterable[ListedVideo], listed: Mapping[str, tuple[str, str]]
+) -> tuple[list[ListedVideo], list[str]]:
+    """The videos that are listed, with their splits, and the paths of the others."""
+    chosen, unlisted = [], []
+    for video in videos:
+        if entry := listed.get(stem_of(video.path).lower()):
+            chosen.append(replace(video, split=entry[1]))
+        else:
+            unlisted.append(video.path)
+    return chosen, unlisted
+
+
 def find_files(root: Path) -> tuple[dict[str, str], list[str]]:
-    """Lower-case file name without suffix -> path, and the paths of videos with another kind of name.
+    """Lower-case file name without suffix -> path; and the paths of videos with other names.
 
     Raises:
         UserError: there are none, or one is there twice.
@@ -92,7 +133,7 @@ def find_files(root: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def label_of(stem: str) -> str:
-    """Lower-case class of a lower-case UCF-101 file name without its suffix."""
+    """The class in a UCF-101 file name without its suffix; "" for another kind of name."""
     match = UCF_NAME.match(stem)
     return match["label"] if match else ""
 
@@ -105,7 +146,10 @@ def class_names(lists: Path) -> list[str]:
 
 
 def read_lists(lists: Path, protocol: str) -> dict[str, tuple[str, str]]:
-    """Lower-case file name without suffix -> (name as listed, split); lists 1 where the protocol is not official."""
+    """Lower-case file name without suffix -> (name as listed, split).
+
+    Lists 1 where the protocol is not official.
+    """
     number = protocol.removeprefix("official") if protocol.startswith("official") else "1"
     entries = {}
     for split in ("train", "test"):

@@ -1,4 +1,4 @@
-"""Which frames make a clip, and its shape: index arithmetic that training, evaluation and live prediction share."""
+"""Which frames make a clip, in training, evaluation and live prediction; and the clip's shape."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ def clip_indices(
 ) -> np.ndarray:
     """The frames of one clip.
 
-    With "first", "center" and "random", a clip is `data.num_frames` frames at a distance of `data.frame_step` or, where
-    `data.fps` is set, the frames nearest to the times t, t + 1/fps, t + 2/fps and so on. With "uniform" the video is
-    cut into `data.num_frames` equal pieces, and each piece gives one frame.
+    With "first", "center" and "random", a clip is `data.num_frames` frames at a distance of
+    `data.frame_step` or, where `data.fps` is set, the frames nearest to the times t, t + 1/fps, t +
+    2/fps and so on. With "uniform" the video is cut into `data.num_frames` equal pieces, and each
+    piece gives one frame.
 
     Args:
         times_N: seconds of the video's frames, ascending, float64 [N].
         data: `config.data`; num_frames, frame_step, fps and short are read.
         sampling: "first", "center", "uniform" or "random".
-        position: from 0 to 1. Where in the room that the video leaves the clip starts ("random"; "center" for several
-            views), or where in its piece each frame lies ("uniform"). "first" takes no notice of it.
+        position: from 0 to 1. Where the clip starts in what the video leaves ("random"; "center"
+            for several views), or where in its piece each frame lies ("uniform"). "first" ignores
+            it.
 
     Returns:
         Frame numbers, int64 [num_frames], ascending unless a short video is looped.
 
     Raises:
-        ValueError: the video has no frames, or no such sampling.
+        ValueError: the video has no frames, or the sampling is unknown.
     """
     num_frames, total = data.num_frames, len(times_N)
     if not total:
@@ -45,20 +47,20 @@ def clip_indices(
     steps = np.arange(num_frames)
     if data.fps > 0:
         seconds = times_N[-1] - times_N[0]
-        room = seconds - (num_frames - 1) / data.fps
-        wanted = max(room, 0.0) * position + steps / data.fps
-        if data.short == "loop" and room < 0:
+        spare = seconds - (num_frames - 1) / data.fps
+        wanted = max(spare, 0.0) * position + steps / data.fps
+        if data.short == "loop" and spare < 0:
             wanted = wanted % (seconds + frame_interval(times_N))
         return nearest(times_N, times_N[0] + wanted)
     span = (num_frames - 1) * data.frame_step + 1
-    room = total - span
-    start = min(int(max(room, 0) * position + position), max(room, 0))
+    spare = total - span
+    start = min(int(max(spare, 0) * position + position), max(spare, 0))
     indices = start + steps * data.frame_step
     return indices % total if data.short == "loop" else np.minimum(indices, total - 1)
 
 
 def uniform_indices(times_N: np.ndarray, data: ConfigDict, *, position: float) -> np.ndarray:
-    """One frame out of each of `data.num_frames` equal pieces, of the frames or, with `data.fps`, of the time.
+    """One frame of each of `data.num_frames` equal pieces, of time with `data.fps`, else of frames.
 
     Source: the segments of Temporal Segment Networks (Wang et al., ECCV 2016).
     """
@@ -70,7 +72,10 @@ def uniform_indices(times_N: np.ndarray, data: ConfigDict, *, position: float) -
 
 
 def nearest(times_N: np.ndarray, wanted_T: np.ndarray) -> np.ndarray:
-    """Frame numbers whose times are nearest to the wanted ones, int64 [T]; of two equally near, the earlier."""
+    """Frame numbers whose times are nearest to the wanted ones, int64 [T].
+
+    Of two equally near, the earlier.
+    """
     middles = (times_N[1:] + times_N[:-1]) / 2
     # A microsecond keeps sums of rounded times from deciding a tie.
     return np.searchsorted(middles, wanted_T - 1e-6, side="left")
@@ -82,8 +87,13 @@ def frame_interval(times_N: np.ndarray) -> float:
 
 
 def duration(times_N: np.ndarray) -> float:
-    """Seconds that a video takes, to the microsecond; its last frame is shown as long as the mean one."""
-    return round(float(times_N[-1]) + frame_interval(times_N), 6)
+    """Seconds that a video takes, to the microsecond.
+
+    Its last frame is shown as long as the median one: where the rate varies, one long pause would
+    make the mean interval many times longer.
+    """
+    last = float(np.median(np.diff(times_N))) if len(times_N) > 1 else frame_interval(times_N)
+    return round(float(times_N[-1]) + last, 6)
 
 
 def view_positions(views: int) -> tuple[float, ...]:
@@ -92,7 +102,7 @@ def view_positions(views: int) -> tuple[float, ...]:
 
 
 def evaluation_sampling(data: ConfigDict, views: int = 1) -> str:
-    """The sampling of evaluation: "random" becomes "center", and so does "first" where several views are asked for."""
+    """The sampling of evaluation: "center" for "random", and for "first" with several views."""
     if data.sampling == "random" or (data.sampling == "first" and views > 1):
         return "center"
     return data.sampling

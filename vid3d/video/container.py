@@ -1,23 +1,27 @@
-"""What a container says of its video: which stream, how fast, how long, when, and how wide a pixel is."""
+"""What a container says of its video: which stream, its rate, length, times and pixel shape."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from typing import cast
 
 import av
 from av.stream import Disposition
 
 DEFAULT_FPS = 25.0
 NOT_A_VIDEO = "not a video, or one without a readable header"
-# Streams that hold pictures and no video: the cover of a song, previews for the seek bar.
+# Streams that hold pictures, not video: the cover of a song, previews for the seek bar.
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 WIDEST_PIXEL = 4  # width : height beyond which a pixel shape is taken for a damaged header
 
 
 class VideoError(Exception):
-    """A video or camera that gives no frames: the message is the reason, `path` names the source."""
+    """A video or camera that gives no frames.
+
+    The message is the reason, `path` names the source.
+    """
 
     def __init__(self, reason: str, path: str):
         super().__init__(reason)
@@ -25,7 +29,10 @@ class VideoError(Exception):
 
 
 def main_stream(container: av.container.InputContainer, path: str) -> av.VideoStream:
-    """The video that a player would show: of those that are marked as default, or of all, the largest, the first of equals.
+    """The video stream that a player would show.
+
+    Of the streams that are marked as default, or else of all, it is the largest, the first of
+    equals.
 
     Raises:
         VideoError: there is none, or none that this build of FFmpeg has a decoder for.
@@ -55,9 +62,10 @@ def stated_fps(stream: av.VideoStream) -> float:
     return DEFAULT_FPS
 
 
-def without_stamps(container: av.container.InputContainer) -> bool:
+def without_stamps(container: av.container.Container) -> bool:
     """Whether the container is a bare stream of pictures, such as raw H.264."""
-    return bool(container.format.flags & av.format.Flags.no_timestamps.value)
+    flag = cast(int, av.format.Flags.no_timestamps.value)  # PyAV's stubs say that it is a flag
+    return bool(container.format.flags & flag)
 
 
 def duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:
@@ -67,19 +75,37 @@ def duration(container: av.container.InputContainer, stream: av.VideoStream) -> 
     return (container.duration or 0) / av.time_base
 
 
+def time_base(stream: av.VideoStream) -> Fraction:
+    """Seconds of a tick of a stream's time stamps; FFmpeg gives every stream that it reads one."""
+    assert stream.time_base is not None
+    return stream.time_base
+
+
+def claimed_frames(
+    container: av.container.InputContainer, stream: av.VideoStream, fps: float
+) -> int:
+    """Number of frames that the header states, or 0 where it states none that can be.
+
+    A damaged header may state any number; there is no frame without a byte.
+    """
+    claimed = max(stream.frames, 0) or round(duration(container, stream) * fps)
+    most = container.size if container.size > 0 else math.inf
+    return claimed if 0 < claimed <= most else 0
+
+
 def stamping(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> Callable[[av.VideoFrame, int], float]:
     """A function of a picture and its number: its time stamp in seconds, NaN where it has none.
 
-    AVI has no presentation times: its pictures come at the times of decoding, which ascend as they do. A bare stream has
-    no times at all, but the rate in its own header.
+    AVI has no presentation times: its pictures come at the times of decoding, which ascend as they
+    do. A bare stream has no times at all, but the rate in its own header.
     """
     if without_stamps(container):
         interval = 1 / stated_fps(stream)
         return lambda picture, number: number * interval
     is_avi = container.format.name == "avi"
-    tick = float(stream.time_base)
+    tick = float(time_base(stream))
 
     def stamp(picture: av.VideoFrame, number: int) -> float:
         ticks = picture.pts if picture.pts is not None and not is_avi else picture.dts

@@ -1,10 +1,13 @@
 """The child of `decoding`: a program that decodes what its parent asks for, and ends with it.
 
-It loads OpenCV, PyAV and NumPy only. Records go into memory that it shares with the parent, messages over a pipe:
+It loads OpenCV, PyAV and NumPy only. Records go into memory that it shares with the parent,
+messages over a pipe:
 
     from the parent   (order, job, path) with the order "look" or "decode";  ("free", slot)
-    to the parent     ("ready",);  ("alive",);  ("failed", job, reason);  ("frames", job, slot, sizes, their times);
-                      ("done", job, slot or None, sizes, their times, sha256, all times, fps, size, claimed, damage)
+    to the parent     ("ready",);  ("alive",);  ("failed", job, reason);
+                      ("frames", job, slot, sizes, their times);
+                      ("done", job, slot or None, sizes, their times,
+                       sha256, all times, fps, size, claimed, damage)
 """
 
 from __future__ import annotations
@@ -61,7 +64,13 @@ class Decoder:
             except container.VideoError as error:
                 self.pipe.send(("failed", job, str(error)))
             except MemoryError:
-                self.pipe.send(("failed", job, "decoding needs too much memory"))
+                self.pipe.send(
+                    (
+                        "failed",
+                        job,
+                        "decoding needs too much memory: its frames are very large, or the file is damaged",
+                    )
+                )
 
     def receive(self) -> None:
         """Takes one message: a video to work on, or a slot that is free again."""
@@ -118,28 +127,28 @@ class Decoder:
         return self.free.popleft()
 
     def digest(self, path: str) -> str:
-        """SHA-256 of the file, with a sign of life now and then.
+        """SHA-256 of the file, with a sign of life every second.
 
         Raises:
             VideoError: it cannot be read to the end.
         """
         digest = hashlib.sha256()
-        told = time.monotonic()
+        last_sign = time.monotonic()
         try:
             with open(path, "rb", buffering=0) as file:
                 while piece := file.read(HASH_BYTES):
                     digest.update(piece)
-                    if time.monotonic() - told > 1:
+                    if time.monotonic() - last_sign > 1:
                         self.pipe.send(("alive",))
-                        told = time.monotonic()
+                        last_sign = time.monotonic()
         except OSError as error:
             raise container.VideoError(f"cannot be read: {error.strerror}", path) from None
         return digest.hexdigest()
 
 
 def main() -> None:
-    """The child's beginning: it dies with its parent, is bounded in memory, and leaves no core file."""
-    gc.freeze()  # what was imported is not looked through again
+    """Starts the child: it dies with its parent, has bounded memory, and leaves no core file."""
+    gc.freeze()  # modules are not searched for garbage
     options = json.loads(sys.argv[1])
     options["size"] = tuple(options["size"])
     os.nice(5)  # the parent goes first: the network, or the writing

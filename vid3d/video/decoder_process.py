@@ -107,7 +107,7 @@ def end(child: Child) -> None:
 
 
 def death(process: subprocess.Popen) -> str:
-    """How a child ended, as the reason for its video."""
+    """How a child ended, as the reason why its video failed."""
     code = process.wait()
     if code >= 0:
         return f"the decoder ended with exit code {code}"
@@ -123,4 +123,5 @@ def why_not_started(child: Child) -> str:
     code = child.process.wait()
     child.errors.seek(0)
     lines = child.errors.read().decode("utf-8", "replace").strip().splitlines()
-    return f"a decoding process ended at its start (code {code}): {lines[-1] if lines else 'no message'}"
+    message = lines[-1] if lines else "no message"
+    return f"a decoding process ended at its start (code {code}): {message}"

@@ -1,8 +1,9 @@
-"""Decoding in child processes that can be killed: a video that hangs, crashes or eats memory costs only itself.
+"""Decoding in child processes: a video that hangs, crashes or eats memory costs only itself.
 
-The parent hands out paths over a pipe. The children (`decoder`) write finished records into memory that both share, a
-few slots a child, so that frames are copied once and a slow disk holds the children back. A child that gives no sign of
-life in time, or that dies, is replaced, and its video is named with the reason.
+The parent hands out paths over a pipe. The children (`decoder`) write finished records into memory
+that both share, a few slots per child, so that frames are copied once and a slow disk holds the
+children back. A child that gives no sign of life in time, or that dies, is replaced, and its video
+is named with the reason.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import mmap
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
@@ -29,14 +30,14 @@ SLOT_BYTES = 4 * 2**20
 MEMORY_BYTES = 4 * 2**30  # of address space that decoding may take
 START_SECONDS = 60.0  # in which a child has to load
 HUNG = "the decoder hung"
-AHEAD = 2  # videos that a child has been given: the one in work and the next
+AHEAD = 2  # videos that a child has been given: the current one and the next
 
 
 @dataclass(frozen=True)
 class Frames:
     """Some records of a video, in order; the views are valid until the next event is asked for."""
 
-    lane: int  # the child that they come from; a lane brings one video after the other
+    lane: int  # the child that they come from; a lane gives one video after the other
     job: int
     records: Sequence[bytes | memoryview]
     times: Sequence[float] = ()  # seconds of the frames, where a decoder tells them
@@ -44,7 +45,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class Done:
-    """The end of a video: everything that decoding has shown about it."""
+    """The end of a video: the facts about it."""
 
     lane: int
     job: int
@@ -58,7 +59,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """A video that gave no frames, or that broke its decoder, and why; its records so far are worthless."""
+    """A video that gave no frames, or that broke its decoder, and why.
+
+    Its records are to be dropped.
+    """
 
     lane: int
     job: int
@@ -67,13 +71,17 @@ class Failed:
 
 @dataclass(frozen=True)
 class Again:
-    """A video whose decoder died and that is tried once more; its records so far are worthless."""
+    """A video whose decoder died and that is tried once more.
+
+    Its records so far are to be dropped.
+    """
 
     lane: int
     job: int
 
 
 Event = Frames | Done | Failed | Again
+Events = Generator[Event]  # which ends its children when it is closed
 
 
 def decode(
@@ -85,24 +93,26 @@ def decode(
     look: bool = False,
     memory_bytes: int = MEMORY_BYTES,
     kept: Pool | None = None,
-) -> Iterator[Event]:
+) -> Events:
     """Decodes videos side by side.
 
-    A video whose decoder dies is tried once more in a new one, so that it does not pay for what another video left
-    behind; one that hangs is not.
+    A video whose decoder dies is tried once more in a new one, so that it does not pay for what
+    another video left behind; one that hangs is not.
 
     Args:
         paths: the videos; their numbers in this order are the jobs of the events.
         settings: what to store.
         workers: child processes.
-        timeout: seconds in which a video has to bring its first frames, and each time the next ones.
-        look: read the headers only; `Done` then tells nothing but the claimed number of frames and rate.
+        timeout: seconds for a video's first frames, and for each of the next ones.
+        look: read the headers only; `Done` then has only the claimed number of frames
+            and rate.
         memory_bytes: of address space that a child may take for decoding (on Linux).
-        kept: children that stay for the next call, which has the same options; they end where this one is not read out.
+        kept: children that stay for the next call, which has the same options; they end if this
+            call is not read to its end.
 
     Yields:
-        For each video any number of `Frames`, then `Done` or `Failed`; `Again` starts it anew. The events of several
-        videos come interleaved, each video's own on one lane.
+        For each video any number of `Frames`, then `Done` or `Failed`; `Again` starts it anew. The
+        events of several videos come interleaved, each video's own on one lane.
 
     Raises:
         UserError: a child cannot even start.
@@ -121,7 +131,7 @@ def decode(
 class Pool:
     """The children and the videos that wait for one."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Starts nothing yet."""
         self.children: list[Child] = []
 
@@ -205,7 +215,7 @@ class Pool:
             yield Failed(lane, *rest)
 
     def replace(self, lane: int, reason: str, *, again: bool) -> Iterator[Event]:
-        """Puts a new child in the place of one that died or hung, and names the video that it was working on."""
+        """Replaces a child that died or hung, and names the video that it was working on."""
         old = self.children[lane]
         decoder_process.end(old)
         child = self.children[lane] = self.start_child()
@@ -231,8 +241,8 @@ class Pool:
         )
 
 
-def workers(data: ConfigDict) -> int:
-    """Decoding processes: `data.workers`, or one a core that this process may use."""
+def num_workers(data: ConfigDict) -> int:
+    """Decoding processes: `data.workers`, or one per core that this process may use."""
     return data.workers or cores()
 
 

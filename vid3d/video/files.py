@@ -10,14 +10,18 @@ from vid3d.errors import UserError
 
 VIDEO_SUFFIXES = frozenset(
     [
-        *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4"),
-        *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m1v", ".m2t"),
+        *(".m2ts", ".m2v", ".m4v", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts"),
+        *(".mxf", ".nut", ".ogv", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv"),
+        *(".264", ".265", ".h264", ".h265", ".hevc", ".ivf", ".mjpeg", ".mjpg", ".obu", ".y4m"),
     ]
 )
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Relative paths of all files below root, sorted, without hidden ones; follows links, but never in a circle.
+    """Relative paths of all files below root, sorted, without hidden ones.
+
+    Links are followed, but not in cycles.
 
     Raises:
         UserError: a folder cannot be read.
@@ -45,7 +49,10 @@ def walk(root: Path) -> Iterator[str]:
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether it is one, or leads to one; a link that leads round to itself is a file that cannot be read."""
+    """Whether an entry is a folder or links to one.
+
+    A link to itself counts as an unreadable file.
+    """
     try:
         return entry.is_dir()
     except OSError:

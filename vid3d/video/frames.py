@@ -1,4 +1,4 @@
-"""Video files to uint8 RGB frames in the size that is stored: what training, evaluation and prediction see."""
+"""Video files to uint8 RGB frames of the stored size, as every part of vid3d sees them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def read_video(
     Raises:
         VideoError: the file cannot be read or has no frames.
     """
-    frames, times, size = [], [], (0, 0)
+    frames: list[np.ndarray] = []
+    times: list[float] = []
+    size = (0, 0)
     reader = Reader(path, options)
     for frame_HWC, seconds in reader:
         size = size if frames else frame_HWC.shape[:2]
@@ -66,5 +68,5 @@ def read_video(
 
 
 def measured_fps(times_T: np.ndarray, fallback: float) -> float:
-    """Frames a second between the first and the last frame; the fallback for a single frame."""
+    """Frames per second between the first and the last frame; the fallback for a single frame."""
     return float((len(times_T) - 1) / times_T[-1]) if len(times_T) > 1 else fallback

@@ -1,7 +1,8 @@
 """From a decoded picture to the pixels that a viewer would see: RGB, upright, with square pixels.
 
-The colours are those of FFmpeg's own command, to the pixel: matrix and range as the file tags them, nothing tone-mapped
-and the two fields of an interlaced picture left woven, unless that is asked for.
+The colours are those of FFmpeg's own command, to the pixel: matrix and range as the file tags them,
+nothing tone-mapped and the two fields of an interlaced picture left woven, unless that is asked
+for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from av.buffer import Buffer
 from av.filter import Graph
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
 if TYPE_CHECKING:
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 
 # swscale converts these to RGB without interpolating colour, so that where it lies does not matter.
 PLAIN_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "rgb24"}
-# The matrices that swscale knows; of the others, FFmpeg's command takes 10 for BT.2020 and the rest for BT.601.
+# The matrices that swscale knows; of the others, FFmpeg's command takes 10 for BT.2020 and the rest
+# for BT.601.
 MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
 NEAREST_MATRIX = {10: "bt2020nc"}
 HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}  # PQ and HLG
@@ -28,13 +32,26 @@ SDR = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT
 BICUBIC = int(Interpolation.BICUBIC)
 
 
+def unnamed(cls: type[SideDataType], value: int) -> SideDataType:
+    """Stands for a type of side data that PyAV does not name, such as EXIF."""
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"UNNAMED_{value}", value
+    return member
+
+
+# FFmpeg knows more types than PyAV, which refuses all side data of a picture with one of them.
+SideDataType._missing_ = classmethod(unnamed)  # type: ignore[assignment, method-assign]
+
+
 @dataclass(frozen=True)
 class DecodeOptions:
     """How pictures become frames: the keys of `config.data` with these names.
 
     Attributes:
-        pixels: "square" resamples pictures whose pixels are not square; "stored" takes them as they are.
-        deinterlace: "off" leaves fields woven; "bwdif" interpolates pictures that are flagged as interlaced.
+        pixels: "square" resamples pictures whose pixels are not square; "stored" takes them as they
+            are.
+        deinterlace: "off" leaves fields woven; "bwdif" interpolates pictures that are flagged as
+            interlaced.
         tone_map: brings HDR (PQ, HLG) to BT.709 with swscale's tone mapping.
     """
 
@@ -89,7 +106,7 @@ class PictureConverter:
             **(SDR if to_sdr else {}),
         )
         plane = rgb.planes[0]
-        rows_HB = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)
+        rows_HB = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
         frame_HWC = rows_HB[:, : 3 * width].reshape(height, width, 3)
         return frame_HWC if self._matrix is None else upright(frame_HWC, self._matrix)
 
@@ -102,14 +119,17 @@ class PictureConverter:
             return [*self._drain(), picture] if self._graph else [picture]
         key = (chain, picture.width, picture.height, picture.format.name, picture.time_base)
         ready = []
-        if key != self._graph_key:
+        graph = self._graph
+        if graph is None or key != self._graph_key:
             ready = self._drain()
-            self._graph, self._graph_key = build_graph(*key), key
-        self._graph.push(picture)
-        return ready + pull(self._graph)
+            graph = build_graph(chain, picture)
+            self._graph, self._graph_key = graph, key
+        graph.push(picture)
+        return ready + pull(graph)
 
     def _filters(self, picture: av.VideoFrame) -> tuple[tuple[str, str], ...]:
         """The filters that a picture needs, as (name, arguments)."""
+        chain: tuple[tuple[str, str], ...] = ()
         if self.options.deinterlace == "bwdif":  # all pictures: it looks at the ones around
             chain = (("bwdif", "mode=send_frame:deint=interlaced"),)
         elif (
@@ -118,8 +138,6 @@ class PictureConverter:
             and not picture.interlaced_frame
         ):
             return ()
-        else:
-            chain = ()
         parameters = "field_mode=prog:chroma_location=unspecified"
         if picture.colorspace not in MATRICES:
             parameters += f":colorspace={NEAREST_MATRIX.get(picture.colorspace, 'smpte170m')}"
@@ -135,12 +153,15 @@ class PictureConverter:
         return ready
 
 
-def build_graph(
-    chain: tuple[tuple[str, str], ...], width: int, height: int, form: str, time_base: Fraction
-) -> Graph:
-    """A graph that sends pictures through filters one after the other."""
+def build_graph(chain: tuple[tuple[str, str], ...], picture: av.VideoFrame) -> Graph:
+    """A graph that sends pictures like this one through filters one after the other."""
     graph = Graph()
-    last = graph.add_buffer(width=width, height=height, format=form, time_base=time_base)
+    last = graph.add_buffer(
+        width=picture.width,
+        height=picture.height,
+        format=picture.format,
+        time_base=picture.time_base,
+    )
     for name, arguments in (*chain, ("buffersink", "")):
         following = graph.add(name, arguments)
         last.link_to(following)
@@ -160,16 +181,22 @@ def pull(graph: Graph) -> list[av.VideoFrame]:
 
 
 def display_matrix(picture: av.VideoFrame) -> np.ndarray | None:
-    """The nine numbers that say how a picture is turned and mirrored for display; None where it has none.
+    """The nine numbers that say how a picture is turned and mirrored for display.
 
-    They come from the container, as of a phone's MP4, or from the stream, as H.264's display orientation message.
+    None where it has none.
+
+    They come from the container, as of a phone's MP4, or from the stream, as H.264's display
+    orientation message.
     """
     data = picture.side_data.get("DISPLAYMATRIX")
-    return None if data is None else np.frombuffer(data, np.int32)
+    return np.frombuffer(memoryview(data), np.int32) if isinstance(data, Buffer) else None
 
 
 def upright(frame_HWC: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Turns and mirrors a frame as its display matrix says; an odd angle is rounded to a quarter turn."""
+    """Turns and mirrors a frame as its display matrix says.
+
+    An odd angle is rounded to a quarter turn.
+    """
     a, b, _, c, d, *_ = matrix.tolist()  # a pixel (x, y) is shown at (a x + c y, b x + d y)
     if abs(a) + abs(d) < abs(b) + abs(c):
         frame_HWC, a, d = frame_HWC.transpose(1, 0, 2), c, b

@@ -1,7 +1,7 @@
-"""Which clips of a video answer for it, and how they make one answer: the same in evaluation and in prediction.
+"""Which clips of a video answer for it, in evaluation and prediction, and how they are combined.
 
-A video of training length is answered by the views of evaluation. A longer one is cut into windows of the length that the
-network knows, and their probabilities make the answer (`eval.long_videos`).
+A video of training length is answered by the views of evaluation. A longer one is cut into windows
+of the length that the network knows, and their probabilities make the answer (`eval.long_videos`).
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ UNSEEN = 4  # times the views, where the length of the training videos is unknow
 
 
 class Durations(NamedTuple):
-    """Seconds of the training videos: the median, and what 95% of them do not exceed; 0 is unknown."""
+    """Seconds of the training videos: the median, and what 95% of them do not exceed.
+
+    0 is unknown.
+    """
 
     median: float = 0.0
     p95: float = 0.0
 
     @classmethod
     def of(cls, meta: dict[str, Any]) -> Durations:
-        """Those that a checkpoint says; earlier versions did not save `p95_seconds`."""
-        return cls(meta.get("window_seconds", 0.0), meta.get("p95_seconds", 0.0))
+        """Those in the meta of a checkpoint; an imported one knows the median at most."""
+        return cls(meta["window_seconds"], meta.get("p95_seconds", 0.0))
 
     def limit(self) -> float:
         """A video of more seconds than this is long."""
@@ -50,9 +53,10 @@ class Plan:
 
     Attributes:
         indices: the frames of each clip, int64 [T].
-        bounds: seconds at which the stretches that the clips answer for begin, and the end of the last; empty where
-            every clip answers for the whole video.
-        note: how the answer is made, where the video is not answered like one of training length; otherwise "".
+        bounds: seconds at which the stretches that the clips answer for begin, and the end of the
+            last; empty where every clip answers for the whole video.
+        note: how the answer is made, where the video is not answered like one of training length;
+            otherwise "".
     """
 
     indices: list[np.ndarray]
@@ -67,8 +71,9 @@ class Plan:
             long_videos: `eval.long_videos`.
 
         Returns:
-            float64 [N] with the sum 1: by the time that a clip answers for and, with "longest", 0 outside of the longest
-            stretch of windows with one label (of equally long ones the first).
+            float64 [N] with the sum 1: by the time that a clip answers for and, with "longest", 0
+            outside of the longest stretch of windows with one label (of equally long ones the
+            first).
         """
         if not self.bounds:
             return np.full(len(self.indices), 1 / len(self.indices))
@@ -92,9 +97,10 @@ def stretches(probabilities_NK: np.ndarray) -> list[tuple[int, int]]:
 def plan(times_N: np.ndarray, data: ConfigDict, evaluation: ConfigDict, trained: Durations) -> Plan:
     """Chooses the clips that answer for a video.
 
-    With `data.stored_frames` evaluation knows only the first frames, and they are the video here, too. Where the length of
-    the training videos is unknown, clips that are spread over the whole video (sampling "uniform") answer for any length;
-    with clips of a fixed length, a video is long where the views together cover less than a quarter of it.
+    With `data.stored_frames` evaluation knows only the first frames, and they are the video here,
+    too. Where the length of the training videos is unknown, clips that are spread over the whole
+    video (sampling "uniform") answer for any length; with clips of a fixed length, a video is long
+    where the views together cover less than a quarter of it.
 
     Args:
         times_N: seconds of the frames, ascending, float64 [N].
@@ -118,7 +124,7 @@ def plan(times_N: np.ndarray, data: ConfigDict, evaluation: ConfigDict, trained:
             first + clip_indices(stored_N[first:stop], data, sampling=window.sampling)
             for first, stop in tiles
         ]
-        # The last window overlaps the one before it, which has the say as far as it goes.
+        # The last window overlaps the one before it, which answers for the part that they share.
         begins = [first for first, _ in tiles[:-1]] + [tiles[-2][1]]
         bounds = [float(stored_N[first]) for first in begins] + [seconds]
         longest = "the longest stretch with one label of " * (evaluation.long_videos == "longest")

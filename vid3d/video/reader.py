@@ -1,18 +1,19 @@
-"""One pass over a video, from a file or a URL: the room that decodes.
+"""One pass over a video from a file or a URL: the one place that decodes.
 
-Which frames these are, in which order, at which times and in which colours is defined in docs/decoding.md.
+Which frames these are, in which order, at which times and in which colours is defined in
+docs/decoding.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-import math
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import ClassVar
 
 import av
 import av.logging
@@ -20,30 +21,37 @@ import numpy as np
 from av.codec.context import Flags
 from av.stream import Discard
 
+from vid3d.video.clock import FrameClock
 from vid3d.video.container import (
     NOT_A_VIDEO,
     VideoError,
+    claimed_frames,
     duration,
     main_stream,
     pixel_shape,
     stamping,
     stated_fps,
+    time_base,
     without_stamps,
 )
-from vid3d.video.damage import Damage
+from vid3d.video.damage import Damage, Logs, wording
 from vid3d.video.picture import DecodeOptions, PictureConverter
 
 DECODER = f"PyAV {av.__version__}"  # frames may differ between versions
-# What these "formats" show are other files, which may change without a trace.
+# What these "formats" show are other files, which may change unnoticed.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "sdp"}
 # Titles and the like need not be valid text; from version 19 on PyAV reads them in any case.
-METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-NETWORK_SECONDS = 10.0  # in which a URL has to open, and each time to bring the next packet
+open_container: Callable[..., av.container.InputContainer] = (
+    functools.partial(av.open, metadata_errors="replace")
+    if int(av.__version__.split(".")[0]) < 19
+    else av.open
+)
+NETWORK_SECONDS = 10.0  # for a URL to open, and for each packet to arrive
 AS_DEFAULT = DecodeOptions()
 
-# What FFmpeg reports is collected where it is called, and does not appear on the screen as well.
+# FFmpeg's messages are collected where it is called and not printed as well.
 av.logging.set_level(av.logging.ERROR)
-av.logging.set_skip_repeated(False)  # otherwise a message that the file before had, too, is lost
+av.logging.set_skip_repeated(False)  # otherwise a message equal to the last file's is lost
 logging.getLogger("libav").addHandler(logging.NullHandler())
 logging.getLogger("libav").propagate = False
 
@@ -52,28 +60,10 @@ class ConversionError(VideoError):
     """A frame was decoded and cannot be converted to RGB."""
 
 
-class FrameClock:
-    """Seconds from the first frame on, strictly ascending, from time stamps that need not be."""
-
-    def __init__(self, fps: float):
-        """Takes the rate that fills in for missing time stamps."""
-        self.interval = 1 / fps
-        self.start = self.last = 0.0
-        self.count = 0
-
-    def tick(self, stamp: float) -> float:
-        """The time of the next frame; where its stamp is not after the last one, one interval later."""
-        if not self.count:
-            self.start = stamp if math.isfinite(stamp) else 0.0
-        else:
-            seconds = stamp - self.start
-            self.last = seconds if seconds > self.last else self.last + self.interval
-        self.count += 1
-        return self.last
-
-
 class Reader:
-    """One pass over a video file. Iterating gives (uint8 RGB [H, W, 3] upright, seconds from the first frame).
+    """One pass over a video file.
+
+    Iterating gives (uint8 RGB [H, W, 3] upright, seconds from the first frame).
 
     Attributes:
         path: as it was given.
@@ -82,10 +72,9 @@ class Reader:
         is_endless: neither a duration nor a size is known, as of a camera's stream.
     """
 
-    open_options: dict[str, Any] = {  # noqa: RUF012, never written to
-        # A playlist that poses as a video opens nothing but files.
-        "options": {"protocol_whitelist": "file"},
-    }
+    # A playlist that poses as a video opens nothing but files.
+    ffmpeg_options: ClassVar[dict[str, str]] = {"protocol_whitelist": "file"}
+    timeout: ClassVar[tuple[float, float] | None] = None  # seconds: to open, and for each packet
 
     def __init__(self, path: str | os.PathLike[str], options: DecodeOptions = AS_DEFAULT):
         """Opens the video.
@@ -101,9 +90,11 @@ class Reader:
         self.options = options
         with self._checked_name() as name, av.logging.Capture() as logs:
             try:
-                self._container = av.open(name, **METADATA, **self.open_options)
+                self._container = open_container(
+                    name, options=self.ffmpeg_options, timeout=self.timeout
+                )
             except (av.error.FFmpegError, OSError, ValueError) as error:
-                raise VideoError(self._not_open(error), self.path) from None
+                raise VideoError(self._not_open(error, logs), self.path) from None
         try:
             self._check_format()
             self._stream = main_stream(self._container, self.path)
@@ -119,11 +110,15 @@ class Reader:
         context.flags |= Flags.unaligned  # a crop on the left is obeyed to the pixel
         self.claimed_fps = stated_fps(self._stream)
         seconds = duration(self._container, self._stream)
-        self.claimed = max(self._stream.frames, 0) or round(seconds * self.claimed_fps)
+        self.claimed = claimed_frames(self._container, self._stream, self.claimed_fps)
         self.is_endless = not self._stream.frames and not seconds and self._container.size <= 0
         bare = without_stamps(self._container)
-        self._damage = Damage(self._stream.time_base, 1 / self.claimed_fps if bare else 0.0)
-        # Not those of decoders, which look at other streams, too, and begin in the middle of a recording.
+        self._clock = FrameClock(self.claimed_fps)
+        self._damage = Damage(
+            time_base(self._stream), self._clock, interval=1 / self.claimed_fps if bare else 0.0
+        )
+        # Not those of decoders, which look at other streams, too, and begin in the middle of a
+        # recording.
         self._damage.note([log for log in logs if log[1] == self._container.format.name])
 
     @property
@@ -135,15 +130,16 @@ class Reader:
         """Closes the file."""
         self._container.close()
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
+    def __iter__(self) -> Generator[tuple[np.ndarray, float]]:
         """Decodes to the end; a packet that cannot be decoded is skipped, and `damage` counts it.
 
         Raises:
             VideoError: there is not a single frame, or one cannot be converted to RGB.
             MemoryError: there is not enough memory.
         """
-        clock = FrameClock(self.claimed_fps)
-        converter: PictureConverter | None = None  # it needs what only the first picture tells
+        clock = self._clock
+        # It needs the pixel shape, which only the first picture tells.
+        converter: PictureConverter | None = None
         stamp = stamping(self._container, self._stream)
         times: deque[float] = deque()  # of the pictures that a deinterlacer holds back
         number = 0
@@ -153,7 +149,6 @@ class Reader:
                     converter = PictureConverter(self.options, pixel_shape(self._stream))
                 if picture is not None:
                     times.append(clock.tick(stamp(picture, clock.count)))
-                    self._damage.start = clock.start
                 for frame_HWC in self._converted(converter, picture, number):
                     yield frame_HWC, times.popleft()
                     number += 1
@@ -181,12 +176,13 @@ class Reader:
         """The decoded pictures in the order of presentation, and None at the end."""
         damage = self._damage
         packets = self._container.demux(self._stream)
-        ended = False
+        ended = flushed = False
         while not ended:
             with av.logging.Capture() as logs:
                 try:
                     packet = next(packets)
-                except StopIteration:  # the decoder is empty, too
+                except (StopIteration, IndexError):
+                    # IndexError: PyAV flushes streams that it does not know, as they began late.
                     packet, ended = None, True
                 except MemoryError:  # PyAV's is an FFmpegError
                     raise
@@ -197,8 +193,9 @@ class Reader:
                 try:
                     if packet is not None:
                         damage.packet(packet)
+                        flushed |= not packet.size
                         pictures = packet.decode()
-                    elif damage.end:
+                    elif not flushed:
                         pictures = self._stream.decode(None)
                 except MemoryError:
                     raise
@@ -214,7 +211,8 @@ class Reader:
     def _checked_name(self) -> Iterator[str]:
         """A name under which FFmpeg can open the file.
 
-        An absolute path is never taken for a protocol. A name that is not valid text is replaced by that of an open file.
+        An absolute path is never taken for a protocol. A name that is not valid text is replaced by
+        that of an open file.
 
         Raises:
             VideoError: there is no file that can be read.
@@ -232,9 +230,9 @@ class Reader:
         else:
             yield name
 
-    def _not_open(self, error: Exception) -> str:
+    def _not_open(self, error: Exception, logs: Logs) -> str:
         """Why FFmpeg does not open it."""
-        return NOT_A_VIDEO
+        return NOT_A_VIDEO + (f"; FFmpeg says {wording(logs)!r}" if logs else "")
 
     def _check_format(self) -> None:
         """Raises a VideoError where the file only names others."""
@@ -243,18 +241,16 @@ class Reader:
 
 
 class UrlReader(Reader):
-    """One pass over a video or a camera's stream that comes over the network: http, https, rtsp, rtmp, udp and others."""
+    """One pass over a video or a camera's stream from the network, such as http, rtsp or udp."""
 
-    open_options = {  # noqa: RUF012, never written to
-        "options": {"rtsp_transport": "tcp"},
-        "timeout": (NETWORK_SECONDS, NETWORK_SECONDS),
-    }
+    ffmpeg_options: ClassVar[dict[str, str]] = {"rtsp_transport": "tcp"}
+    timeout = (NETWORK_SECONDS, NETWORK_SECONDS)
 
     @contextlib.contextmanager
     def _checked_name(self) -> Iterator[str]:
         yield self.path
 
-    def _not_open(self, error: Exception) -> str:
+    def _not_open(self, error: Exception, logs: Logs) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, av.error.ExitError):
             reason = f"no answer within {NETWORK_SECONDS:g} s"

@@ -1,4 +1,4 @@
-"""A stored frame and its record: a serialized tf.Example with one feature, written without TensorFlow."""
+"""A stored frame as a serialized tf.Example with one feature, written without TensorFlow."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Settings:
 
 @lru_cache(maxsize=64)  # raw frames all have one size
 def record_header(size: int) -> bytes:
-    """The serialized tf.Example with the one feature "frame", a string of this size, up to where the string begins."""
+    """The serialized tf.Example with one feature, "frame", up to its string of `size` bytes."""
     key = b"\x0a" + varint(len(FRAME_KEY)) + FRAME_KEY
     header = b""
-    # From the inside out: BytesList.value, Feature.bytes_list, the map entry's value (after its key), Features.feature,
-    # Example.features.
+    # From the inside out: BytesList.value, Feature.bytes_list, the map entry's value (after its
+    # key), Features.feature, Example.features.
     for tag, prefix in ((0x0A, b""), (0x0A, b""), (0x12, key), (0x0A, b""), (0x0A, b"")):
         header = prefix + bytes([tag]) + varint(len(header) + size) + header
     return header
@@ -83,7 +83,13 @@ def encode_jpeg(frame_HWC: np.ndarray) -> bytes:
 
 
 def decode_jpeg(encoded: bytes, channels: int) -> np.ndarray:
-    """The uint8 frame [H, W, channels] of JPEG bytes."""
+    """The uint8 frame [H, W, channels] of JPEG bytes.
+
+    Raises:
+        ValueError: they are not a JPEG.
+    """
     flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
     frame = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
+    if frame is None:
+        raise ValueError("not a JPEG")
     return frame.reshape(*frame.shape[:2], channels)

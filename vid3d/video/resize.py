@@ -1,4 +1,4 @@
-"""The one resize of training, evaluation and live prediction, and those that published weights were trained with."""
+"""The one resize of all frames, and those that published weights were trained with."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def fitting(data: ConfigDict) -> dict[str, Any]:
 
 
 def fit(frame_HWC: np.ndarray, *, size: tuple[int, int], resize: str, color: str) -> np.ndarray:
-    """Brings a frame to the stored size: the one resize of training, evaluation and live prediction.
+    """Brings a frame to the stored size, in training, evaluation and live prediction alike.
 
-    "squash" changes the shape; "short_side" cuts the centre out so that the shape stays. A frame at least twice too
-    large is first averaged over whole blocks of pixels, of 2 x 2 for as long as it is at least four times too large (for
-    that, less than one output pixel is trimmed off the edges), and the rest is bilinear, which skips no pixel below a
-    factor of two. The others are those of `BILINEAR`.
+    "squash" changes the shape; "short_side" cuts the centre out so that the shape stays. A frame at
+    least twice too large is first averaged over whole blocks of pixels, of 2 x 2 for as long as it
+    is at least four times too large (for that, less than one output pixel is trimmed off the
+    edges), and the rest is bilinear, which skips no pixel below a factor of two. The others are
+    those of `BILINEAR`.
 
     Args:
         frame_HWC: uint8 RGB of any size.
@@ -58,7 +59,7 @@ def fit(frame_HWC: np.ndarray, *, size: tuple[int, int], resize: str, color: str
 
 
 def block_means(frame_HWC: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """The means of blocks of rows x columns pixels; what is no whole block at the edges is cut off."""
+    """The means of blocks of rows x columns pixels; incomplete blocks at the edges are cut off."""
     down, across = frame_HWC.shape[0] // rows, frame_HWC.shape[1] // columns
     blocks_HWC = centre(frame_HWC, down * rows, across * columns)
     return cv2.resize(blocks_HWC, (across, down), interpolation=cv2.INTER_AREA)
@@ -81,9 +82,10 @@ def centre(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
 def squash_bilinear(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
     """Changes a frame to height x width, as torchvision's `VideoClassification` does.
 
-    Half-pixel centres, interpolated in float32 and rounded to the nearest level, halves to the even one (`F.resize` of
-    uint8 without antialiasing). A value that lies half way between two levels, within float32, may come out as the
-    other of the two, as it may in PyTorch itself with another number of threads.
+    Half-pixel centres, interpolated in float32 and rounded to the nearest level, halves to the even
+    one (`F.resize` of uint8 without antialiasing). A value that lies half way between two levels,
+    within float32, may come out as the other of the two, as it may in PyTorch itself with another
+    number of threads.
 
     Args:
         frame_HWC: uint8.
@@ -93,7 +95,8 @@ def squash_bilinear(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarra
     """
     if frame_HWC.shape[:2] == (height, width):
         return frame_HWC
-    # OpenCV interpolates uint8 with weights of 11 bits, and a tenth of the values are off by one level.
+    # OpenCV interpolates uint8 with weights of 11 bits, and a tenth of the values are off by one
+    # level.
     scaled_HWC = cv2.resize(
         frame_HWC.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
     )
@@ -103,8 +106,9 @@ def squash_bilinear(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarra
 def short_side_bilinear(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
     """Scales a frame until it just covers height x width and cuts out the centre.
 
-    For a square this is pytorchvideo's `ShortSideScale` (the long side is rounded down, in floating point as there) and
-    `CenterCropVideo`, but for the rounding to uint8, half a level at most: pytorchvideo scales floats and rounds nothing.
+    For a square this is pytorchvideo's `ShortSideScale` (the long side is rounded down, in floating
+    point as there) and `CenterCropVideo`, but for the rounding to uint8, half a level at most:
+    pytorchvideo scales floats and rounds nothing.
 
     Args:
         frame_HWC: uint8.

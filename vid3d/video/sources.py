@@ -1,27 +1,30 @@
-"""Cameras, streams and files as `vid3d live` reads them: one frame after the other, as they come."""
+"""Cameras, streams and files as `vid3d live` reads them, frame by frame as they come."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from urllib.parse import unquote
 
 import cv2
 import numpy as np
 
+from vid3d.video.clock import FrameClock
 from vid3d.video.container import DEFAULT_FPS, VideoError
 from vid3d.video.picture import DecodeOptions
-from vid3d.video.reader import AS_DEFAULT, FrameClock, Reader, UrlReader
+from vid3d.video.reader import AS_DEFAULT, Reader, UrlReader
 
 
 class Source:
-    """A camera, a file or a URL that is read frame by frame, for live prediction; a context manager.
+    """A camera, a file or a URL that is read frame by frame, for live prediction.
+
+    A context manager.
 
     Attributes:
         name: as it was given.
         options: how the pictures of a file or a URL become frames.
         path: of the file; None for cameras and URLs.
-        is_camera: frames come in their own time and without an end, from a device or over the network.
+        is_camera: frames come in real time and without an end, from a device or over the network.
         fps: stated frames per second; 0.0 where a camera states none.
     """
 
@@ -29,7 +32,8 @@ class Source:
         """Opens the source.
 
         Args:
-            source: the number of a camera, a URL such as rtsp://..., or a video file, also as file://...
+            source: the number of a camera, a URL such as rtsp://..., or a video file, also as
+                file://...
             options: how the pictures of a file or a URL become frames.
 
         Raises:
@@ -38,6 +42,7 @@ class Source:
         self.name = str(source)
         self.options = options
         self.path = file_path(self.name)
+        self._reader: Reader | DeviceReader
         if self.name.isdecimal():
             self._reader = DeviceReader(int(self.name))
         elif self.path is None:
@@ -55,7 +60,9 @@ class Source:
         return self._reader.damage
 
     def read(self) -> tuple[np.ndarray, float] | None:
-        """The next frame, uint8 RGB [H, W, 3], and its seconds from the first one; None at the end or after a loss.
+        """The next frame, uint8 RGB [H, W, 3], and its seconds from the first one.
+
+        None at the end or after a loss.
 
         The seconds of a file are its own, those of a camera are when the frame came.
 
@@ -68,7 +75,7 @@ class Source:
         return item[0], self._clock.tick(time.monotonic())
 
     def close(self) -> None:
-        """Gives the camera or the file back."""
+        """Releases the camera or the file."""
         self._frames.close()
         self._reader.close()
 
@@ -101,7 +108,7 @@ class DeviceReader:
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.claimed_fps = fps if 0 < fps <= 1000 else 0.0
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
+    def __iter__(self) -> Generator[tuple[np.ndarray, float]]:
         while True:
             read, frame = self._capture.read()
             if not read:
@@ -109,7 +116,7 @@ class DeviceReader:
             yield to_rgb(frame), 0.0
 
     def close(self) -> None:
-        """Gives the camera back."""
+        """Releases the camera."""
         self._capture.release()
 
 
@@ -121,7 +128,10 @@ def to_rgb(frame: np.ndarray) -> np.ndarray:
 
 
 def file_path(source: str) -> str | None:
-    """The path of a file that is named as such or as file://...; None for the number of a camera and any other URL."""
+    """The path of a source that is a file, also one named as file://.
+
+    None for the number of a camera and for any other URL.
+    """
     if source.startswith("file://"):
         return unquote(source.removeprefix("file://").removeprefix("localhost"))
     return None if source.isdecimal() or "://" in source else source

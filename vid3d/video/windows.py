@@ -1,4 +1,4 @@
-"""Which frames one answer looks at: windows side by side over a file, and the window that ends now in a stream."""
+"""Which frames one answer looks at: windows over a file, and the newest one in a stream."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from vid3d.video.clips import clip_frames, frame_interval
 class Window:
     """How much video one answer looks at: a number of frames or, where `frames` is 0, a time.
 
-    A clip of every n-th frame spans a number of frames, a clip sampled by time a time, and a clip that is spread over
-    the whole video as much time as the videos took that the network was trained on.
+    A clip of every n-th frame spans a number of frames, a clip sampled by time a time, and a clip
+    that is spread over the whole video as much time as the videos took that the network was trained
+    on.
     """
 
     frames: int
@@ -23,10 +24,14 @@ class Window:
     sampling: str  # of the clip inside the window
 
     def start(self, times_N: np.ndarray) -> int | None:
-        """The first frame of the window that ends with the last frame; None where there are too few frames."""
+        """The first frame of the window that ends with the last frame.
+
+        None where there are too few frames.
+        """
         if self.frames:
             return len(times_N) - self.frames if len(times_N) >= self.frames else None
-        # Half a frame of tolerance: neither the clocks of cameras nor floating-point times are exact.
+        # Half a frame of tolerance: neither the clocks of cameras nor floating-point times are
+        # exact.
         latest = times_N[-1] - self.span(times_N) + frame_interval(times_N) / 2
         reached = int(np.searchsorted(times_N, latest, side="right"))
         return reached - 1 if reached else None
@@ -45,7 +50,8 @@ class Window:
     def tiles(self, times_N: np.ndarray) -> list[tuple[int, int]]:
         """Windows side by side over a whole video, as (first frame, one past the last frame).
 
-        The last one is moved back so that it ends with the video. A video shorter than a window is one window.
+        The last one is moved back so that it ends with the video. A video shorter than a window is
+        one window.
         """
         last = self.start(times_N)
         if not last:

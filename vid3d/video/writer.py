@@ -30,7 +30,8 @@ BT601 = 6  # SMPTE 170M in the numbering of ISO/IEC 23091
 class VideoWriter:
     """Writes frames to a video file that appears under its name once it is whole.
 
-    Until then it is called `.NAME.part.SUFFIX`; leaving the `with` block by an exception removes it.
+    Until then it is called `.NAME.part.SUFFIX`; leaving the `with` block by an exception removes
+    it.
 
     Attributes:
         num_frames: written so far.
@@ -58,8 +59,9 @@ class VideoWriter:
         self.num_frames = 0
         self._interval = 1 / fps
         self._last = -1  # ticks of the newest frame
-        self._container: av.container.OutputContainer | None = None
-        # Ctrl-C interrupts the main thread anywhere; between encoder and file it would cost a packet.
+        self._output: tuple[av.container.OutputContainer, av.VideoStream] | None = None
+        # Ctrl-C interrupts the main thread anywhere; between encoder and file it would cost a
+        # packet.
         self._worker = ThreadPoolExecutor(max_workers=1)
         if not self.path.parent.exists():
             raise UserError(f"cannot write {self.path}: there is no folder {self.path.parent}")
@@ -108,26 +110,28 @@ class VideoWriter:
         # Two frames that are nearer than a tick still come one after the other.
         self._last = max(round(seconds / TICK), self._last + 1)
         try:
-            if self._container is None:
-                self._open(*frame_HWC.shape[:2])
+            if self._output is None:
+                self._output = self._open(*frame_HWC.shape[:2])
+            container, stream = self._output
             frame = av.VideoFrame.from_ndarray(self._fit(frame_HWC), format="rgb24")
             frame = frame.reformat(
                 format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG
             )
             frame.pts, frame.time_base = self._last, TICK
             frame.duration = round(self._interval / TICK)
-            self._container.mux(self._stream.encode(frame))
+            container.mux(stream.encode(frame))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._failure(error, frame_HWC) from None
         self.num_frames += 1
 
     def _finish(self) -> bool:
         """Writes what the encoder holds back; says whether there is a video."""
-        if self._container is None:
+        if self._output is None:
             return False
+        container, stream = self._output
         try:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
+            container.mux(stream.encode(None))
+            container.close()
         except (av.error.FFmpegError, OSError) as error:
             self._abandon()
             self.part.unlink(missing_ok=True)
@@ -135,24 +139,28 @@ class VideoWriter:
         return True
 
     def _abandon(self) -> None:
-        if self._container is not None:
+        if self._output is not None:
+            container, _ = self._output
             with contextlib.suppress(av.error.FFmpegError, OSError):  # such as a full disk
-                self._container.close()
+                container.close()
 
-    def _open(self, height: int, width: int) -> None:
+    def _open(self, height: int, width: int) -> tuple[av.container.OutputContainer, av.VideoStream]:
+        """The file that is being written and its stream, for frames of this size."""
         # H.264 and MPEG-4 store colour for pairs of pixels.
         self._size = (max(height - height % 2, 2), max(width - width % 2, 2))
         codec = next(name for name in CODECS if name in av.codecs_available)
-        self._container = av.open(str(self.part), "w")
-        self._stream = self._container.add_stream(
+        container = av.open(str(self.part), "w")
+        stream = container.add_stream(
             codec, rate=Fraction(1 / self._interval).limit_denominator(1001), options=QUALITY[codec]
         )
-        self._stream.height, self._stream.width = self._size
-        self._stream.pix_fmt = "yuv420p"
-        context = self._stream.codec_context
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = self._size
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
         context.time_base = TICK
         context.colorspace = context.color_primaries = context.color_trc = BT601
         context.color_range = ColorRange.MPEG
+        return container, stream
 
     def _fit(self, frame_HWC: np.ndarray) -> np.ndarray:
         """The frame in the size of the video."""
