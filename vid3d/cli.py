@@ -296,12 +296,12 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     if options.speed is not None:
         raise UserError("--speed is for --all: vid3d summary --all=NAME --speed")
     config = configs.load(options.config, overrides)
-    from vid3d import models
+    from vid3d import schema
     from vid3d.models.summary import render, summarise
 
     listen()
     terminal.console().print(render(summarise(config)))
-    if unused := models.unused(config.model):
+    if unused := schema.unused(config.model):
         print(f"{config.model.name} does not look at {', '.join(unused)}")
     return 0
 

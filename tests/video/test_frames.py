@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vid3d import checks
+from vid3d import schema
 from vid3d.video import container, frames, reader, records, resize, sources
 from vid3d.video.container import VideoError
 
@@ -119,7 +119,7 @@ class TestFit:
             fitted = resize.fit(stripes, size=(size, size), resize="squash", color="rgb")
             assert fitted.std() < 45 and fitted.mean() == pytest.approx(127, abs=3)
 
-    @pytest.mark.parametrize("resize", checks.RESIZES)
+    @pytest.mark.parametrize("resize", schema.RESIZES)
     def test_a_frame_of_the_stored_size_is_not_touched(self, resize):
         frame_HWC = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
         assert (resize.fit(frame_HWC, size=(32, 32), resize=resize, color="rgb") == frame_HWC).all()

@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d import config as configs, models
+from vid3d import config as configs, models, schema
 from vid3d.config_file import run_file
 from vid3d.errors import UserError
 
@@ -96,7 +96,7 @@ def configure(base: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
         configs.apply(config, key, value)
     configs.validate_new(config)
     models.build(config.model, num_classes=2)
-    if unused := [key for key in models.unused(config.model) if key in values]:
+    if unused := [key for key in schema.unused(config.model) if key in values]:
         raise UserError(f"{config.model.name} does not look at {', '.join(unused)}: leave it out")
     return config
 
