@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from vid3d import config as configs, models, schema
+from vid3d import config as configs
 from vid3d.errors import UserError
-from vid3d.models import conv3d, layers
 
 CONFIGS = sorted(Path("configs").glob("*.py"))
 
@@ -33,19 +32,6 @@ def test_defaults_are_valid_and_the_tutorials():
     assert c.model.features == (128, 64, 32, 32, 32)
     assert (c.data.num_frames, c.data.size, c.data.sampling) == (10, 224, "first")
     assert (c.train.batch_size, c.train.epochs, c.optim.name) == (8, 100, "adam")
-
-
-def test_the_schema_knows_the_choices_of_the_networks():
-    assert schema.ARCHITECTURES == models.NAMES
-    assert (schema.INPUTS, schema.NORMS) == (layers.INPUTS, layers.NORMS)
-    assert schema.HEADS == conv3d.HEADS
-
-
-def test_each_key_has_one_row_and_a_line_of_help():
-    assert len(schema.BY_NAME) == len(schema.KEYS)
-    for key in schema.KEYS:
-        assert 0 < len(key.help) <= 90 and "\n" not in key.help, key.name
-        assert isinstance(key.default, tuple) or key.element is None
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

@@ -17,7 +17,7 @@ FILES = sorted(Path("vid3d").rglob("*.py"))
 FOLDERS = [path.parent.name for path in FILES if path.match("vid3d/*/__init__.py")]
 
 # Every folder and file imports only what stands before it.
-ORDER = ["text", "errors", "process", "rendezvous", "parallel", "terminal", "tf", "cache", "schema", "checks", "config_file", "config", "storage", "compilation", "ops", "models", "weights", "video", "datasets", "data", "checkpoint", "evaluation", "inference", "training", "sweep", "arguments", "cli", "__main__"]
+ORDER = ["text", "errors", "process", "rendezvous", "parallel", "terminal", "tf", "cache", "schema", "checks", "config_file", "config", "schema_text", "storage", "compilation", "ops", "models", "weights", "video", "datasets", "data", "checkpoint", "evaluation", "inference", "training", "sweep", "arguments", "cli", "__main__"]
 ONLY = {"ops": set(), "video": {"errors", "process", "text"}}  # they import nothing else
 NEVER = {"inference": {"data", "datasets", "evaluation", "tf"}}  # so: no TensorFlow
 HOMES = {

@@ -194,6 +194,10 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         "--output", default="", metavar="DIR", help="default: a folder in data.cache_dir"
     )
 
+    config = command("config", "print the keys of the config, with their defaults")
+    config.add_argument("key", nargs="?", default="", metavar="KEY", help="a key or a group, whole")
+    config.add_argument("--markdown", action="store_true", help="print docs/configs.md")
+
     summary = command("summary", "print the layers, parameters and FLOPs of a model, or of all")
     takes_config(summary, example="--config.model.dtype=bfloat16")
     which = summary.add_mutually_exclusive_group(required=True)

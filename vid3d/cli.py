@@ -277,6 +277,23 @@ def doctor(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int
     return 0 if doctor(config, options.output) else 1
 
 
+def config(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from vid3d import schema_text, terminal
+
+    listen()
+    if options.markdown:
+        if options.key:
+            raise UserError("--markdown prints all keys: leave out KEY")
+        print(schema_text.markdown(), end="")
+        return 0
+    keys = schema_text.find(options.key)
+    if options.key:
+        print("\n\n".join(map(schema_text.whole_row, keys)))
+    else:
+        terminal.console().print(schema_text.table(keys))
+    return 0
+
+
 def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d import terminal
 
@@ -316,6 +333,7 @@ COMMANDS = {
     "import": import_weights,
     "prepare": prepare,
     "doctor": doctor,
+    "config": config,
     "summary": summary,
 }
 
