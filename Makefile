@@ -2,7 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOWEST := .venv-lowest/bin
 
-# One stamp a set of extras: a second call installs nothing until pyproject.toml or constraints.txt change.
+# A stamp per set of extras: a second call installs nothing until pyproject.toml or
+# constraints.txt change.
 RUN_STAMP := .venv/.installed
 TEST_STAMP := .venv/.installed-test
 
@@ -38,6 +39,7 @@ soak: setup
 test: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy vid3d
 	$(BIN)/python -m pytest --cov
 
 test-fast: $(TEST_STAMP)
