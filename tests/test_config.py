@@ -1,4 +1,4 @@
-"""A typo in a config or an override must never train the wrong thing in silence."""
+"""A typo in a config or an override is an error, and never trains something else."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_every_shipped_config_loads(path):
 
 @pytest.mark.parametrize(
     "preset",
-    ["demo.py:smoke", "demo.py:baseline", "videos.py:tutorial", "ucf101.py:tutorial", "ucf101.py:four",
-     "ucf101.py:five", "ucf101.py:all", "ucf101.py:split2", "ucf101.py:split3"],
+    ["demo.py:smoke", "demo.py:baseline", "videos.py:tutorial", "ucf101.py:tutorial",
+     "ucf101.py:four", "ucf101.py:five", "ucf101.py:all", "ucf101.py:split2", "ucf101.py:split3"],
 )  # fmt: skip
 def test_every_shipped_preset_loads(preset):
     configs.load(f"configs/{preset}")
@@ -125,10 +125,13 @@ def test_a_wrong_override_is_one_clear_line(tmp_path, override, words):
         ("    c.seed = = 3\n", "mine.py:5: invalid syntax"),
         ("    c.train.epochs = 'many'\n    return c\n", "mine.py:5"),
         ("    import nothing_of_this_name\n", "nothing_of_this_name"),
-        ("    with c.unlocked():\n        c.sede = 3\n    return c\n", "no config key 'sede'; did you mean 'seed'?"),
-        ("    with c.unlocked():\n        del c.seed\n    return c\n", "config.seed is missing: start from vid3d.config.default()"),
+        ("    with c.unlocked():\n        c.sede = 3\n    return c\n",
+         "no config key 'sede'; did you mean 'seed'?"),
+        ("    with c.unlocked():\n        del c.seed\n    return c\n",
+         "config.seed is missing: start from vid3d.config.default()"),
         ("    return 1 / 0\n", "mine.py:5: division by zero"),
-        ("    c.seed = 3\n", "mine.py: get_config() returns None, no config: end it in `return c`"),
+        ("    c.seed = 3\n",
+         "mine.py: get_config() returns None, not a config: end it in `return c`"),
     ],
 )  # fmt: skip
 def test_an_error_in_a_config_file_names_its_line(tmp_path, monkeypatch, body, words):
@@ -141,7 +144,7 @@ def test_an_error_in_a_config_file_names_its_line(tmp_path, monkeypatch, body, w
         assert len(str(error.value)) < len(path) + 200
 
 
-def test_a_missing_config_file_suggests_the_near_one():
+def test_a_missing_config_file_suggests_the_nearest():
     with pytest.raises(UserError, match=r"did you mean 'demo\.py'"):
         configs.load("configs/dem.py")
 
@@ -184,7 +187,7 @@ def test_json_round_trip_keeps_values_and_types():
     ]
 
 
-def test_an_old_workdirs_config_gets_new_defaults_and_a_newer_ones_is_refused():
+def test_older_configs_get_defaults_and_newer_ones_are_refused():
     assert configs.from_json('{"seed": 3}').train.epochs == 100
     # A range the wrong way round is an error in a new training alone.
     text = '{"augment": {"crop_scale": [1.0, 0.5]}}'
@@ -213,7 +216,7 @@ def values_like(default: object) -> st.SearchStrategy:
 
 
 @given(st.data())
-def test_any_value_of_any_key_survives_json_or_is_refused_for_the_same_reason(data):
+def test_any_value_survives_json_or_is_refused_alike(data):
     c = configs.default()
     key, default = data.draw(st.sampled_from(list(configs.flatten(c).items())))
     *groups, name = key.split(".")
@@ -251,7 +254,7 @@ def test_durations_become_steps(text, expected):
     per_epoch=st.integers(1, 1000),
     batch_size=st.integers(1, 512),
 )
-def test_any_duration_is_the_fewest_steps_that_cover_it(number, hundredths, per_epoch, batch_size):
+def test_durations_are_rounded_up_to_steps(number, hundredths, per_epoch, batch_size):
     def steps(text):
         return configs.steps(text, steps_per_epoch=per_epoch, batch_size=batch_size)
 
@@ -261,7 +264,7 @@ def test_any_duration_is_the_fewest_steps_that_cover_it(number, hundredths, per_
     assert steps(f"{number} examples") == math.ceil(Fraction(number, batch_size))
 
 
-def test_differences_name_the_fields_and_leave_out_where_data_lies():
+def test_differences_name_only_keys_that_change_a_result():
     a, b = configs.default(), configs.default()
     b.optim.learning_rate = 0.1
     b.data.root, b.checkpoint.every, b.eval.batch_size = "/moved", "3 steps", 4

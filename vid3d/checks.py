@@ -57,7 +57,7 @@ def check_allowed(key: Key, value: Any) -> None:
 
 
 def check_order(values: dict[str, Any], keys: Iterable[str]) -> None:
-    """Raises a UserError where a range ends before it begins."""
+    """Raises a UserError where a (first, last) pair is the wrong way round."""
     for key in keys:
         if values[key] != tuple(sorted(values[key])):
             raise UserError(f"config.{key}={values[key]} ends before it begins: write FIRST,LAST")
@@ -67,7 +67,7 @@ def check_pixels(values: dict[str, Any]) -> None:
     """Checks sizes and channels against each other.
 
     Raises:
-        UserError: names the two keys that do not fit.
+        UserError: names the two keys that do not fit each other.
     """
     size, stored = values["data.size"], values["data.stored_size"]
     if stored and min(stored) < size:

@@ -59,12 +59,13 @@ def load(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     (`from configs import demo`).
 
     Args:
-        spec: a Python file that defines `get_config()` or `get_config(arg)`, with the argument after a colon;
-            or "-": the JSON text of a config, from standard input.
+        spec: a Python file that defines `get_config()` or `get_config(arg)`, with the argument
+            after a colon; or "-": the JSON text of a config, from standard input.
         overrides: dotted keys and their values as text, such as `("model.features", "64,32")`.
 
     Raises:
-        UserError: no such file, an error in it, an unknown key, a value of the wrong type or out of range.
+        UserError: no such file, an error in it, an unknown key, a value of the wrong type or out of
+            range.
     """
     config = from_json(sys.stdin.read()) if spec == "-" else run_file(spec)
     for key, text in overrides:
@@ -136,7 +137,7 @@ def validate(config: ConfigDict) -> None:
 
 
 def validate_new(config: ConfigDict) -> None:
-    """`validate`, and what earlier versions did not check: their workdirs still load."""
+    """`validate`, and what earlier versions did not check, so that their workdirs still load."""
     validate(config)
     check_order(flatten(config), ("augment.crop_scale", "augment.crop_ratio"))
 
@@ -158,10 +159,10 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """The inverse of `to_json`; keys that the text lacks (an older version wrote it) get their default.
+    """The inverse of `to_json`; keys that the text lacks, as in older workdirs, get their default.
 
     Raises:
-        UserError: not a JSON object, or a key that this version does not know.
+        UserError: not a JSON object, or a key that this version does not have.
     """
     try:
         values = json.loads(text)
@@ -181,7 +182,11 @@ def from_json(text: str) -> ConfigDict:
 
 
 def read(path: Path) -> ConfigDict:
-    """`from_json` of a file, which its errors name."""
+    """`from_json` of a file.
+
+    Raises:
+        UserError: see `from_json`; it names the file.
+    """
     try:
         return from_json(path.read_text())
     except (UserError, UnicodeDecodeError) as error:
@@ -198,7 +203,7 @@ def walk(values: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """The keys, with both values, in which a config that would give another result differs from `old`."""
+    """The keys, with both values, that differ and change the result of a run."""
     before, after = flatten(old), flatten(new)
     return [
         f"{key}: {before[key]!r:.100} -> {after[key]!r:.100}"
@@ -208,7 +213,10 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
 
 
 def cache_folder(cache_dir: str = "") -> Path:
-    """`data.cache_dir` as a path; empty is vid3d/ in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
+    """`data.cache_dir` as a path.
+
+    "" is vid3d/ in the user's cache folder (XDG_CACHE_HOME, or ~/.cache).
+    """
     if cache_dir:
         return Path(cache_dir).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vid3d"
