@@ -98,12 +98,11 @@ def assign(config: ConfigDict, name: str, value: Any) -> None:
     group = config
     for part in path:
         group = group[part]
+    like = group[last]
     try:
         group[last] = tuple(value) if isinstance(value, list) else value
     except TypeError:
-        raise UserError(
-            f"config.{name}={value!r}: expected a value like {BY_NAME[name].default!r}"
-        ) from None
+        raise UserError(f"config.{name}={value!r}: expected a value like {like!r}") from None
 
 
 def parse(key: Key, text: str) -> Any:

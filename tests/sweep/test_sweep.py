@@ -339,7 +339,7 @@ def test_names_are_folders_on_any_disk():
         ("add(seed=1)", ("--config.seed=2",), "sets seed itself: leave out --config.seed=2"),
         ("add()", ("--seeds=0",), "--seeds=0 has to be at least 1"),
         ("add()", ("--shard=4/4",), "--shard=4/4 has to be i/N with i from 0 to N - 1"),
-        ("add()", ("--parallel=4000",), "cores for a run each"),
+        ("add()", ("--parallel=4000",), "cores, at least one per run"),
         ("add()", ("--parallel=-1",), "--parallel=-1 has to be at least 1"),
     ],
 )  # fmt: skip

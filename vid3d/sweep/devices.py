@@ -67,9 +67,7 @@ def slots(parallel: int) -> list[Slot]:
     if backend == "cpu":
         return core_slots(parallel)
     if parallel > count:
-        raise UserError(
-            f"--parallel={parallel}: there are {count} {backend} devices for a run each"
-        )
+        raise UserError(f"--parallel={parallel}: there are {count} {backend} devices, one per run")
     bind = tpu_slot if backend == "tpu" else gpu_slot
     return [bind(number) for number in range(parallel)]
 
@@ -94,7 +92,9 @@ def core_slots(parallel: int) -> list[Slot]:
         return [Slot(f"share {number}") for number in range(parallel)]
     cores = sorted(os.sched_getaffinity(0))
     if parallel > len(cores):
-        raise UserError(f"--parallel={parallel}: there are {len(cores)} cores for a run each")
+        raise UserError(
+            f"--parallel={parallel}: there are {len(cores)} cores, at least one per run"
+        )
     ends = [len(cores) * number // parallel for number in range(parallel + 1)]
     shares = [cores[start:end] for start, end in itertools.pairwise(ends)]
     return [
