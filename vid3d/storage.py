@@ -123,11 +123,6 @@ def remote_errors(path: PurePath, *, passing: tuple[type[Exception], ...] = ()) 
         ) from error
 
 
-def as_epath(path: Path) -> epath.Path:
-    """A remote path with the methods that only epath has."""
-    return cast("epath.Path", path)
-
-
 def absolute(path: Path) -> Path:
     """The path from the root."""
     return path if is_remote(path) else path.absolute()
@@ -251,7 +246,7 @@ def files(folder: Path) -> dict[str, Path]:
     if not is_remote(folder):
         return {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     found: dict[str, Path] = {}
-    for where, _, names in as_epath(folder).walk():
+    for where, _, names in cast("epath.Path", folder).walk():
         # epath's walk leaves the gs:// out.
         inside = os.fspath(where).removeprefix(REMOTE).rstrip("/") + "/"
         inside = inside.removeprefix(os.fspath(folder).removeprefix(REMOTE).rstrip("/") + "/")
@@ -319,7 +314,7 @@ def refuse_file(folder: Path) -> None:
 def remove_folder(folder: Path) -> None:
     """Deletes a folder, if it exists, with all that is in it."""
     if is_remote(folder):
-        as_epath(folder).rmtree(missing_ok=True)
+        cast("epath.Path", folder).rmtree(missing_ok=True)
     elif folder.exists():
         shutil.rmtree(folder)
 
