@@ -38,6 +38,7 @@ soak: setup
 test: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy vid3d
 	$(BIN)/python -m pytest --cov
 
 test-fast: $(TEST_STAMP)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from vid3d import config, errors, models
+from vid3d import config, errors, models, schema
 from vid3d.models import summary
 from vid3d.models.layers import drop_path, drop_rates
 
@@ -400,7 +400,7 @@ def test_a_changed_key_is_called_unused_where_the_network_stays_the_same(name):
     for key, value in changes.items():
         model = described(name, 8, 32, **{"norm": "batch", key: value}).model
         same = models.build(model, 6) == models.build(before, 6)
-        assert (f"model.{key}" in models.unused(model)) == same, key
-    assert models.unused(config.default().model) == []
+        assert (f"model.{key}" in schema.unused(model)) == same, key
+    assert schema.unused(config.default().model) == []
     plain = described("conv3d", 8, 32, norm_momentum=0.5).model
-    assert models.unused(plain) == ["model.norm_momentum"]
+    assert schema.unused(plain) == ["model.norm_momentum"]

@@ -51,7 +51,7 @@ def training_in(workdir: Path) -> int | None:
 
 
 @needs_ray
-def test_a_killed_run_is_retried_and_goes_on(config, tmp_path, start):
+def test_a_killed_run_is_retried_and_resumes(config, tmp_path, start):
     workdir = tmp_path / "sweep"
     run = workdir / "learning_rate=0.001"
     options = ("--launcher=ray", "--resources=CPU=1", "--retries=1", f"--workdir={workdir}")
@@ -72,7 +72,11 @@ def test_a_killed_run_is_retried_and_goes_on(config, tmp_path, start):
         (("--launcher=ray", "--parallel=2"), "--parallel is for --launcher=local"),
         (("--resources=GPU=1",), "--resources and --retries are for --launcher=ray"),
         (("--launcher=ray", "--retries=-1"), "--retries=-1 has to be at least 0"),
-        pytest.param(("--launcher=ray", "--resources=GPU"), "--resources=GPU has to be NAME=AMOUNT", marks=needs_ray),
+        pytest.param(
+            ("--launcher=ray", "--resources=GPU"),
+            "--resources=GPU has to be NAME=AMOUNT",
+            marks=needs_ray,
+        ),
     ],
 )  # fmt: skip
 def test_options_that_do_not_fit_are_one_clear_line(arguments, words, config, tmp_path, capsys):
@@ -85,7 +89,7 @@ def test_options_that_do_not_fit_are_one_clear_line(arguments, words, config, tm
 
 
 @needs_ray
-def test_resources_that_no_machine_has_are_one_clear_line(config, tmp_path, run):
+def test_missing_resources_are_one_clear_line(config, tmp_path, run):
     workdir = tmp_path / "sweep"
     options = ("--launcher=ray", "--resources=CPU=4000")
     done = run("sweep", f"--config={config}", f"--workdir={workdir}", *options, check=1)
@@ -94,7 +98,7 @@ def test_resources_that_no_machine_has_are_one_clear_line(config, tmp_path, run)
     assert not workdir.exists()
 
 
-def test_a_package_ray_that_is_another_one_is_no_ray(config, tmp_path, run):
+def test_another_package_named_ray_is_not_ray(config, tmp_path, run):
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "__init__.py").touch()
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

@@ -73,16 +73,18 @@ def trainings(workdir: Path) -> dict[str, int]:
     return found
 
 
-def test_a_sweep_trains_each_run_in_a_workdir_of_its_own_and_only_once(
-    write, tmp_path, call, one_device
-):
+def test_each_run_is_trained_once_in_its_own_workdir(write, tmp_path, call, one_device):
     config = write(
         "for rate in (1e-3, 1e-2):\n"
         "    add(**{'optim.learning_rate': rate, 'model.features': (4, 8)})\n"
         "add(**{'data.classes': ('Clockwise', 'Leep')})"
     )
     workdir = tmp_path / "sweep"
-    names = ["learning_rate=0.001,features=4-8", "learning_rate=0.01,features=4-8", "classes=Clockwise-Leep"]  # fmt: skip
+    names = [
+        "learning_rate=0.001,features=4-8",
+        "learning_rate=0.01,features=4-8",
+        "classes=Clockwise-Leep",
+    ]
     listed = call("sweep", f"--config={config}", f"--workdir={workdir}", "--dry-run").stdout
     assert [Path(line.split()[1]).name for line in listed.splitlines()[:3]] == names
     assert not workdir.exists()
@@ -109,7 +111,7 @@ def test_a_sweep_trains_each_run_in_a_workdir_of_its_own_and_only_once(
     assert "data.sampling: 'first' -> 'random'" in other.stderr.splitlines()[-1]
 
 
-def test_killed_and_stopped_runs_go_on_with_the_next_call(write, tmp_path, start, call, one_device):
+def test_the_next_call_resumes_killed_and_stopped_runs(write, tmp_path, start, call, one_device):
     config = write("for seed in (0, 1):\n    add(**{'optim.learning_rate': 1e-3 + seed})")
     workdir = tmp_path / "sweep"
     names = ["learning_rate=0.001", "learning_rate=1.001"]
@@ -146,7 +148,7 @@ def test_killed_and_stopped_runs_go_on_with_the_next_call(write, tmp_path, start
 
 
 @ON_LINUX
-def test_a_training_saves_and_ends_with_a_sweep_that_is_killed(write, tmp_path, start):
+def test_a_run_saves_and_ends_with_a_killed_sweep(write, tmp_path, start):
     workdir = tmp_path / "sweep"
     process = in_training(start, write, workdir)
     process.kill()
@@ -160,7 +162,7 @@ def test_a_training_saves_and_ends_with_a_sweep_that_is_killed(write, tmp_path, 
 
 
 @ON_LINUX
-def test_a_second_ctrl_c_does_not_wait_for_a_run_that_does_not_end(write, tmp_path, start):
+def test_a_second_ctrl_c_does_not_wait_for_runs(write, tmp_path, start):
     workdir = tmp_path / "sweep"
     process = in_training(start, write, workdir)
     run = trainings(workdir)["base"]
@@ -200,7 +202,7 @@ def test_a_run_whose_config_cannot_be_read_fails_alone(write, tmp_path, call, on
     assert "config.json: the config is not JSON" in done.stdout.splitlines()[0]
 
 
-def test_values_that_look_the_same_have_folders_of_their_own(write, tmp_path):
+def test_values_that_look_the_same_get_different_folders(write, tmp_path):
     config = write(
         "for value in (('a-b', 'c'), ('a', 'b-c')):\n    add(**{'data.classes': value})\n"
         "for root in ('a-b', 'a,b', 'a b'):\n    add(**{'data.root': root})"
@@ -217,7 +219,7 @@ def test_values_that_look_the_same_have_folders_of_their_own(write, tmp_path):
     assert found == [names[0], "classes=a-b-c", *names[2:]]
 
 
-def test_a_lock_that_cannot_be_taken_is_a_failure_and_no_other_training(write, tmp_path, capsys):
+def test_a_lock_that_cannot_be_taken_is_a_failure(write, tmp_path, capsys):
     lock = tmp_path / "sweep" / "base" / ".lock"
     lock.mkdir(parents=True)
     with pytest.raises(UserError, match=r"cannot lock .*/\.lock: Is a directory"):
@@ -242,7 +244,7 @@ def test_a_long_failure_is_short_in_the_table(write, tmp_path):
     assert f"see {log}" in status.short_note() and status.short_note().startswith(note[:60])
 
 
-def test_a_sweep_that_was_stopped_has_no_time_left(write, tmp_path):
+def test_a_stopped_sweep_shows_no_time_left(write, tmp_path):
     seen = [(0.0, 0.0), (10.0, 1.0), (20.0, 2.0)]
     statuses = [a_status(tmp_path, write, seen=list(seen)), a_status(tmp_path, write)]
     statuses[0].state = table.State.RUNNING
@@ -265,7 +267,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(write, tmp_path, start)
     assert not (workdir / "base" / "log.txt").exists()
 
 
-def test_a_run_that_another_process_takes_while_it_starts_is_no_failure(write, tmp_path, start):
+def test_a_run_that_another_process_takes_is_not_a_failure(write, tmp_path, start):
     config, workdir = write("add()"), tmp_path / "sweep"
     process = start("sweep", f"--config={config}", f"--workdir={workdir}")
     process.wait_until(lambda: bool(trainings(workdir)))
@@ -293,7 +295,8 @@ def test_shards_are_disjoint_and_seeds_repeat(write):
     config = write("for width in (4, 8, 16):\n    add(**{'model.features': (width,)})")
     runs = plan.plan(config, [("seed", "5")], seeds=2)
     assert [r.name for r in runs] == [
-        "features=4", "features=4,seed=6", "features=8", "features=8,seed=6", "features=16", "features=16,seed=6",
+        "features=4", "features=4,seed=6", "features=8", "features=8,seed=6",
+        "features=16", "features=16,seed=6",
     ]  # fmt: skip
     assert [r.config.seed for r in runs] == [5, 6] * 3
     shards = [plan.shard(runs, f"{i}/4") for i in range(4)]
@@ -319,24 +322,28 @@ def test_names_are_folders_on_any_disk():
         ("pass", (), "sweep() adds no run"),
         ("add(seed=1)\nadd(seed=2)\nadd(seed=1)", (), "runs 1 and 3 are the same: seed=1"),
         ("add()\nadd(**{'optim.learning_rate': 2e-3})", (), "runs 1 and 2 are the same"),
-        ("add()\nadd(**{'model.featurs': (8,)})", (), "run 2 (model.featurs=8): no config key 'model.featurs'; did you mean 'model.features'?"),
+        ("add()\nadd(**{'model.featurs': (8,)})", (),
+         "run 2 (model.featurs=8): no config key 'model.featurs'; did you mean 'model.features'?"),
         ("add(**{'model.features': 8})", (), "config.model.features=8: expected a value like (4,)"),
-        ("add(**{'augment.crop_scale': (1.0, 0.2)})", (), "config.augment.crop_scale=(1.0, 0.2) ends before it begins"),
+        ("add(**{'augment.crop_scale': (1.0, 0.2)})", (),
+         "config.augment.crop_scale=(1.0, 0.2) ends before it begins"),
         ("add(**{'model.dropout': 1.5})", (), "config.model.dropout=1.5 has to be from 0 to 1"),
         ("add(**{'model.name': 'conv4d'})", (), "did you mean 'conv3d'?"),
         ("add(**{'model': 'conv3d'})", (), "config.model is a group of keys"),
-        ("add(**{'model.name': 'r3d_18', 'model.hidden': 8})", (), "r3d_18 does not look at model.hidden: leave it out"),
-        ("add({'optim.learning_rate': 1e-3})", (), "many.py:14: add() takes names and values: add(**{'optim.learning_rate': 1e-3})"),
+        ("add(**{'model.name': 'r3d_18', 'model.hidden': 8})", (),
+         "r3d_18 does not look at model.hidden: leave it out"),
+        ("add({'optim.learning_rate': 1e-3})", (),
+         "many.py:14: add() takes names and values: add(**{'optim.learning_rate': 1e-3})"),
         ("add(seed=1)\nundefined()", (), "name 'undefined' is not defined"),
         ("add(seed=1)", ("--seeds=2",), "sets seed itself: leave out --seeds=2"),
         ("add(seed=1)", ("--config.seed=2",), "sets seed itself: leave out --config.seed=2"),
         ("add()", ("--seeds=0",), "--seeds=0 has to be at least 1"),
         ("add()", ("--shard=4/4",), "--shard=4/4 has to be i/N with i from 0 to N - 1"),
-        ("add()", ("--parallel=4000",), "cores for a run each"),
+        ("add()", ("--parallel=4000",), "cores, at least one per run"),
         ("add()", ("--parallel=-1",), "--parallel=-1 has to be at least 1"),
     ],
 )  # fmt: skip
-def test_a_bad_sweep_is_one_line_and_starts_nothing(
+def test_a_bad_sweep_is_one_line_and_trains_nothing(
     body, arguments, words, write, tmp_path, capsys
 ):
     workdir = tmp_path / "sweep"
@@ -347,7 +354,7 @@ def test_a_bad_sweep_is_one_line_and_starts_nothing(
     assert not workdir.exists()
 
 
-def test_a_config_without_a_sweep_and_a_folder_that_is_taken(tmp_path, write, capsys):
+def test_a_missing_sweep_and_a_taken_folder_are_errors(tmp_path, write, capsys):
     assert cli.main(["sweep", "--config=configs/demo.py", f"--workdir={tmp_path / 'w'}"]) == 1
     assert "configs/demo.py defines no sweep()" in capsys.readouterr().err
     (tmp_path / "w").mkdir()
@@ -359,12 +366,12 @@ def test_a_config_without_a_sweep_and_a_folder_that_is_taken(tmp_path, write, ca
 @pytest.mark.parametrize(
     "config", sorted(Path("configs").glob("sweep_*.py")), ids=lambda path: path.stem
 )
-def test_the_sweeps_that_ship_are_whole(config):
+def test_shipped_sweeps_can_be_planned(config):
     runs = plan.plan(str(config), seeds=2)
     assert len({run.name for run in runs}) == len(runs) >= 6
 
 
-def test_each_device_is_bound_once(monkeypatch):
+def test_each_device_has_one_slot(monkeypatch):
     monkeypatch.setattr(devices, "probe", lambda: ("gpu", 2))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-abc")
     seen = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in devices.slots(2)]
@@ -380,7 +387,7 @@ def test_each_device_is_bound_once(monkeypatch):
     assert all(len(share) == 1 for share in shares)
 
 
-def test_a_run_is_bound_to_its_share_of_the_cores_and_the_sweep_is_not(monkeypatch):
+def test_only_the_run_is_bound_to_its_cores(monkeypatch):
     before = os.sched_getaffinity(0)
     share = devices.core_slots(len(before))[0]
     with share.bound():
@@ -393,15 +400,13 @@ def test_a_run_is_bound_to_its_share_of_the_cores_and_the_sweep_is_not(monkeypat
         assert environment == dict(os.environ)
 
 
-def test_devices_that_cannot_be_started_are_one_line(monkeypatch):
+def test_devices_that_cannot_start_are_one_line(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "abacus")
     with pytest.raises(UserError, match=r"JAX finds no device: .*abacus"):
         devices.slots(2)
 
 
-def test_on_a_terminal_the_table_is_live_and_says_what_is_left(
-    smoke_run, write, monkeypatch, capfd
-):
+def test_the_live_table_shows_the_time_left(smoke_run, write, monkeypatch, capfd):
     """Three runs of 10 epochs: one that did its last 3 of 4 in 99 seconds, two that wait."""
     for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "100"), ("LINES", "10")):
         monkeypatch.setenv(name, value)
@@ -426,7 +431,7 @@ def test_on_a_terminal_the_table_is_live_and_says_what_is_left(
     assert "seed=3" in capfd.readouterr().err
 
 
-def test_a_run_that_could_not_even_write_its_log_is_not_called_silent(small_disk):
+def test_a_full_disk_explains_a_missing_log(small_disk):
     disk = small_disk("64k")
     assert child.last_words(disk, 0, 1) == "it said nothing"
     (disk / "other").write_bytes(bytes(2**16 - 2**12))

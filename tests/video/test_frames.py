@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fixtures.videos import write_frames
 
-from vid3d import checks
+from vid3d import schema
 from vid3d.video import container, frames, records, resize, sources
 from vid3d.video.clock import FrameClock
 from vid3d.video.container import VideoError
@@ -118,7 +118,7 @@ class TestFit:
             fitted = resize.fit(stripes, size=(size, size), resize="squash", color="rgb")
             assert fitted.std() < 45 and fitted.mean() == pytest.approx(127, abs=3)
 
-    @pytest.mark.parametrize("kind", checks.RESIZES)
+    @pytest.mark.parametrize("kind", schema.RESIZES)
     def test_frame_of_stored_size_is_unchanged(self, kind):
         frame_HWC = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
         assert (resize.fit(frame_HWC, size=(32, 32), resize=kind, color="rgb") == frame_HWC).all()

@@ -25,27 +25,10 @@ from vid3d.datasets import index as data_index
 from vid3d.errors import UserError
 from vid3d.evaluation import metrics, plots, sets
 from vid3d.models.normalise import normalise
+from vid3d.schema import EVALUATION, RESULT_FREE
 from vid3d.terminal import printable
 from vid3d.text import first_few, shorten
 from vid3d.video.plan import Durations, Plan
-
-# What may differ from the training: where the videos are, how they are read, and which clips are looked at.
-OVERRIDES = (
-    "data.num_frames",
-    "data.frame_step",
-    "data.fps",
-    "data.size",
-    "data.stored_size",
-    "data.sampling",
-    "data.root",
-    "data.cache_dir",
-    "data.workers",
-    "data.decode_timeout",
-    "data.memory_budget_mb",
-    "eval.views",
-    "eval.long_videos",
-    "eval.batch_size",
-)
 
 TRAINED_ON = "these videos were in the training: the accuracy says nothing about others"
 
@@ -155,9 +138,9 @@ def evaluate(
     config = configs.from_json(json.dumps(meta["config"]))
     for key, text in overrides:
         configs.apply(config, key, text)
-        if key not in OVERRIDES:
+        if key not in EVALUATION:
             raise UserError(
-                f"config.{key} is fixed by the checkpoint: only {', '.join(OVERRIDES)} can be set here"
+                f"config.{key} is fixed by the checkpoint: only {', '.join(EVALUATION)} can be set here"
             )
     configs.validate(config)
     trained = configs.flatten(configs.from_json(json.dumps(meta["config"])))
@@ -252,8 +235,8 @@ def evaluate(
 
 def changed(trained: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """The values that differ from the training's and can change a figure."""
-    free = set(configs.RESULT_FREE) - {"data.root"}
-    return {key: now[key] for key in OVERRIDES if now[key] != trained[key] and key not in free}
+    free = set(RESULT_FREE) - {"data.root"}
+    return {key: now[key] for key in EVALUATION if now[key] != trained[key] and key not in free}
 
 
 def override_notes(asked: dict[str, Any], trained: dict[str, Any], *, listed: bool) -> list[str]:

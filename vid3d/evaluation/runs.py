@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs, storage
+from vid3d import checkpoint, config as configs, schema, storage
 from vid3d.errors import UserError
 from vid3d.evaluation import evaluate
 from vid3d.models.summary import summarise
@@ -225,7 +225,7 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
     Where the videos lie is one of them if they are not the same.
     """
     flat = [configs.flatten(run.config) for run in runs]
-    free = set(configs.RESULT_FREE) - ({"data.root"} if len(data_sets(runs)) > 1 else set())
+    free = set(schema.RESULT_FREE) - ({"data.root"} if len(data_sets(runs)) > 1 else set())
     return [key for key in flat[0] if key not in free and any(f[key] != flat[0][key] for f in flat)]
 
 
@@ -253,7 +253,7 @@ def data_note(runs: Sequence[Run]) -> list[str]:
 def but_for_the_seed(run: Run) -> str:
     """Equal for runs on the same videos whose configs differ in nothing but the seed."""
     flat = configs.flatten(run.config)
-    kept = {key: value for key, value in flat.items() if key not in configs.RESULT_FREE}
+    kept = {key: value for key, value in flat.items() if key not in schema.RESULT_FREE}
     return repr((kept | {"seed": None}, run.videos))
 
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from vid3d.config import default
 from vid3d.errors import UserError, suggest
 from vid3d.models import c3d, conv3d, layers, resnet3d, s3d, slowfast, x3d
 
@@ -27,7 +26,6 @@ NAMES = (
     *x3d.ARCHITECTURES,
     *slowfast.ARCHITECTURES,
 )
-CONV3D_KEYS = ("features", "kernel", "pool", "norm", "head", "hidden", "feature_dropout")
 
 
 def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) -> nn.Module:
@@ -35,7 +33,7 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
 
     Every architecture has `name`, `input`, `dropout` (before the classes), `dtype` and `remat`, the residual ones
     `stochastic_depth`, all but c3d `norm_momentum`; `init_from` is read by training. The other keys are those of conv3d, see
-    `unused`.
+    `schema.unused`.
 
     Args:
         model: the group `config.model`.
@@ -84,15 +82,6 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
         feature_dropout=model.feature_dropout,
         **normed,
     )
-
-
-def unused(model: ConfigDict) -> list[str]:
-    """The keys of `config.model` that were set to something and that the architecture does not look at."""
-    fields = () if model.name == "conv3d" else CONV3D_KEYS
-    if model.name == "c3d" or (model.name == "conv3d" and model.norm != "batch"):
-        fields = (*fields, "norm_momentum")
-    standard = default().model
-    return [f"model.{name}" for name in fields if model[name] != standard[name]]
 
 
 def shapes(module: nn.Module, clip_shape: tuple[int, ...]) -> dict:

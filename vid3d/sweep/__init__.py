@@ -1,1 +1,4 @@
-"""ONE CONFIG -> MANY RUNS. In: a config with values to try; out: a workdir per run, and a table. Start with `launch.py`."""
+"""ONE CONFIG -> MANY RUNS: a config with values to try becomes a workdir per run, and a table.
+
+Start with `launch.py`.
+"""

@@ -1,4 +1,4 @@
-"""One `vid3d train` in a process of its own, its log, and what it said last."""
+"""One `vid3d train` in a process of its own, its log, and the last line of it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from vid3d.training import stop, workdir as workdirs
 
 
 def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> subprocess.Popen:
-    """Starts the training, which saves and ends when this process ends; what it prints is added to the log in its workdir.
+    """Starts a training run, which saves and ends when this process ends.
+
+    What it prints is added to the log in its workdir.
 
     Args:
-        workdir: is made where it is missing.
+        workdir: made where it is missing.
         config_text: the whole config as JSON, so that editing the config file changes no later run.
         environment: of the process.
 
@@ -30,7 +32,7 @@ def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> su
     store_log(workdir)
     file = storage.here(workdir / workdirs.LOG)
     file.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "vid3d.cli", "train", "--config=-", "--num_processes=1"]
+    command = [sys.executable, "-m", "vid3d.cli", "train", "--config=-", "--num-processes=1"]
     with file.open("ab") as log, tempfile.TemporaryFile() as text:
         text.write(config_text.encode())
         text.seek(0)
@@ -41,7 +43,10 @@ def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> su
 
 
 def store_log(workdir: Path) -> None:
-    """Moves what a run in an object store has printed to its log there, now or, if that fails, before the next run."""
+    """Moves what a run in an object store has printed to its log there.
+
+    If that fails, the next start of the run tries again.
+    """
     log = storage.here(workdir / workdirs.LOG)
     if storage.is_remote(workdir) and log.is_file():
         with contextlib.suppress(UserError):
@@ -64,7 +69,7 @@ def last_line(workdir: Path, log_start: int = 0) -> str:
 
 
 def last_words(workdir: Path, log_start: int, code: int) -> str:
-    """The last line that a process printed since the log had `log_start` bytes, and the signal that killed it."""
+    """The last line that a process printed since the log had `log_start` bytes, and its signal."""
     is_full = storage.room(workdir) < 2**16 if workdir.is_dir() else False
     silent = "No space left for its log" if is_full else "it said nothing"
     last = last_line(workdir, log_start) or silent

@@ -16,14 +16,13 @@ from vid3d.checkpoint.writing import Checkpoints
 from vid3d.data import pipeline, prepare
 from vid3d.datasets import index as data_index
 from vid3d.evaluation import evaluate, metrics, plots
+from vid3d.process import FINISHED, RESUME_ME
 from vid3d.training import optim, record, transfer, workdir as workdirs
 from vid3d.training.progress import BadNumberError, Progress, check_sums
 from vid3d.training.setup import Setup, announce, eval_batch_size, set_up
 from vid3d.training.state import TrainState
 from vid3d.training.stop import StopSignal
 from vid3d.video.clips import clip_shape
-
-FINISHED, RESUME_ME = 0, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h
 
 
 def train(config: ConfigDict, workdir: str | Path) -> int:

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from vid3d import parallel, storage, terminal
@@ -62,7 +61,7 @@ class Recorder:
             keep_rows(workdir / name, last=first_step)
         self.events = storage.Staged(workdir / "tensorboard")
         self.board = Board(self.events.here, purge_step=first_step + 1)
-        self.console = Console(file=terminal.Voice())
+        self.console = terminal.training_console()
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.1f}"),
             BarColumn(),

@@ -10,7 +10,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from vid3d import config as configs, models, parallel
+from vid3d import config as configs, models, parallel, schema
 from vid3d.data import pipeline
 from vid3d.data.prepared import Prepared
 from vid3d.evaluation import evaluate
@@ -136,7 +136,7 @@ def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None
         f"(protocol: {setup.protocol}); {parallel.describe()}"
         + (f"; resuming at step {step} of {setup.last_step}" if step else "")
     )
-    if unused := models.unused(setup.config.model):
+    if unused := schema.unused(setup.config.model):
         recorder.say(f"{setup.config.model.name} does not look at {', '.join(unused)}")
     recorder.say(directions.describe(setup.config.augment.flip, setup.classes))
     for note in setup.notes:

@@ -21,7 +21,7 @@ class Settings:
 
     Attributes:
         size: height and width.
-        resize: one of `checks.RESIZES`.
+        resize: one of `schema.RESIZES`.
         color: "rgb" or "gray".
         max_frames: how many of a video's frames are stored; 0 is all.
         store: "raw" or "jpeg".

@@ -35,7 +35,7 @@ def fit(frame_HWC: np.ndarray, *, size: tuple[int, int], resize: str, color: str
     Args:
         frame_HWC: uint8 RGB of any size.
         size: height and width to come out.
-        resize: one of `checks.RESIZES`.
+        resize: one of `schema.RESIZES`.
         color: "rgb", or "gray" for one channel.
 
     Returns:
