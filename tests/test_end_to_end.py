@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, cli
+from vid3d.checkpoint import Workdir
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -198,7 +199,7 @@ def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_noth
         process.send_signal(number)
         output = process.communicate(timeout=60)[0]
         assert process.returncode == 75, output
-        last = checkpoint.steps(workdir)[-1]
+        last = Workdir(workdir).checkpoints()[-1]
         manifest = workdir / "checkpoints" / str(last) / checkpoint.MANIFEST
         assert manifest.stat().st_mtime - asked < 10
         said = f"stopped at step {last}, all saved: the same command goes on from here"
@@ -221,7 +222,7 @@ def test_when_nobody_reads_its_lines_any_more_it_saves_and_stops(tmp_path, start
     process.read_until("epoch 2: ")
     process.stdout.close()
     assert process.wait(timeout=60) == 75
-    assert checkpoint.steps(workdir)[-1] >= rows(workdir / "metrics.jsonl")[-1]["step"]
+    assert Workdir(workdir).checkpoints()[-1] >= rows(workdir / "metrics.jsonl")[-1]["step"]
 
 
 TAKE_TERMINAL = (  # the first terminal that a session's leader has is the one that can hang up
@@ -248,7 +249,7 @@ def test_when_its_terminal_is_closed_it_saves_and_stops(tmp_path):
         said += os.read(ours, 4096)
     os.close(ours)
     assert process.wait(timeout=60) == 75
-    assert checkpoint.steps(workdir)[-1] >= rows(workdir / "metrics.jsonl")[-1]["step"]
+    assert Workdir(workdir).checkpoints()[-1] >= rows(workdir / "metrics.jsonl")[-1]["step"]
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_two_processes_write_one_workdir_in_a_bucket_and_evaluate_it_as_one_does
     with together("train", *RUN, "--workdir=gs://bucket/two") as processes:
         finish(processes, codes=[0, 0])
     assert reach.read("two/metrics.jsonl") == (unbroken / "metrics.jsonl").read_bytes()
-    step = checkpoint.steps(unbroken)[-1]
+    step = checkpoint.Workdir(unbroken).checkpoints()[-1]
     here = checkpoint.digests(unbroken / "checkpoints" / str(step))
     there = json.loads(reach.read(f"two/checkpoints/{step}/manifest.json"))["sha256"]
     assert there["meta/metadata"] == here["meta/metadata"]
@@ -110,7 +110,10 @@ def test_two_and_four_processes_equal_one_of_four_devices(unbroken, tmp_path, ru
             assert a.keys() == b.keys()
             for name in a:
                 assert a[name] == pytest.approx(b[name], rel=1e-4), name
-        assert checkpoint.steps(workdir) == checkpoint.steps(tmp_path / "one")
+        assert (
+            checkpoint.Workdir(workdir).checkpoints()
+            == checkpoint.Workdir(tmp_path / "one").checkpoints()
+        )
 
 
 def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(
@@ -120,7 +123,7 @@ def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(
     command = ("train", *RUN, f"--workdir={workdir}")
     with together(*command) as processes:
         limit = time.monotonic() + 240
-        while not checkpoint.steps(workdir):
+        while not checkpoint.Workdir(workdir).checkpoints():
             assert all(p.poll() is None for p in processes) and time.monotonic() < limit
             time.sleep(0.01)
         processes[1].kill()
@@ -137,7 +140,7 @@ def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(
             assert line, processes[0].communicate()
         processes[1].send_signal(signal.SIGTERM)
         (_, said), _ = finish(processes, codes=[75, 75])
-    last = checkpoint.steps(workdir)[-1]
+    last = checkpoint.Workdir(workdir).checkpoints()[-1]
     assert said.splitlines()[-1].startswith(f"stopped at step {last}, all saved")
     assert last < rows(unbroken)[-1]["step"]
 

@@ -58,7 +58,7 @@ def train_until(bucket, method: str, pattern: str, workdir: str, *, count: int =
 def test_a_run_in_a_bucket_that_is_killed_ends_like_one_in_a_folder(
     reach, smoke_run, tmp_path, run, assert_same_run
 ):
-    per_epoch = checkpoint.steps(smoke_run)[-1] // 4
+    per_epoch = checkpoint.Workdir(smoke_run).checkpoints()[-1] // 4
     workdir, before = "gs://bucket/runs/a", set(reach.names())
     # A save that is torn, one that lacks only its manifest, a row that is not stored, a checkpoint that is half deleted.
     train_until(reach, "PUT", rf"checkpoints/{per_epoch}/optimizer/", workdir)

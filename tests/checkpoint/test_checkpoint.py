@@ -12,8 +12,8 @@ import numpy as np
 import optax
 import pytest
 
-from vid3d import checkpoint, parallel
-from vid3d.checkpoint import writing
+from vid3d import checkpoint, config as configs, parallel
+from vid3d.checkpoint import Workdir, writing
 from vid3d.errors import UserError
 
 OPTIMIZER = optax.adam(1e-3)
@@ -38,6 +38,7 @@ def same(a, b):
 
 @pytest.fixture
 def checkpoints(tmp_path):
+    Workdir(tmp_path).claim(configs.default())
     made = writing.Checkpoints(tmp_path)
     yield made
     made.close()
@@ -46,7 +47,7 @@ def checkpoints(tmp_path):
 def test_a_run_that_overfits_keeps_its_best_and_its_latest(tmp_path, checkpoints):
     for step, accuracy in enumerate([0.2, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4], start=1):
         save(checkpoints, step * 10, accuracy)
-    assert checkpoint.steps(tmp_path) == [20, 60, 70]
+    assert Workdir(tmp_path).checkpoints() == [20, 60, 70]
     assert checkpoint.resolve(tmp_path, "best") == 20
     assert checkpoint.resolve(tmp_path, "latest") == 70
     weights, meta = checkpoint.restore_weights(tmp_path, 20)
@@ -77,7 +78,7 @@ def test_a_save_between_evaluations_is_latest_but_never_best_and_does_not_stay(
     save(checkpoints, 1, 0.5)
     for step in (2, 3, 4, 5):
         save(checkpoints, step)
-    assert checkpoint.steps(tmp_path) == [1, 4, 5]
+    assert Workdir(tmp_path).checkpoints() == [1, 4, 5]
     assert checkpoint.resolve(tmp_path, "best") == 1
 
 
@@ -94,7 +95,8 @@ def test_a_checkpoint_that_is_half_deleted_does_not_exist_and_leaves_nothing(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(writing.storage, "remove_folder", begin)
         save(checkpoints, 3, 0.7)
-    assert checkpoint.steps(tmp_path) == [2, 3]  # and both were whole before the first was touched
+    # Both were whole before the first was touched.
+    assert Workdir(tmp_path).checkpoints() == [2, 3]
     assert checkpoint.resolve(tmp_path, "best") == 3
     for _ in range(2):
         writing.Checkpoints(tmp_path).close()
@@ -109,11 +111,11 @@ def test_a_checkpoint_without_its_manifest_does_not_exist_and_is_cleaned(tmp_pat
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     (tmp_path / "checkpoints" / "2" / checkpoint.MANIFEST).unlink()
-    assert checkpoint.steps(tmp_path) == [1]
+    assert Workdir(tmp_path).checkpoints() == [1]
     again = writing.Checkpoints(tmp_path)
     assert again.restore_latest(*trees(0))[1]["step"] == 1
     save(again, 2, 0.7)
-    assert checkpoint.steps(tmp_path) == [1, 2]
+    assert Workdir(tmp_path).checkpoints() == [1, 2]
     again.close()
 
 
@@ -140,7 +142,7 @@ def test_whatever_file_of_the_newest_is_damaged_it_is_never_restored_and_resume_
             (folder / name).write_bytes(damaged)
             with pytest.raises(checkpoint.DamagedError, match="checkpoint 2"):
                 checkpoint.restore_weights(tmp_path, 2)
-            assert not checkpoint.is_imported(tmp_path)
+            assert not Workdir(tmp_path).is_imported()
             again = writing.Checkpoints(tmp_path)
             weights, optimizer, _ = again.restore_latest(*trees(0))
             again.close()
@@ -148,7 +150,7 @@ def test_whatever_file_of_the_newest_is_damaged_it_is_never_restored_and_resume_
             assert warning.startswith("warning: checkpoint 2 of"), name
             assert "the one before it" in warning
             same((weights, optimizer), trees(1))
-            assert checkpoint.steps(tmp_path) == [1]
+            assert Workdir(tmp_path).checkpoints() == [1]
             shutil.copytree(whole_folder, folder)
     same(checkpoint.restore_weights(tmp_path, 2)[0], trees(2)[0])
 
@@ -185,7 +187,7 @@ def test_without_a_whole_checkpoint_nothing_is_restored_and_nothing_removed(tmp_
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"checkpoint 1 of .* no older checkpoint is left"):
         writing.Checkpoints(tmp_path)
-    assert checkpoint.steps(tmp_path) == [1]
+    assert Workdir(tmp_path).checkpoints() == [1]
 
 
 def test_no_checkpoint_and_unknown_names_are_clear(tmp_path, checkpoints):
@@ -233,7 +235,7 @@ def test_what_a_damaged_checkpoint_says_of_itself_does_not_choose_the_best(tmp_p
     # A training that is at work goes on, and deletes neither it nor what might be the best.
     for step in (3, 4, 5):
         save(checkpoints, step, 0.5)
-    assert checkpoint.steps(tmp_path) == [1, 2, 4, 5]
+    assert Workdir(tmp_path).checkpoints() == [1, 2, 4, 5]
 
 
 @pytest.mark.parametrize(("lost", "was_tested"), [((1, 2), False), ((1,), False), ((3,), True)])
@@ -261,13 +263,13 @@ def test_where_manifests_are_lost_nothing_is_deleted(lost, was_tested, tmp_path,
 def test_the_best_is_found_while_a_training_deletes_an_old_one(tmp_path, checkpoints, monkeypatch):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
-    read = checkpoint.read_meta
+    read = Workdir.meta
 
     def late(workdir, step):
         (tmp_path / "checkpoints" / "1" / checkpoint.MANIFEST).unlink(missing_ok=True)
         return read(workdir, step)
 
-    monkeypatch.setattr(checkpoint, "read_meta", late)
+    monkeypatch.setattr(Workdir, "meta", late)
     assert checkpoint.best(tmp_path) == 2
 
 
@@ -277,7 +279,8 @@ def test_what_a_training_deletes_while_it_is_read_is_not_called_damaged(
 ):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.4)
-    original = getattr(checkpoint, moment)
+    owner = Workdir if moment == "verify" else checkpoint
+    original = getattr(owner, moment)
 
     def late(workdir, step, *rest):
         if step == 1:  # a better one has taken its place
@@ -287,7 +290,7 @@ def test_what_a_training_deletes_while_it_is_read_is_not_called_damaged(
             save(checkpoints, 4, 0.8)
         return original(workdir, step, *rest)
 
-    monkeypatch.setattr(checkpoint, moment, late)
+    monkeypatch.setattr(owner, moment, late)
     step, weights, meta = checkpoint.load(tmp_path)
     assert step == 3 and meta["metrics"]["accuracy"] == 0.9
     same(weights, trees(3)[0])

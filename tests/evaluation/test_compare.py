@@ -13,6 +13,7 @@ from rich.console import Console
 from scipy.stats import binom
 
 from vid3d import checkpoint, cli
+from vid3d.checkpoint import Workdir
 from vid3d.evaluation import compare, plots, runs
 from vid3d.evaluation.paired import pair, paired_lines
 
@@ -436,7 +437,7 @@ def test_a_checkpoint_that_cannot_say_how_good_it_is_leaves_the_comparison_whole
     pair_of_runs, tmp_path, call
 ):
     folder = Path(shutil.copytree(pair_of_runs, tmp_path / "runs"))
-    step = max(checkpoint.steps(folder / "long"))
+    step = max(Workdir(folder / "long").checkpoints())
     path = folder / "long" / "checkpoints" / str(step) / "meta" / "metadata"
     path.write_bytes(path.read_bytes() + b" ")
     done = call("compare", folder)

@@ -20,6 +20,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models
+from vid3d.checkpoint import Workdir
 from vid3d.checkpoint.writing import Checkpoints
 from vid3d.inference.classifier import Classifier
 from vid3d.models.normalise import normalise
@@ -154,6 +155,7 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
         for key, value in changes:
             group, name = key.split(".")
             config[group][name] = value
+        Workdir(workdir).claim(config)
         checkpoints = Checkpoints(workdir)
         checkpoints.save(
             40,

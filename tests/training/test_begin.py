@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, config as configs
+from vid3d.checkpoint import Workdir
 from vid3d.checkpoint.writing import Checkpoints
 from vid3d.data import prepare
 from vid3d.data.store import FrameStore
@@ -74,7 +75,7 @@ def rows(workdir: Path) -> list[dict]:
 
 def training_videos(workdir: Path) -> list[str]:
     step = checkpoint.resolve(workdir, "latest")
-    return sorted(checkpoint.read_meta(workdir, step)["training_videos"])
+    return sorted(Workdir(workdir).meta(step)["training_videos"])
 
 
 def test_without_validation_videos_the_latest_checkpoint_is_the_best(copied, call):
@@ -127,7 +128,7 @@ def test_a_training_goes_on_only_with_the_videos_that_it_began_with(copied, call
         assert expected in last and "bring them back, or start in a new --workdir" in last
         (videos / third).unlink(missing_ok=True)
     assert (workdir / "metrics.jsonl").read_bytes() == before
-    assert checkpoint.steps(workdir)
+    assert Workdir(workdir).checkpoints()
 
 
 def test_a_new_training_video_is_not_taken_in_silently(copied, call):
@@ -191,12 +192,10 @@ def test_a_training_from_other_weights_goes_on_when_those_are_gone(copied, call,
     videos, origin = copied
     more = {"model.init_from": str(origin), "optim.backbone_rate": "0.5"}
     call(*options(videos, tmp_path / "mine", **more))
-    before = checkpoint.read_meta(
-        tmp_path / "mine", checkpoint.resolve(tmp_path / "mine", "latest")
-    )
+    before = Workdir(tmp_path / "mine").meta(checkpoint.resolve(tmp_path / "mine", "latest"))
     shutil.rmtree(origin)
     call(*options(videos, tmp_path / "mine", **more, **{"train.epochs": "3"}))
-    after = checkpoint.read_meta(tmp_path / "mine", checkpoint.resolve(tmp_path / "mine", "latest"))
+    after = Workdir(tmp_path / "mine").meta(checkpoint.resolve(tmp_path / "mine", "latest"))
     assert after["training_videos"] == before["training_videos"]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, cli, config as configs, parallel
+from vid3d.checkpoint import Workdir
 from vid3d.checkpoint.writing import Checkpoints
 from vid3d.evaluation import evaluate
 from vid3d.training import loop
@@ -90,7 +91,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatc
     monkeypatch.setattr(parallel, "map_eval", map_eval)
     with pytest.raises(BadNumberError, match=r"^step 6: the validation loss is not finite"):
         train(tmp_path / "run")
-    assert not rows(tmp_path / "run") and not checkpoint.steps(tmp_path / "run")
+    assert not rows(tmp_path / "run") and not Workdir(tmp_path / "run").checkpoints()
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +122,8 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("vid3d train: error:")
     assert "No space left" in said.splitlines()[-1]
-    assert checkpoint.steps(workdir) == [6]
-    checkpoint.verify(workdir, 6)
+    assert Workdir(workdir).checkpoints() == [6]
+    Workdir(workdir).verify(6)
     ballast.unlink()
     ballast.mkdir()  # not again
     assert cli.main(arguments(workdir)) == 0
@@ -154,7 +155,7 @@ def test_a_disk_that_is_lost_ends_the_run_in_one_line_and_it_goes_on_when_it_is_
     assert last.startswith(f"vid3d train: error: {workdir}") and "No such file" in last
     assert not list(disk.iterdir())  # nothing was written in its place
     subprocess.run(mount, check=True)
-    assert checkpoint.steps(workdir) == [6]
+    assert Workdir(workdir).checkpoints() == [6]
     assert cli.main(arguments(workdir)) == 0
     assert "resuming at step 6" in capfd.readouterr().err
     assert_same_run(workdir, whole)
@@ -202,7 +203,7 @@ def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_fro
     capfd.readouterr()
     assert train(workdir, **(more | {"train.epochs": "51"})) == loop.FINISHED
     assert "resuming at step 50 of 51" in capfd.readouterr().err
-    assert checkpoint.steps(workdir) == [1, 50, 51]
+    assert Workdir(workdir).checkpoints() == [1, 50, 51]
 
 
 def test_more_epochs_after_early_stopping_say_that_it_stopped_early(overfitting, tmp_path, capfd):

@@ -19,6 +19,7 @@ from flax.errors import ScopeParamShapeError
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, parallel, storage
+from vid3d.checkpoint import Address, Workdir
 from vid3d.data import pipeline, prepare
 from vid3d.data.report import duplicates
 from vid3d.datasets import index as data_index
@@ -127,7 +128,7 @@ def answer(
 
 
 def evaluate(
-    workdir: str,
+    workdir: Address,
     *,
     name: str = "best",
     split: str = "test",
@@ -150,7 +151,8 @@ def evaluate(
     Raises:
         UserError: no such checkpoint; another class list; a video the checkpoint was trained on.
     """
-    storage.check_folder(storage.place(workdir) / "evaluation")
+    workdir = Workdir(workdir)
+    storage.check_folder(workdir.evaluations_folder)
     step, weights, meta = checkpoint.load(workdir, name)
     config = configs.from_json(json.dumps(meta["config"]))
     for key, text in overrides:
@@ -187,7 +189,7 @@ def evaluate(
     )
     if not len(clips):
         raise UserError(f"no video in the {split} split of {index.root}")
-    listed = storage.place(workdir) / "videos.csv"
+    listed = workdir.videos_file
     if data is None and listed.exists():  # what the root holds counts, not how it is written
         asked.pop("data.root", None)
         embedded = config.data.source == "synthetic"  # the config describes it
@@ -242,7 +244,7 @@ def evaluate(
         classes,
         groups=[video.group or video.path for video in clips.videos],
     )
-    folder = storage.place(workdir) / "evaluation" / (folder_name + suffix(asked))
+    folder = workdir.evaluation_folder(folder_name + suffix(asked))
     if parallel.is_main():
         storage.make_folder(folder)
         with storage.alone(folder.parent):

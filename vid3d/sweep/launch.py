@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vid3d import checkpoint, config as configs, storage
+from vid3d import config as configs, storage
+from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
 from vid3d.sweep import child, plan
 from vid3d.sweep.devices import Slot, slots
 from vid3d.sweep.table import Board, State, Status
-from vid3d.training import workdir as workdirs
 from vid3d.training.loop import FINISHED, RESUME_ME
 from vid3d.training.stop import StopSignal
 
@@ -114,8 +114,8 @@ def look(runs: list[plan.Run], workdir: Path) -> list[Status]:
             why = str(error).removeprefix(f"{path}: ")
             status.state, status.note = State.FAILED, f"{path.name}: {why}"
             continue
-        workdirs.check_claim(status.workdir, status.run.config)
-        if workdirs.is_finished(status.workdir, status.run.config):
+        Workdir(status.workdir).check_claim(status.run.config)
+        if Workdir(status.workdir).is_finished(status.run.config):
             status.state = State.FINISHED
     return statuses
 
@@ -134,7 +134,7 @@ def so_far(status: Status) -> Status:
     """The same with the state that the last process left a run in that is not finished."""
     if status.state is State.WAITING and is_free(status):
         last = child.last_line(status.workdir)
-        saved = not last and checkpoint.steps(status.workdir)
+        saved = not last and Workdir(status.workdir).checkpoints()
         if saved or last.startswith(("stopped at step", "vid3d train: stopped")):
             status.state = State.STOPPED
         elif last:
@@ -207,7 +207,7 @@ def work(
 def is_free(status: Status) -> bool:
     """Whether no other process trains a run; where one does, or that cannot be found out, its state says so."""
     try:
-        if not workdirs.is_held(status.workdir):
+        if not Workdir(status.workdir).is_held():
             return True
         status.state = State.ELSEWHERE
     except UserError as error:
@@ -236,7 +236,7 @@ def look_elsewhere(statuses: list[Status], board: Board) -> None:
         if status.state is not State.ELSEWHERE:
             continue
         if is_free(status):
-            over = workdirs.is_finished(status.workdir, status.run.config)
+            over = Workdir(status.workdir).is_finished(status.run.config)
             status.state = State.FINISHED if over else State.WAITING
         if status.state is not State.ELSEWHERE:
             board.changed(status)
@@ -252,7 +252,7 @@ def settle(process: Process, *, stopping: bool) -> None:
     elif is_free(status):
         status.state = State.FAILED
         status.note = process.trouble or child.last_words(status.workdir, process.log_start, code)
-        status.log = None if process.trouble else status.workdir / workdirs.LOG
+        status.log = None if process.trouble else Workdir(status.workdir).log_file
 
 
 class Process:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, models, parallel, storage
+from vid3d import checkpoint, models, parallel
+from vid3d.checkpoint import Address, Workdir
 from vid3d.checkpoint.writing import Checkpoints
 from vid3d.data import pipeline, prepare
 from vid3d.datasets import index as data_index
 from vid3d.evaluation import evaluate, metrics, plots
-from vid3d.training import optim, record, transfer, workdir as workdirs
+from vid3d.training import optim, record, resume as resuming, transfer
 from vid3d.training.progress import BadNumberError, Progress, check_sums
 from vid3d.training.setup import Setup, announce, eval_batch_size, set_up
 from vid3d.training.state import TrainState
@@ -26,7 +26,7 @@ from vid3d.video.clips import clip_shape
 FINISHED, RESUME_ME = 0, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h
 
 
-def train(config: ConfigDict, workdir: str | Path) -> int:
+def train(config: ConfigDict, workdir: Address) -> int:
     """Trains one model, or goes on where the last call with this workdir stopped.
 
     Returns:
@@ -35,49 +35,49 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     Raises:
         UserError: something in the config, the data or the workdir that the user can put right.
     """
-    workdir = storage.place(workdir)
+    workdir = Workdir(workdir)
     parallel.check_batch_size(config.train.batch_size, "train.batch_size")
     parallel.check_batch_size(eval_batch_size(config), "eval.batch_size")
     # What is wrong shows before any video is decoded.
     shapes = models.shapes(models.build(config.model, 2), clip_shape(config.data))
-    if not checkpoint.steps(workdir):
+    if not workdir.checkpoints():
         transfer.check(config, shapes)
-    with workdirs.hold(workdir) if parallel.is_main() else contextlib.nullcontext():
+    with workdir.hold() if parallel.is_main() else contextlib.nullcontext():
         if parallel.is_main():
-            workdirs.check_claim(workdir, config)
+            workdir.check_claim(config)
         parallel.barrier("workdir held")
-        if workdirs.is_finished(workdir, config):
-            workdirs.announce_finished(workdir, config)
+        if workdir.is_finished(config):
+            resuming.announce_finished(workdir, config)
             return FINISHED
         index = data_index.find(config.data, config.seed)
         optim.pace(config, len(index.split("train")))
         prepared = prepare.prepare(config, index=index)
         parallel.agree(prepared.listing(), what="videos, labels or splits")
-        if not checkpoint.steps(workdir):
+        if not workdir.checkpoints():
             transfer.check_sides(config.model, prepared)
         setup = set_up(config, prepared)
-        if parallel.is_main() and not (workdir / "config.json").exists():
-            workdirs.claim(workdir, config)  # first of all: a kill leaves nothing but a workdir
+        if parallel.is_main() and not workdir.config_file.exists():
+            workdir.claim(config)  # first of all: a kill leaves nothing but a workdir
         checkpoints = Checkpoints(workdir)
         state, progress = resume(setup, checkpoints, workdir)
-        workdirs.check_listed(workdir, prepared, validate_on_test=config.data.validate_on_test)
+        resuming.check_listed(workdir, prepared, validate_on_test=config.data.validate_on_test)
         if parallel.is_main():
-            workdirs.claim(workdir, config)
-            workdirs.write_videos(workdir, prepared)
+            workdir.claim(config)
+            resuming.write_videos(workdir, prepared)
         finished = run(setup, state, progress, checkpoints, workdir)
         checkpoints.close()
     return FINISHED if finished else RESUME_ME
 
 
-def resume(setup: Setup, checkpoints: Checkpoints, workdir: Path) -> tuple[TrainState, Progress]:
+def resume(setup: Setup, checkpoints: Checkpoints, workdir: Workdir) -> tuple[TrainState, Progress]:
     """The state of the newest checkpoint, or the one before the first step, replicated on the devices.
 
     What `config.model.init_from` names is read before the first step only; its videos stay noted.
     """
     state, progress = setup.state, Progress()
-    if found := checkpoint.steps(workdir):  # before Orbax tries to fit another number of classes in
-        classes = checkpoint.read_meta(workdir, found[-1])["classes"]
-        workdirs.check_classes(classes, setup.classes, workdir)
+    if found := workdir.checkpoints():  # before Orbax tries to fit another number of classes in
+        classes = workdir.meta(found[-1])["classes"]
+        resuming.check_classes(classes, setup.classes, workdir)
     restored = checkpoints.restore_latest(state.weights(), state.optimizer())
     if restored:
         weights, optimizer_state, meta = restored
@@ -85,10 +85,12 @@ def resume(setup: Setup, checkpoints: Checkpoints, workdir: Path) -> tuple[Train
         progress = Progress(**meta["progress"])
         setup.seen, own = transfer.seen_before(setup.config.model, meta["training_videos"])
         setup.chose = meta.get("validation_sha256", [])
-        workdirs.check_videos(own, setup.train_clips.hashes(), workdir)
+        resuming.check_videos(own, setup.train_clips.hashes(), workdir)
         setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
         if progress.best is not None:  # that of a damaged checkpoint may have been it
-            progress.best = checkpoint.best_score(checkpoint.look(workdir)[0]) or progress.best
+            progress.best = (
+                checkpoint.best_score(checkpoint.read_metas(workdir)[0]) or progress.best
+            )
         epoch = int(np.asarray(state.step)) // setup.steps_per_epoch
         if meta.get("order", 1) < pipeline.ORDER and max(epoch, setup.config.seed) > 255:
             setup.notes.append(
@@ -110,7 +112,7 @@ def run(
     state: TrainState,
     progress: Progress,
     checkpoints: Checkpoints,
-    workdir: Path,
+    workdir: Workdir,
 ) -> bool:
     """Trains until the last step, early stopping or a signal; returns whether the training is finished."""
     config, last_step = setup.config, setup.last_step

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from vid3d import parallel, storage, terminal
-from vid3d.errors import UserError
+from vid3d.checkpoint import Workdir
+from vid3d.checkpoint.rows import append_row, cut_rows
 from vid3d.training import steps
 from vid3d.training.augment import augment
 from vid3d.training.tensorboard import Board
@@ -25,7 +23,7 @@ PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no te
 
 
 def open_recorder(
-    workdir: Path, *, first_step: int, last_step: int, steps_per_epoch: int, config: ConfigDict
+    workdir: Workdir, *, first_step: int, last_step: int, steps_per_epoch: int, config: ConfigDict
 ) -> Recorder | SilentRecorder:
     """The recorder of this process: only process 0 writes."""
     if not parallel.is_main():
@@ -48,7 +46,7 @@ class Recorder:
 
     def __init__(
         self,
-        workdir: Path,
+        workdir: Workdir,
         *,
         first_step: int,
         last_step: int,
@@ -58,9 +56,9 @@ class Recorder:
         self.workdir = workdir
         self.last_step = last_step
         self.steps_per_epoch, self.batch_size = steps_per_epoch, batch_size
-        for name in ("metrics.jsonl", "timings.jsonl"):
-            keep_rows(workdir / name, last=first_step)
-        self.events = storage.Staged(workdir / "tensorboard")
+        for path in (workdir.metrics_file, workdir.timings_file):
+            cut_rows(path, last=first_step)
+        self.events = storage.Staged(workdir.tensorboard_folder)
         self.board = Board(self.events.here, purge_step=first_step + 1)
         self.console = Console(file=terminal.Voice())
         self.bar = Progress(
@@ -81,15 +79,13 @@ class Recorder:
         self.restart_clock(first_step)
 
     def warn_of_gaps(self, *, every: int, last: int) -> None:
-        """Says which evaluations have no row any more, of those that there was one of `every` some steps."""
-        path = self.workdir / "metrics.jsonl"
-        lines = storage.read(path).splitlines() if path.exists() else []
-        found = {json.loads(line)["step"] for line in lines}
+        """Says which of the evaluations, one per `every` steps, have no row any more."""
+        found = {row["step"] for row in self.workdir.rows()}
         if lost := [step for step in range(every, last + 1, every) if step not in found]:
             numbers = ", ".join(map(str, lost[:3])) + ", ..." * (len(lost) > 3)
             self.say(
-                f"warning: {path} has lost the rows of {len(lost)} evaluations (step {numbers}), and nothing writes "
-                "them again"
+                f"warning: {self.workdir.metrics_file} has lost the rows of {len(lost)} evaluations "
+                f"(step {numbers}), and nothing writes them again"
             )
 
     def restart_clock(self, step: int) -> None:
@@ -164,8 +160,8 @@ class Recorder:
         figures = {f"train/{name}": value for name, value in train.items()}
         figures |= {f"val/{name}": value for name, value in val.items()}
         figures["learning_rate"] = learning_rate
-        append(self.workdir / "timings.jsonl", {"step": step, "epoch": epoch} | rates)
-        append(self.workdir / "metrics.jsonl", {"step": step, "epoch": epoch} | figures)
+        append_row(self.workdir.timings_file, {"step": step, "epoch": epoch} | rates)
+        append_row(self.workdir.metrics_file, {"step": step, "epoch": epoch} | figures)
         for name, value in (figures | rates).items():
             self.board.add_scalar(name, value, step)
         self.board.flush()
@@ -220,28 +216,6 @@ def losses(scores: dict[str, float]) -> str:
     return f"loss {scores['loss']:.4f}, accuracy {scores['accuracy']:.3f}"
 
 
-def append(path: Path, row: dict[str, Any]) -> None:
-    """Appends one JSON line and waits until it is stored."""
-    storage.append(path, json.dumps(row) + "\n")
-
-
-def keep_rows(path: Path, *, last: int) -> None:
-    """Cuts the rows of a JSON-lines file whose step is beyond `last`, and a torn last line."""
-    if not path.exists():
-        return
-    kept = []
-    for number, line in enumerate(storage.read(path).splitlines(keepends=True), start=1):
-        try:
-            if not line.endswith("\n") or json.loads(line)["step"] > last:
-                break
-        except (ValueError, KeyError, TypeError):
-            raise UserError(
-                f"{path} is damaged: line {number} is no row; bring it back, or delete that line"
-            ) from None
-        kept.append(line)
-    storage.write_whole(path, "".join(kept))
-
-
 def duration(seconds: float) -> str:
     """Seconds in words: "45 s", "12 min", "3.5 h"."""
     if seconds < 90:
@@ -252,9 +226,9 @@ def duration(seconds: float) -> str:
 class Profile:
     """Writes the JAX profile of the steps from `first` to `last` to `workdir/profile`; a context manager."""
 
-    def __init__(self, workdir: Path, span: tuple[int, ...]):
+    def __init__(self, workdir: Workdir, span: tuple[int, ...]):
         """Takes `train.profile_steps`: (first, last), or () for none."""
-        self.folder = workdir / "profile"
+        self.folder = workdir.profile_folder
         self.staged: storage.Staged | None = None
         self.span = span if parallel.is_main() else ()
         self.active = False

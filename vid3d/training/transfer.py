@@ -13,11 +13,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, storage
+from vid3d.checkpoint import Address, Workdir
 from vid3d.checkpoint.writing import Checkpoints
 from vid3d.data.prepared import Prepared
 from vid3d.errors import UserError
 from vid3d.text import first_few
-from vid3d.training import workdir as workdirs
 from vid3d.training.progress import Progress
 from vid3d.video.clips import clip_shape
 from vid3d.weights import published, zoo
@@ -112,7 +112,7 @@ def check_sides(model: ConfigDict, prepared: Prepared) -> None:
     origin = storage.place(model.init_from) if model.init_from else None
     if origin is None or not origin.is_dir():
         return
-    meta = checkpoint.read_meta(origin, checkpoint.resolve(origin))
+    meta = Workdir(origin).meta(checkpoint.resolve(origin))
     seen = set(meta["training_videos"].values())
     for split, word in (("val", "validation"), ("test", "test")):
         videos = [v for v in prepared.index.split(split) if v.path in prepared.facts]
@@ -142,7 +142,7 @@ def seen_before(
     return seen, {path: sha for path, sha in videos.items() if path not in seen}
 
 
-def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path) -> list[str]:
+def import_weights(arch: str, weights: str, *, classes: str, workdir: Address) -> list[str]:
     """Makes a workdir of a published file, which evaluates and predicts like a trained one.
 
     Its config has the preprocessing that belongs to the weights (`zoo.preset`), its only checkpoint is that of step 0.
@@ -165,17 +165,17 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: str | Path
     configs.validate(config)
     names = zoo.class_names(classes)
     sha256 = zoo.sha256(weights)
-    workdir = storage.place(workdir)
+    workdir = Workdir(workdir)
     module = models.build(config.model, len(names))
     blank = models.shapes(module, clip_shape(config.data))
     filled, notes = published.load(weights, name=arch, variables=blank)
     if notes:
         raise UserError(f"{notes[0].partition(':')[0]}, and {classes} names {len(names)}")
     kinetics = names == zoo.class_names(zoo.KINETICS400)
-    with workdirs.hold(workdir):
-        if workdir.is_dir() and any(p.name != storage.LOCK for p in workdir.iterdir()):
+    with workdir.hold():
+        if workdir.path.is_dir() and any(p.name != storage.LOCK for p in workdir.path.iterdir()):
             raise UserError(f"{workdir} is not empty: take a new folder")
-        storage.write_whole(workdir / "config.json", configs.to_json(config))
+        workdir.claim(config)
         checkpoints = Checkpoints(workdir)
         checkpoints.save(
             0,
