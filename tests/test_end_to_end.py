@@ -44,6 +44,7 @@ def unbroken(once, run) -> Path:
 
 def test_a_workdir_says_everything_about_its_run(smoke_run):
     for name in (
+        "format.txt",
         "config.json",
         "metrics.jsonl",
         "timings.jsonl",
@@ -490,7 +491,7 @@ def test_two_trainings_cannot_share_a_workdir(tmp_path, start, call):
     process = start(*train)
     process.wait_until(lambda: (tmp_path / "run" / "config.json").exists())
     process.send_signal(signal.SIGSTOP)
-    assert "another training is writing" in call(*train, check=1).stderr
+    assert "another training run is writing" in call(*train, check=1).stderr
 
 
 @pytest.mark.parametrize(

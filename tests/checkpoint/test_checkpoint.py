@@ -17,6 +17,7 @@ from vid3d.checkpoint import Workdir, writing
 from vid3d.errors import UserError
 
 OPTIMIZER = optax.adam(1e-3)
+META = {"classes": ["a", "b"], "validation_videos": 4, "progress": {"best": None}}
 
 
 def trees(value: float):
@@ -28,7 +29,7 @@ def trees(value: float):
 
 def save(checkpoints, step, accuracy=None, loss=1.0):
     metrics = None if accuracy is None else {"accuracy": accuracy, "loss": loss}
-    checkpoints.save(step, *trees(step), meta={"classes": ["a", "b"]}, metrics=metrics)
+    checkpoints.save(step, *trees(step), meta=META, metrics=metrics)
 
 
 def same(a, b):
@@ -315,7 +316,7 @@ def test_a_step_has_one_name(name, tmp_path, checkpoints):
 def test_a_best_that_is_gone_is_not_silently_another(tmp_path, checkpoints):
     """The newest checkpoint knows how good the best has been."""
     for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.6)):
-        meta = {"classes": ["a", "b"], "progress": {"best": [0.9, -1.0]}}
+        meta = META | {"progress": {"best": [0.9, -1.0]}}
         metrics = {"accuracy": accuracy, "loss": 1.0}
         checkpoints.save(step, *trees(step), meta=meta, metrics=metrics)
     assert checkpoint.resolve(tmp_path) == 1

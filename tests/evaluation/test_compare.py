@@ -338,7 +338,7 @@ def test_what_cannot_be_compared_is_said(pair_of_runs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("folder", "words"), [("none", "no folder"), ("empty", "is no workdir, and no folder of")]
+    ("folder", "words"), [("none", "no folder"), ("empty", "is not a workdir, and not a folder of")]
 )
 def test_bad_folders_are_one_line(folder, words, tmp_path, call):
     (tmp_path / "empty").mkdir()

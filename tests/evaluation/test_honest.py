@@ -208,7 +208,7 @@ def test_another_set_with_videos_that_chose_the_checkpoint_says_so(copied, tmp_p
         (tmp_path / "set" / label).mkdir(parents=True, exist_ok=True)
         shutil.copy(root / f"{k}.avi", tmp_path / "set" / label / f"{k}.avi")
     words = (
-        "note: 2 of these videos were validation videos of the training or of the weights it began"
+        "note: 2 of these videos were validation videos of the training run or of the weights it"
     )
     assert words in printed(capsys, workdir, f"--data={tmp_path / 'set'}")
 

@@ -166,6 +166,7 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
                 "classes": list(COLOURS),
                 "protocol": "grouped",
                 "training_videos": {},
+                "progress": {"best": None},
                 "window_seconds": WINDOW_SECONDS,
             },
             metrics={"accuracy": 1.0, "loss": 0.01},

@@ -124,8 +124,8 @@ def test_a_training_goes_on_only_with_the_videos_that_it_began_with(copied, call
     for expected in ("(1 gone, 1 changed)", "(2 gone, 1 changed)"):
         done = call(*more, check=1)
         last = done.stderr.splitlines()[-1]
-        assert last.startswith(f"vid3d train: error: {workdir} was begun with")
-        assert expected in last and "bring them back, or start in a new --workdir" in last
+        assert last.startswith(f"vid3d train: error: {workdir} was started with")
+        assert expected in last and "restore them, or start in a new --workdir" in last
         (videos / third).unlink(missing_ok=True)
     assert (workdir / "metrics.jsonl").read_bytes() == before
     assert Workdir(workdir).checkpoints()
@@ -136,7 +136,7 @@ def test_a_new_training_video_is_not_taken_in_silently(copied, call):
     for k in range(9):  # some of them train
         write_video(videos / "up" / f"more{k}.avi", 21 + 5 * k)
     done = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1)
-    assert " new): bring them back, or start in a new --workdir" in done.stderr.splitlines()[-1]
+    assert " new): restore them, or start in a new --workdir" in done.stderr.splitlines()[-1]
     for k in range(9):  # a class of its own
         shutil.move(videos / "up" / f"more{k}.avi", videos / f"more{k}.avi")
         write_video(videos / "left" / f"more{k}.avi", 21 + 5 * k)
@@ -217,7 +217,7 @@ def test_a_training_goes_on_only_with_its_labels_and_validation_videos(
     manifest.write_text(manifest.read_text().replace(*change))
     more = options(videos, workdir, **{"train.epochs": "4"})
     said = call(*more, check=1).stderr.splitlines()[-1]
-    assert "was begun with other labels or validation videos" in said
+    assert "was started with other labels or validation videos" in said
     assert (workdir / "videos.csv").read_bytes() == listed
 
 
@@ -291,7 +291,7 @@ def test_where_the_manifests_are_lost_nothing_of_the_run_is_touched(copied, call
         manifest.unlink()
     before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
     said = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1).stderr
-    assert "have lost their manifest.json: bring it back" in said.splitlines()[-1]
+    assert "have lost their manifest.json: restore it" in said.splitlines()[-1]
     after = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
     assert after == before
 

@@ -118,8 +118,8 @@ def best_score(metas: Mapping[int, Mapping[str, Any]]) -> tuple[float, float] | 
 
 
 def best_recorded(metas: Mapping[int, Mapping[str, Any]]) -> tuple[float, float] | None:
-    """The same as the newest of them knows it, which saw all evaluations; None where it does not."""
-    score = metas[max(metas)].get("progress", {}).get("best") if metas else None
+    """The same as the newest of them knows it, which saw all evaluations; None before the first."""
+    score = metas[max(metas)]["progress"]["best"] if metas else None
     return tuple(score) if score else None
 
 

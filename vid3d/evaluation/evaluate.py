@@ -231,11 +231,7 @@ def evaluate(
             *index.notes,
             *map(printable, filter(None, [clips.note(), *duplicates(prepared)])),
             *([TRAINED_ON] if seen else []),
-            *(
-                sets.validated(listed, clips, meta)
-                if split == "test" and not protocol_says_it
-                else []
-            ),
+            *(sets.validated(clips, meta) if split == "test" and not protocol_says_it else []),
         ],
     } | metrics.summarise(
         predictions.probabilities_NK,

@@ -43,18 +43,16 @@ def same_videos(listed: Path, clips: pipeline.Clips, split: str) -> bool:
     return before == sorted((hashes[video.path], video.label) for video in clips.videos)
 
 
-def validated(listed: Path, clips: pipeline.Clips, meta: dict[str, Any]) -> list[str]:
-    """Says how many of the videos, by content, were validation videos of the training: those that chose its best."""
-    if "validation_sha256" in meta:
-        before = set(meta["validation_sha256"])
-    elif listed.exists():  # checkpoints of earlier versions do not say it
-        rows = storage.table(listed, ("sha256", "split"))
-        before = {row["sha256"] for row in rows if row["split"] == "val"}
-    else:
-        return []
+def validated(clips: pipeline.Clips, meta: dict[str, Any]) -> list[str]:
+    """Says how many of the videos, by content, were validation videos, which chose the best checkpoint."""
+    before = set(meta["validation_sha256"])
     count = sum(sha256 in before for sha256 in clips.hashes().values())
-    words = "were validation videos of the training or of the weights it began with, and chose the best checkpoint"
-    return [f"{count} of these videos {words}"] if count else []
+    if not count:
+        return []
+    return [
+        f"{count} of these videos were validation videos of the training run or of the weights it "
+        "started from, and chose the best checkpoint"
+    ]
 
 
 def gone(listed: Path, prepared: Prepared, split: str) -> str:

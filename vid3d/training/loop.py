@@ -84,18 +84,12 @@ def resume(setup: Setup, checkpoints: Checkpoints, workdir: Workdir) -> tuple[Tr
         state = state.restored(weights, optimizer_state)
         progress = Progress(**meta["progress"])
         setup.seen, own = transfer.seen_before(setup.config.model, meta["training_videos"])
-        setup.chose = meta.get("validation_sha256", [])
+        setup.chose = meta["validation_sha256"]
         resuming.check_videos(own, setup.train_clips.hashes(), workdir)
-        setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
+        setup.saved_on = meta["devices"]
         if progress.best is not None:  # that of a damaged checkpoint may have been it
             progress.best = (
                 checkpoint.best_score(checkpoint.read_metas(workdir)[0]) or progress.best
-            )
-        epoch = int(np.asarray(state.step)) // setup.steps_per_epoch
-        if meta.get("order", 1) < pipeline.ORDER and max(epoch, setup.config.seed) > 255:
-            setup.notes.append(
-                f"from here on the clips come in another order than in the version that began this training: epoch {epoch} "
-                "may have some of them twice and others not"
             )
     elif setup.config.model.init_from:
         start = transfer.initial(setup.config.model, state.weights(), setup.classes)

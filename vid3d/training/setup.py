@@ -57,7 +57,6 @@ class Setup:
             "window_seconds": self.trained.median,
             "p95_seconds": self.trained.p95,
             "devices": parallel.num_devices(),
-            "order": pipeline.ORDER,
         }
 
     def every(self, duration: str) -> int:

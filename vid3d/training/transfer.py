@@ -70,7 +70,7 @@ def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> St
         )
         videos = {f"{origin}: {path}": sha for path, sha in meta["training_videos"].items()}
         notes = [f"starting from step {step} of {origin}", *notes]
-        return Start(filled, notes, videos, meta.get("validation_sha256", []))
+        return Start(filled, notes, videos, meta["validation_sha256"])
     if not origin.exists():
         raise UserError(
             f"config.model.init_from={model.init_from}: there is no such file or workdir"
@@ -186,7 +186,10 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: Address) -
                 "classes": list(names),
                 "protocol": "imported",
                 "training_videos": {},
+                "validation_videos": 0,
+                "validation_sha256": [],
                 "window_seconds": zoo.KINETICS_SECONDS if kinetics else 0.0,
+                "p95_seconds": 0.0,
                 "progress": dataclasses.asdict(Progress()),
                 "finished": True,
                 "imported": {"file": Path(weights).name, "sha256": sha256},
