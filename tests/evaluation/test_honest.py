@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, cli, config as configs
+from vid3d.datasets import index
 from vid3d.errors import UserError
 from vid3d.evaluation import evaluate, sets
 from vid3d.training import loop
@@ -196,8 +197,8 @@ def test_another_set_is_listed_without_the_folds_and_the_pattern_of_the_training
     config.data.test_fold, config.data.val_fold = 1, 2
     config.data.group_pattern = r"_(g\d+)_"
     for data, count in (("set", 2), ("set.csv", 1)):
-        found = sets.other_set(config.copy_and_resolve_references(), str(tmp_path / data), LABELS)
-        assert len(found.videos) == count
+        other = sets.other_config(config, str(tmp_path / data))
+        assert len(index.find_unsplit(other.data, LABELS).videos) == count
     with pytest.raises(UserError, match="--data=: there is no such folder"):
         evaluate.evaluate(workdir, data="")
 

@@ -14,7 +14,7 @@ import pytest
 from vid3d import checkpoint, cli, config as configs, parallel
 from vid3d.checkpoint import Workdir
 from vid3d.checkpoint.writing import Checkpoints
-from vid3d.evaluation import evaluate
+from vid3d.evaluation.predictions import Predictions
 from vid3d.training import loop
 from vid3d.training.progress import BadNumberError
 
@@ -182,7 +182,7 @@ def overfitting(monkeypatch):
         judged.append(self)
         return 0.9 - 0.01 * len(judged)
 
-    monkeypatch.setattr(evaluate.Predictions, "accuracy", worse)
+    monkeypatch.setattr(Predictions, "accuracy", worse)
 
 
 def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_from_the_latest(

@@ -15,7 +15,8 @@ from vid3d.checkpoint import Address, Workdir
 from vid3d.checkpoint.writing import Checkpoints
 from vid3d.data import pipeline, prepare
 from vid3d.datasets import index as data_index
-from vid3d.evaluation import evaluate, metrics, plots
+from vid3d.evaluation import metrics, plots
+from vid3d.evaluation.predictions import predict
 from vid3d.training import optim, record, resume as resuming, transfer
 from vid3d.training.progress import BadNumberError, Progress, check_sums
 from vid3d.training.setup import Setup, announce, eval_batch_size, set_up
@@ -205,7 +206,7 @@ def validate(
         progress.restart()
         recorder.row(step, train_scores, {}, learning_rate=rate, improved=False, rates=rates)
         return None
-    predictions = evaluate.run(
+    predictions = predict(
         setup.eval_step, state.weights(), setup.val_clips, batch_size=eval_batch_size(setup.config)
     )
     scores = {"accuracy": predictions.accuracy(), "loss": predictions.loss()}

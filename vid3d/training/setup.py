@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from vid3d import config as configs, models, parallel
 from vid3d.data import pipeline
 from vid3d.data.prepared import Prepared
-from vid3d.evaluation import evaluate
+from vid3d.evaluation.predictions import build_eval_step
 from vid3d.terminal import printable
 from vid3d.training import directions, optim, record, steps
 from vid3d.training.state import TrainState, create
@@ -113,7 +113,7 @@ def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
         steps_per_epoch=per_epoch,
         schedule=jax.jit(schedule),
         train_step=parallel.map_step(train_step),
-        eval_step=parallel.map_eval(evaluate.build_eval_step(model, data=config.data)),
+        eval_step=parallel.map_eval(build_eval_step(model, data=config.data)),
         state=create(
             model,
             optimizer,
