@@ -49,9 +49,7 @@ def states(config, *, count: int, **options) -> list:
     state = create(model, optimizer, seed=0, clip_shape=shape, ema=config.optim.ema > 0)
     step = jax.pmap(
         steps.build_train_step(
-            model, optimizer, data=config.data, augmentation=config.augment, flip=False,
-            label_smoothing=0.0, seed=0, axis_name=parallel.AXIS, ema=config.optim.ema,
-            frozen_backbone=config.optim.backbone_rate == 0, **options,
+            model, optimizer, config, flip=False, axis_name=parallel.AXIS, **options
         ),
         axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.devices()[:1],
     )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from vid3d import config as configs, models, parallel
 from vid3d.errors import UserError
 from vid3d.training import optim, steps
-from vid3d.training.progress import BadNumberError, Progress, check_sums
+from vid3d.training.progress import BadNumberError, TrainingProgress, check_sums
 from vid3d.training.state import create
 
 CLASSES, FRAMES, SIZE = 3, 4, 12
@@ -42,11 +42,10 @@ def run_steps(config, batches, *, devices: int, seed: int = 0):
     model = models.build(config.model, CLASSES, axis_name=parallel.AXIS)
     optimizer = optim.build(config.optim, lambda _: config.optim.learning_rate)
     state = create(model, optimizer, seed=config.seed, clip_shape=(FRAMES, SIZE, SIZE, 3))
+    drawn = config.copy_and_resolve_references()
+    drawn.seed = seed
     step = jax.pmap(
-        steps.build_train_step(
-            model, optimizer, data=config.data, augmentation=config.augment, flip=True,
-            label_smoothing=config.optim.label_smoothing, seed=seed, axis_name=parallel.AXIS,
-        ),
+        steps.build_train_step(model, optimizer, drawn, flip=True, axis_name=parallel.AXIS),
         axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.devices()[:devices],
     )  # fmt: skip
     losses = []
@@ -214,11 +213,8 @@ def test_the_step_reports_a_gradient_that_overflows():
     optimizer = optim.build(config.optim, lambda _: 1e30)
     state = create(model, optimizer, seed=0, clip_shape=(FRAMES, SIZE, SIZE, 3))
     step = parallel.map_step(
-        steps.build_train_step(
-            model, optimizer, data=config.data, augmentation=config.augment, flip=True, label_smoothing=0.0,
-            seed=0, axis_name=parallel.AXIS,
-        )
-    )  # fmt: skip
+        steps.build_train_step(model, optimizer, config, flip=True, axis_name=parallel.AXIS)
+    )
     state = parallel.replicate(state)
     with pytest.raises(BadNumberError):
         for number in range(1, 6):
@@ -227,7 +223,7 @@ def test_the_step_reports_a_gradient_that_overflows():
 
 
 def test_progress_counts_and_stops_early():
-    progress = Progress()
+    progress = TrainingProgress()
     progress.add({"loss": 8.0, "correct": 2, "count": 4})
     progress.add({"loss": 4.0, "correct": 4, "count": 4})
     assert progress.averages() == {"loss": 1.5, "accuracy": 0.75}

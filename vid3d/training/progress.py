@@ -18,7 +18,7 @@ class BadNumberError(UserError):
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Sums over the clips since the last evaluation, and how the evaluations have gone.
 
     best: (validation accuracy, -loss) of the best evaluation; since_best: evaluations since then.

@@ -1,4 +1,4 @@
-"""What a resumed training run has to agree with: the videos, labels and classes that it started with."""
+"""Where a call starts: at the newest checkpoint, whose videos, labels and classes it has to agree with, or anew."""
 
 from __future__ import annotations
 
@@ -7,15 +7,108 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d import parallel, storage
+from vid3d import checkpoint, parallel, storage
 from vid3d.checkpoint.workdir import VIDEO_COLUMNS, Workdir
+from vid3d.checkpoint.writing import Checkpoints
 from vid3d.data.prepared import Prepared
 from vid3d.errors import UserError
 from vid3d.text import first_few
+from vid3d.training import transfer
+from vid3d.training.progress import TrainingProgress
+from vid3d.training.setup import Setup
+from vid3d.training.state import TrainState
+from vid3d.training.transfer import InitialWeights
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """Where this call starts training.
+
+    Attributes:
+        state: replicated on the devices.
+        progress: goes on changing with every step.
+        seen: path -> sha256 of the videos that the initial weights were trained on.
+        chosen_by: sha256 of those that the initial weights, or a checkpoint before, were chosen by.
+        notes: sentences for the user.
+        saved_on: devices of the processes that saved the state; 0 where it is new.
+    """
+
+    state: TrainState
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
+    seen: dict[str, str] = field(default_factory=dict)
+    chosen_by: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    saved_on: int = 0
+
+    def meta(self, setup: Setup) -> dict[str, Any]:
+        """What each checkpoint says of where it comes from."""
+        validation = {*setup.val_clips.hashes().values(), *self.chosen_by}
+        return {
+            "config": setup.config.to_dict(),
+            "classes": list(setup.classes),
+            "protocol": setup.prepared.index.protocol,
+            "training_videos": self.seen | setup.train_clips.hashes(),
+            "validation_videos": len(setup.val_clips),
+            "validation_sha256": sorted(validation),
+            "window_seconds": setup.trained.median,
+            "p95_seconds": setup.trained.p95,
+            "devices": parallel.num_devices(),
+        }
+
+
+def resume(
+    setup: Setup, initial: InitialWeights | None, checkpoints: Checkpoints, workdir: Workdir
+) -> StartingPoint:
+    """The newest checkpoint or, without one, the state before the first step.
+
+    Args:
+        setup: of the training run.
+        initial: the weights of `config.model.init_from`, for the first step only; their videos stay noted.
+        checkpoints: of the workdir.
+        workdir: for what it says.
+
+    Raises:
+        UserError: the checkpoint has other videos or classes, or belongs to another model.
+    """
+    if found := workdir.checkpoints():  # before Orbax tries to fit another number of classes in
+        check_classes(workdir.meta(found[-1])["classes"], setup.classes, workdir)
+    restored = checkpoints.restore_latest(setup.state.weights(), setup.state.optimizer())
+    if restored is None:
+        return start(setup.state, initial)
+    weights, optimizer_state, meta = restored
+    seen, own = transfer.seen_before(setup.config.model, meta["training_videos"])
+    check_videos(own, setup.train_clips.hashes(), workdir)
+    progress = TrainingProgress(**meta["progress"])
+    if progress.best is not None:  # that of a damaged checkpoint may have been it
+        progress.best = checkpoint.best_score(checkpoint.read_metas(workdir)[0]) or progress.best
+    return StartingPoint(
+        state=parallel.replicate(setup.state.restored(weights, optimizer_state)),
+        progress=progress,
+        seen=seen,
+        chosen_by=meta["validation_sha256"],
+        saved_on=meta["devices"],
+    )
+
+
+def start(state: TrainState, initial: InitialWeights | None) -> StartingPoint:
+    """The state before the first step: at random, or with the initial weights."""
+    if initial is None:
+        return StartingPoint(parallel.replicate(state))
+    variables = initial.over(state.weights())
+    if parallel.has_others():
+        parallel.agree(transfer.fingerprint(variables), what="weights in config.model.init_from")
+    return StartingPoint(
+        state=parallel.replicate(state.starting_from(variables)),
+        seen=initial.videos,
+        chosen_by=initial.chosen_by,
+        notes=initial.notes,
+    )
 
 
 def other_root(workdir: Workdir, config: ConfigDict) -> str:

@@ -76,18 +76,7 @@ def measure(
     predicted = clips_per_second(lambda: predict(weights, clips), batch_size, repeats)
 
     step = parallel.map_step(
-        steps.build_train_step(
-            model,
-            optimizer,
-            data=data,
-            augmentation=config.augment,
-            flip=True,
-            label_smoothing=config.optim.label_smoothing,
-            seed=0,
-            axis_name=parallel.AXIS,
-            ema=config.optim.ema,
-            frozen_backbone=config.optim.backbone_rate == 0,
-        )
+        steps.build_train_step(model, optimizer, config, flip=True, axis_name=parallel.AXIS)
     )
     batch = parallel.shard(
         {
