@@ -103,10 +103,10 @@ def test_the_paired_test_recounts_from_the_predictions(pair_of_runs, tmp_path, c
 def test_mcnemar_against_the_binomial_by_hand(pair_of_runs, only_first, only_second, p_value):
     base = runs.read(pair_of_runs / "long", "a")
 
-    def answering(right: list[bool]) -> runs.Run:
+    def answering(right: list[bool]) -> runs.ComparedRun:
         answers = {(f"{i}.avi", ""): ("x", "x" if ok else "y") for i, ok in enumerate(right)}
         groups = {path: path for path, _ in answers}
-        return runs.Run(**(base.__dict__ | {"answers": answers, "groups": groups}))
+        return runs.ComparedRun(**(base.__dict__ | {"answers": answers, "groups": groups}))
 
     both = [True] * 5
     first = answering([True] * only_first + [False] * only_second + both)
@@ -250,7 +250,7 @@ def printed(folder: Path, width: int, count: int = 1) -> str:
 def test_a_narrow_terminal_leaves_out_what_matters_least(pair_of_runs, differing):
     wide, narrow = (printed(pair_of_runs, width) for width in (200, 80))
     assert "clips/s" in wide and "no room" not in wide
-    assert "no room for clips/s, FLOPs a clip, parameters: a wider terminal" in narrow
+    assert "no room for clips/s, FLOPs per clip, parameters: use a wider terminal" in narrow
     for words in ("│ long ", "│ short ", "train.epochs", "8,16"):
         assert words in narrow
     for run in (pair_of_runs / "long", pair_of_runs / "short"):
@@ -333,7 +333,7 @@ def test_what_cannot_be_compared_is_said(pair_of_runs, tmp_path):
     path.write_text(json.dumps(figures | fewer))
     found = [runs.read(path, path.name) for path in (pair_of_runs / "short", workdir)]
     said = compare.notes(found, ["train.epochs"])
-    assert "note: the test accuracies stand on different protocols: grouped, random (leaky)" in said
+    assert "note: the test accuracies are of different protocols: grouped, random (leaky)" in said
     assert "note: the runs were not tested on the same videos" in said
 
 

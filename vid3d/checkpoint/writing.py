@@ -180,9 +180,9 @@ def set_aside_damaged(workdir: Workdir) -> None:
     whole = [step for step in found if step not in errors]
     if found and not whole:
         raise UserError(f"{errors[found[-1]]}; no older checkpoint is left")
-    for step, error in errors.items():
+    for step, damage in errors.items():
         what = "going back to the one before it" if step > whole[-1] else "it is left out"
-        print(f"warning: {error}: {what}", file=sys.stderr)
+        print(f"warning: {damage}: {what}", file=sys.stderr)
         aside = workdir.checkpoints_folder / f"damaged-{step}"
         storage.remove_folder(aside)
         workdir.checkpoint_folder(step).rename(aside)

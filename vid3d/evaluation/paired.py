@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vid3d.evaluation import metrics
-from vid3d.evaluation.runs import Run
+from vid3d.evaluation.runs import ComparedRun
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Paired:
     differing: list[tuple[str, str, str, str]]
 
 
-def pair(first: Run, second: Run) -> Paired | None:
+def pair(first: ComparedRun, second: ComparedRun) -> Paired | None:
     """The paired test; None where the two were not both tested on the same videos."""
     if not first.answers or first.answers.keys() != second.answers.keys():
         return None
@@ -47,9 +47,9 @@ def pair(first: Run, second: Run) -> Paired | None:
             differing.append((video[0], label, a, b))
     discordant = counts[True, False] + counts[False, True]
     p = binomtest(counts[True, False], discordant).pvalue if discordant else 1.0
-    # A video that the training did not list, as one that was renamed since, is of an unknown source.
-    groups = [first.groups.get(path) for path, _ in first.answers]
-    known = None not in groups
+    groups = [first.groups[path] for path, _ in first.answers if path in first.groups]
+    # The source of a video that the training run did not list, such as one that was renamed since, is not known.
+    known = len(groups) == len(first.answers)
     return Paired(
         only_first=counts[True, False],
         only_second=counts[False, True],
@@ -62,7 +62,7 @@ def pair(first: Run, second: Run) -> Paired | None:
     )
 
 
-def paired_lines(first: Run, second: Run, paired: Paired | None) -> list[str]:
+def paired_lines(first: ComparedRun, second: ComparedRun, paired: Paired | None) -> list[str]:
     """McNemar's test in words."""
     if paired is None:
         return []

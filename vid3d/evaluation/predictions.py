@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def build_eval_step(model: nn.Module, *, data: ConfigDict) -> EvalStep:
         clips_BVTHWC = batch["clips_BVTHWC"]
         b, v = clips_BVTHWC.shape[:2]
         clips = normalise(clips_BVTHWC.reshape(b * v, *clips_BVTHWC.shape[2:]), data)
-        logits = model.apply(variables, clips, train=False).astype(jnp.float32)
+        logits = cast(jax.Array, model.apply(variables, clips, train=False)).astype(jnp.float32)
         return {"log_probabilities_BVK": jax.nn.log_softmax(logits).reshape(b, v, -1)}
 
     return eval_step

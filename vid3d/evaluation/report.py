@@ -24,10 +24,8 @@ def show(figures: dict[str, Any], folder: Path) -> None:
     console.print(table)
     low, high = figures["interval"]
     over = f", {metrics.sources(figures)}"
-    if figures["interval_groups"]:
-        over = "; {:.4f} to {:.4f} over {}".format(
-            *figures["interval_groups"], metrics.sources(figures)
-        )
+    if by_group := figures["interval_groups"]:
+        over = f"; {by_group[0]:.4f} to {by_group[1]:.4f} over {metrics.sources(figures)}"
     top5 = figures["top5_accuracy"]
     console.print(
         f"accuracy {figures['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}{over})"

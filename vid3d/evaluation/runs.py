@@ -24,7 +24,7 @@ ANSWERS = ("path", "true", "predicted")  # of predictions.csv
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """One workdir.
 
     Attributes:
@@ -113,7 +113,7 @@ def names(workdirs: Sequence[Workdir]) -> list[str]:
     raise AssertionError("find_workdirs gives each folder once")
 
 
-def read(workdir: Address, name: str) -> Run:
+def read(workdir: Address, name: str) -> ComparedRun:
     """Everything that a workdir says about its run."""
     workdir = Workdir(workdir)
     config = workdir.config()
@@ -128,7 +128,7 @@ def read(workdir: Address, name: str) -> Run:
     test = read_test(workdir)
     listed = workdir.videos()
     embedded = config.data.source == "synthetic"
-    return Run(
+    return ComparedRun(
         name=name,
         workdir=workdir,
         config=config,
@@ -212,7 +212,7 @@ def test_missing(workdirs: Sequence[Workdir]) -> bool:
     return whole
 
 
-def differing_keys(runs: Sequence[Run]) -> list[str]:
+def differing_keys(runs: Sequence[ComparedRun]) -> list[str]:
     """The keys that can change a result and do not have the same value in all configs.
 
     Where the videos lie is one of them if they are not the same.
@@ -222,16 +222,16 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
     return [key for key in flat[0] if key not in free and any(f[key] != flat[0][key] for f in flat)]
 
 
-def data_sets(runs: Sequence[Run]) -> list[list[Run]]:
+def data_sets(runs: Sequence[ComparedRun]) -> list[list[ComparedRun]]:
     """The runs by the videos they have, in whatever folder and split; without those of which that is not known."""
-    found: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
     for run in runs:
         if run.videos:
             found.setdefault(run.videos, []).append(run)
     return list(found.values())
 
 
-def data_note(runs: Sequence[Run]) -> list[str]:
+def data_note(runs: Sequence[ComparedRun]) -> list[str]:
     """Says which runs have which videos, where they are not the same."""
     sets = data_sets(runs)
     if len(sets) < 2:
@@ -243,16 +243,16 @@ def data_note(runs: Sequence[Run]) -> list[str]:
     return [f"note: the runs do not have the same videos: {'; '.join(words)}"]
 
 
-def but_for_the_seed(run: Run) -> str:
+def but_for_the_seed(run: ComparedRun) -> str:
     """Equal for runs on the same videos whose configs differ in nothing but the seed."""
     flat = configs.flatten(run.config)
     kept = {key: value for key, value in flat.items() if key not in configs.RESULT_FREE}
     return repr((kept | {"seed": None}, run.videos))
 
 
-def over_seeds(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def over_seeds(runs: Sequence[ComparedRun]) -> dict[str, list[ComparedRun]]:
     """Runs that differ in nothing but the seed, one a seed, by the name of the first; only where there are several."""
-    groups: dict[str, dict[int, Run]] = {}
+    groups: dict[str, dict[int, ComparedRun]] = {}
     for run in runs:
         groups.setdefault(but_for_the_seed(run), {}).setdefault(run.config.seed, run)
     several = [list(group.values()) for group in groups.values() if len(group) > 1]

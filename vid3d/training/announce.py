@@ -7,12 +7,12 @@ import jax
 from vid3d import models, parallel
 from vid3d.terminal import printable
 from vid3d.training import directions
-from vid3d.training.record import Recorder, SilentRecorder
+from vid3d.training.record import AnyRecorder
 from vid3d.training.resume import StartingPoint
 from vid3d.training.setup import Setup
 
 
-def announce(setup: Setup, point: StartingPoint, recorder: Recorder | SilentRecorder) -> None:
+def announce(setup: Setup, point: StartingPoint, recorder: AnyRecorder) -> None:
     """Says what is going to be trained on what."""
     config = setup.config
     step, videos = int(point.state.step), len(setup.train_clips)

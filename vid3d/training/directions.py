@@ -66,9 +66,9 @@ def directed(classes: Sequence[str]) -> list[str]:
             if one in text and (opposite := text.replace(one, other)) in by_text:
                 found |= {name, by_text[opposite]}
         for one, other in PAIRS:
-            opposite = tuple(other if word == one else word for word in words[name])
-            if opposite != words[name] and opposite in by_words:
-                found |= {name, by_words[opposite]}
+            mirrored = tuple(other if word == one else word for word in words[name])
+            if mirrored != words[name] and mirrored in by_words:
+                found |= {name, by_words[mirrored]}
     return [name for name in classes if name in found]
 
 

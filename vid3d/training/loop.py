@@ -176,7 +176,7 @@ def validate(
     setup: Setup,
     state: TrainState,
     progress: TrainingProgress,
-    recorder: record.Recorder,
+    recorder: record.AnyRecorder,
     step: int,
 ) -> dict[str, float] | None:
     """Evaluates the validation split, writes the row and the picture; returns accuracy and loss.

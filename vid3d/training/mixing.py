@@ -46,8 +46,9 @@ def mix(
             "config.augment.mixup and cutmix blend the clips of one device, and train.batch_size leaves it a "
             "single one: take at least two clips a device"
         )
+    height, width = clips_BTHWC.shape[2:4]
     share_B, masks_BHW = jax.vmap(
-        lambda key: share_and_mask(key, clips_BTHWC.shape[2:4], mixup=mixup, cutmix=cutmix)
+        lambda key: share_and_mask(key, (height, width), mixup=mixup, cutmix=cutmix)
     )(keys_B)
     alone_B = (mask_B * jnp.roll(mask_B, 1)) == 0
     share_B = jnp.where(alone_B, 1.0, share_B)

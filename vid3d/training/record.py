@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import IO, Any, cast
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no te
 
 def open_recorder(
     workdir: Workdir, *, first_step: int, last_step: int, steps_per_epoch: int, config: ConfigDict
-) -> Recorder | SilentRecorder:
+) -> AnyRecorder:
     """The recorder of this process: only process 0 writes."""
     if not parallel.is_main():
         return SilentRecorder()
@@ -60,7 +61,8 @@ class Recorder:
             cut_rows(path, last=first_step)
         self.events = storage.Staged(workdir.tensorboard_folder)
         self.board = Board(self.events.here, purge_step=first_step + 1)
-        self.console = Console(file=terminal.Voice())
+        # rich asks for IO[str] and writes and flushes only.
+        self.console = Console(file=cast(IO[str], terminal.Voice()))
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.1f}"),
             BarColumn(),
@@ -71,7 +73,14 @@ class Recorder:
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        empty = {"epoch": 0.0, "loss": 0.0, "accuracy": 0.0, "rate": 0.0, "wait": 0.0, "left": "?"}
+        empty: dict[str, Any] = {
+            "epoch": 0.0,
+            "loss": 0.0,
+            "accuracy": 0.0,
+            "rate": 0.0,
+            "wait": 0.0,
+            "left": "?",
+        }
         self.task = self.bar.add_task("train", total=last_step, completed=first_step, **empty)
         self.bar.start()
         self.printed = time.perf_counter()
@@ -113,7 +122,7 @@ class Recorder:
         rates = self.rates(step)
         now = time.perf_counter()
         left = self.seconds_left(step, now)
-        figures = {
+        figures: dict[str, Any] = {
             "epoch": step / self.steps_per_epoch,
             "loss": loss,
             "accuracy": accuracy,
@@ -202,13 +211,16 @@ def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -
 
 
 class SilentRecorder:
-    """The recorder of the other hosts: it takes everything and writes nothing."""
+    """The recorder of the other hosts: accepts every call and writes nothing."""
 
     def waiting(self) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext()
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None
+
+
+AnyRecorder = Recorder | SilentRecorder
 
 
 def losses(scores: dict[str, float]) -> str:
@@ -229,30 +241,28 @@ class Profile:
     def __init__(self, workdir: Workdir, span: tuple[int, ...]):
         """Takes `train.profile_steps`: (first, last), or () for none."""
         self.folder = workdir.profile_folder
-        self.staged: storage.Staged | None = None
         self.span = span if parallel.is_main() else ()
-        self.active = False
+        self.staged: storage.Staged | None = None  # while the profile is recorded
 
     def at(self, step: int) -> None:
         """To be called before each step."""
         if not self.span:
             return
         inside = self.span[0] <= step <= self.span[1]
-        if inside and not self.active:
+        if inside and not self.staged:
             self.staged = storage.Staged(self.folder)
             jax.profiler.start_trace(str(self.staged.here))
-            self.active = True
-        elif self.active and not inside:
+        elif not inside:
             self.stop()
 
     def stop(self) -> None:
-        jax.profiler.stop_trace()
-        self.staged.close()
-        self.active = False
+        if self.staged:
+            jax.profiler.stop_trace()
+            self.staged.close()
+            self.staged = None
 
     def __enter__(self) -> Profile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.active:
-            self.stop()
+        self.stop()

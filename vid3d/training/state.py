@@ -1,7 +1,8 @@
-"""What a training carries from one step to the next."""
+"""What a training run carries from one step to the next."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -29,7 +30,7 @@ class TrainState:
         return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
 
     def optimizer(self) -> dict[str, Any]:
-        """What only a resumed training needs."""
+        """What only a resumed training run needs."""
         only = {"opt_state": self.opt_state, "step": self.step}
         if self.ema:
             only |= {"params": self.params, "batch_stats": self.batch_stats}
@@ -47,7 +48,7 @@ class TrainState:
             "params": variables["params"],
             "batch_stats": variables.get("batch_stats", {}),
         }
-        return self.replace(**weights, ema=copied(weights) if self.ema else None)
+        return dataclasses.replace(self, **weights, ema=copied(weights) if self.ema else None)
 
 
 def create(
