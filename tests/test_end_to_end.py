@@ -359,7 +359,8 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_been(cache):
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp_path, run):
-    # Without dropout, which every device draws for itself; a constant rate may go on for more epochs.
+    # Without dropout, which every device draws for itself; a constant rate may go on for more
+    # epochs.
     same = (*TINY, "--config.model.dropout=0", "--config.optim.schedule=constant")
 
     def train(workdir, *, devices, epochs):
@@ -371,7 +372,7 @@ def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp
     before = 0
     for epochs, devices in enumerate((2, 8, 4), start=1):
         said = train("changing", devices=devices, epochs=epochs)
-        words = f"saved on {before} devices, going on with {devices}: the global batch of 8"
+        words = f"saved on {before} devices, resuming with {devices}: the global batch of 8"
         assert (words in said) == bool(before)
         before = devices
     one, changing = (rows(tmp_path / name / "metrics.jsonl") for name in ("one", "changing"))

@@ -74,7 +74,8 @@ def test_an_interval_over_sources_equals_the_textbooks():
     """Variance by clusters as in survey sampling, design effect, Student's t, Wilson's interval."""
     right = [3, 4, 1, 5, 2, 5, 4, 0]
     mean = np.mean(right) / 5
-    # With equal sizes the mean is that of the groups' shares, and its variance theirs over their number.
+    # With equal sizes the mean is that of the groups' shares, and its variance theirs over their
+    # number.
     design_effect = np.var(np.array(right) / 5, ddof=1) / 8 / (mean * (1 - mean) / 40)
     assert design_effect > 1
     # Seven of the eight groups have a right video, six a wrong one.

@@ -75,5 +75,5 @@ def test_padding_is_blended_with_nothing_and_zero_changes_nothing():
 
 def test_a_single_clip_has_nothing_to_be_blended_with():
     keys, clips, targets = batch()
-    with pytest.raises(UserError, match="at least two clips a device"):
+    with pytest.raises(UserError, match="at least two clips per device"):
         mix(keys[:1], clips[:1], targets[:1], np.ones(1), mixup=1.0, cutmix=0.0)

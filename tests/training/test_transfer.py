@@ -171,7 +171,8 @@ def test_an_imported_workdir_labels_a_file_and_a_stream(imported, tmp_path, caps
         answers.append(capsys.readouterr().out)
     [predicted] = json.loads(answers[0])["predictions"]
     [seen] = map(json.loads, answers[1].splitlines())
-    # The video is shorter than a clip, so that all views of the one and the window of the other are the same frames.
+    # The video is shorter than a clip, so that all views of the one and the window of the other are
+    # the same frames.
     assert tuple(predicted["probabilities"]) == zoo.class_names("kinetics400")
     assert predicted["probability"] > 1.5 / 400  # the weights say something
     assert seen["probabilities"] == pytest.approx(predicted["probabilities"], abs=1e-5)

@@ -1,12 +1,13 @@
 """TRAINING RUNS ON DISK. In: a workdir; out: its config, rows, videos and weights.
 
-Start with `workdir.py`, the noun that all commands pass around; `writing.py` saves and deletes checkpoints, and here they
-are chosen and restored. Only this folder knows Orbax.
+Start with `workdir.py`, the noun that all commands pass around; `writing.py` saves and deletes
+checkpoints, and here they are chosen and restored. Only this folder knows Orbax.
 
-A checkpoint holds `weights` (params, batch_stats), `optimizer` (opt_state, step), `meta` (JSON: config, class names,
-training videos, progress, metrics) and `manifest.json`, the sha256 of each of its files. The manifest is written last and
-under a temporary name, and deleted first: a checkpoint without it was interrupted and does not exist as far as vid3d is
-concerned, and one whose files differ from it is damaged and is never restored.
+A checkpoint holds `weights` (params, batch_stats), `optimizer` (opt_state, step), `meta` (JSON:
+config, class names, training videos, progress, metrics) and `manifest.json`, the sha256 of each of
+its files. The manifest is written last and under a temporary name, and deleted first: a checkpoint
+without it was interrupted and does not exist as far as vid3d is concerned, and one whose files
+differ from it is damaged and is never restored.
 """
 
 from __future__ import annotations
@@ -91,9 +92,10 @@ def _certain_best(workdir: Workdir) -> int:
 
 
 def best(workdir: Address) -> int | None:
-    """The step of the best evaluated checkpoint, without the damaged ones; None before the first evaluation.
+    """The step of the best evaluated checkpoint that is whole; None before the first evaluation.
 
-    Where there is nothing to evaluate on, the newest: without validation videos, or of imported weights.
+    Where there is nothing to evaluate on, the newest: without validation videos, or of imported
+    weights.
     """
     return best_of(read_metas(workdir)[0])
 
@@ -124,7 +126,7 @@ def best_recorded(metas: Mapping[int, Mapping[str, Any]]) -> tuple[float, float]
 
 
 def read_metas(workdir: Address) -> tuple[dict[int, dict[str, Any]], list[DamagedError]]:
-    """`Workdir.meta` of all checkpoints by step, ascending, and what is wrong with those that are damaged.
+    """`Workdir.meta` of all checkpoints by step, ascending, and the errors of the damaged ones.
 
     A training run may save and delete meanwhile: what is returned was there at one moment.
     """
@@ -143,7 +145,10 @@ def read_metas(workdir: Address) -> tuple[dict[int, dict[str, Any]], list[Damage
 
 
 def without_manifest(workdir: Workdir) -> list[int]:
-    """The steps of checkpoints whose manifest was lost: not the newest, which may be in writing, nor one in deletion."""
+    """The steps of checkpoints whose manifest was lost.
+
+    Neither the newest, which may still be written, nor one that is being deleted.
+    """
     found = [
         step
         for step in workdir.started_checkpoints()[:-1]
@@ -166,13 +171,13 @@ def remedy(others: Iterable[int]) -> str:
     if not options:
         return "train again in another workdir"
     return (
-        f"take {' or '.join(options)}, or call the vid3d train of that workdir again, which sets it "
-        "aside"
+        f"take {' or '.join(options)}, or call the vid3d train of that workdir again, which sets "
+        "it aside"
     )
 
 
 def load(workdir: Address, checkpoint: str = "best") -> tuple[int, dict[str, Any], dict[str, Any]]:
-    """Step, weights as numpy arrays and meta of a checkpoint, whatever a training run deletes meanwhile.
+    """Step, weights and meta of a checkpoint, whatever a training run deletes meanwhile.
 
     Args:
         workdir: of the training run.
@@ -206,7 +211,7 @@ def restore_weights(workdir: Address, step: int) -> tuple[dict[str, Any], dict[s
 
 
 def restore_item(workdir: Address, step: int, item: str) -> Any:
-    """Reads `weights` or `optimizer` of one checkpoint as a tree of numpy arrays, on any number of devices.
+    """Reads `weights` or `optimizer` of one checkpoint as numpy arrays, on any number of devices.
 
     Raises:
         DamagedError: a file differs from what was written.

@@ -1,4 +1,4 @@
-"""One training run at a time in a workdir: a lock on this machine or a shared disk, a sign in an object store."""
+"""One training run at a time in a workdir: a lock on a disk, a warning in an object store."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def acquire(folder: Path) -> filelock.BaseFileLock:
 
 
 def put_sign(sign: Path) -> None:
-    """Writes into an object store, which has no locks, which machine trains there; warns of another machine's sign.
+    """Names this machine in an object store, which has no locks; warns where another is named.
 
     Raises:
         UserError: it cannot be written.

@@ -1,4 +1,4 @@
-"""The sha256 of every file of a checkpoint, written last: Orbax restores a flipped byte silently."""
+"""The sha256 of every file of a checkpoint: Orbax restores a flipped byte silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON lines, such as metrics.jsonl: one row per line. Everything that reads, appends or cuts rows is here."""
+"""Reads, appends and cuts the rows of JSON lines, such as metrics.jsonl."""
 
 from __future__ import annotations
 

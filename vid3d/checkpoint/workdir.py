@@ -1,4 +1,4 @@
-"""The workdir of a training run: which files it has, what each of them holds, and who may write in it."""
+"""The workdir of a training run: its files, what each of them holds, and who may write in it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ LOG = "log.txt"
 class Workdir:
     """A folder, or `gs://BUCKET/FOLDER`, that belongs to one training run.
 
-    format.txt          `FORMAT`; the first file of a workdir, checked before anything else is read
-    config.json         every value of the config
-    videos.csv          `VIDEO_COLUMNS` of each readable video
-    metrics.jsonl       a row per evaluation: step, epoch, train/*, val/*, learning_rate; only what a repeat reproduces
-    timings.jsonl       a row per evaluation: clips_per_second, data_wait_fraction, seconds
-    checkpoints/STEP/   weights, optimizer, meta and manifest; see `vid3d.checkpoint`
-    evaluation/NAME/    metrics.json, predictions.csv and confusion_matrix.png of one evaluation
-    tensorboard/        the rows, a strip of training clips, the validation confusion matrix
-    profile/            the JAX profile of `train.profile_steps`
-    log.txt             what a run of a sweep printed
-    .lock               held while a training run writes; in an object store, the name of its machine
+    format.txt         `FORMAT`; the first file of a workdir, checked before the others are read
+    config.json        every value of the config
+    videos.csv         `VIDEO_COLUMNS` of each readable video
+    metrics.jsonl      a row per evaluation: step, epoch, train/*, val/*, learning_rate; these
+                       are the same in every repeat of the training run
+    timings.jsonl      a row per evaluation: clips_per_second, data_wait_fraction, seconds
+    checkpoints/STEP/  weights, optimizer, meta and manifest; see `vid3d.checkpoint`
+    evaluation/NAME/   metrics.json, predictions.csv and confusion_matrix.png of one evaluation
+    tensorboard/       the rows, a strip of training clips, the validation confusion matrix
+    profile/           the JAX profile of `train.profile_steps`
+    log.txt            what a run of a sweep printed
+    .lock              held by the training run; in an object store, the name of its machine
 
     Attributes:
         path: the folder.
@@ -174,7 +175,7 @@ class Workdir:
         return bool(meta["finished"]) and (same or self.stopped_early(config))
 
     def stopped_early(self, config: ConfigDict) -> bool:
-        """Whether early stopping ended the run at the newest checkpoint: more epochs do not resume it."""
+        """Whether early stopping ended the training run: more epochs do not resume it."""
         patience = config.train.early_stopping
         since_best = self.meta(self.checkpoints()[-1])["progress"]["since_best"]
         return bool(patience) and since_best >= patience
@@ -209,11 +210,12 @@ class Workdir:
     def check_claim(self, config: ConfigDict) -> None:
         """Checks that the folder is new, or that the config.json in it asks for the same result.
 
-        A constant learning rate allows more epochs than before; before the first checkpoint everything may change.
+        A constant learning rate allows more epochs than before; before the first checkpoint
+        everything may change.
 
         Raises:
-            UserError: the workdir belongs to another config (the fields that differ are named), has another format, has
-                lost its checkpoints, or is not a workdir.
+            UserError: the workdir belongs to another config (the fields that differ are named), has
+                another format, has lost its checkpoints, or is not a workdir.
         """
         is_claimed = self.config_file.exists()
         if is_claimed:
@@ -260,7 +262,9 @@ class Workdir:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Takes the workdir for one training run; one that ends before config.json is written leaves nothing behind.
+        """Takes the workdir for one training run.
+
+        One that ends before config.json is written leaves nothing behind.
 
         Raises:
             UserError: another training run holds it, or the folder cannot be written.

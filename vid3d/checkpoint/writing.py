@@ -55,7 +55,8 @@ class Checkpoints:
             weights: {"params", "batch_stats"}, replicated on this host's devices.
             optimizer: {"opt_state", "step"}, likewise.
             meta: JSON-able; the metrics are added.
-            metrics: validation "accuracy" and "loss" as Python floats, or None where it was not evaluated.
+            metrics: validation "accuracy" and "loss" as Python floats, or None where it was not
+                evaluated.
         """
         items = ocp.args.Composite(
             weights=ocp.args.StandardSave(parallel.to_global(weights)),
@@ -120,10 +121,11 @@ class Checkpoints:
 
 
 def remove_interrupted(workdir: Workdir) -> None:
-    """Deletes the checkpoint whose deletion was cut off, and the newest one if its writing was: it lacks its manifest.
+    """Deletes a checkpoint whose deletion was cut off, and the newest if it lacks its manifest.
 
     Raises:
-        UserError: another one lacks it, or the only one that there is, although it was evaluated: it was lost.
+        UserError: another one lacks it, or the only one that there is, although it was evaluated:
+            it was lost.
     """
     folder = storage.absolute(workdir.checkpoints_folder)
     for mark in folder.glob(deletion_mark("*")):
@@ -143,7 +145,7 @@ def remove_interrupted(workdir: Workdir) -> None:
 
 
 def delete(workdir: Workdir, step: int | str) -> None:
-    """Deletes a checkpoint, which does not count from the first moment on; a kill leaves a mark beside what is left."""
+    """Deletes a checkpoint; a kill leaves no checkpoint, and a mark beside its remains."""
     folder = workdir.checkpoints_folder
     storage.write_whole(folder / deletion_mark(step), "")
     (folder / str(step) / MANIFEST).unlink(missing_ok=True)
@@ -165,7 +167,7 @@ def delete_old(workdir: Workdir) -> None:
 
 
 def set_aside_damaged(workdir: Workdir) -> None:
-    """Renames each damaged checkpoint to `damaged-STEP`, with a warning; Orbax fails on some of them.
+    """Renames each damaged checkpoint to `damaged-STEP`, with a warning: Orbax fails on some.
 
     Raises:
         UserError: none is left.

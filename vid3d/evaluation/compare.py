@@ -1,4 +1,4 @@
-"""Several runs side by side: what differs in their configs, their curves, their figures, and a paired test for two."""
+"""Several runs side by side: configs, curves, figures and, for two, a paired test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LEAVE_OUT = ("clips/s", "FLOPs\nper clip", "parameters")  # in this order, on a 
 
 
 def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> bool:
-    """Prints the comparison and, with `output`, writes runs.csv, curves.png and for two runs differing_videos.csv.
+    """Prints the comparison; with `output`, writes runs.csv, curves.png and differing_videos.csv.
 
     Args:
         folders: workdirs, or folders of workdirs, such as that of a sweep.
@@ -48,7 +48,8 @@ def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> 
         Whether all that were to be tested could be.
 
     Raises:
-        UserError: a folder that is not a workdir and holds none, or an output that cannot be written.
+        UserError: a folder that is not a workdir and holds none, or an output that cannot be
+            written.
     """
     workdirs = find_workdirs(folders)
     if output:

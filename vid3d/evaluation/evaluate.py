@@ -29,7 +29,8 @@ from vid3d.terminal import printable
 from vid3d.text import first_few, shorten
 from vid3d.video.plan import Durations
 
-# What may differ from the training run: where the videos are, how they are read, and which clips are looked at.
+# What may differ from the training run: where the videos are, how they are read, and which clips
+# are looked at.
 OVERRIDES = (
     "data.num_frames",
     "data.frame_step",
@@ -60,7 +61,8 @@ class Restored:
         step: optimizer steps done.
         weights: {"params", "batch_stats"} as numpy arrays.
         meta: see `Workdir.meta`.
-        config: of the evaluation: that of the training run, with the overrides and the videos of `--data`.
+        config: of the evaluation: that of the training run, with the overrides and the videos of
+            `--data`.
     """
 
     workdir: Workdir
@@ -88,9 +90,11 @@ def evaluate(
     overrides: Sequence[tuple[str, str]] = (),
     data: str | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Evaluates a checkpoint and writes `evaluation/SPLIT-CHECKPOINT/`, or `evaluation/data-FOLDER-HASH-CHECKPOINT/`.
+    """Evaluates a checkpoint and writes its figures into the workdir.
 
-    Overrides that can change the figures are at the end of the folder's name, such as `test-best-num_frames=5`.
+    The folder is `evaluation/SPLIT-CHECKPOINT/`, or `evaluation/data-FOLDER-HASH-CHECKPOINT/`.
+    Overrides that can change the figures are at the end of the folder's name, such as
+    `test-best-num_frames=5`.
 
     Args:
         workdir: of the training run.
@@ -165,7 +169,7 @@ def restore(
 
 
 def find_videos(restored: Restored, *, is_own: bool) -> Index:
-    """The videos of the training run's data set, or of another folder or CSV, where all are test videos.
+    """The videos of the training run or of another folder or CSV, where all are test videos.
 
     Raises:
         UserError: an imported checkpoint, which has no data set of its own; another class list.
@@ -262,7 +266,10 @@ def summarise(
 def result_overrides(
     restored: Restored, clips: pipeline.Clips, split: str, *, root: str, is_own: bool
 ) -> dict[str, Any]:
-    """The values that differ from the training run's and can change a figure; data.root where it holds other videos."""
+    """The values that differ from the training run's and can change a figure.
+
+    data.root is one of them where it holds other videos.
+    """
     now = configs.flatten(restored.config)
     asked = {
         key: now[key]
@@ -275,7 +282,7 @@ def result_overrides(
 
 
 def has_other_videos(restored: Restored, clips: pipeline.Clips, split: str) -> bool:
-    """Whether a split is not, or is not known to be, the one that videos.csv lists, wherever its videos are."""
+    """Whether the videos of a split are not, or not surely, those that videos.csv lists."""
     data = restored.config.data
     if not restored.workdir.videos_file.exists():
         return data.root != restored.trained["data.root"]

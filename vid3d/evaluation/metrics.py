@@ -14,7 +14,7 @@ Z_95 = 1.959963984540054  # the 97.5% point of the standard normal distribution
 
 
 def wilson_interval(correct: float, total: float) -> tuple[float, float]:
-    """The 95% interval of a proportion (Wilson 1927), which stays inside [0, 1] and holds for few videos.
+    """The 95% interval of a proportion (Wilson 1927), inside [0, 1] and right for few videos.
 
     SciPy's takes whole numbers only; an effective number of videos is not whole.
     """
@@ -26,16 +26,18 @@ def wilson_interval(correct: float, total: float) -> tuple[float, float]:
 
 
 def group_interval(shares: Sequence[float], groups: Sequence[str]) -> tuple[float, float]:
-    """The 95% interval of the mean of `shares` where videos of one group are alike: Wilson's, for as many independent
-    videos as say as much about the mean.
+    """The 95% interval of the mean of `shares` where videos of one group are alike: Wilson's, for
+    as many independent videos as say as much about the mean.
 
-    These are the videos over the design effect, the variance by groups over that of independent videos; and fewer by the
-    factor (z / t)^2, as that variance is itself an estimate (Korn and Graubard 1998, "Confidence intervals for
-    proportions with small expected number of positive counts"; with Wilson's interval Franco et al. 2019). They are
-    never more than the videos and never fewer than the groups, a group that holds more of the videos than others
-    counting for less (Kish 1965). t has the degrees of freedom of that number of groups (Carter, Schnepel and
-    Steigerwald 2017), and no more than there are groups with a wrong video, or with a right one: the fewer, the less is
-    known of how alike videos are. Where all are right, nothing is, and each group counts as one video.
+    These are the videos over the design effect, the variance by groups over that of independent
+    videos; and fewer by the factor (z / t)^2, as that variance is itself an estimate (Korn and
+    Graubard 1998, "Confidence intervals for proportions with small expected number of positive
+    counts"; with Wilson's interval Franco et al. 2019). They are never more than the videos and
+    never fewer than the groups, a group that holds more of the videos than others counting for less
+    (Kish 1965). t has the degrees of freedom of that number of groups (Carter, Schnepel and
+    Steigerwald 2017), and no more than there are groups with a wrong video, or with a right one:
+    the fewer, the less is known of how alike videos are. Where all are right, nothing is, and each
+    group counts as one video.
 
     `experiments/coverage.py` measures how often it holds.
 
@@ -61,7 +63,10 @@ def group_interval(shares: Sequence[float], groups: Sequence[str]) -> tuple[floa
 
 
 def best_interval(figures: dict[str, Any]) -> tuple[str, Sequence[float]]:
-    """Of the two intervals of `summarise`: ("groups", that over groups) where there is one, otherwise ("wilson", it)."""
+    """Which interval of `summarise` to show, and the interval.
+
+    "groups", the one over groups, where there is one, otherwise "wilson".
+    """
     by_group = figures.get("interval_groups")
     return ("groups", by_group) if by_group else ("wilson", figures["interval"])
 
@@ -78,9 +83,10 @@ def sign_flip_p_value(
 ) -> float:
     """The two-sided probability of a difference at least this large if both runs were equally good.
 
-    Videos of one group are alike: the signs of whole groups are flipped, in all ways where there are at most `draws` of
-    them, otherwise in that many ways, drawn from a fixed seed. With one video per group this is McNemar's exact test.
-    Source: Winkler et al. 2015, "Multi-level block permutation", NeuroImage 123.
+    Videos of one group are alike: the signs of whole groups are flipped, in all ways where there
+    are at most `draws` of them, otherwise in that many ways, drawn from a fixed seed. With one
+    video per group this is McNemar's exact test. Source: Winkler et al. 2015, "Multi-level block
+    permutation", NeuroImage 123.
 
     Args:
         gains: by how much the first run is better on each video.
@@ -107,7 +113,10 @@ def sign_flip_p_value(
 
 
 def top_k_correct(probabilities_NK: np.ndarray, labels_N: np.ndarray, k: int) -> int:
-    """How many videos have their label among the k most probable classes; of equal ones the lower index is first."""
+    """How many videos have their label among the k most probable classes.
+
+    Of equally probable classes the lower index comes first.
+    """
     order_NK = np.argsort(-probabilities_NK, axis=1, kind="stable")
     return int((order_NK[:, :k] == labels_N[:, None]).any(axis=1).sum())
 
@@ -130,16 +139,17 @@ def summarise(
     """Every figure of one evaluation, as plain Python values.
 
     Args:
-        probabilities_NK: one row a video.
-        losses_N: cross-entropy a video.
+        probabilities_NK: one row per video.
+        losses_N: cross-entropy of each video.
         labels_N: the true classes.
         classes: names, in the order of the labels.
         groups: the source of each video; without them each video is its own.
 
     Returns:
-        accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval (Wilson's, as if the
-        videos were independent), interval_groups (that over groups; None where each video is one), num_groups, correct,
-        num_videos and per_class: precision, recall and f1 (0 where a class was never predicted or has no video) and count.
+        accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval
+        (Wilson's, as if the videos were independent), interval_groups (that over groups; None where
+        each video is one), num_groups, correct, num_videos and per_class: precision, recall and f1
+        (0 where a class was never predicted or has no video) and count.
     """
     from sklearn.metrics import precision_recall_fscore_support
 

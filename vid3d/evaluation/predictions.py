@@ -1,4 +1,4 @@
-"""The network's answer for every video of a split, each counted once, whatever the batch size and the devices."""
+"""The network's answer for every video of a split, whatever the batch size and the devices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ EvalStep = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]
 
 @dataclass(frozen=True)
 class Predictions:
-    """probabilities_NK float32, losses_N float32 and labels_N int32, in the order of the split's videos."""
+    """Answers in the order of the split's videos.
+
+    Attributes:
+        probabilities_NK: float32.
+        losses_N: cross-entropy, float32.
+        labels_N: true classes, int32.
+    """
 
     probabilities_NK: np.ndarray
     losses_N: np.ndarray
@@ -87,7 +93,7 @@ def predict(
 def answer(
     plan: Plan, log_p_NK: np.ndarray, label: int, long_videos: str
 ) -> tuple[np.ndarray, float]:
-    """One video's probabilities, float32 [K], and its loss, from the logarithms of those of its clips."""
+    """One video's probabilities, float32 [K], and loss, from the log-probabilities of its clips."""
     probabilities_NK = np.exp(log_p_NK)
     weights_N = plan.weights(probabilities_NK, long_videos)
     counted = weights_N > 0

@@ -13,7 +13,7 @@ from vid3d.evaluation import metrics
 
 
 def show(figures: dict[str, Any], folder: Path) -> None:
-    """Prints the table of classes, the accuracy with its interval, count and protocol, and where the files lie."""
+    """Prints the classes, the accuracy with interval, count and protocol, and the files."""
     console = Console(soft_wrap=True, highlight=False)
     table = Table("class", "precision", "recall", "F1", "videos")
     for column in table.columns[1:]:
@@ -34,9 +34,9 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         markup=False,
     )
     console.print(
-        f"{figures['num_videos']} of {figures['num_expected']} {figures['split']} videos, protocol: "
-        f"{figures['protocol']}, checkpoint: {figures['checkpoint']} (step {figures['step']}), "
-        f"views: {figures['views']}",
+        f"{figures['num_videos']} of {figures['num_expected']} {figures['split']} videos, "
+        f"protocol: {figures['protocol']}, "
+        f"checkpoint: {figures['checkpoint']} (step {figures['step']}), views: {figures['views']}",
         markup=False,
     )
     for note in figures["notes"]:

@@ -1,4 +1,4 @@
-"""What the workdirs of several runs say: configs, curves, costs, and the answers on the test videos."""
+"""What the workdirs of several runs say: configs, curves, costs and answers on test videos."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ class ComparedRun:
         saved: the validation accuracies that the checkpoints have.
         parameters: trainable numbers; None before the first checkpoint.
         flops: of one clip, two a multiply-add; None likewise.
-        clips_per_second: of the training, the median of its evaluations' intervals; None where it has none.
+        clips_per_second: of the training, the median of its evaluations' intervals; None where it
+            has none.
         test: evaluation/test-best/metrics.json, or None where the best checkpoint was not tested.
         answers: (path, sha256) of each test video -> (true class, predicted class).
         groups: path of each video -> its source group, or its path where that is unknown.
-        videos: (sha256, label) of each video, sorted; empty for the embedded data set, which the config describes, and
-            before the first step.
+        videos: (sha256, label) of each video, sorted; empty for the embedded data set, which the
+            config describes, and before the first step.
     """
 
     name: str
@@ -215,7 +216,7 @@ def test_missing(workdirs: Sequence[Workdir]) -> bool:
 def differing_keys(runs: Sequence[ComparedRun]) -> list[str]:
     """The keys that can change a result and do not have the same value in all configs.
 
-    Where the videos lie is one of them if they are not the same.
+    data.root is one of them where the runs do not have the same videos.
     """
     flat = [configs.flatten(run.config) for run in runs]
     free = set(configs.RESULT_FREE) - ({"data.root"} if len(data_sets(runs)) > 1 else set())
@@ -223,7 +224,10 @@ def differing_keys(runs: Sequence[ComparedRun]) -> list[str]:
 
 
 def data_sets(runs: Sequence[ComparedRun]) -> list[list[ComparedRun]]:
-    """The runs by the videos they have, in whatever folder and split; without those of which that is not known."""
+    """The runs grouped by their videos, in whatever folder and split.
+
+    Without the runs whose videos are not known.
+    """
     found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
     for run in runs:
         if run.videos:
@@ -237,8 +241,9 @@ def data_note(runs: Sequence[ComparedRun]) -> list[str]:
     if len(sets) < 2:
         return []
     words = (
-        f"{len(some[0].videos)} in {some[0].config.data.root} ({first_few(run.name for run in some)})"
-        for some in sets
+        f"{len(group[0].videos)} in {group[0].config.data.root} "
+        f"({first_few(run.name for run in group)})"
+        for group in sets
     )
     return [f"note: the runs do not have the same videos: {'; '.join(words)}"]
 
@@ -251,7 +256,7 @@ def but_for_the_seed(run: ComparedRun) -> str:
 
 
 def over_seeds(runs: Sequence[ComparedRun]) -> dict[str, list[ComparedRun]]:
-    """Runs that differ in nothing but the seed, one a seed, by the name of the first; only where there are several."""
+    """Groups of runs that differ in nothing but the seed, one run per seed, by the first name."""
     groups: dict[str, dict[int, ComparedRun]] = {}
     for run in runs:
         groups.setdefault(but_for_the_seed(run), {}).setdefault(run.config.seed, run)

@@ -1,4 +1,4 @@
-"""The videos that an evaluation looks at: other folders, and what the training has had to do with them."""
+"""The videos of an evaluation: other folders, and which of them the training run has used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def other_config(config: ConfigDict, data: str) -> ConfigDict:
 
 
 def set_name(data: str) -> str:
-    """`data-NAME-HASH`: the folder or file that `--data` names, and a hash of the path that tells equal names apart."""
+    """`data-NAME-HASH`: the name of a folder or file, and a hash that tells equal names apart."""
     path = Path(data).expanduser().resolve()
     last = path.parent if path.name == manifest.NAME else path
     return f"data-{last.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
@@ -49,7 +49,7 @@ def same_videos(workdir: Workdir, clips: pipeline.Clips, split: str) -> bool:
 
 
 def validated(clips: pipeline.Clips, meta: dict[str, Any]) -> list[str]:
-    """Says how many of the videos, by content, were validation videos, which chose the best checkpoint."""
+    """Says how many of the videos, by content, chose the best checkpoint as validation videos."""
     before = set(meta["validation_sha256"])
     count = sum(sha256 in before for sha256 in clips.hashes().values())
     if not count:
@@ -61,7 +61,7 @@ def validated(clips: pipeline.Clips, meta: dict[str, Any]) -> list[str]:
 
 
 def gone(workdir: Workdir, prepared: Prepared, split: str) -> str:
-    """Says which videos of a split are not there any more: where splits are drawn, others take their place."""
+    """Says which videos of a split are gone: where splits are drawn, others take their place."""
     there = {facts.sha256 for facts in prepared.facts.values()}
     rows = workdir.videos(("path", "sha256", "split"))
     found = [row["path"] for row in rows if row["split"] == split and row["sha256"] not in there]

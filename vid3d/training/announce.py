@@ -33,22 +33,22 @@ def announce(setup: Setup, point: StartingPoint, recorder: AnyRecorder) -> None:
     if not len(setup.val_clips):
         never = ", and train.early_stopping never ends it" * bool(config.train.early_stopping)
         recorder.say(f"no validation videos: the best checkpoint is the latest{never}")
-    if point.saved_on not in (0, parallel.num_devices()):
-        batch_size = config.train.batch_size
+    devices, batch_size = parallel.num_devices(), config.train.batch_size
+    if point.saved_on not in (0, devices):
         recorder.say(
-            f"saved on {point.saved_on} devices, going on with {parallel.num_devices()}: the global batch of "
-            f"{batch_size} is dealt out anew, {batch_size // parallel.num_devices()} clips a device"
+            f"saved on {point.saved_on} devices, resuming with {devices}: the global batch of "
+            f"{batch_size} is split anew, {batch_size // devices} clips per device"
         )
     if config.train.profile_steps and config.train.profile_steps[0] >= setup.last_step:
         recorder.say(
-            f"train.profile_steps={config.train.profile_steps} begin after the last step, {setup.last_step - 1}: "
-            "there will be no profile"
+            f"train.profile_steps={config.train.profile_steps} begin after the last step, "
+            f"{setup.last_step - 1}: there will be no profile"
         )
     if step < setup.last_step:
         recorder.say("the first step compiles the network, or loads it from the cache")
     left_out = videos % config.train.batch_size
     if left_out > 0.05 * videos:
         recorder.say(
-            f"an epoch is {setup.steps_per_epoch} whole batches and leaves {left_out} of {videos} videos out, "
-            "others each time: train.batch_size decides"
+            f"an epoch is {setup.steps_per_epoch} whole batches and leaves {left_out} of {videos} "
+            "videos out, others each time: train.batch_size decides"
         )

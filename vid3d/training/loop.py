@@ -1,4 +1,4 @@
-"""The training: the story from a config to a workdir with its best checkpoint."""
+"""The training loop: from a config to a workdir with its best checkpoint."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def train(config: ConfigDict, workdir: Address) -> int:
 def prepare_setup(
     config: ConfigDict, workdir: Workdir
 ) -> tuple[Setup, transfer.InitialWeights | None]:
-    """Finds and decodes the videos; before that, reads the initial weights of a run without a checkpoint."""
+    """Decodes the videos; before that, reads the initial weights where there is no checkpoint."""
     index = data_index.find(config.data, config.seed)
     optim.pace(config, len(index.split("train")))
     initial = None
@@ -91,7 +91,7 @@ def prepare_setup(
 
 
 def run(setup: Setup, point: StartingPoint, checkpoints: Checkpoints, workdir: Workdir) -> bool:
-    """Trains until the last step, early stopping or a signal; returns whether the training run is finished."""
+    """Trains until the last step, early stopping or a signal; returns whether all is done."""
     config, last_step = setup.config, setup.last_step
     state, progress, meta = point.state, point.progress, point.meta(setup)
     step = first_step = int(state.step)
@@ -125,9 +125,9 @@ def run(setup: Setup, point: StartingPoint, checkpoints: Checkpoints, workdir: W
         check_sums(at, sums, params=state.params, videos=videos)
         progress.add(sums)
 
-    # The contract of the loop: the sums of step k are settled after step k + 1 was dispatched, and before anything is
-    # written. Then evaluate, append the row, save, in this order: a checkpoint never knows less than the records, and
-    # on resume the rows beyond it are cut.
+    # The contract of the loop: the sums of step k are settled after step k + 1 was dispatched, and
+    # before anything is written. Then evaluate, append the row, save, in this order: a checkpoint
+    # never knows less than the records, and on resume the rows beyond it are cut.
     unsettled = None
     finished = step == last_step or progress.exhausted(config.train.early_stopping)
     asked = StopSignal(has_others=parallel.has_others())

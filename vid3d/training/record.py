@@ -1,4 +1,4 @@
-"""What a training writes down: metrics.jsonl, timings.jsonl, TensorBoard and the progress line. Process 0 only."""
+"""What process 0 writes down: metrics.jsonl, timings.jsonl, TensorBoard, the progress line."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def open_recorder(
 class Recorder:
     """The one writer of a workdir's records.
 
-    `metrics.jsonl` holds only what a repeat of the run reproduces, `timings.jsonl` the clocks. Rows beyond the step that
-    is resumed from are cut, so that none is missing, doubled or torn.
+    `metrics.jsonl` holds only what a repeat of the run reproduces, `timings.jsonl` the clocks. Rows
+    beyond the step that is resumed from are cut, so that none is missing, doubled or torn.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class Recorder:
         if lost := [step for step in range(every, last + 1, every) if step not in found]:
             numbers = ", ".join(map(str, lost[:3])) + ", ..." * (len(lost) > 3)
             self.say(
-                f"warning: {self.workdir.metrics_file} has lost the rows of {len(lost)} evaluations "
-                f"(step {numbers}), and nothing writes them again"
+                f"warning: {self.workdir.metrics_file} has lost the rows of {len(lost)} "
+                f"evaluations (step {numbers}), and nothing writes them again"
             )
 
     def restart_clock(self, step: int) -> None:
@@ -109,7 +109,7 @@ class Recorder:
         self.waited += time.perf_counter() - start
 
     def rates(self, step: int) -> dict[str, float]:
-        """Clips a second and the share of time spent waiting for data, since the clock was restarted."""
+        """Clips per second and the share of time spent waiting for data, since `restart_clock`."""
         seconds = max(time.perf_counter() - self.clock, 1e-9)
         return {
             "clips_per_second": (step - self.clock_step) * self.batch_size / seconds,
@@ -140,7 +140,7 @@ class Recorder:
             )
 
     def seconds_left(self, step: int, now: float) -> float | None:
-        """The time that the steps to come will take, from those since the first, which compiled; None before that."""
+        """Until the last step, at the rate since the first, which compiled; None before that."""
         if self.measured_from is None:
             self.measured_from = step, now
             return None
@@ -161,9 +161,9 @@ class Recorder:
         improved: bool,
         rates: dict[str, float],
     ) -> None:
-        """Writes the figures of one evaluation everywhere; `rates` are those of the training before it.
+        """Writes the figures of one evaluation everywhere.
 
-        `val` is empty where there are no validation videos.
+        `rates` are those of the training before it; `val` is empty without validation videos.
         """
         epoch = step / self.steps_per_epoch
         figures = {f"train/{name}": value for name, value in train.items()}
@@ -194,7 +194,7 @@ class Recorder:
 
 
 def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -> np.ndarray:
-    """Up to four augmented training clips of step 0 as a picture: a row a clip, its frames from left to right."""
+    """Up to four augmented training clips of step 0 as a picture: one per row, frames in order."""
 
     @jax.jit  # one program instead of forty
     def look(round_B: jax.Array, index_B: jax.Array, clips_BTHWC: jax.Array) -> jax.Array:
@@ -236,7 +236,7 @@ def duration(seconds: float) -> str:
 
 
 class Profile:
-    """Writes the JAX profile of the steps from `first` to `last` to `workdir/profile`; a context manager."""
+    """Writes the JAX profile of some steps to the workdir; a context manager."""
 
     def __init__(self, workdir: Workdir, span: tuple[int, ...]):
         """Takes `train.profile_steps`: (first, last), or () for none."""

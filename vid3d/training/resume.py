@@ -1,4 +1,4 @@
-"""Where a call starts: at the newest checkpoint, whose videos, labels and classes it has to agree with, or anew."""
+"""Where a call starts: at the newest checkpoint, if the videos are still the same, or anew."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StartingPoint:
 
     Attributes:
         state: replicated on the devices.
-        progress: goes on changing with every step.
+        progress: changes with every step.
         seen: path -> sha256 of the videos that the initial weights were trained on.
         chosen_by: sha256 of those that the initial weights, or a checkpoint before, were chosen by.
         notes: sentences for the user.
@@ -69,7 +69,8 @@ def resume(
 
     Args:
         setup: of the training run.
-        initial: the weights of `config.model.init_from`, for the first step only; their videos stay noted.
+        initial: the weights of `config.model.init_from`, for the first step only; their videos stay
+            noted.
         checkpoints: of the workdir.
         workdir: for what it says.
 
@@ -112,14 +113,14 @@ def start(state: TrainState, initial: InitialWeights | None) -> StartingPoint:
 
 
 def other_root(workdir: Workdir, config: ConfigDict) -> str:
-    """The data.root that a workdir was trained with, where this config names another place; otherwise ""."""
+    """The data.root of the workdir's config where it is another one; otherwise ""."""
     before = workdir.config().data.root
     places = {str(Path(root).expanduser().resolve()) for root in (before, config.data.root)}
     return before if len(places) > 1 else ""
 
 
 def announce_finished(workdir: Workdir, config: ConfigDict) -> None:
-    """Says that there is nothing left to do, and on which videos it was done where the config names others."""
+    """Says that all is done, and on which videos, where the config names others."""
     if not parallel.is_main():
         return
     early = "stopped early and " * workdir.stopped_early(config)
@@ -141,7 +142,7 @@ def check_classes(before: list[str], now: tuple[str, ...], workdir: Workdir) -> 
 
 
 def check_videos(before: Mapping[str, str], now: Mapping[str, str], workdir: Workdir) -> None:
-    """Checks that a training run resumes with the videos that it started with, wherever they are now.
+    """Checks that a training run resumes with the videos that it started with, moved or not.
 
     Args:
         before: of the checkpoint, path -> sha256.
@@ -166,10 +167,13 @@ def check_videos(before: Mapping[str, str], now: Mapping[str, str], workdir: Wor
 
 
 def check_listed(workdir: Workdir, prepared: Prepared, *, validate_on_test: bool) -> None:
-    """Checks that a training run resumes with the labels and splits of videos.csv, except for test videos.
+    """Checks that a training run resumes with the labels and splits of videos.csv.
+
+    Test videos may change, except where they validate.
 
     Raises:
-        UserError: there is no videos.csv; counts the videos, by content, whose split or label has changed.
+        UserError: there is no videos.csv; counts the videos, by content, whose split or label has
+            changed.
     """
     if not workdir.checkpoints():
         return

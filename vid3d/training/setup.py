@@ -1,4 +1,4 @@
-"""What a training run works with: from prepared videos and a config to clips, mapped steps and the first state."""
+"""From prepared videos and a config to clips, mapped steps and the first state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training step: a pure function of (state, batch), without a word about devices but the name of their axis."""
+"""The training step: a pure function of (state, batch), for any number of devices."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def build_train_step(
 ) -> TrainStep:
     """Builds step(state, batch) -> (state, sums), to be mapped over the devices.
 
-    The augmentation of a clip is a function of (seed, round, index of the video), dropout one of (seed, step, device),
-    so that no random state has to be saved.
+    The augmentation of a clip is a function of (seed, round, index of the video), dropout one of
+    (seed, step, device), so that no random state has to be saved.
 
-    With `optim.backbone_rate` 0 only the last layer is trained, on features as evaluation sees them: running statistics,
-    no dropout (a linear probe).
+    With `optim.backbone_rate` 0 only the last layer is trained, on features as evaluation sees
+    them: running statistics, no dropout (a linear probe).
 
     Args:
         model: the network.
@@ -49,8 +49,9 @@ def build_train_step(
         class_weights_K: factor of each class in the loss; None is 1.
 
     Returns:
-        A function whose sums are: `loss`, `correct` and `count` over the global batch, and `finite_gradient_L` and
-        `finite_params_L`, whether each leaf of the gradient and of the new parameters is free of NaN and infinity.
+        A function whose sums are: `loss`, `correct` and `count` over the global batch, and
+        `finite_gradient_L` and `finite_params_L`, whether each leaf of the gradient and of the new
+        parameters is free of NaN and infinity.
     """
 
     seed, ema, augmentation = config.seed, config.optim.ema, config.augment
@@ -131,14 +132,15 @@ def build_train_step(
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Whether each leaf is free of NaN and infinity, bool [L]. (A maximum would not do: XLA's may drop a NaN.)"""
+    """Whether each leaf is free of NaN and infinity, bool [L]."""
+    # Not by their maximum, in which XLA may drop a NaN.
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
 
 
 def augmentation_keys(
     seed: int, round_B: int | jax.Array, index_B: jax.Array, *, stream: int = AUGMENT_STREAM
 ) -> jax.Array:
-    """One key a clip, a function of (seed, how often the video was drawn before, index of the video) alone."""
+    """A key per clip from (seed, how often the video was drawn before, index of the video)."""
     base = jax.random.fold_in(jax.random.key(seed), stream)
     rounds_B = jnp.broadcast_to(round_B, index_B.shape)
     return jax.vmap(lambda r, index: jax.random.fold_in(jax.random.fold_in(base, r), index))(
@@ -161,6 +163,6 @@ def cross_entropy(
 
 
 def balanced_weights(labels_N: np.ndarray, num_classes: int) -> tuple[float, ...]:
-    """N / (K n_k): every class has the same weight in sum, and a clip has 1 in the mean (King, Zeng, 2001)."""
+    """N / (K n_k): classes weigh the same in sum, clips 1 in the mean (King, Zeng, 2001)."""
     counts_K = np.bincount(labels_N, minlength=num_classes)
     return tuple(len(labels_N) / (num_classes * max(int(n), 1)) for n in counts_K)

@@ -1,6 +1,6 @@
-"""TensorBoard's writer: that of tensorboardX, without PyTorch, which it would load where it is installed.
+"""TensorBoard's writer: that of tensorboardX, without PyTorch.
 
-That takes more than a second, and PyTorch's tensors never come here.
+It would load PyTorch where that is installed, which takes more than a second.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ finally:
 class Board(SummaryWriter):
     """The events of a training run; an error of the disk is kept for `check`.
 
-    In tensorboardX it would end the thread that writes, and training would wait for ever once the queue is full.
+    In tensorboardX it would end the thread that writes, and training would wait for ever once the
+    queue is full.
     """
 
     def __init__(self, folder: Path, *, purge_step: int):

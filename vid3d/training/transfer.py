@@ -30,7 +30,8 @@ class InitialWeights:
     Attributes:
         variables: {"params"} and, with batch normalisation, {"batch_stats"}.
         notes: sentences for the user.
-        videos: path -> sha256 of the videos that the weights were trained on: no test may count them.
+        videos: path -> sha256 of the videos that the weights were trained on: no test may count
+            them.
         chosen_by: sha256 of those that the checkpoint was chosen by.
     """
 
@@ -40,7 +41,7 @@ class InitialWeights:
     chosen_by: list[str] = dataclasses.field(default_factory=list)
 
     def over(self, fresh: Mapping[str, Any]) -> dict[str, Any]:
-        """The variables, with freshly initialised values where only a shape is known: a last layer that starts anew."""
+        """The variables, with fresh values for a last layer of which only the shape is known."""
 
         def choose(found: Any, value: Any) -> Any:
             return value if isinstance(found, jax.ShapeDtypeStruct) else found
@@ -53,8 +54,9 @@ class InitialWeights:
 def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> InitialWeights:
     """The weights of `config.model.init_from` in the place of others.
 
-    The last layer is taken over where it belongs to the same classes: those of the workdir or, of a published file with
-    400 classes, those of Kinetics-400. From another file it is taken wherever it fits.
+    The last layer is taken over where it belongs to the same classes: those of the workdir or, of a
+    published file with 400 classes, those of Kinetics-400. From another file it is taken wherever
+    it fits.
 
     Args:
         model: `config.model`; init_from is a published file or a workdir.
@@ -95,7 +97,7 @@ def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> In
 
 
 def check_backbone(config: ConfigDict) -> None:
-    """Raises a UserError where layers that start at random would learn more slowly, or not at all."""
+    """Raises a UserError where randomly initialised layers would learn slowly or not at all."""
     if config.optim.backbone_rate < 1 and not config.model.init_from:
         raise UserError(
             f"config.optim.backbone_rate={config.optim.backbone_rate:g} holds back layers that "
@@ -133,7 +135,7 @@ def fingerprint(variables: Mapping) -> str:
 def seen_before(
     model: ConfigDict, videos: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The training videos of a checkpoint: those of `model.init_from`, see `InitialWeights.videos`, and its own."""
+    """The training videos of a checkpoint: those of its initial weights, and its own."""
     prefix = f"{storage.place(model.init_from)}: " if model.init_from else None
     seen = {p: sha for p, sha in videos.items() if prefix and p.startswith(prefix)}
     return seen, {path: sha for path, sha in videos.items() if path not in seen}
@@ -142,7 +144,8 @@ def seen_before(
 def import_weights(arch: str, weights: str, *, classes: str, workdir: Address) -> list[str]:
     """Makes a workdir of a published file, which evaluates and predicts like a trained one.
 
-    Its config has the preprocessing that belongs to the weights (`zoo.preset`), its only checkpoint is that of step 0.
+    Its config has the preprocessing that belongs to the weights (`zoo.preset`), its only checkpoint
+    is that of step 0.
 
     Args:
         arch: one of `zoo.ENTRIES`.
@@ -154,7 +157,8 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: Address) -
         Sentences for the user.
 
     Raises:
-        UserError: no such architecture, file or class list, weights that do not fit, or a folder with something in it.
+        UserError: no such architecture, file or class list, weights that do not fit, or a folder
+            with something in it.
     """
     config = zoo.preset(arch)
     config.data.sampling = "center"
@@ -196,8 +200,8 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: Address) -
     entry = zoo.ENTRIES[arch]
     known = entry.sha256 and sha256.startswith(entry.sha256)
     return [
-        f"{workdir} holds {arch} with {len(names)} classes from {Path(weights).name}, sha256 {sha256}"
-        + (f" (that of {entry.address})" if known else ""),
-        f"clips of {config.data.num_frames} frames, {config.data.fps:.4g} a second, "
-        f"{config.data.size}x{config.data.size}; {config.eval.views} a video",
+        f"{workdir} holds {arch} with {len(names)} classes from {Path(weights).name}, "
+        f"sha256 {sha256}" + (f" (that of {entry.address})" if known else ""),
+        f"clips of {config.data.num_frames} frames, {config.data.fps:.4g} per second, "
+        f"{config.data.size}x{config.data.size}; {config.eval.views} per video",
     ]
