@@ -45,7 +45,7 @@ def checkpoints(tmp_path):
     made.close()
 
 
-def test_a_run_that_overfits_keeps_its_best_and_its_latest(tmp_path, checkpoints):
+def test_the_best_and_two_latest_checkpoints_are_kept(tmp_path, checkpoints):
     for step, accuracy in enumerate([0.2, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4], start=1):
         save(checkpoints, step * 10, accuracy)
     assert Workdir(tmp_path).checkpoints() == [20, 60, 70]
@@ -58,7 +58,7 @@ def test_a_run_that_overfits_keeps_its_best_and_its_latest(tmp_path, checkpoints
     same((weights, optimizer), trees(70))
 
 
-def test_a_checkpoint_holds_what_is_documented_and_nothing_else(tmp_path, checkpoints):
+def test_a_checkpoint_holds_what_is_documented(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     folder = tmp_path / "checkpoints" / "1"
     assert {p.name for p in folder.iterdir() if p.is_dir()} == {"weights", "optimizer", "meta"}
@@ -73,9 +73,7 @@ def test_of_equal_accuracies_the_lower_loss_is_best(tmp_path, checkpoints):
     assert checkpoint.resolve(tmp_path, "best") == 2
 
 
-def test_a_save_between_evaluations_is_latest_but_never_best_and_does_not_stay(
-    tmp_path, checkpoints
-):
+def test_an_unevaluated_checkpoint_is_never_best(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     for step in (2, 3, 4, 5):
         save(checkpoints, step)
@@ -83,9 +81,7 @@ def test_a_save_between_evaluations_is_latest_but_never_best_and_does_not_stay(
     assert checkpoint.resolve(tmp_path, "best") == 1
 
 
-def test_a_checkpoint_that_is_half_deleted_does_not_exist_and_leaves_nothing(
-    tmp_path, checkpoints, monkeypatch, capsys
-):
+def test_a_half_deleted_checkpoint_is_cleared_up(tmp_path, checkpoints, monkeypatch, capsys):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
 
@@ -108,7 +104,7 @@ def test_a_checkpoint_that_is_half_deleted_does_not_exist_and_leaves_nothing(
     assert capsys.readouterr().err == ""
 
 
-def test_a_checkpoint_without_its_manifest_does_not_exist_and_is_cleaned(tmp_path, checkpoints):
+def test_an_interrupted_checkpoint_is_cleared_up(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     (tmp_path / "checkpoints" / "2" / checkpoint.MANIFEST).unlink()
@@ -124,9 +120,7 @@ def files_of(folder):
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
 
 
-def test_whatever_file_of_the_newest_is_damaged_it_is_never_restored_and_resume_goes_back(
-    tmp_path, checkpoints, capsys
-):
+def test_a_checkpoint_with_any_damaged_file_is_skipped(tmp_path, checkpoints, capsys):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     folder = tmp_path / "checkpoints" / "2"
@@ -156,7 +150,7 @@ def test_whatever_file_of_the_newest_is_damaged_it_is_never_restored_and_resume_
     same(checkpoint.restore_weights(tmp_path, 2)[0], trees(2)[0])
 
 
-def test_the_step_of_a_damaged_checkpoint_is_saved_again(tmp_path, checkpoints, capsys):
+def test_a_damaged_step_can_be_saved_again(tmp_path, checkpoints, capsys):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     path = max(files_of(tmp_path / "checkpoints" / "2" / "weights"), key=lambda p: p.stat().st_size)
@@ -170,7 +164,7 @@ def test_the_step_of_a_damaged_checkpoint_is_saved_again(tmp_path, checkpoints, 
     again.close()
 
 
-def test_a_damaged_checkpoint_names_those_that_can_be_taken_instead(tmp_path, checkpoints):
+def test_a_damaged_checkpoint_names_alternatives(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     path = max(files_of(tmp_path / "checkpoints" / "2" / "weights"), key=lambda p: p.stat().st_size)
@@ -182,7 +176,7 @@ def test_a_damaged_checkpoint_names_those_that_can_be_taken_instead(tmp_path, ch
         checkpoint.restore_weights(tmp_path, 2)
 
 
-def test_without_a_whole_checkpoint_nothing_is_restored_and_nothing_removed(tmp_path, checkpoints):
+def test_a_single_damaged_checkpoint_is_not_removed(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     path = tmp_path / "checkpoints" / "1" / "meta" / "metadata"
     path.write_bytes(path.read_bytes()[:-1])
@@ -191,7 +185,7 @@ def test_without_a_whole_checkpoint_nothing_is_restored_and_nothing_removed(tmp_
     assert Workdir(tmp_path).checkpoints() == [1]
 
 
-def test_no_checkpoint_and_unknown_names_are_clear(tmp_path, checkpoints):
+def test_unknown_checkpoints_are_one_line(tmp_path, checkpoints):
     with pytest.raises(UserError, match="no workdir"):
         checkpoint.resolve(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no checkpoint in"):
@@ -212,7 +206,7 @@ def test_a_checkpoint_of_another_model_is_refused(checkpoints):
         checkpoints.restore_latest(weights, optimizer)
 
 
-def test_loading_runs_no_code(tmp_path, checkpoints):
+def test_a_checkpoint_contains_no_pickle(tmp_path, checkpoints):
     """A checkpoint consists of JSON and array files; nothing in it is a pickle."""
     save(checkpoints, 1, 0.5)
     for path in files_of(tmp_path / "checkpoints" / "1"):
@@ -220,7 +214,7 @@ def test_loading_runs_no_code(tmp_path, checkpoints):
     json.loads((tmp_path / "checkpoints" / "1" / checkpoint.MANIFEST).read_text())
 
 
-def test_what_a_damaged_checkpoint_says_of_itself_does_not_choose_the_best(tmp_path, checkpoints):
+def test_damaged_metrics_do_not_choose_the_best(tmp_path, checkpoints):
     save(checkpoints, 1, 0.9)
     save(checkpoints, 2, 0.6)
     path = tmp_path / "checkpoints" / "1" / "meta" / "metadata"
@@ -240,8 +234,8 @@ def test_what_a_damaged_checkpoint_says_of_itself_does_not_choose_the_best(tmp_p
 
 
 @pytest.mark.parametrize(("lost", "was_tested"), [((1, 2), False), ((1,), False), ((3,), True)])
-def test_where_manifests_are_lost_nothing_is_deleted(lost, was_tested, tmp_path, checkpoints):
-    """Others than an interruption leaves without one, or the only one that there is, though it has been evaluated."""
+def test_lost_manifests_delete_nothing(lost, was_tested, tmp_path, checkpoints):
+    """Those that no interruption removes: of older checkpoints, or of the only, evaluated one."""
     for step in (1, 2, 3):
         save(checkpoints, step, 0.9 - step / 10)
     if was_tested:
@@ -261,7 +255,7 @@ def test_where_manifests_are_lost_nothing_is_deleted(lost, was_tested, tmp_path,
     assert len(files_of(tmp_path / "checkpoints" / str(lost[-1]))) > 5
 
 
-def test_the_best_is_found_while_a_training_deletes_an_old_one(tmp_path, checkpoints, monkeypatch):
+def test_the_best_is_found_during_a_deletion(tmp_path, checkpoints, monkeypatch):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     read = Workdir.meta
@@ -275,9 +269,7 @@ def test_the_best_is_found_while_a_training_deletes_an_old_one(tmp_path, checkpo
 
 
 @pytest.mark.parametrize("moment", ["restore_weights", "restore_item", "verify"])
-def test_what_a_training_deletes_while_it_is_read_is_not_called_damaged(
-    moment, tmp_path, checkpoints, monkeypatch
-):
+def test_a_checkpoint_deleted_while_read_is_not_damaged(moment, tmp_path, checkpoints, monkeypatch):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.4)
     owner = Workdir if moment == "verify" else checkpoint
@@ -297,7 +289,7 @@ def test_what_a_training_deletes_while_it_is_read_is_not_called_damaged(
     same(weights, trees(3)[0])
 
 
-def test_only_a_full_disk_is_called_that(checkpoints, monkeypatch):
+def test_other_errors_are_not_a_full_disk(checkpoints, monkeypatch):
     def fail(*_, **__) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 17179869184 bytes")
 
@@ -307,13 +299,13 @@ def test_only_a_full_disk_is_called_that(checkpoints, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["01", "\u00b9", "+1", "1.0", ""])
-def test_a_step_has_one_name(name, tmp_path, checkpoints):
+def test_other_spellings_of_a_step_are_refused(name, tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     with pytest.raises(UserError, match="there is best, latest, 1"):
         checkpoint.resolve(tmp_path, name)
 
 
-def test_a_best_that_is_gone_is_not_silently_another(tmp_path, checkpoints):
+def test_a_missing_best_checkpoint_is_named(tmp_path, checkpoints):
     """The newest checkpoint knows how good the best has been."""
     for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.6)):
         meta = META | {"progress": {"best": [0.9, -1.0]}}

@@ -1,4 +1,4 @@
-"""What goes wrong in the middle of a training: a bad number, a full disk, accuracy that falls. Nothing good is lost."""
+"""A bad number, a full disk or falling accuracy loses no good checkpoint."""
 
 from __future__ import annotations
 
@@ -46,10 +46,8 @@ def rows(workdir: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("where", ["the loss", "the gradient of", "the new value of"])
-def test_a_bad_number_stops_the_run_a_step_later_and_the_last_good_checkpoint_stays(
-    where, tmp_path, monkeypatch
-):
-    """A real training; before step 9, in the second epoch of six steps, one of its inputs is spoilt."""
+def test_a_bad_number_stops_the_run_without_a_checkpoint(where, tmp_path, monkeypatch):
+    """A training run; before step 9, in the second epoch of six steps, an input is spoilt."""
     bad_step, steps = 9, []
 
     def spoil(state, batch):
@@ -80,7 +78,7 @@ def test_a_bad_number_stops_the_run_a_step_later_and_the_last_good_checkpoint_st
     assert [row["step"] for row in rows(workdir)] == [6]
 
 
-def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+def test_a_non_finite_validation_loss_stops_the_run(tmp_path, monkeypatch):
     """The weights are finite, and so large that what they say of the validation videos is not."""
 
     def map_eval(step):
@@ -100,9 +98,7 @@ def whole(once) -> Path:
     return once("trouble", train)
 
 
-def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_is_room(
-    whole, small_disk, capfd, monkeypatch, assert_same_run
-):
+def test_a_run_on_a_full_disk_resumes_later(whole, small_disk, capfd, monkeypatch, assert_same_run):
     disk = small_disk("64m")
     workdir, ballast = disk / "run", disk / "ballast"
     save = Checkpoints.save
@@ -131,7 +127,7 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_
     assert_same_run(workdir, whole)
 
 
-def test_a_disk_that_is_lost_ends_the_run_in_one_line_and_it_goes_on_when_it_is_back(
+def test_a_run_on_a_lost_disk_resumes_later(
     whole, tmp_path, small_disk, capfd, monkeypatch, assert_same_run
 ):
     real = tmp_path / "real"
@@ -162,15 +158,13 @@ def test_a_disk_that_is_lost_ends_the_run_in_one_line_and_it_goes_on_when_it_is_
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_workdir_that_cannot_be_written_is_one_line(small_disk, capsys):
+def test_an_unwritable_workdir_is_one_line(small_disk, capsys):
     disk = small_disk("1m")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     assert cli.main(arguments(disk / "run")) == 1
     said = capsys.readouterr().err
-    assert (
-        said
-        == f"vid3d train: error: cannot write in the workdir {disk / 'run'}: Read-only file system\n"
-    )
+    where = f"cannot write in the workdir {disk / 'run'}"
+    assert said == f"vid3d train: error: {where}: Read-only file system\n"
 
 
 @pytest.fixture
@@ -185,9 +179,7 @@ def overfitting(monkeypatch):
     monkeypatch.setattr(Predictions, "accuracy", worse)
 
 
-def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_from_the_latest(
-    overfitting, tmp_path, capfd
-):
+def test_an_overfitting_run_keeps_best_and_latest(overfitting, tmp_path, capfd):
     """Resume starts from the latest, which is not the best."""
     more = {"train.epochs": "50", "train.batch_size": "48", "optim.schedule": "constant"}
     workdir = tmp_path / "run"
@@ -206,7 +198,7 @@ def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_fro
     assert Workdir(workdir).checkpoints() == [1, 50, 51]
 
 
-def test_more_epochs_after_early_stopping_say_that_it_stopped_early(overfitting, tmp_path, capfd):
+def test_more_epochs_after_early_stopping_change_nothing(overfitting, tmp_path, capfd):
     more = {"optim.schedule": "constant", "train.early_stopping": "1", "train.epochs": "4"}
     workdir = tmp_path / "run"
     assert train(workdir, **more) == loop.FINISHED
