@@ -23,9 +23,9 @@ from vid3d.evaluation.runs import (
     data_note,
     differing_keys,
     find_workdirs,
-    names,
     over_seeds,
     read,
+    short_names,
     test_missing,
 )
 from vid3d.models.summary import quantity
@@ -55,7 +55,9 @@ def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> 
     if output:
         storage.check_folder(storage.place(output))
     all_tested = test_missing(workdirs) if test else True
-    runs = [read(workdir, name) for workdir, name in zip(workdirs, names(workdirs), strict=True)]
+    runs = [
+        read(workdir, name) for workdir, name in zip(workdirs, short_names(workdirs), strict=True)
+    ]
     keys = differing_keys(runs)
     paired = pair(*runs) if len(runs) == 2 else None
     show(runs, keys, paired, advise=not test)

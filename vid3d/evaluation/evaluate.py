@@ -24,7 +24,12 @@ from vid3d.datasets import index as data_index
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 from vid3d.evaluation import metrics, plots, sets
-from vid3d.evaluation.predictions import Predictions, build_eval_step, predict
+from vid3d.evaluation.predictions import (
+    Predictions,
+    build_eval_step,
+    eval_batch_size,
+    predict,
+)
 from vid3d.terminal import printable
 from vid3d.text import first_few, shorten
 from vid3d.video.plan import Durations
@@ -63,6 +68,7 @@ class Restored:
         meta: see `Workdir.meta`.
         config: of the evaluation: that of the training run, with the overrides and the videos of
             `--data`.
+        is_own: whether its videos are those of the training run, and not those of `--data`.
     """
 
     workdir: Workdir
@@ -71,6 +77,7 @@ class Restored:
     weights: dict[str, Any]
     meta: dict[str, Any]
     config: ConfigDict
+    is_own: bool
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,12 +120,12 @@ def evaluate(
     storage.check_folder(workdir.evaluations_folder)
     restored = restore(workdir, checkpoint, overrides, data)
     split = split if data is None else "test"
-    index = find_videos(restored, is_own=data is None)
+    index = find_videos(restored)
     prepared = prepare.prepare(restored.config, index=index, quiet=True)
     parallel.agree(prepared.listing(), what="videos, labels or splits")
     clips = find_clips(restored, prepared, split)
-    seen = check_unseen(restored, prepared, clips, split, is_own=data is None)
-    asked = result_overrides(restored, clips, split, root=index.root, is_own=data is None)
+    seen = check_unseen(restored, prepared, clips, split)
+    asked = result_overrides(restored, clips, split, index.root)
     predictions = predict_all(restored, clips)
     figures = {
         "split": split,
@@ -133,7 +140,7 @@ def evaluate(
             *override_notes(restored, asked),
             *video_notes(restored, prepared, clips),
             *([TRAINED_ON] if seen else []),
-            *validation_notes(restored, clips, split, is_own=data is None),
+            *validation_notes(restored, clips, split),
         ],
     } | summarise(predictions, clips, restored.classes)
     name = split if data is None else sets.set_name(data)
@@ -165,16 +172,16 @@ def restore(
     configs.validate(config)
     if data is not None:
         config = sets.other_config(config, data)
-    return Restored(workdir, checkpoint, step, weights, meta, config)
+    return Restored(workdir, checkpoint, step, weights, meta, config, is_own=data is None)
 
 
-def find_videos(restored: Restored, *, is_own: bool) -> Index:
+def find_videos(restored: Restored) -> Index:
     """The videos of the training run or of another folder or CSV, where all are test videos.
 
     Raises:
         UserError: an imported checkpoint, which has no data set of its own; another class list.
     """
-    if not is_own:
+    if not restored.is_own:
         return data_index.find_unsplit(restored.config.data, restored.classes)
     if "imported" in restored.meta:
         raise UserError(
@@ -204,23 +211,16 @@ def find_clips(restored: Restored, prepared: Prepared, split: str) -> pipeline.C
 
 
 def check_unseen(
-    restored: Restored, prepared: Prepared, clips: pipeline.Clips, split: str, *, is_own: bool
+    restored: Restored, prepared: Prepared, clips: pipeline.Clips, split: str
 ) -> list[str]:
     """The videos that the checkpoint was trained on; there are some in the training split only.
-
-    Args:
-        restored: the checkpoint.
-        prepared: all videos.
-        clips: of the split.
-        split: its name.
-        is_own: whether the videos are the training run's, and not those of `--data`.
 
     Raises:
         UserError: they are in another split.
     """
     seen = sets.seen_in_training(clips, restored.meta["training_videos"])
     if seen and split != "train":
-        gone = sets.gone(restored.workdir, prepared, split) if is_own else ""
+        gone = sets.gone(restored.workdir, prepared, split) if restored.is_own else ""
         raise UserError(
             f"{len(seen)} of {len(clips)} {split} videos were in the training of this checkpoint, "
             f"such as {seen[0]}: a number on them means nothing{gone}"
@@ -235,7 +235,7 @@ def predict_all(restored: Restored, clips: pipeline.Clips) -> Predictions:
         UserError: a batch that the devices cannot share, or clips that the weights do not fit.
     """
     config = restored.config
-    batch_size = config.eval.batch_size or config.train.batch_size
+    batch_size = eval_batch_size(config)
     parallel.check_batch_size(batch_size, "eval.batch_size")
     model = models.build(config.model, len(restored.classes))
     step = parallel.map_eval(build_eval_step(model, data=config.data))
@@ -264,7 +264,7 @@ def summarise(
 
 
 def result_overrides(
-    restored: Restored, clips: pipeline.Clips, split: str, *, root: str, is_own: bool
+    restored: Restored, clips: pipeline.Clips, split: str, root: str
 ) -> dict[str, Any]:
     """The values that differ from the training run's and can change a figure.
 
@@ -276,7 +276,7 @@ def result_overrides(
         for key in OVERRIDES
         if key not in configs.RESULT_FREE and now[key] != restored.trained[key]
     }
-    if is_own and has_other_videos(restored, clips, split):
+    if restored.is_own and has_other_videos(restored, clips, split):
         asked["data.root"] = root
     return asked
 
@@ -314,11 +314,9 @@ def video_notes(restored: Restored, prepared: Prepared, clips: pipeline.Clips) -
     return [*prepared.index.notes, *map(printable, said)]
 
 
-def validation_notes(
-    restored: Restored, clips: pipeline.Clips, split: str, *, is_own: bool
-) -> list[str]:
+def validation_notes(restored: Restored, clips: pipeline.Clips, split: str) -> list[str]:
     """Says which test videos chose the checkpoint, where the protocol does not say it."""
-    if split != "test" or (is_own and restored.config.data.validate_on_test):
+    if split != "test" or (restored.is_own and restored.config.data.validate_on_test):
         return []
     return sets.validated(clips, restored.meta)
 

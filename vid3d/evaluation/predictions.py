@@ -55,6 +55,11 @@ def build_eval_step(model: nn.Module, *, data: ConfigDict) -> EvalStep:
     return eval_step
 
 
+def eval_batch_size(config: ConfigDict) -> int:
+    """Rows of clips per batch; 0 in the config is as many as in training."""
+    return config.eval.batch_size or config.train.batch_size
+
+
 def predict(
     mapped_step: EvalStep, variables: Any, clips: pipeline.Clips, *, batch_size: int
 ) -> Predictions:

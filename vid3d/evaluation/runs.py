@@ -82,7 +82,7 @@ def find_workdirs(folders: Sequence[str]) -> list[Workdir]:
             raise UserError(
                 f"{folder} is not a workdir, and not a folder of workdirs: config.json is missing"
             )
-        found |= {resolve(workdir.path): workdir for workdir in workdirs}
+        found |= {canonical(workdir.path): workdir for workdir in workdirs}
         started = [w.path.name for w in inside if w not in workdirs and w.log_file.is_file()]
         if started:
             print(
@@ -99,14 +99,14 @@ def natural(path: Path) -> list[str | float]:
     return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
-def resolve(path: Path) -> Path:
+def canonical(path: Path) -> Path:
     """The one path that stands for a folder, however it was written."""
     return path if storage.is_remote(path) else path.resolve()
 
 
-def names(workdirs: Sequence[Workdir]) -> list[str]:
+def short_names(workdirs: Sequence[Workdir]) -> list[str]:
     """The folders' names, with as many parents as it takes to tell them apart."""
-    parts = [resolve(workdir.path).parts for workdir in workdirs]
+    parts = [canonical(workdir.path).parts for workdir in workdirs]
     for depth in range(1, max(map(len, parts)) + 1):
         short = ["/".join(p[-depth:]) for p in parts]
         if len(set(short)) == len(short):

@@ -16,7 +16,7 @@ from vid3d.checkpoint.writing import Checkpoints
 from vid3d.data import pipeline, prepare
 from vid3d.datasets import index as data_index
 from vid3d.evaluation import metrics, plots
-from vid3d.evaluation.predictions import predict
+from vid3d.evaluation.predictions import eval_batch_size, predict
 from vid3d.training import optim, record, transfer
 from vid3d.training.announce import announce
 from vid3d.training.progress import BadNumberError, TrainingProgress, check_sums
@@ -27,7 +27,7 @@ from vid3d.training.resume import (
     resume,
     write_videos,
 )
-from vid3d.training.setup import Setup, eval_batch_size, set_up
+from vid3d.training.setup import Setup, set_up
 from vid3d.training.state import TrainState
 from vid3d.training.stop import StopSignal
 from vid3d.video.clips import clip_shape

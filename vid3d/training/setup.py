@@ -59,10 +59,6 @@ class Setup:
         return configs.steps(duration, steps_per_epoch=self.steps_per_epoch, batch_size=batch_size)
 
 
-def eval_batch_size(config: ConfigDict) -> int:
-    return config.eval.batch_size or config.train.batch_size
-
-
 def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
     """From prepared videos to the clips, the mapped steps and the state before the first step."""
     # Data: bytes -> clips.
