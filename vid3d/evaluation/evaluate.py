@@ -5,17 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from flax.errors import ScopeParamShapeError
-from ml_collections import ConfigDict
 
-from vid3d import checkpoint as checkpoints, config as configs, models, parallel, storage
+from vid3d import models, parallel, storage
 from vid3d.checkpoint import Address, Workdir
 from vid3d.data import pipeline, prepare
 from vid3d.data.prepared import Prepared
@@ -30,63 +26,18 @@ from vid3d.evaluation.predictions import (
     eval_batch_size,
     predict,
 )
+from vid3d.evaluation.restored import (
+    Restored,
+    override_notes,
+    restore,
+    result_overrides,
+    suffix,
+)
 from vid3d.terminal import printable
-from vid3d.text import first_few, shorten
+from vid3d.text import first_few
 from vid3d.video.plan import Durations
 
-# What may differ from the training run: where the videos are, how they are read, and which clips
-# are looked at.
-OVERRIDES = (
-    "data.num_frames",
-    "data.frame_step",
-    "data.fps",
-    "data.size",
-    "data.stored_size",
-    "data.sampling",
-    "data.root",
-    "data.cache_dir",
-    "data.workers",
-    "data.decode_timeout",
-    "data.memory_budget_mb",
-    "eval.views",
-    "eval.long_videos",
-    "eval.batch_size",
-)
-
 TRAINED_ON = "these videos were in the training: the accuracy says nothing about others"
-
-
-@dataclass(frozen=True)
-class Restored:
-    """A checkpoint that is evaluated.
-
-    Attributes:
-        workdir: that it is in.
-        checkpoint: "best", "latest" or a step, as it was asked for.
-        step: optimizer steps done.
-        weights: {"params", "batch_stats"} as numpy arrays.
-        meta: see `Workdir.meta`.
-        config: of the evaluation: that of the training run, with the overrides and the videos of
-            `--data`.
-        is_own: whether its videos are those of the training run, and not those of `--data`.
-    """
-
-    workdir: Workdir
-    checkpoint: str
-    step: int
-    weights: dict[str, Any]
-    meta: dict[str, Any]
-    config: ConfigDict
-    is_own: bool
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(self.meta["classes"])
-
-    @cached_property
-    def trained(self) -> dict[str, Any]:
-        """The values of the training run's config by key."""
-        return configs.flatten(configs.from_json(json.dumps(self.meta["config"])))
 
 
 def evaluate(
@@ -150,29 +101,6 @@ def evaluate(
         with storage.alone(folder.parent):
             write(folder, figures, predictions, clips, restored.classes)
     return figures, folder
-
-
-def restore(
-    workdir: Workdir, checkpoint: str, overrides: Sequence[tuple[str, str]], data: str | None
-) -> Restored:
-    """Reads a checkpoint, and applies overrides and other videos to its config; see `evaluate`.
-
-    Raises:
-        UserError: no such checkpoint, a key that is fixed by it, or no such videos.
-    """
-    step, weights, meta = checkpoints.load(workdir, checkpoint)
-    config = configs.from_json(json.dumps(meta["config"]))
-    for key, text in overrides:
-        configs.apply(config, key, text)
-        if key not in OVERRIDES:
-            raise UserError(
-                f"config.{key} is fixed by the checkpoint: only {', '.join(OVERRIDES)} can be set "
-                "here"
-            )
-    configs.validate(config)
-    if data is not None:
-        config = sets.other_config(config, data)
-    return Restored(workdir, checkpoint, step, weights, meta, config, is_own=data is None)
 
 
 def find_videos(restored: Restored) -> Index:
@@ -263,51 +191,6 @@ def summarise(
     )
 
 
-def result_overrides(
-    restored: Restored, clips: pipeline.Clips, split: str, root: str
-) -> dict[str, Any]:
-    """The values that differ from the training run's and can change a figure.
-
-    data.root is one of them where it holds other videos.
-    """
-    now = configs.flatten(restored.config)
-    asked = {
-        key: now[key]
-        for key in OVERRIDES
-        if key not in configs.RESULT_FREE and now[key] != restored.trained[key]
-    }
-    if restored.is_own and has_other_videos(restored, clips, split):
-        asked["data.root"] = root
-    return asked
-
-
-def has_other_videos(restored: Restored, clips: pipeline.Clips, split: str) -> bool:
-    """Whether the videos of a split are not, or not surely, those that videos.csv lists."""
-    data = restored.config.data
-    if not restored.workdir.videos_file.exists():
-        return data.root != restored.trained["data.root"]
-    if data.source == "synthetic":  # the config describes its videos
-        return False
-    trained_split = "test" if split == "val" and data.validate_on_test else split
-    return not sets.same_videos(restored.workdir, clips, trained_split)
-
-
-def override_notes(restored: Restored, asked: dict[str, Any]) -> list[str]:
-    """Says that the figures are not those of the checkpoint as it was trained."""
-    notes = []
-    for key, value in asked.items():
-        if key != "data.root":
-            before = shorten(restored.trained[key])
-            notes.append(f"override: {key} is {shorten(value)}, not {before} as trained")
-        elif restored.workdir.videos_file.exists():
-            notes.append("override: these are not the videos that videos.csv lists in this split")
-        else:
-            notes.append(
-                "override: videos.csv is gone, and whether these are its videos is not known"
-            )
-    return notes
-
-
 def video_notes(restored: Restored, prepared: Prepared, clips: pipeline.Clips) -> list[str]:
     """What has to be known about the videos."""
     said = [note for note in (clips.note(), *duplicates(prepared)) if note]
@@ -319,17 +202,6 @@ def validation_notes(restored: Restored, clips: pipeline.Clips, split: str) -> l
     if split != "test" or (restored.is_own and restored.config.data.validate_on_test):
         return []
     return sets.validated(clips, restored.meta)
-
-
-def suffix(asked: dict[str, Any]) -> str:
-    """The end of a folder's name that tells an evaluation with overrides from one without."""
-    texts = {
-        key: sets.set_name(value)
-        if key == "data.root"
-        else re.sub(r"[^\w.]+", "x", str(value)).strip("x")
-        for key, value in asked.items()
-    }
-    return "".join(f"-{key.partition('.')[2]}={text}" for key, text in texts.items())
 
 
 def write(
