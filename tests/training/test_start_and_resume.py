@@ -184,10 +184,13 @@ def test_unfit_initial_weights_fail_before_decoding(started, tmp_path, monkeypat
     assert not (tmp_path / "run").exists()
 
 
-def test_resuming_does_not_need_the_initial_weights(copied, call, tmp_path):
+def test_initial_weights_are_read_once_and_not_to_resume(copied, call, tmp_path, monkeypatch):
     videos, origin = copied
     more = {"model.init_from": str(origin), "optim.backbone_rate": "0.5"}
+    read, load = [], checkpoint.load
+    monkeypatch.setattr(checkpoint, "load", lambda *asked: read.append(asked) or load(*asked))
     call(*options(videos, tmp_path / "mine", **more))
+    assert read == [(origin,)]
     before = Workdir(tmp_path / "mine").meta(checkpoint.resolve(tmp_path / "mine", "latest"))
     shutil.rmtree(origin)
     call(*options(videos, tmp_path / "mine", **more, **{"train.epochs": "3"}))

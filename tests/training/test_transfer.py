@@ -50,6 +50,11 @@ def test_initialising_keeps_the_last_layer_for_the_same_classes(smoke_run):
     )
     assert "5 classes: the last layer starts anew, for 5" in renamed.notes[1]
     assert (renamed.variables["params"]["classes"]["kernel"] == -1).all()
+    # From shapes alone, before there is a state, it is the same in the end.
+    values = fresh(config.model, 5, **shape)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), values)
+    early = transfer.initial(config.model, shapes, (*classes[:4], "something else"))
+    jax.tree.map(np.testing.assert_array_equal, early.over(values), renamed.variables)
     np.testing.assert_array_equal(
         renamed.variables["params"]["layer1"]["conv"]["kernel"],
         weights["params"]["layer1"]["conv"]["kernel"],

@@ -63,6 +63,7 @@ def train(config: ConfigDict, workdir: Address) -> int:
             workdir.claim(config)  # first of all: a kill leaves nothing but a workdir
         checkpoints = Checkpoints(workdir)
         point = resume(setup, initial, checkpoints, workdir)
+        del initial  # its arrays are in the state now
         check_listed(workdir, setup.prepared, validate_on_test=config.data.validate_on_test)
         if parallel.is_main():
             workdir.claim(config)

@@ -52,7 +52,7 @@ class InitialWeights:
 
 
 def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> InitialWeights:
-    """The weights of `config.model.init_from` in the place of others.
+    """The weights of `config.model.init_from`, in the tree of `variables`.
 
     The last layer is taken over where it belongs to the same classes: those of the workdir or, of a
     published file with 400 classes, those of Kinetics-400. From another file it is taken wherever
