@@ -104,7 +104,7 @@ def test_a_validation_video_among_test_videos_is_noted(copied, capsys):
     assert f"note: {note}" in said
 
 
-def test_overrides_do_not_replace_the_test(copied, capsys):
+def test_other_clips_do_not_replace_the_test(copied, capsys):
     root, workdir, _ = copied
     moved = f"--config.data.root={root}"
     printed(capsys, workdir, moved, "--config.eval.batch_size=16")
@@ -252,7 +252,7 @@ def test_validation_videos_in_the_test_split_are_noted(listed, copied, capsys):
     assert f"note: override: {words}" in said.replace("these are ", "")
 
 
-def test_validating_on_test_videos_is_no_override(trained, tmp_path, capsys):
+def test_validating_on_test_videos_keeps_both_splits(trained, tmp_path, capsys):
     root, _ = trained
     keys = {
         "data.root": str(root), "data.size": "16", "data.num_frames": "4", "model.features": "4",

@@ -167,6 +167,7 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
                 "protocol": "grouped",
                 "training_videos": {},
                 "progress": {"best": None},
+                "validation_sha256": [],
                 "window_seconds": WINDOW_SECONDS,
             },
             metrics={"accuracy": 1.0, "loss": 0.01},
