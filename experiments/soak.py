@@ -113,7 +113,7 @@ class SoakedRun:
         )  # fmt: skip
 
     def step(self) -> int:
-        return max(checkpoint.steps(self.workdir), default=0)
+        return max(checkpoint.Workdir(self.workdir).checkpoints(), default=0)
 
     def rows(self) -> int:
         """Bytes of metrics.jsonl."""
@@ -237,7 +237,7 @@ def differences(a: SoakedRun, b: SoakedRun) -> list[str]:
     for place in (b.workdir, b.cache):
         found += [f"left behind: {path}" for path in place.rglob("*incomplete*")]
     folders = [path for path in (b.workdir / "checkpoints").iterdir() if path.is_dir()]
-    whole = {str(step) for step in checkpoint.steps(b.workdir)}
+    whole = {str(step) for step in checkpoint.Workdir(b.workdir).checkpoints()}
     found += [f"left behind: {path}" for path in folders if path.name not in whole]
     return found
 

@@ -83,7 +83,7 @@ def test_two_processes_share_a_workdir_in_a_bucket(unbroken, reach, call):
     with together("train", *RUN, "--workdir=gs://bucket/two") as processes:
         finish(processes, codes=[0, 0])
     assert reach.read("two/metrics.jsonl") == (unbroken / "metrics.jsonl").read_bytes()
-    step = checkpoint.steps(unbroken)[-1]
+    step = checkpoint.Workdir(unbroken).checkpoints()[-1]
     here = checkpoint.digests(unbroken / "checkpoints" / str(step))
     there = json.loads(reach.read(f"two/checkpoints/{step}/manifest.json"))["sha256"]
     assert there["meta/metadata"] == here["meta/metadata"]
@@ -109,7 +109,10 @@ def test_two_and_four_processes_equal_one(unbroken, tmp_path, run):
             assert a.keys() == b.keys()
             for name in a:
                 assert a[name] == pytest.approx(b[name], rel=1e-4), name
-        assert checkpoint.steps(workdir) == checkpoint.steps(tmp_path / "one")
+        assert (
+            checkpoint.Workdir(workdir).checkpoints()
+            == checkpoint.Workdir(tmp_path / "one").checkpoints()
+        )
 
 
 def test_when_one_dies_the_other_ends_and_both_resume(unbroken, tmp_path, assert_same_run):
@@ -117,7 +120,7 @@ def test_when_one_dies_the_other_ends_and_both_resume(unbroken, tmp_path, assert
     command = ("train", *RUN, f"--workdir={workdir}")
     with together(*command) as processes:
         limit = time.monotonic() + 240
-        while not checkpoint.steps(workdir):
+        while not checkpoint.Workdir(workdir).checkpoints():
             assert all(p.poll() is None for p in processes) and time.monotonic() < limit
             time.sleep(0.01)
         processes[1].kill()
@@ -134,7 +137,7 @@ def test_when_one_dies_the_other_ends_and_both_resume(unbroken, tmp_path, assert
             assert line, processes[0].communicate()
         processes[1].send_signal(signal.SIGTERM)
         (_, said), _ = finish(processes, codes=[75, 75])
-    last = checkpoint.steps(workdir)[-1]
+    last = checkpoint.Workdir(workdir).checkpoints()[-1]
     assert said.splitlines()[-1].startswith(f"stopped at step {last}, all saved")
     assert last < rows(unbroken)[-1]["step"]
 

@@ -12,7 +12,7 @@ import pytest
 import vid3d
 from vid3d.errors import UserError
 
-PUBLIC = ["Classifier", "Prediction", "UserError", "config", "evaluate", "load", "train"]
+PUBLIC = ["Classifier", "Prediction", "UserError", "Workdir", "config", "evaluate", "load", "train"]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -59,7 +59,7 @@ def train_until(bucket, method: str, pattern: str, workdir: str, *, count: int =
 def test_a_killed_run_in_a_bucket_ends_like_one_in_a_folder(
     reach, smoke_run, tmp_path, run, assert_same_run
 ):
-    per_epoch = checkpoint.steps(smoke_run)[-1] // 4
+    per_epoch = checkpoint.Workdir(smoke_run).checkpoints()[-1] // 4
     workdir, before = "gs://bucket/runs/a", set(reach.names())
     # A torn save, one that lacks only its manifest, a row that is not stored, a half-deleted
     # checkpoint.

@@ -204,7 +204,7 @@ def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
     with joined(options):
         figures, folder = evaluate.evaluate(
             options.workdir,
-            name=options.checkpoint,
+            checkpoint=options.checkpoint,
             split=options.split or "test",
             overrides=overrides,
             data=options.data,

@@ -12,11 +12,12 @@ import numpy as np
 import optax
 import pytest
 
-from vid3d import checkpoint, parallel
-from vid3d.checkpoint import writing
+from vid3d import checkpoint, config as configs, parallel
+from vid3d.checkpoint import Workdir, writing
 from vid3d.errors import UserError
 
 OPTIMIZER = optax.adam(1e-3)
+META = {"classes": ["a", "b"], "validation_videos": 4, "progress": {"best": None}}
 
 
 def trees(value: float):
@@ -28,7 +29,7 @@ def trees(value: float):
 
 def save(checkpoints, step, accuracy=None, loss=1.0):
     metrics = None if accuracy is None else {"accuracy": accuracy, "loss": loss}
-    checkpoints.save(step, *trees(step), meta={"classes": ["a", "b"]}, metrics=metrics)
+    checkpoints.save(step, *trees(step), meta=META, metrics=metrics)
 
 
 def same(a, b):
@@ -38,15 +39,16 @@ def same(a, b):
 
 @pytest.fixture
 def checkpoints(tmp_path):
+    Workdir(tmp_path).claim(configs.default())
     made = writing.Checkpoints(tmp_path)
     yield made
     made.close()
 
 
-def test_a_run_that_overfits_keeps_its_best_and_its_latest(tmp_path, checkpoints):
+def test_the_best_and_two_latest_checkpoints_are_kept(tmp_path, checkpoints):
     for step, accuracy in enumerate([0.2, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4], start=1):
         save(checkpoints, step * 10, accuracy)
-    assert checkpoint.steps(tmp_path) == [20, 60, 70]
+    assert Workdir(tmp_path).checkpoints() == [20, 60, 70]
     assert checkpoint.resolve(tmp_path, "best") == 20
     assert checkpoint.resolve(tmp_path, "latest") == 70
     weights, meta = checkpoint.restore_weights(tmp_path, 20)
@@ -56,7 +58,7 @@ def test_a_run_that_overfits_keeps_its_best_and_its_latest(tmp_path, checkpoints
     same((weights, optimizer), trees(70))
 
 
-def test_a_checkpoint_holds_what_is_documented_and_nothing_else(tmp_path, checkpoints):
+def test_a_checkpoint_holds_what_is_documented(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     folder = tmp_path / "checkpoints" / "1"
     assert {p.name for p in folder.iterdir() if p.is_dir()} == {"weights", "optimizer", "meta"}
@@ -71,19 +73,15 @@ def test_of_equal_accuracies_the_lower_loss_is_best(tmp_path, checkpoints):
     assert checkpoint.resolve(tmp_path, "best") == 2
 
 
-def test_a_save_between_evaluations_is_latest_but_never_best_and_does_not_stay(
-    tmp_path, checkpoints
-):
+def test_an_unevaluated_checkpoint_is_never_best(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     for step in (2, 3, 4, 5):
         save(checkpoints, step)
-    assert checkpoint.steps(tmp_path) == [1, 4, 5]
+    assert Workdir(tmp_path).checkpoints() == [1, 4, 5]
     assert checkpoint.resolve(tmp_path, "best") == 1
 
 
-def test_a_checkpoint_that_is_half_deleted_does_not_exist_and_leaves_nothing(
-    tmp_path, checkpoints, monkeypatch, capsys
-):
+def test_a_half_deleted_checkpoint_is_cleared_up(tmp_path, checkpoints, monkeypatch, capsys):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
 
@@ -94,7 +92,8 @@ def test_a_checkpoint_that_is_half_deleted_does_not_exist_and_leaves_nothing(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(writing.storage, "remove_folder", begin)
         save(checkpoints, 3, 0.7)
-    assert checkpoint.steps(tmp_path) == [2, 3]  # and both were whole before the first was touched
+    # Both were whole before the first was touched.
+    assert Workdir(tmp_path).checkpoints() == [2, 3]
     assert checkpoint.resolve(tmp_path, "best") == 3
     for _ in range(2):
         writing.Checkpoints(tmp_path).close()
@@ -105,15 +104,15 @@ def test_a_checkpoint_that_is_half_deleted_does_not_exist_and_leaves_nothing(
     assert capsys.readouterr().err == ""
 
 
-def test_a_checkpoint_without_its_manifest_does_not_exist_and_is_cleaned(tmp_path, checkpoints):
+def test_an_interrupted_checkpoint_is_cleared_up(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     (tmp_path / "checkpoints" / "2" / checkpoint.MANIFEST).unlink()
-    assert checkpoint.steps(tmp_path) == [1]
+    assert Workdir(tmp_path).checkpoints() == [1]
     again = writing.Checkpoints(tmp_path)
     assert again.restore_latest(*trees(0))[1]["step"] == 1
     save(again, 2, 0.7)
-    assert checkpoint.steps(tmp_path) == [1, 2]
+    assert Workdir(tmp_path).checkpoints() == [1, 2]
     again.close()
 
 
@@ -121,9 +120,7 @@ def files_of(folder):
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
 
 
-def test_whatever_file_of_the_newest_is_damaged_it_is_never_restored_and_resume_goes_back(
-    tmp_path, checkpoints, capsys
-):
+def test_a_checkpoint_with_any_damaged_file_is_skipped(tmp_path, checkpoints, capsys):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     folder = tmp_path / "checkpoints" / "2"
@@ -140,7 +137,7 @@ def test_whatever_file_of_the_newest_is_damaged_it_is_never_restored_and_resume_
             (folder / name).write_bytes(damaged)
             with pytest.raises(checkpoint.DamagedError, match="checkpoint 2"):
                 checkpoint.restore_weights(tmp_path, 2)
-            assert not checkpoint.is_imported(tmp_path)
+            assert not Workdir(tmp_path).is_imported()
             again = writing.Checkpoints(tmp_path)
             weights, optimizer, _ = again.restore_latest(*trees(0))
             again.close()
@@ -148,12 +145,12 @@ def test_whatever_file_of_the_newest_is_damaged_it_is_never_restored_and_resume_
             assert warning.startswith("warning: checkpoint 2 of"), name
             assert "the one before it" in warning
             same((weights, optimizer), trees(1))
-            assert checkpoint.steps(tmp_path) == [1]
+            assert Workdir(tmp_path).checkpoints() == [1]
             shutil.copytree(whole_folder, folder)
     same(checkpoint.restore_weights(tmp_path, 2)[0], trees(2)[0])
 
 
-def test_the_step_of_a_damaged_checkpoint_is_saved_again(tmp_path, checkpoints, capsys):
+def test_a_damaged_step_can_be_saved_again(tmp_path, checkpoints, capsys):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     path = max(files_of(tmp_path / "checkpoints" / "2" / "weights"), key=lambda p: p.stat().st_size)
@@ -167,7 +164,7 @@ def test_the_step_of_a_damaged_checkpoint_is_saved_again(tmp_path, checkpoints, 
     again.close()
 
 
-def test_a_damaged_checkpoint_names_those_that_can_be_taken_instead(tmp_path, checkpoints):
+def test_a_damaged_checkpoint_names_alternatives(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
     path = max(files_of(tmp_path / "checkpoints" / "2" / "weights"), key=lambda p: p.stat().st_size)
@@ -179,16 +176,16 @@ def test_a_damaged_checkpoint_names_those_that_can_be_taken_instead(tmp_path, ch
         checkpoint.restore_weights(tmp_path, 2)
 
 
-def test_without_a_whole_checkpoint_nothing_is_restored_and_nothing_removed(tmp_path, checkpoints):
+def test_a_single_damaged_checkpoint_is_not_removed(tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     path = tmp_path / "checkpoints" / "1" / "meta" / "metadata"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"checkpoint 1 of .* no older checkpoint is left"):
         writing.Checkpoints(tmp_path)
-    assert checkpoint.steps(tmp_path) == [1]
+    assert Workdir(tmp_path).checkpoints() == [1]
 
 
-def test_no_checkpoint_and_unknown_names_are_clear(tmp_path, checkpoints):
+def test_unknown_checkpoints_are_one_line(tmp_path, checkpoints):
     with pytest.raises(UserError, match="no workdir"):
         checkpoint.resolve(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no checkpoint in"):
@@ -209,7 +206,7 @@ def test_a_checkpoint_of_another_model_is_refused(checkpoints):
         checkpoints.restore_latest(weights, optimizer)
 
 
-def test_loading_runs_no_code(tmp_path, checkpoints):
+def test_a_checkpoint_contains_no_pickle(tmp_path, checkpoints):
     """A checkpoint consists of JSON and array files; nothing in it is a pickle."""
     save(checkpoints, 1, 0.5)
     for path in files_of(tmp_path / "checkpoints" / "1"):
@@ -217,7 +214,7 @@ def test_loading_runs_no_code(tmp_path, checkpoints):
     json.loads((tmp_path / "checkpoints" / "1" / checkpoint.MANIFEST).read_text())
 
 
-def test_what_a_damaged_checkpoint_says_of_itself_does_not_choose_the_best(tmp_path, checkpoints):
+def test_damaged_metrics_do_not_choose_the_best(tmp_path, checkpoints):
     save(checkpoints, 1, 0.9)
     save(checkpoints, 2, 0.6)
     path = tmp_path / "checkpoints" / "1" / "meta" / "metadata"
@@ -233,12 +230,12 @@ def test_what_a_damaged_checkpoint_says_of_itself_does_not_choose_the_best(tmp_p
     # A training that is at work goes on, and deletes neither it nor what might be the best.
     for step in (3, 4, 5):
         save(checkpoints, step, 0.5)
-    assert checkpoint.steps(tmp_path) == [1, 2, 4, 5]
+    assert Workdir(tmp_path).checkpoints() == [1, 2, 4, 5]
 
 
 @pytest.mark.parametrize(("lost", "was_tested"), [((1, 2), False), ((1,), False), ((3,), True)])
-def test_where_manifests_are_lost_nothing_is_deleted(lost, was_tested, tmp_path, checkpoints):
-    """Others than an interruption leaves without one, or the only one that there is, though it has been evaluated."""
+def test_lost_manifests_delete_nothing(lost, was_tested, tmp_path, checkpoints):
+    """Those that no interruption removes: of older checkpoints, or of the only, evaluated one."""
     for step in (1, 2, 3):
         save(checkpoints, step, 0.9 - step / 10)
     if was_tested:
@@ -258,26 +255,25 @@ def test_where_manifests_are_lost_nothing_is_deleted(lost, was_tested, tmp_path,
     assert len(files_of(tmp_path / "checkpoints" / str(lost[-1]))) > 5
 
 
-def test_the_best_is_found_while_a_training_deletes_an_old_one(tmp_path, checkpoints, monkeypatch):
+def test_the_best_is_found_during_a_deletion(tmp_path, checkpoints, monkeypatch):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
-    read = checkpoint.read_meta
+    read = Workdir.meta
 
     def late(workdir, step):
         (tmp_path / "checkpoints" / "1" / checkpoint.MANIFEST).unlink(missing_ok=True)
         return read(workdir, step)
 
-    monkeypatch.setattr(checkpoint, "read_meta", late)
+    monkeypatch.setattr(Workdir, "meta", late)
     assert checkpoint.best(tmp_path) == 2
 
 
 @pytest.mark.parametrize("moment", ["restore_weights", "restore_item", "verify"])
-def test_what_a_training_deletes_while_it_is_read_is_not_called_damaged(
-    moment, tmp_path, checkpoints, monkeypatch
-):
+def test_a_checkpoint_deleted_while_read_is_not_damaged(moment, tmp_path, checkpoints, monkeypatch):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.4)
-    original = getattr(checkpoint, moment)
+    owner = Workdir if moment == "verify" else checkpoint
+    original = getattr(owner, moment)
 
     def late(workdir, step, *rest):
         if step == 1:  # a better one has taken its place
@@ -287,13 +283,13 @@ def test_what_a_training_deletes_while_it_is_read_is_not_called_damaged(
             save(checkpoints, 4, 0.8)
         return original(workdir, step, *rest)
 
-    monkeypatch.setattr(checkpoint, moment, late)
+    monkeypatch.setattr(owner, moment, late)
     step, weights, meta = checkpoint.load(tmp_path)
     assert step == 3 and meta["metrics"]["accuracy"] == 0.9
     same(weights, trees(3)[0])
 
 
-def test_only_a_full_disk_is_called_that(checkpoints, monkeypatch):
+def test_other_errors_are_not_a_full_disk(checkpoints, monkeypatch):
     def fail(*_, **__) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 17179869184 bytes")
 
@@ -303,16 +299,16 @@ def test_only_a_full_disk_is_called_that(checkpoints, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["01", "\u00b9", "+1", "1.0", ""])
-def test_a_step_has_one_name(name, tmp_path, checkpoints):
+def test_other_spellings_of_a_step_are_refused(name, tmp_path, checkpoints):
     save(checkpoints, 1, 0.5)
     with pytest.raises(UserError, match="there is best, latest, 1"):
         checkpoint.resolve(tmp_path, name)
 
 
-def test_a_best_that_is_gone_is_not_silently_another(tmp_path, checkpoints):
+def test_a_missing_best_checkpoint_is_named(tmp_path, checkpoints):
     """The newest checkpoint knows how good the best has been."""
     for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.6)):
-        meta = {"classes": ["a", "b"], "progress": {"best": [0.9, -1.0]}}
+        meta = META | {"progress": {"best": [0.9, -1.0]}}
         metrics = {"accuracy": accuracy, "loss": 1.0}
         checkpoints.save(step, *trees(step), meta=meta, metrics=metrics)
     assert checkpoint.resolve(tmp_path) == 1

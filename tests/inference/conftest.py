@@ -20,6 +20,7 @@ from fixtures.videos import write_frames
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models
+from vid3d.checkpoint import Workdir
 from vid3d.checkpoint.writing import Checkpoints
 from vid3d.inference.classifier import Classifier
 from vid3d.models.normalise import normalise
@@ -143,6 +144,7 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
         for key, value in changes:
             group, name = key.split(".")
             config[group][name] = value
+        Workdir(workdir).claim(config)
         checkpoints = Checkpoints(workdir)
         checkpoints.save(
             40,
@@ -153,6 +155,8 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
                 "classes": list(COLOURS),
                 "protocol": "grouped",
                 "training_videos": {},
+                "progress": {"best": None},
+                "validation_sha256": [],
                 "window_seconds": WINDOW_SECONDS,
             },
             metrics={"accuracy": 1.0, "loss": 0.01},

@@ -56,7 +56,9 @@ def test_a_killed_run_is_retried_and_resumes(config, tmp_path, start):
     run = workdir / "learning_rate=0.001"
     options = ("--launcher=ray", "--resources=CPU=1", "--retries=1", f"--workdir={workdir}")
     driver = start("sweep", f"--config={config}", *options)
-    driver.wait_until(lambda: checkpoint.steps(run) and training_in(run) is not None)
+    driver.wait_until(
+        lambda: checkpoint.Workdir(run).checkpoints() and training_in(run) is not None
+    )
     os.kill(training_in(run), signal.SIGKILL)
     said = driver.communicate(timeout=240)[0]
     assert driver.returncode == 0, said

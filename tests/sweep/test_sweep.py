@@ -16,7 +16,6 @@ from rich.console import Console
 from vid3d import checkpoint, cli, config as configs
 from vid3d.errors import UserError
 from vid3d.sweep import child, devices, launch, plan, table
-from vid3d.training import workdir as workdirs
 from vid3d.training.loop import RESUME_ME
 
 pytestmark = pytest.mark.slow
@@ -57,7 +56,7 @@ def in_training(start, write, workdir: Path):
     """A sweep whose one run has saved a checkpoint and has far to go."""
     epochs = "--config.train.epochs=400"
     process = start("sweep", f"--config={write('add()')}", f"--workdir={workdir}", epochs)
-    process.wait_until(lambda: bool(checkpoint.steps(workdir / "base")))
+    process.wait_until(lambda: bool(checkpoint.Workdir(workdir / "base").checkpoints()))
     return process
 
 
@@ -95,7 +94,7 @@ def test_each_run_is_trained_once_in_its_own_workdir(write, tmp_path, call, one_
     for name, rate in zip(names[:2], (1e-3, 1e-2), strict=True):
         found = json.loads((workdir / name / "config.json").read_text())
         assert (found["optim"]["learning_rate"], found["model"]["features"]) == (rate, [4, 8])
-        assert checkpoint.read_meta(workdir / name, checkpoint.resolve(workdir / name, "latest"))["finished"]  # fmt: skip
+        assert checkpoint.Workdir(workdir / name).meta(checkpoint.resolve(workdir / name, "latest"))["finished"]  # fmt: skip
     assert "2 finished, 1 failed" in done.stderr
     assert "did you mean 'Leap'" in done.stderr
     assert (workdir / names[2] / "log.txt").read_text().splitlines()[-1] in done.stderr
@@ -120,7 +119,7 @@ def test_the_next_call_resumes_killed_and_stopped_runs(write, tmp_path, start, c
     process = start("sweep", f"--config={config}", f"--workdir={workdir}", parallel, epochs)
 
     def begun(name):
-        return bool(checkpoint.steps(workdir / name))
+        return bool(checkpoint.Workdir(workdir / name).checkpoints())
 
     process.wait_until(lambda: begun(names[0]))
     if parallel == "--parallel=2":
@@ -158,7 +157,9 @@ def test_a_run_saves_and_ends_with_a_killed_sweep(write, tmp_path, start):
         assert time.monotonic() < limit, "it trains on"
         time.sleep(0.1)
     last = (workdir / "base" / "log.txt").read_text().splitlines()[-1]
-    assert last.startswith(f"stopped at step {checkpoint.steps(workdir / 'base')[-1]}, all saved")
+    assert last.startswith(
+        f"stopped at step {checkpoint.Workdir(workdir / 'base').checkpoints()[-1]}, all saved"
+    )
 
 
 @ON_LINUX
@@ -223,7 +224,7 @@ def test_a_lock_that_cannot_be_taken_is_a_failure(write, tmp_path, capsys):
     lock = tmp_path / "sweep" / "base" / ".lock"
     lock.mkdir(parents=True)
     with pytest.raises(UserError, match=r"cannot lock .*/\.lock: Is a directory"):
-        workdirs.is_held(lock.parent)
+        checkpoint.Workdir(lock.parent).is_held()
     arguments = [f"--config={write('add()')}", f"--workdir={tmp_path / 'sweep'}"]
     assert cli.main(["sweep", *arguments]) == 1
     assert f"base: failed, cannot lock {lock}" in capsys.readouterr().err
@@ -273,7 +274,7 @@ def test_a_run_that_another_process_takes_is_not_a_failure(write, tmp_path, star
     process.wait_until(lambda: bool(trainings(workdir)))
     run = trainings(workdir)["base"]
     os.kill(run, signal.SIGSTOP)
-    with workdirs.hold(workdir / "base"):
+    with checkpoint.Workdir(workdir / "base").hold():
         os.kill(run, signal.SIGCONT)
         process.read_until("base: elsewhere")
     output = process.communicate(timeout=120)[0]

@@ -1,4 +1,4 @@
-"""What the network is shown: the same in training (without augmentation), evaluation and live use."""
+"""The network sees the same in training without augmentation, in evaluation and live."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def keys(seed: int = 0) -> jax.Array:
     return jax.random.split(jax.random.key(seed), 4)
 
 
-def test_without_augmentation_training_sees_what_evaluation_sees():
+def test_training_without_augmentation_equals_evaluation():
     c = settings(data__mean=(0.4, 0.5, 0.6), data__std=(0.2, 0.3, 0.4))
     x = clips(20, 24)
     seen = augment(keys(), x, c.data, c.augment, flip=False)
@@ -47,7 +47,7 @@ def test_without_augmentation_training_sees_what_evaluation_sees():
         {},
     ],
 )
-def test_all_frames_of_a_clip_move_together_and_clips_apart(overrides, channels):
+def test_all_frames_of_a_clip_are_augmented_alike(overrides, channels):
     c = settings(**overrides)
     still = np.repeat(clips(24, 32, channels)[:, :1], 5, axis=1)
     seen = np.asarray(augment(keys(), still, c.data, c.augment, flip=True))
@@ -64,7 +64,7 @@ def test_all_frames_of_a_clip_move_together_and_clips_apart(overrides, channels)
     assert seen.max() <= 1
 
 
-def test_flip_mirrors_about_half_of_the_clips_and_nothing_else():
+def test_flip_mirrors_about_half_of_the_clips():
     c = settings()
     x = np.repeat(clips()[:1], 200, axis=0)
     seen = np.asarray(
@@ -77,7 +77,7 @@ def test_flip_mirrors_about_half_of_the_clips_and_nothing_else():
     assert 70 < sum(mirrored) < 130
 
 
-def test_a_random_crop_reaches_every_place():
+def test_a_random_crop_reaches_every_position():
     c = settings(augment__crop="random")
     ramp = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None], (1, 1, 20, 20, 1))
     x = np.repeat(ramp, 200, axis=0)
@@ -88,7 +88,7 @@ def test_a_random_crop_reaches_every_place():
     assert tops == set(range(5))
 
 
-def test_a_resized_crop_of_the_whole_frame_is_the_resized_frame():
+def test_a_resized_crop_of_everything_is_a_resize():
     c = settings(
         augment__crop="resized", augment__crop_scale=(1.0, 1.0), augment__crop_ratio=(1.0, 1.0)
     )
@@ -99,8 +99,8 @@ def test_a_resized_crop_of_the_whole_frame_is_the_resized_frame():
 
 
 @pytest.mark.slow
-def test_a_resized_crop_keeps_the_share_and_shape_it_was_asked_for():
-    """On a picture whose value is its own coordinate, the spread of what is seen tells the size of the crop."""
+def test_a_resized_crop_keeps_area_and_aspect_ratio():
+    """On a picture of its own coordinates, the spread of the values is the size of the crop."""
     c = settings(
         augment__crop="resized", augment__crop_scale=(0.25, 0.25), augment__crop_ratio=(1.0, 1.0)
     )

@@ -1,4 +1,4 @@
-"""Whether clips are mirrored: never where that turns one class into another, and never in silence."""
+"""Clips are not mirrored where that turns one class into another, and a line says which it is."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from vid3d.training.directions import describe, directed, flips
         ("sola dön", "sağa dön"),
     ],
 )
-def test_a_direction_in_a_name_holds_the_mirror_back(classes):
+def test_a_direction_in_a_class_name_disables_mirroring(classes):
     assert not flips("auto", classes)
     assert repr(classes[0]) in describe("auto", classes)
 
@@ -62,12 +62,12 @@ def test_a_direction_in_a_name_holds_the_mirror_back(classes):
         ("sola", "in due"),
     ],
 )
-def test_letters_of_a_direction_in_other_words_do_not(classes):
+def test_other_words_with_direction_letters_do_not(classes):
     assert directed(classes) == []
     assert flips("auto", classes)
 
 
-def test_both_of_a_pair_are_named_and_no_other():
+def test_only_the_two_classes_of_a_pair_are_named():
     assert directed(("walk", "upright", "upleft", "bright")) == ["upright", "upleft"]
 
 
@@ -81,10 +81,10 @@ def test_both_of_a_pair_are_named_and_no_other():
         ("auto", ("left", "b"), False, "since classes are named after a direction ('left')"),
     ],
 )
-def test_what_is_done_is_said(setting, classes, mirrors, words):
+def test_mirroring_is_described(setting, classes, mirrors, words):
     assert flips(setting, classes) is mirrors
     assert words in describe(setting, classes)
 
 
-def test_hundreds_of_directions_are_said_in_a_line():
+def test_hundreds_of_directions_take_one_line():
     assert len(describe("auto", [f"left {k}" for k in range(400)])) < 400

@@ -31,7 +31,7 @@ def mixed(*, seed: int = 0, mask=None, **alphas):
 @pytest.mark.parametrize(
     "alphas", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}], ids=str
 )
-def test_labels_sum_to_one_and_say_what_the_clip_shows(alphas):
+def test_mixed_labels_follow_the_pixels(alphas):
     clips, targets = (np.asarray(x) for x in mixed(**alphas))
     np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
     assert targets.min() >= 0
@@ -42,7 +42,7 @@ def test_labels_sum_to_one_and_say_what_the_clip_shows(alphas):
 
 
 @pytest.mark.slow
-def test_mixup_blends_every_pixel_alike_and_cutmix_none():
+def test_mixup_blends_pixels_and_cutmix_replaces_them():
     blended, _ = mixed(mixup=0.8)
     np.testing.assert_allclose(blended.std(axis=(1, 2, 3, 4)), 0, atol=1e-6)
     cut, _ = mixed(cutmix=1.0)
@@ -52,7 +52,7 @@ def test_mixup_blends_every_pixel_alike_and_cutmix_none():
     assert 0.25 < is_cut.mean() < 0.75
 
 
-def test_the_share_of_mixup_follows_its_beta_distribution():
+def test_mixup_shares_are_beta_distributed():
     _, targets = mixed(mixup=0.4)
     own = targets[np.arange(B), np.arange(B) % 2]
     # Beta(a, a) has the variance 1 / (4 (2 a + 1)).
@@ -60,7 +60,7 @@ def test_the_share_of_mixup_follows_its_beta_distribution():
     assert abs(own.var() - 1 / (4 * 1.8)) < 0.05
 
 
-def test_padding_is_blended_with_nothing_and_zero_changes_nothing():
+def test_padding_and_zero_alpha_change_nothing():
     mask = np.ones(B, np.float32)
     mask[10] = 0
     clips, targets = mixed(mixup=1.0, mask=mask)
@@ -73,7 +73,7 @@ def test_padding_is_blended_with_nothing_and_zero_changes_nothing():
     np.testing.assert_array_equal(targets, labels)
 
 
-def test_a_single_clip_has_nothing_to_be_blended_with():
+def test_mixing_a_single_clip_per_device_is_refused():
     keys, clips, targets = batch()
-    with pytest.raises(UserError, match="at least two clips a device"):
+    with pytest.raises(UserError, match="at least two clips per device"):
         mix(keys[:1], clips[:1], targets[:1], np.ones(1), mixup=1.0, cutmix=0.0)

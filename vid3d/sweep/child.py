@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vid3d import storage
+from vid3d.checkpoint import workdir as workdirs
 from vid3d.errors import UserError
-from vid3d.training import stop, workdir as workdirs
+from vid3d.training import stop
 
 
 def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> subprocess.Popen:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vid3d import checkpoint, config as configs, storage
+from vid3d import config as configs, storage
+from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
 from vid3d.sweep import child, plan
 from vid3d.sweep.devices import Slot, slots
 from vid3d.sweep.job import Job, LocalJob
 from vid3d.sweep.table import Board, State, Status
-from vid3d.training import workdir as workdirs
 from vid3d.training.loop import FINISHED, RESUME_ME
 from vid3d.training.stop import StopSignal
 
@@ -112,8 +112,8 @@ def look(runs: list[plan.PlannedRun], workdir: Path) -> list[Status]:
             why = str(error).removeprefix(f"{path}: ")
             status.state, status.note = State.FAILED, f"{path.name}: {why}"
             continue
-        workdirs.check_claim(status.workdir, status.run.config)
-        if workdirs.is_finished(status.workdir, status.run.config):
+        Workdir(status.workdir).check_claim(status.run.config)
+        if Workdir(status.workdir).is_finished(status.run.config):
             status.state = State.FINISHED
     return statuses
 
@@ -132,7 +132,7 @@ def so_far(status: Status) -> Status:
     """The same, with the state that the last process left an unfinished run in."""
     if status.state is State.WAITING and is_free(status):
         last = child.last_line(status.workdir)
-        saved = not last and checkpoint.steps(status.workdir)
+        saved = not last and Workdir(status.workdir).checkpoints()
         if saved or last.startswith(("stopped at step", "vid3d train: stopped")):
             status.state = State.STOPPED
         elif last:
@@ -195,7 +195,7 @@ def work(
 def is_free(status: Status) -> bool:
     """Whether no other process trains a run; if one does, or if unknown, its state says so."""
     try:
-        if not workdirs.is_held(status.workdir):
+        if not Workdir(status.workdir).is_held():
             return True
         status.state = State.ELSEWHERE
     except UserError as error:
@@ -224,7 +224,7 @@ def look_elsewhere(statuses: list[Status], board: Board) -> None:
         if status.state is not State.ELSEWHERE:
             continue
         if is_free(status):
-            over = workdirs.is_finished(status.workdir, status.run.config)
+            over = Workdir(status.workdir).is_finished(status.run.config)
             status.state = State.FINISHED if over else State.WAITING
         if status.state is not State.ELSEWHERE:
             board.changed(status)
@@ -241,4 +241,4 @@ def settle(job: Job, *, stopping: bool) -> None:
     elif is_free(status):
         status.state = State.FAILED
         status.note = job.trouble or child.last_words(status.workdir, job.log_start, code)
-        status.log = None if job.trouble else status.workdir / workdirs.LOG
+        status.log = None if job.trouble else Workdir(status.workdir).log_file

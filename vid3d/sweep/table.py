@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import storage
+from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
 from vid3d.sweep.plan import PlannedRun, describe
 from vid3d.training.record import duration
@@ -93,9 +93,8 @@ class Status:
         if recent and storage.is_remote(self.workdir):
             return rows
         try:
-            lines = storage.read(self.workdir / "metrics.jsonl").splitlines(keepends=True)
-            rows = [json.loads(line) for line in lines if line.endswith("\n")]
-        except (OSError, UserError, ValueError):
+            rows = Workdir(self.workdir).rows()
+        except (OSError, UserError):
             return rows
         self.looked = time.monotonic(), rows
         return rows

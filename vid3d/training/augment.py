@@ -1,6 +1,6 @@
-"""From stored uint8 frames to what the network sees: normalisation and augmentation, in jax.numpy on the device.
+"""From stored uint8 frames to what the network sees: augmentation in jax.numpy on the device.
 
-Every random choice is made once a clip, so that all its frames move together.
+Every random choice is made once per clip, so that all its frames move together.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def augment(
     *,
     flip: bool,
 ) -> jax.Array:
-    """The training way: crop, flip, brightness and contrast, then the same standardisation.
+    """Crops, flips, changes brightness and contrast, and standardises as evaluation does.
 
     Args:
-        keys_B: one random key a clip.
+        keys_B: one random key per clip.
         clips_BTHWC: uint8 as stored.
         data: `config.data`.
         augment: `config.augment`; with its defaults the result equals `normalise`.
@@ -54,8 +54,9 @@ def augment(
 def crop(key: jax.Array, clip_THWC: jax.Array, size: int, augment: ConfigDict) -> jax.Array:
     """Crops a uint8 clip to [T, size, size, C], float32 in [0, 1], in the way `augment.crop` says.
 
-    "resized" draws the share of the area uniformly and the aspect ratio log-uniformly (Szegedy et al. 2015, "Going
-    deeper with convolutions", section 6) and keeps the crop inside the frame by shortening its longer side.
+    "resized" draws the share of the area uniformly and the aspect ratio log-uniformly (Szegedy et
+    al. 2015, "Going deeper with convolutions", section 6) and keeps the crop inside the frame by
+    shortening its longer side.
     """
     height, width = clip_THWC.shape[1:3]
     if augment.crop == "none":
@@ -63,8 +64,8 @@ def crop(key: jax.Array, clip_THWC: jax.Array, size: int, augment: ConfigDict) -
     place_key, area_key, ratio_key = jax.random.split(key, 3)
     place = jax.random.uniform(place_key, (2,))
     if augment.crop == "random":
-        room = jnp.array([height - size + 1, width - size + 1])
-        top, left = jnp.floor(place * room).astype(jnp.int32)
+        positions = jnp.array([height - size + 1, width - size + 1])
+        top, left = jnp.floor(place * positions).astype(jnp.int32)
         shape = (clip_THWC.shape[0], size, size, clip_THWC.shape[3])
         return jax.lax.dynamic_slice(clip_THWC, (0, top, left, 0), shape).astype(jnp.float32) / 255
     low, high = augment.crop_scale

@@ -1,4 +1,4 @@
-"""Which classes a mirror would turn into others, as far as their names tell; so whether clips are mirrored."""
+"""Whether clips are mirrored: not where class names say that a mirror changes the class."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ OTHERS = re.compile(
 WORDS = set(
     re.findall(
         r"\w+",
-        """cw ccw acw ltr rtl lhs rhs east west eastward westward eastwards westwards eastbound westbound
-        northeast northwest southeast southwest ouest oeste linke rechte linken rechten linker rechter linkes rechtes
+        """cw ccw acw ltr rtl lhs rhs east west eastward westward eastwards westwards eastbound
+        westbound northeast northwest southeast southwest ouest oeste
+        linke rechte linken rechten linker rechter linkes rechtes
         sinistro destro antihoraire antihorario antihorário antiorario kiri kanan
         lewa prawa lewy prawy lewe prawe levá pravá levý pravý
         лево право левый правый левая правая левое правое левой правой""",
@@ -46,7 +47,7 @@ PAIRS = (
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """The words of a name in lower case: turn, left for "TurnLeft", "turn_left" and "turn-left2"."""
+    """The words of a name in lower case: turn, left for "TurnLeft" and "turn-left2"."""
     apart = re.sub(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
     return tuple(re.findall(r"[^\W\d_]+", apart.lower()))
 
@@ -66,14 +67,14 @@ def directed(classes: Sequence[str]) -> list[str]:
             if one in text and (opposite := text.replace(one, other)) in by_text:
                 found |= {name, by_text[opposite]}
         for one, other in PAIRS:
-            opposite = tuple(other if word == one else word for word in words[name])
-            if opposite != words[name] and opposite in by_words:
-                found |= {name, by_words[opposite]}
+            mirrored = tuple(other if word == one else word for word in words[name])
+            if mirrored != words[name] and mirrored in by_words:
+                found |= {name, by_words[mirrored]}
     return [name for name in classes if name in found]
 
 
 def flips(setting: str, classes: Sequence[str]) -> bool:
-    """Whether clips are mirrored: `augment.flip` is "on", or "auto" and no class is named after a direction."""
+    """Whether clips are mirrored: with "on", and with "auto" where no class has a direction."""
     return setting == "on" or (setting == "auto" and not directed(classes))
 
 
@@ -88,8 +89,11 @@ def describe(setting: str, classes: Sequence[str]) -> str:
             named
         )
     if named:
-        return f"augment.flip=auto: clips are not mirrored, since {which}; augment.flip=on mirrors them nevertheless"
+        return (
+            f"augment.flip=auto: clips are not mirrored, since {which}; augment.flip=on mirrors "
+            "them nevertheless"
+        )
     return (
-        "augment.flip=auto: every second clip is mirrored, since no name of a class says left or right; where classes "
-        "differ in that, set augment.flip=off"
+        "augment.flip=auto: every second clip is mirrored, since no name of a class says left or "
+        "right; where classes differ in that, set augment.flip=off"
     )

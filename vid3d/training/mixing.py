@@ -1,7 +1,7 @@
-"""Mixup and CutMix: each training clip is blended with its neighbour in the batch, and so are their labels.
+"""Mixup and CutMix: each training clip, and its label, is blended with its neighbour's.
 
-Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018; Yun et al., "CutMix", ICCV 2019,
-with the same rectangle in all frames, as in Yun et al., "VideoMix", 2020.
+Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018; Yun et
+al., "CutMix", ICCV 2019, with the same rectangle in all frames, as in Yun et al., "VideoMix", 2020.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def mix(
 ) -> tuple[jax.Array, jax.Array]:
     """Blends every clip with the next one of the batch.
 
-    The share that a clip keeps is drawn for each clip from Beta(a, a), a being `mixup` or `cutmix`. With both, every
-    second clip takes the one, the others the other.
+    The share that a clip keeps is drawn for each clip from Beta(a, a), a being `mixup` or `cutmix`.
+    With both, every second clip takes the one, the others the other.
 
     Args:
-        keys_B: one random key a clip.
+        keys_B: one random key per clip.
         clips_BTHWC: float32, normalised.
         targets_BK: the probability of each class, float32.
         mask_B: 0 marks padding, which is blended with nothing.
@@ -43,11 +43,12 @@ def mix(
         return clips_BTHWC, targets_BK
     if len(clips_BTHWC) < 2:
         raise UserError(
-            "config.augment.mixup and cutmix blend the clips of one device, and train.batch_size leaves it a "
-            "single one: take at least two clips a device"
+            "config.augment.mixup and cutmix blend the clips of one device, and train.batch_size "
+            "leaves it a single one: take at least two clips per device"
         )
+    height, width = clips_BTHWC.shape[2:4]
     share_B, masks_BHW = jax.vmap(
-        lambda key: share_and_mask(key, clips_BTHWC.shape[2:4], mixup=mixup, cutmix=cutmix)
+        lambda key: share_and_mask(key, (height, width), mixup=mixup, cutmix=cutmix)
     )(keys_B)
     alone_B = (mask_B * jnp.roll(mask_B, 1)) == 0
     share_B = jnp.where(alone_B, 1.0, share_B)

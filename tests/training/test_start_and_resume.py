@@ -1,4 +1,4 @@
-"""What a training begins with: videos that stay the same, with or without a validation set, and weights that fit."""
+"""A training run starts from weights that fit, and resumes with the same videos only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from fixtures.videos import write_video
 
 from vid3d import checkpoint, config as configs
+from vid3d.checkpoint import Workdir
 from vid3d.checkpoint.writing import Checkpoints
 from vid3d.data import prepare
 from vid3d.data.store import FrameStore
@@ -46,7 +47,7 @@ def options(videos: Path, workdir: Path, **more: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory) -> tuple[Path, Path]:
+def started(tmp_path_factory) -> tuple[Path, Path]:
     """(videos, workdir): 24 videos of two classes, two epochs of a training without validation."""
     root = tmp_path_factory.mktemp("begin")
     for k in range(24):
@@ -59,9 +60,9 @@ def begun(tmp_path_factory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def copied(begun, tmp_path) -> tuple[Path, Path]:
+def copied(started, tmp_path) -> tuple[Path, Path]:
     """A copy that a test may go on with; the videos are in another place."""
-    videos, workdir = (shutil.copytree(path, tmp_path / path.name) for path in begun)
+    videos, workdir = (shutil.copytree(path, tmp_path / path.name) for path in started)
     return videos, workdir
 
 
@@ -71,10 +72,10 @@ def rows(workdir: Path) -> list[dict]:
 
 def training_videos(workdir: Path) -> list[str]:
     step = checkpoint.resolve(workdir, "latest")
-    return sorted(checkpoint.read_meta(workdir, step)["training_videos"])
+    return sorted(Workdir(workdir).meta(step)["training_videos"])
 
 
-def test_without_validation_videos_the_latest_checkpoint_is_the_best(copied, call):
+def test_without_validation_the_latest_checkpoint_is_best(copied, call):
     videos, workdir = copied
     step = checkpoint.resolve(workdir, "latest")
     assert checkpoint.resolve(workdir, "best") == step
@@ -100,8 +101,8 @@ def test_without_validation_videos_the_latest_checkpoint_is_the_best(copied, cal
     assert table.Status(run=None, workdir=workdir).best_accuracy() is None  # in a sweep
 
 
-def test_without_validation_videos_early_stopping_says_that_it_never_comes(begun, tmp_path, call):
-    videos, _ = begun
+def test_early_stopping_without_validation_is_reported(started, tmp_path, call):
+    videos, _ = started
     more = {"train.early_stopping": "1", "train.profile_steps": "1,1000000"}
     done = call(*options(videos, tmp_path / "run", **more))
     assert "train.early_stopping never ends it" in done.stderr
@@ -110,7 +111,7 @@ def test_without_validation_videos_early_stopping_says_that_it_never_comes(begun
     assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
 
 
-def test_a_training_goes_on_only_with_the_videos_that_it_began_with(copied, call):
+def test_resuming_needs_the_same_training_videos(copied, call):
     videos, workdir = copied
     first, second, third, *_ = training_videos(workdir)
     (videos / first).unlink()
@@ -120,19 +121,19 @@ def test_a_training_goes_on_only_with_the_videos_that_it_began_with(copied, call
     for expected in ("(1 gone, 1 changed)", "(2 gone, 1 changed)"):
         done = call(*more, check=1)
         last = done.stderr.splitlines()[-1]
-        assert last.startswith(f"vid3d train: error: {workdir} was begun with")
-        assert expected in last and "bring them back, or start in a new --workdir" in last
+        assert last.startswith(f"vid3d train: error: {workdir} was started with")
+        assert expected in last and "restore them, or start in a new --workdir" in last
         (videos / third).unlink(missing_ok=True)
     assert (workdir / "metrics.jsonl").read_bytes() == before
-    assert checkpoint.steps(workdir)
+    assert Workdir(workdir).checkpoints()
 
 
-def test_a_new_training_video_is_not_taken_in_silently(copied, call):
+def test_a_new_training_video_is_refused(copied, call):
     videos, workdir = copied
     for k in range(9):  # some of them train
         write_small(videos / "up" / f"more{k}.avi", shade=21 + 5 * k)
     done = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1)
-    assert " new): bring them back, or start in a new --workdir" in done.stderr.splitlines()[-1]
+    assert " new): restore them, or start in a new --workdir" in done.stderr.splitlines()[-1]
     for k in range(9):  # a class of its own
         shutil.move(videos / "up" / f"more{k}.avi", videos / f"more{k}.avi")
         write_small(videos / "left" / f"more{k}.avi", shade=21 + 5 * k)
@@ -141,38 +142,34 @@ def test_a_new_training_video_is_not_taken_in_silently(copied, call):
     assert words in done.stderr.splitlines()[-1]
 
 
-def test_a_warm_up_as_long_as_the_training_is_found_before_the_decoding(
-    begun, tmp_path, monkeypatch, call
-):
+def test_too_long_a_warm_up_fails_before_decoding(started, tmp_path, monkeypatch, call):
     monkeypatch.setattr(prepare, "prepare", lambda *_, **__: pytest.fail("it decodes"))
     more = {"train.epochs": "1", "optim.warmup": "1 epoch"}
-    done = call(*options(begun[0], tmp_path / "run", **more), check=1)
+    done = call(*options(started[0], tmp_path / "run", **more), check=1)
     [line] = done.stderr.splitlines()
     assert "config.optim.warmup='1 epoch' is not shorter than the training" in line
 
 
-def test_a_small_validation_split_is_named_before_it_chooses(begun, tmp_path, call):
-    done = call(*options(begun[0], tmp_path / "run", **{"data.val_fraction": "0.1"}))
+def test_a_small_validation_split_is_reported(started, tmp_path, call):
+    done = call(*options(started[0], tmp_path / "run", **{"data.val_fraction": "0.1"}))
     assert "FEW: the validation split, which chooses the best checkpoint, has" in done.stderr
 
 
 @pytest.mark.parametrize("rate", ["0", "0.1"])
-def test_a_probe_of_random_features_is_refused_before_the_decoding(
-    rate, begun, tmp_path, monkeypatch, call
+def test_a_probe_of_random_features_fails_before_decoding(
+    rate, started, tmp_path, monkeypatch, call
 ):
     monkeypatch.setattr(prepare, "prepare", lambda *_, **__: pytest.fail("it decodes"))
     more = {"optim.backbone_rate": rate}
-    done = call(*options(begun[0], tmp_path / "run", **more), check=1)
+    done = call(*options(started[0], tmp_path / "run", **more), check=1)
     [line] = done.stderr.splitlines()
     assert f"config.optim.backbone_rate={rate} holds back layers that start at random" in line
     assert "--config.model.init_from" in line
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_that_are_absent_or_do_not_fit_are_found_before_the_decoding(
-    begun, tmp_path, monkeypatch
-):
-    videos, origin = begun
+def test_unfit_initial_weights_fail_before_decoding(started, tmp_path, monkeypatch):
+    videos, origin = started
     monkeypatch.setattr(prepare, "prepare", lambda *_, **__: pytest.fail("it decodes"))
     for more, words in (
         ({"model.init_from": str(tmp_path / "absent.pth")}, "there is no such file or workdir"),
@@ -184,25 +181,24 @@ def test_weights_that_are_absent_or_do_not_fit_are_found_before_the_decoding(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_training_from_other_weights_goes_on_when_those_are_gone(copied, call, tmp_path):
+def test_initial_weights_are_read_once_and_not_to_resume(copied, call, tmp_path, monkeypatch):
     videos, origin = copied
     more = {"model.init_from": str(origin), "optim.backbone_rate": "0.5"}
+    read, load = [], checkpoint.load
+    monkeypatch.setattr(checkpoint, "load", lambda *asked: read.append(asked) or load(*asked))
     call(*options(videos, tmp_path / "mine", **more))
-    before = checkpoint.read_meta(
-        tmp_path / "mine", checkpoint.resolve(tmp_path / "mine", "latest")
-    )
+    assert read == [(origin,)]
+    before = Workdir(tmp_path / "mine").meta(checkpoint.resolve(tmp_path / "mine", "latest"))
     shutil.rmtree(origin)
     call(*options(videos, tmp_path / "mine", **more, **{"train.epochs": "3"}))
-    after = checkpoint.read_meta(tmp_path / "mine", checkpoint.resolve(tmp_path / "mine", "latest"))
+    after = Workdir(tmp_path / "mine").meta(checkpoint.resolve(tmp_path / "mine", "latest"))
     assert after["training_videos"] == before["training_videos"]
 
 
 @pytest.mark.parametrize(
     "change", [("23.avi,up,test", "23.avi,up,val"), ("down/0.avi,down,", "down/0.avi,up,")]
 )
-def test_a_training_goes_on_only_with_its_labels_and_validation_videos(
-    change, copied, tmp_path, call
-):
+def test_resuming_needs_the_same_labels_and_validation(change, copied, tmp_path, call):
     videos, _ = copied
     splits = ["train"] * 16 + ["val"] * 4 + ["test"] * 4
     labels = [("down", "up")[k % 2] for k in range(24)]
@@ -215,12 +211,12 @@ def test_a_training_goes_on_only_with_its_labels_and_validation_videos(
     manifest.write_text(manifest.read_text().replace(*change))
     more = options(videos, workdir, **{"train.epochs": "4"})
     said = call(*more, check=1).stderr.splitlines()[-1]
-    assert "was begun with other labels or validation videos" in said
+    assert "was started with other labels or validation videos" in said
     assert (workdir / "videos.csv").read_bytes() == listed
 
 
 @pytest.mark.parametrize("left", ["evaluation", "metrics.jsonl"])
-def test_a_workdir_that_has_lost_its_checkpoints_is_not_begun_anew(left, copied, call):
+def test_a_workdir_without_its_checkpoints_is_refused(left, copied, call):
     videos, workdir = copied
     if left == "evaluation":
         call("evaluate", f"--workdir={workdir}")
@@ -234,7 +230,7 @@ def test_a_workdir_that_has_lost_its_checkpoints_is_not_begun_anew(left, copied,
 
 
 @pytest.mark.parametrize("left", [1, 0, None])
-def test_rows_that_were_lost_are_named_when_the_training_goes_on(left, copied, call):
+def test_resuming_names_lost_rows(left, copied, call):
     videos, workdir = copied
     path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True)
@@ -247,7 +243,7 @@ def test_rows_that_were_lost_are_named_when_the_training_goes_on(left, copied, c
     assert [row["epoch"] for row in rows(workdir)] == [k + 1 for k in (0, 1) if k == left] + [3]
 
 
-def test_an_error_gives_the_terminal_back(begun, tmp_path, call, monkeypatch):
+def test_an_error_stops_the_progress_bar(started, tmp_path, call, monkeypatch):
     """The bar is stopped, which hides the cursor as long as it runs."""
     closed = []
     monkeypatch.setattr(record.Recorder, "close", lambda self: closed.append(self.bar.stop()))
@@ -256,12 +252,12 @@ def test_an_error_gives_the_terminal_back(begun, tmp_path, call, monkeypatch):
         raise UserError("the disk is gone")
 
     monkeypatch.setattr(Checkpoints, "save", fail)
-    assert "the disk is gone" in call(*options(begun[0], tmp_path / "run"), check=1).stderr
+    assert "the disk is gone" in call(*options(started[0], tmp_path / "run"), check=1).stderr
     assert len(closed) == 1
 
 
-def test_a_run_that_is_killed_before_its_first_step_goes_on(begun, tmp_path, call, monkeypatch):
-    videos, _ = begun
+def test_a_run_killed_before_its_first_step_resumes(started, tmp_path, call, monkeypatch):
+    videos, _ = started
     command = options(videos, tmp_path / "run")
 
     def kill(*_) -> None:
@@ -282,21 +278,19 @@ def test_a_run_that_is_killed_before_its_first_step_goes_on(begun, tmp_path, cal
     assert not list((tmp_path / "run").glob("*.incomplete"))
 
 
-def test_where_the_manifests_are_lost_nothing_of_the_run_is_touched(copied, call):
+def test_a_run_without_manifests_is_left_untouched(copied, call):
     videos, workdir = copied
     call("evaluate", f"--workdir={workdir}")
     for manifest in workdir.glob("checkpoints/*/manifest.json"):
         manifest.unlink()
     before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
     said = call(*options(videos, workdir, **{"train.epochs": "4"}), check=1).stderr
-    assert "have lost their manifest.json: bring it back" in said.splitlines()[-1]
+    assert "have lost their manifest.json: restore it" in said.splitlines()[-1]
     after = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
     assert after == before
 
 
-def test_weights_that_have_seen_its_test_videos_are_refused_before_the_training(
-    copied, tmp_path, call
-):
+def test_initial_weights_that_saw_test_videos_are_refused(copied, tmp_path, call):
     videos, origin = copied
     more = {"model.init_from": str(origin), "seed": "1"}
     done = call(*options(videos, tmp_path / "mine", **more), check=1)
@@ -305,7 +299,7 @@ def test_weights_that_have_seen_its_test_videos_are_refused_before_the_training(
     assert not (tmp_path / "mine").exists()
 
 
-def test_where_only_a_bare_checkpoint_is_left_no_other_config_takes_its_place(copied, call):
+def test_a_checkpoint_without_manifest_keeps_its_config(copied, call):
     """Its manifest was lost; it was not evaluated."""
     videos, workdir = copied
     shutil.rmtree(workdir / "checkpoints" / "2")
@@ -318,7 +312,7 @@ def test_where_only_a_bare_checkpoint_is_left_no_other_config_takes_its_place(co
     assert rows(workdir) == before
 
 
-def test_a_training_does_not_go_on_without_the_list_of_its_videos(copied, call):
+def test_resuming_needs_videos_csv(copied, call):
     videos, workdir = copied
     (workdir / "videos.csv").unlink()
     done = call(*options(videos, workdir, **{"train.epochs": "3"}), check=1)
@@ -326,44 +320,42 @@ def test_a_training_does_not_go_on_without_the_list_of_its_videos(copied, call):
     assert not (workdir / "videos.csv").exists()
 
 
-def test_a_training_without_an_update_or_a_profile_says_so(begun, tmp_path, call):
-    done = call(*options(begun[0], tmp_path / "run", **{"optim.accumulate": "5"}), check=1)
+def test_a_run_without_update_or_profile_is_reported(started, tmp_path, call):
+    done = call(*options(started[0], tmp_path / "run", **{"optim.accumulate": "5"}), check=1)
     words = "config.optim.accumulate=5 is more than the training's 4 steps"
     assert words in done.stderr.splitlines()[-1]
-    done = call(*options(begun[0], tmp_path / "run", **{"train.profile_steps": "4,9"}))
+    done = call(*options(started[0], tmp_path / "run", **{"train.profile_steps": "4,9"}))
     assert "begin after the last step, 3: there will be no profile" in done.stderr
 
 
-def test_what_stands_in_the_place_of_checkpoints_is_named_or_left_alone(begun, tmp_path, call):
+def test_files_in_place_of_checkpoints_are_named_or_ignored(started, tmp_path, call):
     workdir = tmp_path / "run"
     workdir.mkdir()
     (workdir / "checkpoints").write_text("")
-    done = call(*options(begun[0], workdir), check=1)
+    done = call(*options(started[0], workdir), check=1)
     assert f"{workdir}/checkpoints is a file: give a folder" in done.stderr.splitlines()[-1]
     (workdir / "checkpoints").unlink()
-    call(*options(begun[0], workdir))
+    call(*options(started[0], workdir))
     (workdir / "checkpoints" / "123").write_text("")
-    call(*options(begun[0], workdir, **{"train.epochs": "3"}))
+    call(*options(started[0], workdir, **{"train.epochs": "3"}))
     assert (workdir / "checkpoints" / "123").read_text() == ""
 
 
-def test_a_shard_that_cannot_be_read_during_the_training_is_one_line(
-    begun, tmp_path, call, monkeypatch
-):
+def test_an_unreadable_shard_is_one_line(started, tmp_path, call, monkeypatch):
     """Through tf.data, which makes pages of it."""
 
     def fail(self, shard: int) -> None:
         raise UserError("cannot read the shard: Input/output error")
 
     monkeypatch.setattr(FrameStore, "open", fail)
-    done = call(*options(begun[0], tmp_path / "run", **{"data.memory_budget_mb": "0"}), check=1)
+    done = call(*options(started[0], tmp_path / "run", **{"data.memory_budget_mb": "0"}), check=1)
     assert done.stderr.splitlines()[-1].endswith("error: cannot read the shard: Input/output error")
     assert "Traceback" not in done.stderr
 
 
-def test_videos_that_chose_the_weights_it_begins_with_are_said_at_its_test(begun, tmp_path, call):
+def test_videos_that_chose_initial_weights_are_noted(started, tmp_path, call):
     """Through two trainings, and where the first was stopped and went on."""
-    videos, _ = begun
+    videos, _ = started
     more = {"data.validate_on_test": "true", "data.val_fraction": "0.2"}
     call(*options(videos, tmp_path / "first", **more))
     for before, name in (("first", "second"), ("second", "third")):
