@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from vid3d import parallel
+from vid3d import parallel, schema
 from vid3d.terminal import printable
 from vid3d.training import directions
 from vid3d.training.record import AnyRecorder
