@@ -77,7 +77,7 @@ def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
     reference = keras_network(features, x.shape[1:])
     before = keras_parameters(reference)
     module = network(dropout=0.0, feature_dropout=0.0)
-    ours = jax.eval_shape(lambda: module.init(jax.random.key(0), x, train=False))["params"]
+    ours = models.shapes(module, x.shape[1:])["params"]
     assert jax.tree.map(jnp.shape, before) == jax.tree.map(lambda leaf: leaf.shape, ours)
 
     logits = evaluate(module, {"params": before}, x)

@@ -25,7 +25,7 @@ from vid3d.inference import files
 from vid3d.inference.prediction import Prediction, Segment
 from vid3d.inference.stream import Stream, check_frame
 from vid3d.inference.video import Video, gather, time_line
-from vid3d.models.normalise import normalise
+from vid3d.models.normalise import clip_shape, normalise
 from vid3d.video import container, resize
 from vid3d.video.clips import duration
 from vid3d.video.decoding import Pool
@@ -168,9 +168,8 @@ class Classifier:
 
     def compile(self) -> None:
         """Compiles the network for a single clip, which otherwise happens with the first one."""
-        data = self.config.data
-        channels = 1 if data.color == "gray" else 3
-        shape = (1, data.num_frames, *resize.stored_size(data), channels)
+        num_frames, *_, channels = clip_shape(self.config.data)
+        shape = (1, num_frames, *resize.stored_size(self.config.data), channels)
         self.probabilities(np.zeros(shape, np.uint8))
 
     def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:

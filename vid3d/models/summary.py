@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
-from jax import lax
 from ml_collections import ConfigDict
 from rich import box
 from rich.table import Table
 
 from vid3d import models
-from vid3d.models.layers import Conv3D, ConvPool, MaxPool3D, half_padding
+from vid3d.models import normalise
+from vid3d.models.layers import Conv3D, ConvPool, MaxPool3D
 from vid3d.models.receptive_field import ALL, receptive_fields, whole
+from vid3d.ops import convolution
 
 
 @dataclass(frozen=True)
@@ -78,21 +79,20 @@ def summarise(config: ConfigDict, *, num_classes: int | None = None) -> Summary:
     classes = num_classes or len(config.data.classes) or 5
     model = config.model.copy_and_resolve_references()
     model.remat = False  # the same layers, and nothing hidden inside a checkpoint
-    size = config.data.size
-    clip_shape = (config.data.num_frames, size, size, 3 if config.data.color == "rgb" else 1)
     counted = f"{classes} classes"
     if num_classes is None and not config.data.classes:
         counted += " (data.classes is open)"
     return trace(
-        models.build(model, classes), clip_shape=clip_shape, title=f"{model.name}, {counted}"
+        models.build(model, classes),
+        clip_shape=normalise.clip_shape(config.data),
+        title=f"{model.name}, {counted}",
     )
 
 
 def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: str) -> Summary:
     """The table of any module that maps `clips_BTHWC` to `logits_BK`."""
     clips = jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)
-    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
-    variables = jax.eval_shape(lambda k, x: module.init(k, x, train=False), key, clips)
+    variables = models.shapes(module, clip_shape)
     sizes: dict[tuple[str, ...], int] = {}
     for path, leaf in flatten_dict(variables["params"]).items():
         sizes[path[:-1]] = sizes.get(path[:-1], 0) + math.prod(leaf.shape)
@@ -104,8 +104,9 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
 
         def record(call, args, kwargs, context):
             layer = context.module
-            output = plain(layer, args[0]) if is_leaf(layer) else call(*args, **kwargs)
-            if layer.path and (is_leaf(layer) or layer.path in sizes):
+            # Group normalisation is looked through, see `receptive_field`.
+            output = args[0] if isinstance(layer, nn.GroupNorm) else call(*args, **kwargs)
+            if layer.path and (isinstance(layer, MaxPool3D) or layer.path in sizes):
                 calls.append((layer.path, layer, args[0].shape))
                 outputs.append(output)
             return output
@@ -114,7 +115,8 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
             module.apply(variables, clips, train=False)
         return outputs
 
-    jaxpr = jax.make_jaxpr(forward)(variables, clips)
+    with convolution.library_form():  # operations that `receptive_fields` follows
+        jaxpr = jax.make_jaxpr(forward)(variables, clips)
     fields = receptive_fields(jaxpr.jaxpr, len(jax.tree.leaves(variables)))
     rows = [
         Row(
@@ -132,39 +134,6 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
     missing = set(sizes) - {path for path, _, _ in calls}
     assert not missing, f"layers with parameters that no row counts: {missing}"
     return Summary(title=title, clip_shape=clip_shape, rows=tuple(rows))
-
-
-def is_leaf(layer: nn.Module) -> bool:
-    return isinstance(layer, (Conv3D, ConvPool, MaxPool3D, nn.GroupNorm))
-
-
-def plain(layer: nn.Module, x_BTHWC: jax.Array) -> jax.Array:
-    """What a leaf does to shapes, as one convolution or pooling of XLA, however it is computed in earnest."""
-    if isinstance(layer, nn.GroupNorm):
-        return x_BTHWC
-    if isinstance(layer, MaxPool3D):
-        padding = half_padding(layer.window) if layer.padding == "HALF" else layer.padding
-        return max_pool(x_BTHWC, layer.window, layer.strides or layer.window, padding)
-    convolved = isinstance(layer, Conv3D)
-    strides, padding, groups = (1, 1, 1), "SAME", 1
-    if convolved:
-        strides, groups = layer.strides, layer.groups
-        padding = half_padding(layer.kernel) if layer.padding == "HALF" else layer.padding
-    kernel = jnp.zeros((*layer.kernel, x_BTHWC.shape[-1] // groups, layer.features), x_BTHWC.dtype)
-    y_BTHWC = lax.conv_general_dilated(
-        x_BTHWC,
-        kernel,
-        strides,
-        padding,
-        dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
-        feature_group_count=groups,
-    )
-    return y_BTHWC if convolved else max_pool(y_BTHWC, layer.pool, layer.pool, "SAME")
-
-
-def max_pool(x_BTHWC: jax.Array, window: Sequence[int], strides: Sequence[int], padding: Any):
-    padding = padding if isinstance(padding, str) else ((0, 0), *padding, (0, 0))
-    return lax.reduce_window(x_BTHWC, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), padding)
 
 
 def flops(layer: nn.Module, input_shape: Sequence[int], output_shape: Sequence[int]) -> int:

@@ -8,7 +8,9 @@ platform it is compiled for picks one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 
 import jax
@@ -21,6 +23,21 @@ from vid3d.ops.pooling import Axis, Pads, Triple
 Padding = str | Sequence[tuple[int, int]]
 
 reference_max_pool3d = pooling.reference_max_pool3d
+
+_library_only: ContextVar[bool] = ContextVar("library_only", default=False)
+
+
+@contextlib.contextmanager
+def library_form() -> Iterator[None]:
+    """Traces everything in the block as the library's operations, as where only shapes are asked for.
+
+    They trace several times faster than the CPU forms. A function that is jitted and traced inside keeps them.
+    """
+    token = _library_only.set(True)
+    try:
+        yield
+    finally:
+        _library_only.reset(token)
 
 
 def conv3d(
@@ -202,7 +219,9 @@ def explicit_padding(
 
 
 def _by_platform(*arrays, cpu, default):
-    """`cpu` on the CPU, `default` elsewhere. Where there is nothing but a CPU only that form is traced."""
+    """`cpu` on the CPU, `default` elsewhere and in `library_form`. With no accelerator, only `cpu` is traced."""
+    if _library_only.get():
+        return default(*arrays)
     if jax.default_backend() == "cpu":
         return cpu(*arrays)
     return lax.platform_dependent(*arrays, cpu=cpu, default=default)
