@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -74,7 +74,7 @@ class Classifier:
 
         def network(weights: dict[str, Any], clips_BTHWC: jax.Array) -> jax.Array:
             logits_BK = module.apply(weights, normalise(clips_BTHWC, config.data), train=False)
-            return jax.nn.softmax(logits_BK)
+            return jax.nn.softmax(cast(jax.Array, logits_BK))  # nothing is mutable: no tuple
 
         self._network = parallel.in_shares(jax.jit(network))
         # A process that decodes for `predict` stays for its next call, and ends with the classifier.
@@ -146,17 +146,17 @@ class Classifier:
             raise UserError(f"batch_size={batch_size} and workers={workers} have to be at least 1")
         if isinstance(paths, (str, Path)):
             raise UserError(f"predict_many takes a list of paths: predict_many([{str(paths)!r}])")
-        paths = list(map(str, paths))
-        found = files.read_many(paths, self.config.data, workers=workers)
+        names = [str(path) for path in paths]
+        found = files.read_many(names, self.config.data, workers=workers)
 
         def videos() -> Iterator[Video | UserError]:
-            for path, file in zip(paths, found, strict=True):
+            for name, file in zip(names, found, strict=True):
                 if isinstance(file, files.File) and sizes is not None:
-                    sizes[path] = file.size
+                    sizes[name] = file.size
                 yield self._plan_file(file) if isinstance(file, files.File) else file
 
         with contextlib.closing(found):
-            yield from zip(paths, self._answers(videos(), batch_size=batch_size), strict=True)
+            yield from zip(names, self._answers(videos(), batch_size=batch_size), strict=True)
 
     def stream(self, *, fps: float | None = None) -> Stream:
         """A sliding window for one's own loop over frames; `config.live` says how it is smoothed.

@@ -52,7 +52,7 @@ class Layer(nn.Module):
             name="conv",
         )
         if self.norm == "batch":
-            norm: nn.Module = batch_norm(
+            norm: nn.BatchNorm | nn.GroupNorm = batch_norm(
                 train=self.train,
                 axis_name=self.axis_name,
                 dtype=self.dtype,

@@ -23,7 +23,7 @@ from rich.table import Table
 from vid3d import models
 from vid3d.models import normalise
 from vid3d.models.layers import Conv3D, ConvPool, MaxPool3D
-from vid3d.models.receptive_field import ALL, receptive_fields, whole
+from vid3d.models.receptive_field import ALL, Field, receptive_fields, whole
 from vid3d.ops import convolution
 
 
@@ -63,7 +63,10 @@ class Summary:
     def receptive_field(self) -> tuple[float, float, float]:
         """The largest one that is not the whole clip, in (frames, rows, columns); 1 where there is none."""
         fields = [row.receptive_field for row in self.rows if row.receptive_field]
-        return tuple(max([1, *(f[axis] for f in fields if f[axis] != ALL)]) for axis in range(3))
+        frames, rows, columns = (
+            max([1, *(f[axis] for f in fields if f[axis] != ALL)]) for axis in range(3)
+        )
+        return frames, rows, columns
 
 
 def summarise(config: ConfigDict, *, num_classes: int | None = None) -> Summary:
@@ -125,7 +128,7 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
             shape=tuple(output.shape[1:]),
             parameters=sizes.get(path, 0),
             flops=flops(layer, input_shape, output.shape),
-            receptive_field=None if field is None else tuple(whole(axis.size) for axis in field),
+            receptive_field=extents(field),
         )
         for (path, layer, input_shape), output, field in zip(
             calls, jaxpr.out_avals, fields, strict=True
@@ -134,6 +137,14 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
     missing = set(sizes) - {path for path, _, _ in calls}
     assert not missing, f"layers with parameters that no row counts: {missing}"
     return Summary(title=title, clip_shape=clip_shape, rows=tuple(rows))
+
+
+def extents(field: Field | None) -> tuple[float, float, float] | None:
+    """The size of a receptive field in whole frames, rows and columns."""
+    if field is None:
+        return None
+    time, height, width = (whole(axis.size) for axis in field)
+    return time, height, width
 
 
 def flops(layer: nn.Module, input_shape: Sequence[int], output_shape: Sequence[int]) -> int:
@@ -169,14 +180,14 @@ def render(summary: Summary) -> Table:
     table.add_column("sees\nframes", justify="right")
     table.add_column("sees\npixels", justify="right")
     for row in summary.rows:
-        frames, rows, columns = row.receptive_field or (0, 0, 0)
+        seen_frames, rows, columns = row.receptive_field or (0, 0, 0)
         table.add_row(
             row.name,
             row.kind,
             "x".join(str(n) for n in row.shape),
             f"{row.parameters:,}" if row.parameters else "",
             quantity(row.flops) if row.flops else "",
-            extent(frames),
+            extent(seen_frames),
             extent(rows) if rows == columns else f"{extent(rows)} x {extent(columns)}",
         )
     return table

@@ -9,7 +9,7 @@ platform it is compiled for picks one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
 
@@ -64,17 +64,19 @@ def conv3d(
         The output in the type of `x_BTHWC`.
     """
     pads = explicit_padding(x_BTHWC.shape, kernel_THWIO.shape[:3], strides, padding)
-    options = {
-        "strides": tuple(strides),
-        "padding": pads,
-        "feature_group_count": feature_group_count,
-    }
-    return _by_platform(
-        x_BTHWC,
-        kernel_THWIO,
-        cpu=_in_float32(partial(_conv3d_cpu, **options)),
-        default=partial(reference_conv3d, **options),
+    cpu = partial(
+        _conv3d_cpu,
+        strides=triple(strides),
+        padding=pads,
+        feature_group_count=feature_group_count,
     )
+    default = partial(
+        reference_conv3d,
+        strides=triple(strides),
+        padding=pads,
+        feature_group_count=feature_group_count,
+    )
+    return _by_platform(x_BTHWC, kernel_THWIO, cpu=_in_float32(cpu), default=default)
 
 
 def max_pool3d(
@@ -92,13 +94,12 @@ def max_pool3d(
         strides: distance of the windows; None is `window`.
         padding: "SAME", "VALID", or (before, after) for each of T, H, W.
     """
-    strides = window if strides is None else strides
+    window, strides = triple(window), triple(window if strides is None else strides)
     pads = explicit_padding(x_BTHWC.shape, window, strides, padding)
-    options = {"window": tuple(window), "strides": tuple(strides), "padding": pads}
     return _by_platform(
         x_BTHWC,
-        cpu=partial(pooling.separable_max_pool3d, **options),
-        default=partial(reference_max_pool3d, **options),
+        cpu=partial(pooling.separable_max_pool3d, window=window, strides=strides, padding=pads),
+        default=partial(reference_max_pool3d, window=window, strides=strides, padding=pads),
     )
 
 
@@ -133,7 +134,10 @@ def conv3d_max_pool(
         for n, p, k in zip(x_BTHWC.shape[1:4], pads, kernel_THWIO.shape, strict=False)
     ]
     pool_pads = explicit_padding((1, *conv_shape, 1), window, window, pool_padding)
-    axes = tuple(map(Axis, x_BTHWC.shape[1:4], kernel_THWIO.shape[:3], window, pads, pool_pads))
+    time, height, width = map(
+        Axis, x_BTHWC.shape[1:4], kernel_THWIO.shape[:3], window, pads, pool_pads
+    )
+    axes = time, height, width
     y = _by_platform(
         x_BTHWC,
         kernel_THWIO,
@@ -186,7 +190,7 @@ def reference_conv3d_max_pool(
         padding=tuple(axis.conv_pads for axis in axes),
         feature_group_count=1,
     )
-    window = tuple(axis.window for axis in axes)
+    window = triple(axis.window for axis in axes)
     pool_pads = tuple(axis.pool_pads for axis in axes)
     return reference_max_pool3d(y, window=window, strides=window, padding=pool_pads)
 
@@ -203,10 +207,16 @@ def _conv3d_cpu(x, kernel, *, strides, padding, feature_group_count):
 
 def _conv3d_then_max_pool_cpu(x, kernel, axes):
     pads = tuple(axis.conv_pads for axis in axes)
-    window = tuple(axis.window for axis in axes)
+    window = triple(axis.window for axis in axes)
     y = _conv3d_cpu(x, kernel, strides=(1, 1, 1), padding=pads, feature_group_count=1)
     pool_pads = tuple(axis.pool_pads for axis in axes)
     return pooling.separable_max_pool3d(y, window=window, strides=window, padding=pool_pads)
+
+
+def triple(values: Iterable[int]) -> Triple:
+    """Three numbers, for T, H, W, as a tuple."""
+    time, height, width = values
+    return time, height, width
 
 
 def explicit_padding(
