@@ -142,7 +142,7 @@ def live(
             writer = stack.enter_context(VideoWriter(file, fps=reader.fps or container.DEFAULT_FPS))
             sink = Recording(writer, longest_gap=LONGEST_GAP if reader.is_camera else math.inf)
         elif not as_json:
-            sink = stack.enter_context(overlay.Window(paced=not reader.is_camera))
+            sink = stack.enter_context(overlay.DisplayWindow(paced=not reader.is_camera))
         stream = classifier.stream()
         display = Display(sink, as_json=as_json)
         every = classifier.config.live.every
