@@ -34,7 +34,7 @@ def difference(weights: Path, arrays: Path) -> tuple[float, float]:
     model = config.default().model
     model.name = name
     module = models.build(model, expected.shape[-1])
-    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), clips_BTHWC, train=False))
+    variables = models.shapes(module, clips_BTHWC.shape[1:])
     variables, notes = published.load(weights, name=name, variables=variables)
     if notes:
         raise errors.UserError(f"{notes[0]}, but {arrays.name} has {expected.shape[-1]} logits")

@@ -20,7 +20,7 @@ with tempfile.TemporaryDirectory() as folder:
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         for _ in range(int(sys.argv[1])):
-            with overlay.Window(paced=False) as window:
+            with overlay.DisplayWindow(paced=False) as window:
                 end = time.monotonic() + 0.3
                 while time.monotonic() < end:
                     window.show(np.full((240, 320, 3), 200, np.uint8), 0.0)

@@ -9,6 +9,7 @@ from flax import linen as nn
 from vid3d import config, errors, models, schema
 from vid3d.models import summary
 from vid3d.models.layers import drop_path, drop_rates
+from vid3d.ops import convolution
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +27,25 @@ def build(name: str, *, num_classes: int = 6, axis_name: str | None = None, **ch
 
 
 def variable_shapes(module, *shape: int):
-    clips = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
-    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+    return models.shapes(module, (*shape, 3))
+
+
+@pytest.fixture
+def library_form():
+    """For tests that look at shapes or operations alone: the library's form traces faster."""
+    with convolution.library_form():
+        yield
+
+
+traced_only = pytest.mark.usefixtures("library_form")
+
+
+@pytest.mark.parametrize("name", ["c3d", "r2plus1d_18", "s3d", "x3d_xs", "slowfast_r50"])
+def test_shapes_are_those_of_the_cpu_forms(name):
+    module = build(name)
+    clips = jax.ShapeDtypeStruct((1, 8, 24, 24, 3), jnp.float32)
+    initialised = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+    assert models.shapes(module, (8, 24, 24, 3)) == initialised
 
 
 def random_like(tree, seed: int = 0):
@@ -143,6 +161,7 @@ STAGES = {
 }
 
 
+@traced_only
 @pytest.mark.parametrize("case", STAGES, ids=lambda case: case[0])
 def test_features_of_every_stage_have_the_published_shape(case):
     name, frames, size = case
@@ -181,6 +200,7 @@ def test_the_slow_pathway_takes_frames_evenly_from_first_to_last():
     np.testing.assert_array_equal(slow_frames(clips, 8).ravel(), [0, 10, 20, 31])
 
 
+@traced_only
 @pytest.mark.parametrize("name", [name for name in models.NAMES if name != "conv3d"])
 def test_any_size_that_the_strides_allow(name):
     for shape in ((8, 24, 40), (16, 57, 33)):
@@ -252,6 +272,7 @@ def test_remat_changes_neither_parameters_nor_statistics_nor_gradients():
         assert np.linalg.norm(a - b) <= 1e-2 * np.linalg.norm(a) + 1e-6
 
 
+@traced_only
 @pytest.mark.parametrize("name", ["c3d", "s3d", "x3d_s", "slowfast_r50", "r2plus1d_18"])
 def test_remat_is_there_for_every_family(name):
     shape = (8, 24, 24)
@@ -285,6 +306,7 @@ def test_batch_statistics_over_a_mapped_axis_are_those_of_the_whole_batch():
         np.testing.assert_allclose(two[0], one, atol=1e-3 * np.abs(one).max())
 
 
+@traced_only
 @pytest.mark.parametrize("name", ["r2plus1d_18", "s3d", "x3d_s", "slowfast_r50"])
 def test_every_norm_of_every_family_averages_over_the_devices(name):
     """One sum over the mapped axis a norm; what comes of it is shown for one network above."""
@@ -309,6 +331,7 @@ def test_every_norm_of_every_family_averages_over_the_devices(name):
     assert (sums(train=True), sums(train=False)) == (norms, 0)
 
 
+@traced_only
 @pytest.mark.parametrize(
     ("name", "own"),
     [("conv3d", 0.9), ("r3d_18", 0.9), ("s3d", 0.999), ("x3d_s", 0.9), ("slow_r50", 0.9)],
@@ -332,6 +355,7 @@ def test_running_statistics_move_as_asked(name, own):
     assert (count(own, norm_momentum=0.75), count(0.75, norm_momentum=0.75)) == (0, statistics)
 
 
+@traced_only
 @pytest.mark.parametrize("name", ["c3d", "r2plus1d_18", "s3d", "x3d_s", "slowfast_r50"])
 def test_every_family_computes_in_bfloat16(name):
     """All stages; only the last layer and what is stored are float32."""
@@ -369,6 +393,7 @@ def test_a_skipped_block_is_skipped_for_whole_clips_and_keeps_the_mean():
     assert drop_rates(0.2, 4) == pytest.approx([0.05, 0.1, 0.15, 0.2])
 
 
+@traced_only
 @pytest.mark.parametrize("name", ["r3d_18", "x3d_s", "slowfast_r50"])
 def test_stochastic_depth_skips_more_and_more_and_leaves_evaluation_alone(name):
     module = build(name, stochastic_depth=0.2)

@@ -10,6 +10,7 @@ import pytest
 
 from vid3d import config, errors, models
 from vid3d.models.layers import FAINT_EDGE, SLOW, input_form
+from vid3d.ops import convolution
 
 CLASSES = 5
 
@@ -25,7 +26,16 @@ def clips(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def initialised(module, x, seed: int = 0):
-    return jax.jit(lambda k, x: module.init(k, x, train=False))(jax.random.key(seed), x)
+    """Variables, which no form of convolution changes: the library's compiles faster."""
+    with convolution.library_form():
+        return jax.jit(lambda k, x: module.init(k, x, train=False))(jax.random.key(seed), x)
+
+
+@pytest.fixture
+def library_form():
+    """For options that no form of convolution changes: the library's compiles faster."""
+    with convolution.library_form():
+        yield
 
 
 def evaluate(module, variables, x) -> np.ndarray:
@@ -77,7 +87,7 @@ def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
     reference = keras_network(features, x.shape[1:])
     before = keras_parameters(reference)
     module = network(dropout=0.0, feature_dropout=0.0)
-    ours = jax.eval_shape(lambda: module.init(jax.random.key(0), x, train=False))["params"]
+    ours = models.shapes(module, x.shape[1:])["params"]
     assert jax.tree.map(jnp.shape, before) == jax.tree.map(lambda leaf: leaf.shape, ours)
 
     logits = evaluate(module, {"params": before}, x)
@@ -170,6 +180,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_parameters(norm):
     np.testing.assert_allclose(logits, evaluate(exact, variables, x), atol=0.05)
 
 
+@pytest.mark.usefixtures("library_form")
 def test_batch_norm_moves_its_statistics_in_training_and_uses_them_in_evaluation():
     x = 5 + 3 * clips(4, 6, 12, 12, 3)
     module = network(norm="batch", dropout=0.0, feature_dropout=0.0, **SMALL)
@@ -184,6 +195,7 @@ def test_batch_norm_moves_its_statistics_in_training_and_uses_them_in_evaluation
     np.testing.assert_allclose(settled, first, atol=0.02)
 
 
+@pytest.mark.usefixtures("library_form")
 def test_group_norm_does_not_look_at_the_other_clips():
     x = clips(3, 6, 12, 12, 3)
     module = network(norm="group", **SMALL)
@@ -219,6 +231,7 @@ def test_batch_norm_over_a_mapped_axis_equals_the_whole_batch():
     )
 
 
+@pytest.mark.usefixtures("library_form")
 def test_difference_sees_motion_only():
     still = np.repeat(clips(1, 1, 12, 12, 3), 6, axis=1)
     module = network(input="difference", **SMALL)
@@ -265,11 +278,12 @@ def test_the_logarithm_of_the_speed_has_one_step_for_twice_as_fast():
     np.testing.assert_allclose(middle - slow, np.log(2), rtol=0.25)
 
 
+@pytest.mark.usefixtures("library_form")
 def test_statistics_are_those_of_every_layer():
     x = clips(2, 6, 20, 20, 3)
     module = network(norm="batch", head="statistics", dropout=0.0, features=(8, 16), hidden=0)
     variables = initialised(module, x)
-    maps = models.features(module, variables, x)
+    maps = jax.jit(lambda v: models.features(module, v, x))(variables)
     expected = np.concatenate(
         [f(maps[stage], (1, 2, 3)) for stage in ("stage1", "stage2") for f in (np.mean, np.std)], 1
     )
@@ -338,7 +352,9 @@ def test_remat_changes_no_parameter_name_and_no_gradient(norm):
 def test_features_of_every_stage():
     x = clips(2, 10, 32, 32, 3)
     module = network(features=(8, 16, 4))
-    stages = models.features(module, initialised(module, x), x)
+    with convolution.library_form():
+        variables = models.shapes(module, x.shape[1:])
+        stages = jax.eval_shape(lambda v: models.features(module, v, x), variables)
     assert {name: stage.shape for name, stage in stages.items()} == {
         "stage1": (2, 4, 11, 11, 8),
         "stage2": (2, 2, 4, 4, 16),

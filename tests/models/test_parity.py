@@ -99,7 +99,7 @@ def imported(name: str, network, torch, folder, clips: np.ndarray):
     model = config.default().model
     model.update(name=name, dropout=0.0)
     module = models.build(model, CLASSES)
-    blank = jax.eval_shape(lambda: module.init(jax.random.key(0), clips, train=False))
+    blank = models.shapes(module, clips.shape[1:])
     variables, notes = published.load(folder / "weights.pth", name=name, variables=blank)
     assert notes == []
     return module, variables

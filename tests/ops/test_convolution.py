@@ -266,6 +266,19 @@ def test_wide_registers_hold_the_same_numbers(monkeypatch):
         assert_same(ours, lambda *a: plain_conv_pool(*a, (3, 3, 3)), x, kernel, bias)
 
 
+def test_library_form_traces_the_library_alone():
+    def primitives():
+        jaxpr = jax.make_jaxpr(lambda *a: network(*a))(parameters(), normal(1, 3, 12, 24, 2))
+        return str(jaxpr)
+
+    with convolution.library_form():
+        library = primitives()
+    assert library.count("conv_general_dilated[") == 3
+    assert library.count("reduce_window_max[") == 3
+    assert "scan[" not in library
+    assert "scan[" in primitives()
+
+
 def test_other_platforms_get_the_library(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     x = normal(1, 3, 12, 24, 2)

@@ -219,9 +219,7 @@ def blank(name: str, num_classes: int, frames: int = 8):
     """Shapes of the variables of an architecture."""
     model = config.default().model
     model.name = name
-    module = models.build(model, num_classes)
-    clips = jax.ShapeDtypeStruct((1, frames, 32, 32, 3), np.float32)
-    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+    return models.shapes(models.build(model, num_classes), (frames, 32, 32, 3))
 
 
 def x3d(num_classes: int):

@@ -175,7 +175,7 @@ def test_class_names_of_a_file_and_what_is_wrong_with_it(tmp_path):
         with pytest.raises(errors.UserError, match=words):
             zoo.class_names(str(path))
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(errors.UserError, match=r"no UTF-8 text"):
+    with pytest.raises(errors.UserError, match=r"not UTF-8 text"):
         zoo.class_names(str(path))
     with pytest.raises(errors.UserError, match="cannot be read"):
         zoo.class_names("kinetics700")

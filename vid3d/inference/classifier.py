@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -24,8 +24,8 @@ from vid3d.errors import UserError
 from vid3d.inference import files
 from vid3d.inference.prediction import Prediction, Segment
 from vid3d.inference.stream import Stream, check_frame
-from vid3d.inference.video import Video, gather, time_line
-from vid3d.models.normalise import normalise
+from vid3d.inference.video import QueuedVideo, gather, time_line
+from vid3d.models.normalise import clip_shape, normalise
 from vid3d.video import container, resize
 from vid3d.video.clips import duration
 from vid3d.video.decoding import Pool
@@ -74,7 +74,7 @@ class Classifier:
 
         def network(weights: dict[str, Any], clips_BTHWC: jax.Array) -> jax.Array:
             logits_BK = module.apply(weights, normalise(clips_BTHWC, config.data), train=False)
-            return jax.nn.softmax(logits_BK)
+            return jax.nn.softmax(cast(jax.Array, logits_BK))  # nothing is mutable: no tuple
 
         self._network = parallel.in_shares(jax.jit(network))
         # A process that decodes for `predict` stays for its next call, and ends with the classifier.
@@ -146,17 +146,17 @@ class Classifier:
             raise UserError(f"batch_size={batch_size} and workers={workers} have to be at least 1")
         if isinstance(paths, (str, Path)):
             raise UserError(f"predict_many takes a list of paths: predict_many([{str(paths)!r}])")
-        paths = list(map(str, paths))
-        found = files.read_many(paths, self.config.data, workers=workers)
+        names = [str(path) for path in paths]
+        found = files.read_many(names, self.config.data, workers=workers)
 
-        def videos() -> Iterator[Video | UserError]:
-            for path, file in zip(paths, found, strict=True):
+        def videos() -> Iterator[QueuedVideo | UserError]:
+            for name, file in zip(names, found, strict=True):
                 if isinstance(file, files.File) and sizes is not None:
-                    sizes[path] = file.size
+                    sizes[name] = file.size
                 yield self._plan_file(file) if isinstance(file, files.File) else file
 
         with contextlib.closing(found):
-            yield from zip(paths, self._answers(videos(), batch_size=batch_size), strict=True)
+            yield from zip(names, self._answers(videos(), batch_size=batch_size), strict=True)
 
     def stream(self, *, fps: float | None = None) -> Stream:
         """A sliding window for one's own loop over frames; `config.live` says how it is smoothed.
@@ -168,9 +168,8 @@ class Classifier:
 
     def compile(self) -> None:
         """Compiles the network for a single clip, which otherwise happens with the first one."""
-        data = self.config.data
-        channels = 1 if data.color == "gray" else 3
-        shape = (1, data.num_frames, *resize.stored_size(data), channels)
+        num_frames, *_, channels = clip_shape(self.config.data)
+        shape = (1, num_frames, *resize.stored_size(self.config.data), channels)
         self.probabilities(np.zeros(shape, np.uint8))
 
     def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:
@@ -207,7 +206,7 @@ class Classifier:
             note=note,
         )
 
-    def _read(self, path: str | Path) -> Video:
+    def _read(self, path: str | Path) -> QueuedVideo:
         """Decodes a file in the process that stays for the next one."""
         with self._decoding:
             (file,) = files.read_many([str(path)], self.config.data, workers=1, kept=self._decoders)
@@ -215,11 +214,11 @@ class Classifier:
             raise file
         return self._plan_file(file)
 
-    def _plan_file(self, file: files.File) -> Video:
+    def _plan_file(self, file: files.File) -> QueuedVideo:
         """Chooses the clips that answer for a file."""
         return replace(self._plan(file.times, file.frames), damage=file.damage)
 
-    def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> Video:
+    def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> QueuedVideo:
         """Frames in memory, fitted like those of a file."""
         if not hasattr(source, "__len__"):
             raise UserError(f"give a video's path or a list of frames, no {type(source).__name__}")
@@ -236,11 +235,11 @@ class Classifier:
             raise UserError(f"fps={fps} has to be a number above 0")
         return fps or self.config.data.fps or container.DEFAULT_FPS
 
-    def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> Video:
+    def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> QueuedVideo:
         """Chooses the clips that answer for a video."""
         times_N, trained = np.array(times), Durations(self.window_seconds, self.p95_seconds)
         clips = plan(times_N, self.config.data, self.config.eval, trained)
-        return Video(
+        return QueuedVideo(
             frames=frames,
             plan=clips,
             num_frames=len(times),
@@ -250,33 +249,33 @@ class Classifier:
         )
 
     def _answers(
-        self, videos: Iterable[Video | UserError], *, batch_size: int
+        self, videos: Iterable[QueuedVideo | UserError], *, batch_size: int
     ) -> Iterator[Prediction | UserError]:
         """Sends the clips of all videos through the network in full batches; answers in the order of the videos.
 
         While the network works on one batch, the next one is put together.
         """
-        waiting: deque[Video | UserError] = deque()
+        waiting: deque[QueuedVideo | UserError] = deque()
 
-        def clips() -> Iterator[tuple[Video, int, np.ndarray]]:
+        def clips() -> Iterator[tuple[QueuedVideo, int, np.ndarray]]:
             for video in videos:
                 waiting.append(video)
-                if isinstance(video, Video):
+                if isinstance(video, QueuedVideo):
                     try:
                         for number, clip_THWC in gather(video.frames(), video.plan.indices):
                             yield video, number, clip_THWC
                     except UserError as error:  # it was decoded twice, and failed the second time
                         waiting[-1] = error
 
-        def note(batch: list[tuple[Video, int, np.ndarray]], computing: Future) -> None:
+        def note(batch: list[tuple[QueuedVideo, int, np.ndarray]], computing: Future) -> None:
             for (video, number, _), row_K in zip(batch, computing.result(), strict=True):
                 video.probabilities_NK[number] = row_K
                 video.missing -= 1
 
         def finished() -> Iterator[Prediction | UserError]:
-            while waiting and not (isinstance(waiting[0], Video) and waiting[0].missing):
+            while waiting and not (isinstance(waiting[0], QueuedVideo) and waiting[0].missing):
                 video = waiting.popleft()
-                yield self._answer(video) if isinstance(video, Video) else video
+                yield self._answer(video) if isinstance(video, QueuedVideo) else video
 
         computing, flow = None, clips()
         while batch := list(islice(flow, batch_size)):
@@ -290,7 +289,7 @@ class Classifier:
             note(*computing)
         yield from finished()
 
-    def _answer(self, video: Video) -> Prediction:
+    def _answer(self, video: QueuedVideo) -> Prediction:
         """The weighted mean of the clips, and the time line."""
         rows_NK = video.probabilities_NK
         weights_N = video.plan.weights(rows_NK, self.config.eval.long_videos)

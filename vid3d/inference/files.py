@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,7 +39,7 @@ class File:
 
 def read_many(
     paths: Sequence[str], data: ConfigDict, *, workers: int, kept: decoding.Pool | None = None
-) -> Iterator[File | UserError]:
+) -> Generator[File | UserError, None, None]:
     """Decodes files side by side; gives them, or what is wrong with them, in the order of `paths`.
 
     Args:

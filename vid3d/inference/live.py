@@ -134,18 +134,20 @@ def live(
         classifier.compile()  # before the first frame, not while it waits
         options = decode_options(classifier.config.data)
         reader = open_source(name, options)
-        camera = stack.enter_context(Camera(reader) if reader.is_camera else reader)
+        camera = stack.enter_context(Camera(reader)) if reader.is_camera else None
+        if camera is None:
+            stack.enter_context(reader)
         sink: Sink | None = None
         if file:
             writer = stack.enter_context(VideoWriter(file, fps=reader.fps or container.DEFAULT_FPS))
             sink = Recording(writer, longest_gap=LONGEST_GAP if reader.is_camera else math.inf)
         elif not as_json:
-            sink = stack.enter_context(overlay.Window(paced=not reader.is_camera))
+            sink = stack.enter_context(overlay.DisplayWindow(paced=not reader.is_camera))
         stream = classifier.stream()
         display = Display(sink, as_json=as_json)
         every = classifier.config.live.every
         with until_interrupted():
-            if reader.is_camera:
+            if camera:
                 label_camera(camera, stream, display, every=every, seconds=seconds)
             else:
                 every = every or classifier.config.data.frame_step
@@ -167,8 +169,9 @@ def label_file(reader: Source, stream: Stream, display: Display, *, every: int) 
     while item := read(reader):
         frame_HWC, seconds = item
         taken = time.perf_counter()
-        if stream.add(frame_HWC, seconds) and number >= due:
-            label = Label(stream.predict(), time.perf_counter() - taken)
+        full = stream.add(frame_HWC, seconds)
+        if full and number >= due and (prediction := stream.predict()):
+            label = Label(prediction, time.perf_counter() - taken)
             display.label(label)
             due = number + every
         if not display.frame(frame_HWC, seconds, label, lost=False):
@@ -183,7 +186,8 @@ def label_if_short(source: Source, stream: Stream) -> Label | None:
             if stream.add(*item):
                 return None
     taken = time.perf_counter()
-    return Label(stream.predict(), time.perf_counter() - taken)
+    prediction = stream.predict()
+    return Label(prediction, time.perf_counter() - taken) if prediction else None
 
 
 def label_camera(

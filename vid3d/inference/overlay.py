@@ -117,7 +117,7 @@ def ascii_text(text: str) -> str:
     return "".join(c if c.isprintable() and c.isascii() else "?" for c in plain)
 
 
-class Window:
+class DisplayWindow:
     """A window that ESC or its close button ends; a context manager."""
 
     def __init__(self, *, paced: bool):
@@ -166,7 +166,7 @@ class Window:
         except cv2.error:  # the last window is closed
             return False
 
-    def __enter__(self) -> Window:
+    def __enter__(self) -> DisplayWindow:
         return self
 
     def __exit__(self, *_: object) -> None:

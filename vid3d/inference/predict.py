@@ -92,8 +92,8 @@ def predict(
     for path, answer in answers.items():
         if answer.damage:
             print(f"vid3d predict: warning: {one_line(path)}: {answer.damage}", file=sys.stderr)
-    for error in errors.values():
-        print(f"vid3d predict: error: {one_line(error)}", file=sys.stderr)
+    for reason in errors.values():
+        print(f"vid3d predict: error: {one_line(reason)}", file=sys.stderr)
     if as_json:
         predictions = [{"path": path} | as_dict(answer) for path, answer in answers.items()]
         failed = [{"path": path, "error": error} for path, error in errors.items()]

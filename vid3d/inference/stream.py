@@ -11,7 +11,7 @@ import numpy as np
 
 from vid3d.errors import UserError
 from vid3d.video.clips import clip_indices
-from vid3d.video.resize import fit
+from vid3d.video.resize import fit, fitting
 from vid3d.video.windows import window_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Stream:
 
     def add(self, frame_HWC: np.ndarray, seconds: float | None = None) -> bool:
         """Adds a frame without labelling anything; says whether the window is full."""
-        fitted = fit(frame_HWC, self.data)
+        fitted = fit(check_frame(frame_HWC), **fitting(self.data))
         with self._lock:
             self._ring.append((fitted, self._count / self.fps if seconds is None else seconds))
             self._count += 1

@@ -12,7 +12,7 @@ from vid3d.video.plan import Plan, stretches
 
 
 @dataclass
-class Video:
+class QueuedVideo:
     """A video on its way through the network.
 
     Attributes:
@@ -34,7 +34,7 @@ class Video:
     damage: str = ""
 
 
-def time_line(video: Video, classes: Sequence[str]) -> tuple[Segment, ...]:
+def time_line(video: QueuedVideo, classes: Sequence[str]) -> tuple[Segment, ...]:
     """The windows that the network has seen, neighbours of one label made one segment; empty where all have one label."""
     windows_NK, bounds = video.probabilities_NK, video.plan.bounds
     found = stretches(windows_NK) if bounds else []

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vid3d.models.layers import Conv3D, ConvPool, class_scores, he_normal, input_form
+from vid3d.models.network import Network
 
 # (features of the convolutions, pooling window) of each stage. The first pooling leaves time alone, so that the motion of
 # neighbouring frames is not merged too early.
@@ -23,20 +24,13 @@ STAGES = (
 )
 
 
-class C3D(nn.Module):
+class C3D(Network):
     """`clips_BTHWC` (float32, normalised; any T, H, W) -> `logits_BK` (float32).
 
     Poolings round up at the border, as Caffe's do: 7x7 becomes 4x4. The first dense layer belongs to the size of the clip.
 
-    Attributes: see `vid3d.models.build`.
+    Attributes: see `Network`.
     """
-
-    num_classes: int
-    input: str = "frames"
-    dropout: float = 0.5
-    dtype: jnp.dtype = jnp.float32
-    axis_name: str | None = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:

@@ -161,11 +161,11 @@ def window_average(x_BTHWC: jax.Array, *, window: Triple) -> jax.Array:
     The window is cut to the map where the map is smaller, so that small clips average over all of it; on larger ones
     a mean over the windows counts the middle more often, as in the published networks.
     """
-    window = tuple(min(pair) for pair in zip(window, x_BTHWC.shape[1:4], strict=True))
+    extents = tuple(min(pair) for pair in zip(window, x_BTHWC.shape[1:4], strict=True))
     x_BTHWC = x_BTHWC.astype(jnp.float32)
-    if window == x_BTHWC.shape[1:4]:
+    if extents == x_BTHWC.shape[1:4]:
         return x_BTHWC.mean(axis=(1, 2, 3), keepdims=True)
-    return nn.avg_pool(x_BTHWC, window, strides=(1, 1, 1))
+    return nn.avg_pool(x_BTHWC, extents, strides=(1, 1, 1))
 
 
 def drop_path(y_BTHWC: jax.Array, *, rate: float, train: bool) -> jax.Array:

@@ -20,6 +20,11 @@ def normalise(clips: jax.Array, data: ConfigDict) -> jax.Array:
     return standardise(centre_crop(clips, data.size).astype(jnp.float32) / 255, data)
 
 
+def clip_shape(data: ConfigDict) -> tuple[int, int, int, int]:
+    """T, H, W, C of the clips that the network sees."""
+    return data.num_frames, data.size, data.size, 1 if data.color == "gray" else 3
+
+
 def centre_crop(clips: jax.Array, size: int) -> jax.Array:
     """The middle [..., size, size, C] of [..., H, W, C]; half a pixel is rounded to an even number, as in torchvision."""
     height, width = clips.shape[-3:-1]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jax.core import ShapedArray
 from jax.extend import core
 
 ALL = math.inf  # a receptive field that covers the whole clip, whatever its size
@@ -49,7 +50,8 @@ def join(fields: Sequence[Field]) -> Field:
         start = min(part.start for part in parts)
         end = max(part.start + part.size for part in parts)
         axes.append(Axis(start, max(part.jump for part in parts), end - start))
-    return tuple(axes)
+    time, height, width = axes
+    return time, height, width
 
 
 def receptive_fields(jaxpr: core.Jaxpr, num_variables: int) -> list[Field | None]:
@@ -83,13 +85,13 @@ def walk(jaxpr: core.Jaxpr, inputs: Sequence[Field | None]) -> list[Field | None
 
 def step(equation: core.JaxprEqn, fields: Sequence[Field | None]) -> Field | None:
     """The field of the output of one operation, given those of its inputs."""
-    after = equation.outvars[0].aval.shape
+    after = shape_of(equation.outvars[0])
     sources = [
-        (field, atom.aval.shape)
+        (field, shape_of(atom))
         for atom, field in zip(equation.invars, fields, strict=True)
         # One value for all places is a gate.
         if field is not None
-        and not (len(after) == 5 and atom.aval.shape[1:4] == (1, 1, 1) != after[1:4])
+        and not (len(after) == 5 and shape_of(atom)[1:4] == (1, 1, 1) != after[1:4])
     ]
     if not sources:
         return None
@@ -98,7 +100,7 @@ def step(equation: core.JaxprEqn, fields: Sequence[Field | None]) -> Field | Non
     parameters = equation.params
     name = equation.primitive.name
     if name == "conv_general_dilated":
-        extents = equation.invars[1].aval.shape[:3]  # the kernel is THWIO
+        extents = shape_of(equation.invars[1])[:3]  # the kernel is THWIO
         strides, padding = parameters["window_strides"], parameters["padding"]
     elif name.startswith("reduce_window"):
         extents = parameters["window_dimensions"][1:4]
@@ -114,7 +116,14 @@ def step(equation: core.JaxprEqn, fields: Sequence[Field | None]) -> Field | Non
         return field
     else:
         return WHOLE
-    return tuple(
+    time, height, width = (
         axis.window(extent=extent, stride=stride, before=low)
         for axis, extent, stride, (low, _) in zip(field, extents, strides, padding, strict=True)
     )
+    return time, height, width
+
+
+def shape_of(atom: core.Var | core.Literal) -> tuple[int, ...]:
+    """The shape of an input or output of an operation; networks have arrays alone."""
+    assert isinstance(atom.aval, ShapedArray)
+    return atom.aval.shape

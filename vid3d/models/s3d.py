@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from vid3d.errors import UserError
 from vid3d.models.layers import Conv3D, MaxPool3D, batch_norm, he_normal, input_form, window_average
+from vid3d.models.network import Network
 
 # Features of the four branches: 1x1x1; 1x1x1 then 3x3x3; 1x1x1 then 3x3x3; pooling then 1x1x1.
 BLOCKS = {
@@ -32,19 +33,16 @@ BLOCKS = {
 }
 
 
-class S3D(nn.Module):
+class S3D(Network, kw_only=True):
     """`clips_BTHWC` (float32, normalised; at least 5 frames of 17x17) -> `logits_BK` (float32).
 
-    Attributes: see `vid3d.models.build`.
+    Attributes:
+        norm_momentum: share of the running statistics that a step keeps.
+        The others: see `Network`.
     """
 
-    num_classes: int
-    input: str = "frames"
     dropout: float = 0.2
-    dtype: jnp.dtype = jnp.float32
-    axis_name: str | None = None
     norm_momentum: float = 0.999
-    remat: bool = False
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:

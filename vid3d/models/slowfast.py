@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,17 +19,8 @@ import numpy as np
 from flax import linen as nn
 
 from vid3d.errors import UserError
-from vid3d.models.layers import (
-    Conv3D,
-    MaxPool3D,
-    batch_norm,
-    class_scores,
-    drop_path,
-    drop_rates,
-    he_normal_fan_out,
-    input_form,
-    window_average,
-)
+from vid3d.models.layers import MaxPool3D, input_form, window_average
+from vid3d.models.network import ResidualNetwork
 
 DEPTHS = (3, 4, 6, 3)  # blocks of the four stages of ResNet-50
 
@@ -50,7 +40,7 @@ ARCHITECTURES = {
 }
 
 
-class SlowFast(nn.Module):
+class SlowFast(ResidualNetwork, kw_only=True):
     """`clips_BTHWC` (float32, normalised; T a multiple of the ratio, any H, W) -> `logits_BK` (float32).
 
     The stages are sown as `stem`, `stage1`, ... for the slow pathway, before the fast one is joined to it, and as
@@ -58,34 +48,14 @@ class SlowFast(nn.Module):
 
     Attributes:
         fast: one value of `ARCHITECTURES`; None leaves the slow pathway alone.
-        The others: see `vid3d.models.build`.
+        The others: see `ResidualNetwork`.
     """
 
-    num_classes: int
     fast: Fast | None
-    input: str = "frames"
-    dropout: float = 0.5
-    dtype: jnp.dtype = jnp.float32
-    axis_name: str | None = None
-    norm_momentum: float = 0.9
-    remat: bool = False
-    stochastic_depth: float = 0.0
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
-        conv = partial(
-            Conv3D,
-            padding="HALF",
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=he_normal_fan_out,
-        )
-        norm = batch_norm(
-            train=train,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            momentum=self.norm_momentum,
-        )
+        conv, norm = self.conv_and_norm(train=train)
         block = nn.remat(Block) if self.remat else Block
 
         def stem(x: jax.Array, features: int, frames: int, *, name: str) -> jax.Array:
@@ -93,19 +63,18 @@ class SlowFast(nn.Module):
             x = nn.relu(norm(name=f"{name}_norm")(x))
             return MaxPool3D((1, 3, 3), (1, 2, 2), "HALF", name=f"{name}_pool")(x)
 
-        rates = drop_rates(self.stochastic_depth, sum(DEPTHS))
+        drops = self.drop_paths(sum(DEPTHS), train=train)
 
         def stage(x: jax.Array, width: int, frames: int, number: int, *, name: str) -> jax.Array:
             for block_number in range(1, DEPTHS[number - 1] + 1):
                 stride = 2 if number > 1 and block_number == 1 else 1
-                rate = rates[sum(DEPTHS[: number - 1]) + block_number - 1]
-                drop = partial(drop_path, rate=rate, train=train)
+                drop = drops[sum(DEPTHS[: number - 1]) + block_number - 1]
                 block_name = f"{name}_block{block_number}"
                 x = block(width, frames, stride, conv, norm, drop, name=block_name)(x)
             return x
 
-        def fuse(slow: jax.Array, fast: jax.Array, *, name: str) -> jax.Array:
-            kernel, strides = (self.fast.fusion_kernel, 1, 1), (self.fast.ratio, 1, 1)
+        def fuse(slow: jax.Array, fast: jax.Array, pathway: Fast, *, name: str) -> jax.Array:
+            kernel, strides = (pathway.fusion_kernel, 1, 1), (pathway.ratio, 1, 1)
             x = conv(2 * fast.shape[-1], kernel, strides, name=f"{name}_conv")(fast)
             return jnp.concatenate([slow, nn.relu(norm(name=f"{name}_norm")(x))], axis=-1)
 
@@ -116,27 +85,25 @@ class SlowFast(nn.Module):
         if self.fast:
             fast = stem(clips_BTHWC, 8, 5, name="fast_stem")
             self.sow("intermediates", "fast_stem", fast)
-            slow = fuse(slow, fast, name="stem_fusion")
+            slow = fuse(slow, fast, self.fast, name="stem_fusion")
 
         for number in (1, 2, 3, 4):
-            width = (
-                32 * 2**number
-            )  # 64, 128, 256, 512 inside the blocks, four times as many outside
+            # 64, 128, 256, 512 inside the blocks, four times as many outside.
+            width = 32 * 2**number
             slow = stage(slow, width, 3 if number > 2 else 1, number, name=f"stage{number}")
             self.sow("intermediates", f"stage{number}", slow)
             if self.fast:
                 fast = stage(fast, width // 8, 3, number, name=f"fast_stage{number}")
                 self.sow("intermediates", f"fast_stage{number}", fast)
                 if number < 4:
-                    slow = fuse(slow, fast, name=f"stage{number}_fusion")
+                    slow = fuse(slow, fast, self.fast, name=f"stage{number}_fusion")
 
         if self.fast:
             pathways = [window_average(x, window=(x.shape[1], 7, 7)) for x in (slow, fast)]
             x = jnp.concatenate(pathways, axis=-1)
         else:
             x = window_average(slow, window=(8, 7, 7))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return class_scores(self.num_classes)(x).mean((1, 2, 3))
+        return self.classify(x, train=train).mean((1, 2, 3))
 
 
 class Block(nn.Module):

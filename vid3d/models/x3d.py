@@ -8,22 +8,12 @@ differ in the clips that it is for: 4 frames at 160x160 (frames, size of the tra
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from vid3d.models.layers import (
-    Conv3D,
-    batch_norm,
-    class_scores,
-    drop_path,
-    drop_rates,
-    he_normal_fan_out,
-    input_form,
-    window_average,
-)
+from vid3d.models.layers import input_form, window_average
+from vid3d.models.network import ResidualNetwork
 
 # Window of the last pooling: the map of the clips that the network is for.
 ARCHITECTURES = {"x3d_xs": (4, 5, 5), "x3d_s": (13, 5, 5), "x3d_m": (16, 7, 7)}
@@ -32,7 +22,7 @@ ARCHITECTURES = {"x3d_xs": (4, 5, 5), "x3d_s": (13, 5, 5), "x3d_m": (16, 7, 7)}
 STAGES = ((24, 3), (48, 5), (96, 11), (192, 7))
 
 
-class X3D(nn.Module):
+class X3D(ResidualNetwork, kw_only=True):
     """`clips_BTHWC` (float32, normalised; any T, H, W) -> `logits_BK` (float32).
 
     Time is never strided. Larger clips than those of `ARCHITECTURES` are classified window by window, and the logits
@@ -40,34 +30,14 @@ class X3D(nn.Module):
 
     Attributes:
         window: one value of `ARCHITECTURES`.
-        The others: see `vid3d.models.build`.
+        The others: see `ResidualNetwork`.
     """
 
-    num_classes: int
     window: tuple[int, int, int]
-    input: str = "frames"
-    dropout: float = 0.5
-    dtype: jnp.dtype = jnp.float32
-    axis_name: str | None = None
-    norm_momentum: float = 0.9
-    remat: bool = False
-    stochastic_depth: float = 0.0
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
-        conv = partial(
-            Conv3D,
-            padding="HALF",
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=he_normal_fan_out,
-        )
-        norm = batch_norm(
-            train=train,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            momentum=self.norm_momentum,
-        )
+        conv, norm = self.conv_and_norm(train=train)
         block = nn.remat(Block) if self.remat else Block
 
         x = input_form(clips_BTHWC, self.input)
@@ -76,7 +46,7 @@ class X3D(nn.Module):
         x = nn.relu(norm(name="stem_norm")(x))
         self.sow("intermediates", "stem", x)
 
-        rates = iter(drop_rates(self.stochastic_depth, sum(depth for _, depth in STAGES)))
+        drops = iter(self.drop_paths(sum(depth for _, depth in STAGES), train=train))
         for stage, (features, depth) in enumerate(STAGES, start=1):
             for number in range(1, depth + 1):
                 x = block(
@@ -85,7 +55,7 @@ class X3D(nn.Module):
                     gated=number % 2 == 1,
                     conv=conv,
                     norm=norm,
-                    drop=partial(drop_path, rate=next(rates), train=train),
+                    drop=next(drops),
                     name=f"stage{stage}_block{number}",
                 )(x)
             self.sow("intermediates", f"stage{stage}", x)
@@ -93,8 +63,7 @@ class X3D(nn.Module):
         x = nn.relu(norm(name="head_norm")(conv(432, (1, 1, 1), name="head_expand")(x)))
         x = window_average(x, window=self.window)
         x = nn.relu(conv(2048, (1, 1, 1), name="head_hidden")(x))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return class_scores(self.num_classes)(x.astype(jnp.float32)).mean((1, 2, 3))
+        return self.classify(x, train=train).mean((1, 2, 3))
 
 
 class Block(nn.Module):

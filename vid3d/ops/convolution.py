@@ -8,7 +8,9 @@ platform it is compiled for picks one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 
 import jax
@@ -21,6 +23,21 @@ from vid3d.ops.pooling import Axis, Pads, Triple
 Padding = str | Sequence[tuple[int, int]]
 
 reference_max_pool3d = pooling.reference_max_pool3d
+
+_library_only: ContextVar[bool] = ContextVar("library_only", default=False)
+
+
+@contextlib.contextmanager
+def library_form() -> Iterator[None]:
+    """Traces everything in the block as the library's operations, as where only shapes are asked for.
+
+    They trace several times faster than the CPU forms. A function that is jitted and traced inside keeps them.
+    """
+    token = _library_only.set(True)
+    try:
+        yield
+    finally:
+        _library_only.reset(token)
 
 
 def conv3d(
@@ -47,17 +64,19 @@ def conv3d(
         The output in the type of `x_BTHWC`.
     """
     pads = explicit_padding(x_BTHWC.shape, kernel_THWIO.shape[:3], strides, padding)
-    options = {
-        "strides": tuple(strides),
-        "padding": pads,
-        "feature_group_count": feature_group_count,
-    }
-    return _by_platform(
-        x_BTHWC,
-        kernel_THWIO,
-        cpu=_in_float32(partial(_conv3d_cpu, **options)),
-        default=partial(reference_conv3d, **options),
+    cpu = partial(
+        _conv3d_cpu,
+        strides=triple(strides),
+        padding=pads,
+        feature_group_count=feature_group_count,
     )
+    default = partial(
+        reference_conv3d,
+        strides=triple(strides),
+        padding=pads,
+        feature_group_count=feature_group_count,
+    )
+    return _by_platform(x_BTHWC, kernel_THWIO, cpu=_in_float32(cpu), default=default)
 
 
 def max_pool3d(
@@ -75,13 +94,12 @@ def max_pool3d(
         strides: distance of the windows; None is `window`.
         padding: "SAME", "VALID", or (before, after) for each of T, H, W.
     """
-    strides = window if strides is None else strides
+    window, strides = triple(window), triple(window if strides is None else strides)
     pads = explicit_padding(x_BTHWC.shape, window, strides, padding)
-    options = {"window": tuple(window), "strides": tuple(strides), "padding": pads}
     return _by_platform(
         x_BTHWC,
-        cpu=partial(pooling.separable_max_pool3d, **options),
-        default=partial(reference_max_pool3d, **options),
+        cpu=partial(pooling.separable_max_pool3d, window=window, strides=strides, padding=pads),
+        default=partial(reference_max_pool3d, window=window, strides=strides, padding=pads),
     )
 
 
@@ -116,7 +134,10 @@ def conv3d_max_pool(
         for n, p, k in zip(x_BTHWC.shape[1:4], pads, kernel_THWIO.shape, strict=False)
     ]
     pool_pads = explicit_padding((1, *conv_shape, 1), window, window, pool_padding)
-    axes = tuple(map(Axis, x_BTHWC.shape[1:4], kernel_THWIO.shape[:3], window, pads, pool_pads))
+    time, height, width = map(
+        Axis, x_BTHWC.shape[1:4], kernel_THWIO.shape[:3], window, pads, pool_pads
+    )
+    axes = time, height, width
     y = _by_platform(
         x_BTHWC,
         kernel_THWIO,
@@ -169,7 +190,7 @@ def reference_conv3d_max_pool(
         padding=tuple(axis.conv_pads for axis in axes),
         feature_group_count=1,
     )
-    window = tuple(axis.window for axis in axes)
+    window = triple(axis.window for axis in axes)
     pool_pads = tuple(axis.pool_pads for axis in axes)
     return reference_max_pool3d(y, window=window, strides=window, padding=pool_pads)
 
@@ -186,10 +207,16 @@ def _conv3d_cpu(x, kernel, *, strides, padding, feature_group_count):
 
 def _conv3d_then_max_pool_cpu(x, kernel, axes):
     pads = tuple(axis.conv_pads for axis in axes)
-    window = tuple(axis.window for axis in axes)
+    window = triple(axis.window for axis in axes)
     y = _conv3d_cpu(x, kernel, strides=(1, 1, 1), padding=pads, feature_group_count=1)
     pool_pads = tuple(axis.pool_pads for axis in axes)
     return pooling.separable_max_pool3d(y, window=window, strides=window, padding=pool_pads)
+
+
+def triple(values: Iterable[int]) -> Triple:
+    """Three numbers, for T, H, W, as a tuple."""
+    time, height, width = values
+    return time, height, width
 
 
 def explicit_padding(
@@ -202,7 +229,9 @@ def explicit_padding(
 
 
 def _by_platform(*arrays, cpu, default):
-    """`cpu` on the CPU, `default` elsewhere. Where there is nothing but a CPU only that form is traced."""
+    """`cpu` on the CPU, `default` elsewhere and in `library_form`. With no accelerator, only `cpu` is traced."""
+    if _library_only.get():
+        return default(*arrays)
     if jax.default_backend() == "cpu":
         return cpu(*arrays)
     return lax.platform_dependent(*arrays, cpu=cpu, default=default)

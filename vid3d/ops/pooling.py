@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 Triple = tuple[int, int, int]
-Pads = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+Pads = tuple[tuple[int, int], ...]
 
 
 class Axis(NamedTuple):
@@ -78,7 +78,7 @@ class Rows(NamedTuple):
 
     height: Axis
     cells: int  # rows of windows in a block
-    count: int  # blocks in a clip
+    blocks: int  # in a clip
 
     @classmethod
     def of(cls, height: Axis, limit: float) -> Rows:
@@ -101,25 +101,25 @@ class Rows(NamedTuple):
         (B, T', rows of windows, W', O).
         """
         before, after = self.height.input_pads
-        beyond = self.count * self.cells - self.height.cells
+        beyond = self.blocks * self.cells - self.height.cells
         x = pad(x_BTHWC, [(0, 0), (before, after + beyond * self.height.window)])
         shape = (1, x.shape[1], self.axis.size, *x.shape[3:])
         masks = [
-            None if mask is None else jnp.pad(mask, (0, beyond)).reshape(self.count, self.cells)
+            None if mask is None else jnp.pad(mask, (0, beyond)).reshape(self.blocks, self.cells)
             for mask in self.height.masks
         ]
 
         def one(number):
-            clip, block = number // self.count, number % self.count
+            clip, block = number // self.blocks, number % self.blocks
             start = (clip, 0, block * self.cells * self.height.window, 0, 0)
             row_masks = [None if mask is None else mask[block] for mask in masks]
             return function(lax.dynamic_slice(x, start, shape)[0], row_masks)
 
-        y = lax.map(one, jnp.arange(len(x) * self.count))
+        y = lax.map(one, jnp.arange(len(x) * self.blocks))
         return jax.tree.map(self._join, y)
 
     def _join(self, y_NTHWO: jax.Array) -> jax.Array:
-        y = y_NTHWO.reshape(-1, self.count, *y_NTHWO.shape[1:]).swapaxes(1, 2)
+        y = y_NTHWO.reshape(-1, self.blocks, *y_NTHWO.shape[1:]).swapaxes(1, 2)
         y = y.reshape(*y.shape[:2], -1, *y.shape[4:])
         return y[:, :, : self.height.cells]
 

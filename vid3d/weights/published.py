@@ -19,6 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from vid3d import models
 from vid3d.errors import UserError
 from vid3d.models.layers import HEAD
+from vid3d.models.normalise import clip_shape
 from vid3d.weights import tensor_file, zoo
 
 RESNET = (
@@ -228,8 +229,7 @@ def fits(tensors: Mapping[str, np.ndarray]) -> list[str]:
         if not any(re.search(stem, module) for module in modules):
             continue  # another family
         config = zoo.preset(name)
-        clip_shape = (config.data.num_frames, config.data.size, config.data.size, 3)
-        blank = models.shapes(models.build(config.model, 2), clip_shape)
+        blank = models.shapes(models.build(config.model, 2), clip_shape(config.data))
         found = convert(tensors, name=name, wanted=by_path(blank))
         with contextlib.suppress(MisfitError):
             place(found, blank, origin="", name=name, new_head=True)

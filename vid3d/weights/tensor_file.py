@@ -82,7 +82,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def read_content(file: BinaryIO) -> Any:
+def read_content(file: io.BufferedReader) -> Any:
     """What one of the three formats holds, told apart by how the file begins."""
     if zipfile.is_zipfile(file):
         return read_zip(file)
@@ -116,7 +116,7 @@ def read_zip(file: BinaryIO) -> Any:
         return TensorUnpickler(io.BytesIO(archive.read(pickled)), storage).load()
 
 
-def read_legacy(file: BinaryIO) -> Any:
+def read_legacy(file: io.BufferedReader) -> Any:
     """Before PyTorch 1.6: five pickles (magic number, version, machine, content, storage keys), then the storages."""
 
     def refuse(identity: tuple) -> np.ndarray:
@@ -142,7 +142,7 @@ def read_legacy(file: BinaryIO) -> Any:
     for key in TensorUnpickler(file, refuse).load():
         count = int.from_bytes(file.read(8), "little")
         values = storages[key]
-        if count != values.size or file.readinto(values.view(np.uint8)) != values.nbytes:
+        if count != values.size or file.readinto(values.view(np.uint8).data) != values.nbytes:
             raise UserError("ends too early")
     return content
 

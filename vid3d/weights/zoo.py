@@ -163,7 +163,7 @@ def class_names(classes: str) -> tuple[str, ...]:
         try:
             text = Path(classes).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise UserError(
                 f"the class names {classes} cannot be read ({reason}): name a text file with one class a line, "
                 f"or {KINETICS400}"
