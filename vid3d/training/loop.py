@@ -31,7 +31,7 @@ from vid3d.training.resume import (
 from vid3d.training.setup import Setup, set_up
 from vid3d.training.state import TrainState
 from vid3d.training.stop import StopSignal
-from vid3d.video.clips import clip_shape
+from vid3d.models.normalise import clip_shape
 
 
 def train(config: ConfigDict, workdir: Address) -> int:

@@ -6,10 +6,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 
-def clip_shape(data: ConfigDict) -> tuple[int, int, int, int]:
-    """T, H, W, C of the clips that the network sees."""
-    return data.num_frames, data.size, data.size, 1 if data.color == "gray" else 3
-
 
 def clip_indices(
     times_N: np.ndarray, data: ConfigDict, *, sampling: str, position: float = 0.5

@@ -40,7 +40,7 @@ def unnamed(cls: type[SideDataType], value: int) -> SideDataType:
 
 
 # FFmpeg knows more types than PyAV, which refuses all side data of a picture with one of them.
-SideDataType._missing_ = classmethod(unnamed)  # type: ignore[assignment, method-assign]
+SideDataType._missing_ = classmethod(unnamed)  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)
