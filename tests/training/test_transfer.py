@@ -139,7 +139,7 @@ def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
     for name in ("archery", "zumba"):
         for number in range(4):
             frames = rng.integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
-            write_frames(tmp_path / "videos" / name / f"{number}.avi", frames)
+            write_frames(tmp_path / "videos" / name / f"{number}.avi", frames, codec="MJPG")
     overrides = list((SMALL | {"eval.batch_size": "8"}).items())
     figures, folder = evaluate(str(imported), data=str(tmp_path / "videos"), overrides=overrides)
     assert (figures["num_videos"], figures["step"]) == (8, 0)
@@ -160,7 +160,8 @@ def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
 
 def test_an_imported_workdir_labels_a_file_and_a_stream(imported, tmp_path, capsys):
     video = tmp_path / "short.avi"
-    write_frames(video, np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8))
+    noise = np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
+    write_frames(video, noise, codec="MJPG")
     answers = []
     for command in (("predict", str(video)), ("live", f"--source={video}")):
         assert main([*command, f"--workdir={imported}", "--json"]) == 0

@@ -189,21 +189,7 @@ def build(
     bad = {index.videos[job].path: reason for job, reason in decoded.bad.items()}
     if written:
         shards.write_metadata(folder, written, frame_shape=settings.frame_shape, store=data.store)
-    starts = np.cumsum([0] + [shard.records for shard in written])
-    times_N = np.zeros(starts[-1])
-    videos = {}
-    for job, event in sorted(decoded.done.items()):
-        shard, position = decoded.places[job]
-        first, count = int(starts[shard]) + position, len(event.times)
-        times_N[first : first + count] = event.times
-        videos[index.videos[job].path] = {
-            "sha256": event.sha256,
-            "first_record": first,
-            "num_frames": count,
-            "fps": event.fps,
-            "size": event.size,
-            "damage": event.damage,
-        }
+    times_N, videos = describe_videos(index, decoded)
     np.save(folder / TIMES, times_N)
     write_ledger(bad, folder / LEDGER)
     # Frames of a tfds builder come from no files and are not copied to another list.
@@ -225,6 +211,28 @@ def build(
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
     (folder / TOUCHED).write_text(json.dumps(times))
     (folder / SUMS).write_text(json.dumps(sums(folder)))
+
+
+def describe_videos(
+    index: Index, decoded: ingest.Written
+) -> tuple[np.ndarray, dict[str, dict[str, object]]]:
+    """Seconds of every record, float64 [N], and path -> facts of each readable video."""
+    starts = np.cumsum([0] + [shard.records for shard in decoded.shards])
+    times_N = np.zeros(starts[-1])
+    videos: dict[str, dict[str, object]] = {}
+    for job, event in sorted(decoded.done.items()):
+        shard, position = decoded.places[job]
+        first, count = int(starts[shard]) + position, len(event.times)
+        times_N[first : first + count] = event.times
+        videos[index.videos[job].path] = {
+            "sha256": event.sha256,
+            "first_record": first,
+            "num_frames": count,
+            "fps": event.fps,
+            "size": event.size,
+            "damage": event.damage,
+        }
+    return times_N, videos
 
 
 def decode(
