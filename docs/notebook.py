@@ -8,9 +8,6 @@ import sys
 from pathlib import Path
 
 import vid3d
-from vid3d import config as configs
-from vid3d.evaluation.evaluate import evaluate
-from vid3d.training.loop import train
 
 workdir = sys.argv[1] if len(sys.argv) > 1 else "runs/notebook"
 
@@ -19,7 +16,7 @@ workdir = sys.argv[1] if len(sys.argv) > 1 else "runs/notebook"
 # tells apart, differences of neighbouring frames as input, and a small network.
 
 # %%
-config = configs.default()
+config = vid3d.config.default()
 config.data.source = "synthetic"
 config.data.synthetic.groups = 20
 config.data.synthetic.videos_per_group = 1
@@ -37,14 +34,14 @@ config.train.epochs = 3
 # was interrupted returns 75.
 
 # %%
-code = train(config, workdir)
+code = vid3d.train(config, workdir)
 assert code == 0, "interrupted: run this cell again to resume"
 
 # %% [markdown]
 # Test the best checkpoint on the test videos, which training never reads.
 
 # %%
-metrics, folder = evaluate(workdir)
+metrics, folder = vid3d.evaluate(workdir)
 low, high = metrics["interval"]
 print(f"test accuracy {metrics['accuracy']:.3f} (95% interval {low:.3f} to {high:.3f})")
 print(f"{metrics['correct']} of {metrics['num_videos']} videos, protocol: {metrics['protocol']}")

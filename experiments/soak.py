@@ -47,7 +47,7 @@ ORDER = (
 )  # fmt: skip
 # The place is told by the functions that the main thread is in; the first that fits.
 FUNCTIONS: dict[str, Callable] = {
-    "in a save": writing.Checkpoints.save,
+    "in a save": writing.CheckpointStore.save,
     "in an evaluation": loop.validate,
     "in a step": loop.run,
     "while decoding": prepare.build,

@@ -41,7 +41,7 @@ def test_a_host_process_keeps_its_gc(enabled):
     frozen = gc.get_freeze_count()
     (gc.enable if enabled else gc.disable)()
     try:
-        with process.loading():
+        with process.without_gc():
             assert not gc.isenabled()
         assert gc.isenabled() == enabled
     finally:

@@ -203,7 +203,7 @@ def test_a_slow_bucket_is_named(reach, monkeypatch):
     monkeypatch.setattr(sys, "stderr", said)
     monkeypatch.setattr(storage, "LATE_SECONDS", 0)
     reach.watch = lambda method, name: not told.wait(60)  # answers when it was named
-    storage.place("gs://bucket/none")
+    storage.as_path("gs://bucket/none")
     assert said.getvalue() == "trying gs://bucket/none\n"
 
 
@@ -261,7 +261,7 @@ def test_only_a_workdir_may_be_in_a_bucket(capsys):
         said = capsys.readouterr().err
         assert "gs://bucket/x has to" in said and len(said.strip().splitlines()) == 1
     with pytest.raises(UserError, match="--output=gs://b/x"):
-        storage.local("gs://b/x", "--output")
+        storage.require_local("gs://b/x", "--output")
 
 
 def test_two_writers_leave_one_whole_file(tmp_path):

@@ -30,7 +30,7 @@ CLEAN_UP_SECONDS = 5.0  # for a command after SIGTERM
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 1 (error), 2 (wrong usage) or 75 (resume me)."""
     if argv is None:
-        process.begin()
+        process.start_program()
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, overrides = parse(arguments)
     accept_any_file_name()
@@ -110,7 +110,7 @@ def listen() -> None:
         again.start()
         raise Terminated
 
-    process.loaded()
+    process.end_imports()
     for number, handler in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGTERM, terminate),
@@ -153,14 +153,14 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     stop.note_only()
     stop.end_with_parent()
     config = configs.load(options.config, overrides)
-    if not (storage.place(options.workdir) / "config.json").exists():
+    if not (storage.as_path(options.workdir) / "config.json").exists():
         from vid3d.datasets.index import find_root
 
         find_root(config.data)  # here already: the next lines take seconds
     from vid3d import compilation
     from vid3d.training.loop import train
 
-    process.loaded()
+    process.end_imports()
     stop.interrupt_at_once()
     compilation.set_up()
     with joined(options):

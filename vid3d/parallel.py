@@ -90,7 +90,7 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-def host() -> tuple[int, int]:
+def host_index_and_count() -> tuple[int, int]:
     """(number of this host, how many hosts)."""
     return jax.process_index(), jax.process_count()
 
@@ -196,13 +196,13 @@ def in_shares(function: Callable, *, axis: int = 0) -> Callable:
         if shape not in compiled:  # once, not in every thread
             done.append(one(waiting.pop(0)))
             compiled.add(shape)
-        done += [started.result() for started in [start(one, share) for share in waiting]]
+        done += [started.result() for started in [call_in_thread(one, share) for share in waiting]]
         return jax.tree.map(lambda *parts: jax.device_put(np.concatenate(parts, axis)), *done)
 
     return run
 
 
-def start(function: Callable, *args: Any) -> Future:
+def call_in_thread(function: Callable, *args: Any) -> Future:
     """Calls a function in a new thread; the result of the future is its own, or its error.
 
     An executor takes no more work once the main thread has ended, although others go on.
@@ -280,7 +280,7 @@ def gather_hosts(tree: Any) -> Any:
     return multihost_utils.process_allgather(tree)
 
 
-def agree(text: str, *, what: str) -> None:
+def check_same(text: str, *, what: str) -> None:
     """Makes sure that a text is the same on all hosts.
 
     Raises:

@@ -23,8 +23,8 @@ _lock = threading.Lock()
 _lasting_calls: tuple[int, queue.SimpleQueue] | None = None  # of which process, and its queue
 
 
-def begin() -> None:
-    """For the first line of a program: disables GC until `loaded`.
+def start_program() -> None:
+    """For the first line of a program: disables GC until `end_imports`.
 
     Imports leave no garbage, and looking for it takes half of the time in which training starts.
     """
@@ -48,7 +48,7 @@ def take_standard_streams() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
-def loaded() -> None:
+def end_imports() -> None:
     """For the end of a program's imports: enables GC, for what is made from now on."""
     if _is_program:
         gc.freeze()
@@ -56,7 +56,7 @@ def loaded() -> None:
 
 
 @contextlib.contextmanager
-def loading() -> Iterator[None]:
+def without_gc() -> Iterator[None]:
     """Disables GC during later imports; a program's GC then skips what they made."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -65,7 +65,7 @@ def loading() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-            loaded()
+            end_imports()
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ LATE_SECONDS = 10.0  # after which a bucket that does not answer is named
 os.environ.setdefault("EPATH_USE_TF", "0")
 
 
-def place(address: str | PurePath) -> Path:
+def as_path(address: str | PurePath) -> Path:
     """A folder or `gs://` address as a path; the latter is an `epath.Path` with the same methods.
 
     Raises:
@@ -84,7 +84,7 @@ def place(address: str | PurePath) -> Path:
     return found
 
 
-def local(address: str | PurePath, option: str) -> Path:
+def require_local(address: str | PurePath, option: str) -> Path:
     """A path on this machine, for what is not a workdir.
 
     Raises:
@@ -176,7 +176,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Waits until no other process is in this block for the same folder.
 
     Raises:
@@ -203,10 +203,10 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def append(path: Path, line: str) -> None:
+def append_line(path: Path, line: str) -> None:
     """Adds to the end of a file and waits until it is stored; an object is rewritten whole."""
     if is_remote(path):
-        write_whole(path, (read(path) if path.exists() else "") + line)
+        write_whole(path, (read_text(path) if path.exists() else "") + line)
         return
     with naming(path), path.open("a", encoding="utf-8") as file:
         file.write(line)
@@ -214,20 +214,22 @@ def append(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
-def read(path: Path) -> str:
+def read_text(path: Path) -> str:
     """A whole file as text; bytes that are not text survive being written again."""
     with remote_errors(path, passing=(FileNotFoundError,)):
         return path.read_bytes().decode(errors="surrogateescape")
 
 
-def table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """These columns of a CSV file, a dictionary per row.
 
     Raises:
         UserError: one of the columns is missing, or a row ends before it.
     """
     try:
-        header, *lines = [row for row in csv.reader(io.StringIO(read(path), newline="")) if row]
+        header, *lines = [
+            row for row in csv.reader(io.StringIO(read_text(path), newline="")) if row
+        ]
         # Of two columns with one name the first counts: earlier versions named some after a class,
         # such as "true".
         places = {column: header.index(column) for column in columns}
@@ -241,7 +243,7 @@ def table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     return found
 
 
-def files(folder: Path) -> dict[str, Path]:
+def files_below(folder: Path) -> dict[str, Path]:
     """Every file below a folder: its path from there -> its path."""
     if not is_remote(folder):
         return {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
@@ -260,7 +262,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def room(folder: Path) -> float:
+def free_bytes(folder: Path) -> float:
     """Bytes that still fit on the disk of a folder; 0 where it takes no more files."""
     if is_remote(folder):
         return math.inf
@@ -319,7 +321,7 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def here(path: Path) -> Path:
+def local_copy(path: Path) -> Path:
     """The file itself or, for one in an object store, its stand-in in the cache folder."""
     if not is_remote(path):
         return path
@@ -339,13 +341,13 @@ class Staged:
     def __init__(self, folder: Path):
         self.folder = folder
         self.sent: dict[str, int] = {}
-        self.here = Path(tempfile.mkdtemp(prefix="vid3d-")) if is_remote(folder) else folder
+        self.local = Path(tempfile.mkdtemp(prefix="vid3d-")) if is_remote(folder) else folder
 
     def send(self) -> None:
         """Stores what was written since the last time; each file whole."""
         if not is_remote(self.folder):
             return
-        for name, path in files(self.here).items():
+        for name, path in files_below(self.local).items():
             size = path.stat().st_size
             if self.sent.get(name) != size:
                 write_whole(self.folder / name, path.read_bytes())
@@ -355,4 +357,4 @@ class Staged:
         """Sends the rest."""
         self.send()
         if is_remote(self.folder):
-            shutil.rmtree(self.here, ignore_errors=True)
+            shutil.rmtree(self.local, ignore_errors=True)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from vid3d.process import loading
+from vid3d.process import without_gc
 
 
 def quiet_tensorflow() -> Any:
@@ -29,7 +29,7 @@ def loading_tensorflow() -> Iterator[None]:
     before = os.environ.get(keras)
     os.environ[keras] = "1"
     try:
-        with silent_stderr(), loading():
+        with silent_stderr(), without_gc():
             yield
     finally:
         del os.environ[keras]

@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--videos", type=int, default=1000, help="at least 80")
     options = parser.parse_args()
-    process.begin()  # as `vid3d prepare` does
-    process.loaded()
+    process.start_program()  # as `vid3d prepare` does
+    process.end_imports()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_videos(folder / "videos", options.videos)

@@ -40,7 +40,7 @@ def same(a, b):
 @pytest.fixture
 def checkpoints(tmp_path):
     Workdir(tmp_path).claim(configs.default())
-    made = writing.Checkpoints(tmp_path)
+    made = writing.CheckpointStore(tmp_path)
     yield made
     made.close()
 
@@ -96,10 +96,10 @@ def test_a_half_deleted_checkpoint_is_cleared_up(tmp_path, checkpoints, monkeypa
     assert Workdir(tmp_path).checkpoints() == [2, 3]
     assert checkpoint.resolve(tmp_path, "best") == 3
     for _ in range(2):
-        writing.Checkpoints(tmp_path).close()
+        writing.CheckpointStore(tmp_path).close()
         assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
         (tmp_path / "checkpoints" / "deleting-1").touch()  # a moment later: only its mark is left
-    writing.Checkpoints(tmp_path).close()
+    writing.CheckpointStore(tmp_path).close()
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
     assert capsys.readouterr().err == ""
 
@@ -109,7 +109,7 @@ def test_an_interrupted_checkpoint_is_cleared_up(tmp_path, checkpoints):
     save(checkpoints, 2, 0.6)
     (tmp_path / "checkpoints" / "2" / checkpoint.MANIFEST).unlink()
     assert Workdir(tmp_path).checkpoints() == [1]
-    again = writing.Checkpoints(tmp_path)
+    again = writing.CheckpointStore(tmp_path)
     assert again.restore_latest(*trees(0))[1]["step"] == 1
     save(again, 2, 0.7)
     assert Workdir(tmp_path).checkpoints() == [1, 2]
@@ -138,7 +138,7 @@ def test_a_checkpoint_with_any_damaged_file_is_skipped(tmp_path, checkpoints, ca
             with pytest.raises(checkpoint.DamagedError, match="checkpoint 2"):
                 checkpoint.restore_weights(tmp_path, 2)
             assert not Workdir(tmp_path).is_imported()
-            again = writing.Checkpoints(tmp_path)
+            again = writing.CheckpointStore(tmp_path)
             weights, optimizer, _ = again.restore_latest(*trees(0))
             again.close()
             warning = capsys.readouterr().err
@@ -155,7 +155,7 @@ def test_a_damaged_step_can_be_saved_again(tmp_path, checkpoints, capsys):
     save(checkpoints, 2, 0.6)
     path = max(files_of(tmp_path / "checkpoints" / "2" / "weights"), key=lambda p: p.stat().st_size)
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    again = writing.Checkpoints(tmp_path)
+    again = writing.CheckpointStore(tmp_path)
     assert again.restore_latest(*trees(0))[1]["step"] == 1
     assert capsys.readouterr().err
     save(again, 2, 0.6)
@@ -181,7 +181,7 @@ def test_a_single_damaged_checkpoint_is_not_removed(tmp_path, checkpoints):
     path = tmp_path / "checkpoints" / "1" / "meta" / "metadata"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"checkpoint 1 of .* no older checkpoint is left"):
-        writing.Checkpoints(tmp_path)
+        writing.CheckpointStore(tmp_path)
     assert Workdir(tmp_path).checkpoints() == [1]
 
 
@@ -245,7 +245,7 @@ def test_lost_manifests_delete_nothing(lost, was_tested, tmp_path, checkpoints):
     for step in lost:
         (tmp_path / "checkpoints" / str(step) / checkpoint.MANIFEST).unlink()
     with pytest.raises(UserError, match=f"checkpoints {', '.join(map(str, lost))} in .* have lost"):
-        writing.Checkpoints(tmp_path)
+        writing.CheckpointStore(tmp_path)
     if not was_tested:
         words = (
             "checkpoint 1 .*manifest.json cannot be read, and might be the best: take --checkpoint="

@@ -11,7 +11,7 @@ import pytest
 from vid3d import checkpoint, config as configs, parallel
 from vid3d.checkpoint import FORMAT, Workdir
 from vid3d.checkpoint.rows import append_row, cut_rows
-from vid3d.checkpoint.writing import Checkpoints
+from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.errors import UserError
 
 SMOKE = "configs/demo.py:smoke"
@@ -24,7 +24,7 @@ def workdir(tmp_path: Path) -> Workdir:
     config = configs.load(SMOKE, ())
     with made.hold():
         made.claim(config)
-        checkpoints = Checkpoints(made)
+        checkpoints = CheckpointStore(made)
         weights = parallel.replicate({"params": {"bias": jnp.zeros(4)}, "batch_stats": {}})
         meta = {
             "config": config.to_dict(),

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from vid3d import config as configs, models
 from vid3d.checkpoint import Workdir
-from vid3d.checkpoint.writing import Checkpoints
+from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.inference.classifier import Classifier
 from vid3d.models.normalise import normalise
 
@@ -145,7 +145,7 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
             group, name = key.split(".")
             config[group][name] = value
         Workdir(workdir).claim(config)
-        checkpoints = Checkpoints(workdir)
+        checkpoints = CheckpointStore(workdir)
         checkpoints.save(
             40,
             colour_weights,

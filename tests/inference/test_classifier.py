@@ -32,7 +32,7 @@ from vid3d.inference.video import gather
 from vid3d.models.normalise import normalise
 from vid3d.video import clips, frames, resize
 from vid3d.video.plan import Durations, plan
-from vid3d.video.windows import Window, window_of
+from vid3d.video.windows import TemporalWindow, temporal_window
 
 CLASSES = ["red", "green", "blue"]
 SAMPLINGS = {
@@ -472,7 +472,7 @@ def test_tiles_cover_every_frame(classifier):
     for sampling, fps in itertools.product(("first", "uniform"), (0.0, 10.0)):
         with data.unlocked():
             data.sampling, data.fps = sampling, fps
-        window = window_of(data, 0.4)
+        window = temporal_window(data, 0.4)
         for total in (1, 2, 4, 5, 9, 10, 11, 39, 40, 41):
             times = np.arange(total) / 25
             tiles = window.tiles(times)
@@ -489,7 +489,7 @@ def test_tiles_cover_every_frame(classifier):
 )
 @example(rate=25.0, total=70, fps=10.0, num_frames=10)
 def test_of_two_tiles_the_later_one_always_has_frames_of_its_own(rate, total, fps, num_frames):
-    window = Window(frames=0, seconds=(num_frames - 1) / fps, sampling="first")
+    window = TemporalWindow(frames=0, seconds=(num_frames - 1) / fps, sampling="first")
     tiles = window.tiles(np.arange(total) / rate)
     assert tiles[0][0] == 0 and tiles[-1][1] == total
     for (start, stop), (following, end) in itertools.pairwise(tiles):

@@ -13,7 +13,7 @@ from fixtures.videos import write_video
 
 from vid3d import checkpoint, config as configs
 from vid3d.checkpoint import Workdir
-from vid3d.checkpoint.writing import Checkpoints
+from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.data import prepare
 from vid3d.data.store import FrameStore
 from vid3d.errors import UserError
@@ -251,7 +251,7 @@ def test_an_error_stops_the_progress_bar(started, tmp_path, call, monkeypatch):
     def fail(*_, **__) -> None:
         raise UserError("the disk is gone")
 
-    monkeypatch.setattr(Checkpoints, "save", fail)
+    monkeypatch.setattr(CheckpointStore, "save", fail)
     assert "the disk is gone" in call(*options(started[0], tmp_path / "run"), check=1).stderr
     assert len(closed) == 1
 

@@ -13,7 +13,7 @@ import pytest
 
 from vid3d import checkpoint, cli, config as configs, parallel
 from vid3d.checkpoint import Workdir
-from vid3d.checkpoint.writing import Checkpoints
+from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.evaluation.predictions import Predictions
 from vid3d.training import loop
 from vid3d.training.progress import BadNumberError
@@ -101,7 +101,7 @@ def whole(once) -> Path:
 def test_a_run_on_a_full_disk_resumes_later(whole, small_disk, capfd, monkeypatch, assert_same_run):
     disk = small_disk("64m")
     workdir, ballast = disk / "run", disk / "ballast"
-    save = Checkpoints.save
+    save = CheckpointStore.save
 
     def fill(self, step, *rest, **options):
         if step == 12 and not ballast.exists():
@@ -111,7 +111,7 @@ def test_a_run_on_a_full_disk_resumes_later(whole, small_disk, capfd, monkeypatc
                     file.flush()
         return save(self, step, *rest, **options)
 
-    monkeypatch.setattr(Checkpoints, "save", fill)
+    monkeypatch.setattr(CheckpointStore, "save", fill)
     capfd.readouterr()
     assert cli.main(arguments(workdir)) == 1
     said = capfd.readouterr().err

@@ -37,7 +37,7 @@ def acquire(folder: Path) -> filelock.BaseFileLock:
     """Locks a folder, which is made where it is missing; see `hold`."""
     storage.refuse_file(folder)
     try:
-        file = storage.here(folder / storage.LOCK)
+        file = storage.local_copy(folder / storage.LOCK)
         file.parent.mkdir(parents=True, exist_ok=True)
         storage.refuse_file(folder / "checkpoints")
         held = filelock.FileLock(file)
@@ -58,7 +58,7 @@ def put_sign(sign: Path) -> None:
         UserError: it cannot be written.
     """
     name = socket.gethostname()
-    before = storage.read(sign) if sign.exists() else name
+    before = storage.read_text(sign) if sign.exists() else name
     if before != name:
         print(
             f"warning: a training run on {before} started in {sign.parent} and was killed, or is "
@@ -74,7 +74,7 @@ def is_held(folder: Path) -> bool:
     Raises:
         UserError: that cannot be found out, such as with a lock of another user.
     """
-    file = storage.here(folder / storage.LOCK)
+    file = storage.local_copy(folder / storage.LOCK)
     if not file.exists():
         return False
     probe = filelock.FileLock(file)

@@ -25,5 +25,5 @@ def read_manifest(folder: Path, where: str) -> dict[str, str]:
 
 def digests(folder: Path) -> dict[str, str]:
     """Relative path -> sha256 of every file below a checkpoint, its manifest left out."""
-    files = sorted(storage.files(folder).items())
+    files = sorted(storage.files_below(folder).items())
     return {name: storage.sha256(path) for name, path in files if path.name != MANIFEST}

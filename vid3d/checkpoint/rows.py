@@ -17,7 +17,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         UserError: a line is not JSON.
     """
     try:
-        lines = storage.read(path).splitlines(keepends=True)
+        lines = storage.read_text(path).splitlines(keepends=True)
     except FileNotFoundError:
         return []
     try:
@@ -28,7 +28,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Appends one row and waits until it is stored."""
-    storage.append(path, json.dumps(row) + "\n")
+    storage.append_line(path, json.dumps(row) + "\n")
 
 
 def cut_rows(path: Path, *, last: int) -> None:
@@ -40,7 +40,7 @@ def cut_rows(path: Path, *, last: int) -> None:
     if not path.exists():
         return
     kept = []
-    for number, line in enumerate(storage.read(path).splitlines(keepends=True), start=1):
+    for number, line in enumerate(storage.read_text(path).splitlines(keepends=True), start=1):
         try:
             if not line.endswith("\n") or json.loads(line)["step"] > last:
                 break

@@ -48,9 +48,9 @@ class Workdir:
         """Takes a path, an address or a workdir; reads nothing.
 
         Raises:
-            UserError: see `storage.place`.
+            UserError: see `storage.as_path`.
         """
-        self.path: Path = address.path if isinstance(address, Workdir) else storage.place(address)
+        self.path: Path = address.path if isinstance(address, Workdir) else storage.as_path(address)
         self.format_file = self.path / "format.txt"
         self.config_file = self.path / CONFIG
         self.videos_file = self.path / "videos.csv"
@@ -93,7 +93,7 @@ class Workdir:
         Raises:
             UserError: the file is damaged.
         """
-        return storage.table(self.videos_file, columns) if self.videos_file.exists() else []
+        return storage.read_csv(self.videos_file, columns) if self.videos_file.exists() else []
 
     def evaluation_folder(self, name: str) -> Path:
         """The folder of one evaluation, such as "test-best"."""
@@ -192,7 +192,7 @@ class Workdir:
             "read it with the version of vid3d that wrote it, or train again in a new --workdir"
         )
         try:
-            found = storage.read(self.format_file).strip()
+            found = storage.read_text(self.format_file).strip()
         except FileNotFoundError:
             raise UserError(
                 f"{self} has no {self.format_file.name}, so its format is not known: {remedy}"
@@ -236,7 +236,8 @@ class Workdir:
     def _check_for_lost_checkpoints(self) -> None:
         # The first row is there a moment before the first checkpoint.
         had_some = self.evaluations_folder.is_dir() or (
-            self.metrics_file.exists() and len(storage.read(self.metrics_file).splitlines()) > 1
+            self.metrics_file.exists()
+            and len(storage.read_text(self.metrics_file).splitlines()) > 1
         )
         if had_some and not self.started_checkpoints():
             raise UserError(
@@ -282,7 +283,7 @@ class Workdir:
 
     def _remove(self, made: list[Path]) -> None:
         self.format_file.unlink(missing_ok=True)
-        storage.here(self.path / storage.LOCK).unlink(missing_ok=True)
+        storage.local_copy(self.path / storage.LOCK).unlink(missing_ok=True)
         for folder in made:
             with contextlib.suppress(OSError):  # it is not there, or not empty
                 folder.rmdir()

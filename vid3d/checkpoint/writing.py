@@ -19,7 +19,7 @@ BESIDE = 2**17  # bytes of a checkpoint beside its arrays and its meta
 FULL = ("No space left", "File too large", "Disk quota exceeded")
 
 
-class Checkpoints:
+class CheckpointStore:
     """Writes the checkpoints of one run and restores its newest; keeps the best and the two latest.
 
     Two, because the latest may turn out damaged. All hosts call every method together.
@@ -66,7 +66,7 @@ class Checkpoints:
         full = f"checkpoint {step} of {self.workdir}: No space left; free some, and call again"
         size = sum(leaf.nbytes for leaf in jax.tree.leaves((weights, optimizer)))
         # A save that fails half-way says so in pages.
-        if storage.room(self.workdir.path) < size + len(json.dumps(meta)) + BESIDE:
+        if storage.free_bytes(self.workdir.path) < size + len(json.dumps(meta)) + BESIDE:
             raise UserError(full)
         try:
             self.manager.save(step, args=items)

@@ -93,7 +93,7 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
     Raises:
         UserError: there are no videos, or the folder cannot be written.
     """
-    chosen = storage.local(output or "", "--output").absolute()
+    chosen = storage.require_local(output or "", "--output").absolute()
     if output:
         storage.check_folder(chosen)
     prepared = prepare(config, strict=False)

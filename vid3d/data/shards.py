@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from vid3d.process import loading
+from vid3d.process import without_gc
 from vid3d.tf import quiet_tensorflow
 
 NAME = "vid3d_frames"
@@ -143,7 +143,7 @@ def write_metadata(
         store: "raw" or "jpeg".
     """
     quiet_tensorflow()
-    with loading():
+    with without_gc():
         import tensorflow_datasets as tfds
 
     if store == "jpeg":

@@ -53,7 +53,7 @@ def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> 
     """
     workdirs = find_workdirs(folders)
     if output:
-        storage.check_folder(storage.place(output))
+        storage.check_folder(storage.as_path(output))
     all_tested = test_missing(workdirs) if test else True
     runs = [
         read(workdir, name) for workdir, name in zip(workdirs, short_names(workdirs), strict=True)
@@ -62,7 +62,7 @@ def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> 
     paired = pair(*runs) if len(runs) == 2 else None
     show(runs, keys, paired, advise=not test)
     if output:
-        write(storage.place(output), runs, keys, paired)
+        write(storage.as_path(output), runs, keys, paired)
     return all_tested
 
 

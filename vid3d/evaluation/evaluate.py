@@ -73,7 +73,7 @@ def evaluate(
     split = split if data is None else "test"
     index = find_videos(restored)
     prepared = prepare.prepare(restored.config, index=index, quiet=True)
-    parallel.agree(prepared.listing(), what="videos, labels or splits")
+    parallel.check_same(prepared.listing(), what="videos, labels or splits")
     clips = find_clips(restored, prepared, split)
     seen = check_unseen(restored, prepared, clips, split)
     asked = result_overrides(restored, clips, split, index.root)
@@ -98,7 +98,7 @@ def evaluate(
     folder = workdir.evaluation_folder(f"{name}-{checkpoint}{suffix(asked)}")
     if parallel.is_main():
         storage.make_folder(folder)
-        with storage.alone(folder.parent):
+        with storage.folder_lock(folder.parent):
             write(folder, figures, predictions, clips, restored.classes)
     return figures, folder
 

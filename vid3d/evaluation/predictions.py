@@ -75,7 +75,9 @@ def predict(
     long_videos = clips.evaluation.long_videos
     answers: list[tuple[np.ndarray, float]] = []
     waiting: list[np.ndarray] = []  # rows [V, K] of the next video
-    batches = pipeline.eval_batches(clips, batch_size=batch_size, host=parallel.host())
+    batches = pipeline.eval_batches(
+        clips, batch_size=batch_size, host=parallel.host_index_and_count()
+    )
     for batch in parallel.prefetch(batches):
         kept = {"mask_B": batch["mask_B"]} | mapped_step(variables, batch)
         gathered = parallel.gather_hosts(parallel.unshard(kept))

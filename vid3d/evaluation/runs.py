@@ -71,7 +71,7 @@ def find_workdirs(folders: Sequence[str]) -> list[Workdir]:
         UserError: there is none in one of the folders.
     """
     found: dict[Path, Workdir] = {}
-    for folder in map(storage.place, folders):
+    for folder in map(storage.as_path, folders):
         if not folder.is_dir():
             raise UserError(f"no folder {folder}")
         inside = [Workdir(folder)]
@@ -177,7 +177,7 @@ def read_answers(
     if not path.exists():
         raise UserError(f"{path} is missing: evaluate again")
     sha256 = {row["path"]: row["sha256"] for row in workdir.videos()}
-    found = storage.table(path, ANSWERS)
+    found = storage.read_csv(path, ANSWERS)
     correct = sum(row["true"] == row["predicted"] for row in found)
     if (len(found), correct) != (figures["num_videos"], figures["correct"]):
         raise UserError(f"{path} is not that of metrics.json beside it: evaluate again")

@@ -280,7 +280,7 @@ class Classifier:
         computing, flow = None, clips()
         while batch := list(islice(flow, batch_size)):
             clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
-            following = batch, parallel.start(self.probabilities, clips_BTHWC)
+            following = batch, parallel.call_in_thread(self.probabilities, clips_BTHWC)
             if computing:
                 note(*computing)
                 yield from finished()

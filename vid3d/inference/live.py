@@ -124,7 +124,7 @@ def live(
     """
     with contextlib.ExitStack() as stack:
         name = str(source)
-        file = storage.local(output, "--output") if output else None
+        file = storage.require_local(output, "--output") if output else None
         if (path := file_path(name)) is not None:
             check_source(path, file)
         if not output and not as_json:

@@ -58,7 +58,7 @@ def predict(
         UserError: no workdir, a folder without videos, an output that cannot be written, or another key.
     """
     videos = collect(paths)
-    copies = name_copies(videos, storage.local(output, "--output")) if output else {}
+    copies = name_copies(videos, storage.require_local(output, "--output")) if output else {}
     classifier = Classifier.load(workdir, checkpoint)
     for key, text in overrides:
         apply(classifier.config, key, text)

@@ -12,7 +12,7 @@ import numpy as np
 from vid3d.errors import UserError
 from vid3d.video.clips import clip_indices
 from vid3d.video.resize import fit, fitting
-from vid3d.video.windows import window_of
+from vid3d.video.windows import temporal_window
 
 if TYPE_CHECKING:
     from vid3d.inference.classifier import Classifier
@@ -36,7 +36,7 @@ class Stream:
         self.fps = fps
         self.settings = classifier.config.live
         self.data = classifier.config.data
-        self._window = window_of(self.data, self.settings.window or classifier.window_seconds)
+        self._window = temporal_window(self.data, self.settings.window or classifier.window_seconds)
         self._lock = threading.Lock()
         self._ring: deque[tuple[np.ndarray, float]] = deque()
         self._smooth_K: np.ndarray | None = None

@@ -31,7 +31,7 @@ def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> su
         OSError: the folder cannot be written.
     """
     store_log(workdir)
-    file = storage.here(workdir / workdirs.LOG)
+    file = storage.local_copy(workdir / workdirs.LOG)
     file.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "vid3d.cli", "train", "--config=-", "--num-processes=1"]
     with file.open("ab") as log, tempfile.TemporaryFile() as text:
@@ -48,10 +48,10 @@ def store_log(workdir: Path) -> None:
 
     If that fails, the next start of the run tries again.
     """
-    log = storage.here(workdir / workdirs.LOG)
+    log = storage.local_copy(workdir / workdirs.LOG)
     if storage.is_remote(workdir) and log.is_file():
         with contextlib.suppress(UserError):
-            storage.append(workdir / workdirs.LOG, storage.read(log))
+            storage.append_line(workdir / workdirs.LOG, storage.read_text(log))
             log.unlink()
 
 
@@ -71,7 +71,7 @@ def last_line(workdir: Path, log_start: int = 0) -> str:
 
 def last_words(workdir: Path, log_start: int, code: int) -> str:
     """The last line that a process printed since the log had `log_start` bytes, and its signal."""
-    is_full = storage.room(workdir) < 2**16 if workdir.is_dir() else False
+    is_full = storage.free_bytes(workdir) < 2**16 if workdir.is_dir() else False
     silent = "No space left for its log" if is_full else "it said nothing"
     last = last_line(workdir, log_start) or silent
     if code >= 0:

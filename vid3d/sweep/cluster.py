@@ -129,11 +129,11 @@ class Trainer:
         Raises:
             Killed: by a signal, or stopped by another, such as a machine that is preempted.
         """
-        self.process = child.start(storage.place(workdir), config_text, os.environ)
+        self.process = child.start(storage.as_path(workdir), config_text, os.environ)
         if self.asked_to_stop:
             self.process.terminate()
         code = self.process.wait()
-        child.store_log(storage.place(workdir))
+        child.store_log(storage.as_path(workdir))
         if not self.asked_to_stop and (code < 0 or code == RESUME_ME):
             raise Killed(code)
         return code

@@ -59,7 +59,7 @@ def sweep(
     """
     check_launcher(launcher, parallel=parallel, resources=resources, retries=retries)
     runs = plan.shard(plan.plan(spec, overrides, seeds=seeds), part)
-    statuses = look(runs, storage.place(workdir))
+    statuses = look(runs, storage.as_path(workdir))
     if dry_run:
         return [so_far(status) for status in statuses]
     waiting = sum(status.state is State.WAITING for status in statuses)

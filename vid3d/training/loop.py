@@ -12,11 +12,12 @@ from ml_collections import ConfigDict
 
 from vid3d import models, parallel
 from vid3d.checkpoint import Address, Workdir
-from vid3d.checkpoint.writing import Checkpoints
+from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.data import pipeline, prepare
 from vid3d.datasets import index as data_index
 from vid3d.evaluation import metrics, plots
 from vid3d.evaluation.predictions import eval_batch_size, predict
+from vid3d.models.normalise import clip_shape
 from vid3d.process import FINISHED, RESUME_ME
 from vid3d.training import optim, record, transfer
 from vid3d.training.announce import announce
@@ -31,7 +32,6 @@ from vid3d.training.resume import (
 from vid3d.training.setup import Setup, set_up
 from vid3d.training.state import TrainState
 from vid3d.training.stop import StopSignal
-from vid3d.models.normalise import clip_shape
 
 
 def train(config: ConfigDict, workdir: Address) -> int:
@@ -60,7 +60,7 @@ def train(config: ConfigDict, workdir: Address) -> int:
         setup, initial = prepare_setup(config, workdir)
         if parallel.is_main() and not workdir.config_file.exists():
             workdir.claim(config)  # first of all: a kill leaves nothing but a workdir
-        checkpoints = Checkpoints(workdir)
+        checkpoints = CheckpointStore(workdir)
         point = resume(setup, initial, checkpoints, workdir)
         del initial  # its arrays are in the state now
         check_listed(workdir, setup.prepared, validate_on_test=config.data.validate_on_test)
@@ -84,13 +84,13 @@ def prepare_setup(
         shapes = models.shapes(model, clip_shape(config.data))
         initial = transfer.initial(config.model, shapes, index.classes)
     prepared = prepare.prepare(config, index=index)
-    parallel.agree(prepared.listing(), what="videos, labels or splits")
+    parallel.check_same(prepared.listing(), what="videos, labels or splits")
     if initial:
         transfer.check_splits(initial, prepared, config.model.init_from)
     return set_up(config, prepared), initial
 
 
-def run(setup: Setup, point: StartingPoint, checkpoints: Checkpoints, workdir: Workdir) -> bool:
+def run(setup: Setup, point: StartingPoint, checkpoints: CheckpointStore, workdir: Workdir) -> bool:
     """Trains until the last step, early stopping or a signal; returns whether all is done."""
     config, last_step = setup.config, setup.last_step
     state, progress, meta = point.state, point.progress, point.meta(setup)
@@ -114,7 +114,7 @@ def run(setup: Setup, point: StartingPoint, checkpoints: Checkpoints, workdir: W
             first_step=step,
             last_step=last_step,
             balance=config.train.balance_classes,
-            host=parallel.host(),
+            host=parallel.host_index_and_count(),
         )
     )
 

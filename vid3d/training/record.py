@@ -59,7 +59,7 @@ class Recorder:
         for path in (workdir.metrics_file, workdir.timings_file):
             cut_rows(path, last=first_step)
         self.events = storage.Staged(workdir.tensorboard_folder)
-        self.board = Board(self.events.here, purge_step=first_step + 1)
+        self.board = Board(self.events.local, purge_step=first_step + 1)
         self.console = terminal.training_console()
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.1f}"),
@@ -249,7 +249,7 @@ class Profile:
         inside = self.span[0] <= step <= self.span[1]
         if inside and not self.staged:
             self.staged = storage.Staged(self.folder)
-            jax.profiler.start_trace(str(self.staged.here))
+            jax.profiler.start_trace(str(self.staged.local))
         elif not inside:
             self.stop()
 

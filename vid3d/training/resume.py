@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, parallel, storage
 from vid3d.checkpoint.workdir import VIDEO_COLUMNS, Workdir
-from vid3d.checkpoint.writing import Checkpoints
+from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.data.prepared import Prepared
 from vid3d.errors import UserError
 from vid3d.text import first_few
@@ -63,7 +63,7 @@ class StartingPoint:
 
 
 def resume(
-    setup: Setup, initial: InitialWeights | None, checkpoints: Checkpoints, workdir: Workdir
+    setup: Setup, initial: InitialWeights | None, checkpoints: CheckpointStore, workdir: Workdir
 ) -> StartingPoint:
     """The newest checkpoint or, without one, the state before the first step.
 
@@ -103,7 +103,9 @@ def start(state: TrainState, initial: InitialWeights | None) -> StartingPoint:
         return StartingPoint(parallel.replicate(state))
     variables = initial.over(state.weights())
     if parallel.has_others():
-        parallel.agree(transfer.fingerprint(variables), what="weights in config.model.init_from")
+        parallel.check_same(
+            transfer.fingerprint(variables), what="weights in config.model.init_from"
+        )
     return StartingPoint(
         state=parallel.replicate(state.starting_from(variables)),
         seen=initial.videos,

@@ -13,9 +13,9 @@ from vid3d import config as configs, models, parallel
 from vid3d.data import pipeline
 from vid3d.data.prepared import Prepared
 from vid3d.evaluation.predictions import EvalStep, build_eval_step
+from vid3d.models.normalise import clip_shape
 from vid3d.training import directions, optim, steps
 from vid3d.training.state import TrainState, create
-from vid3d.models.normalise import clip_shape
 from vid3d.video.plan import Durations
 
 

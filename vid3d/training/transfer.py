@@ -14,12 +14,12 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, models, storage
 from vid3d.checkpoint import Address, Workdir
-from vid3d.checkpoint.writing import Checkpoints
+from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.data.prepared import Prepared
 from vid3d.errors import UserError
+from vid3d.models.normalise import clip_shape
 from vid3d.text import first_few
 from vid3d.training.progress import TrainingProgress
-from vid3d.models.normalise import clip_shape
 from vid3d.weights import published, zoo
 
 
@@ -66,7 +66,7 @@ def initial(model: ConfigDict, variables: Mapping, classes: Sequence[str]) -> In
     Raises:
         UserError: no such file or workdir, or one that does not fit.
     """
-    origin = storage.place(model.init_from)
+    origin = storage.as_path(model.init_from)
     if origin.is_dir():
         step, weights, meta = checkpoint.load(origin)
         trained, name = meta["config"]["model"]["name"], model.name
@@ -136,7 +136,7 @@ def seen_before(
     model: ConfigDict, videos: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The training videos of a checkpoint: those of its initial weights, and its own."""
-    prefix = f"{storage.place(model.init_from)}: " if model.init_from else None
+    prefix = f"{storage.as_path(model.init_from)}: " if model.init_from else None
     seen = {p: sha for p, sha in videos.items() if prefix and p.startswith(prefix)}
     return seen, {path: sha for path, sha in videos.items() if path not in seen}
 
@@ -177,7 +177,7 @@ def import_weights(arch: str, weights: str, *, classes: str, workdir: Address) -
         if workdir.path.is_dir() and any(p.name != storage.LOCK for p in workdir.path.iterdir()):
             raise UserError(f"{workdir} is not empty: take a new folder")
         workdir.claim(config)
-        checkpoints = Checkpoints(workdir)
+        checkpoints = CheckpointStore(workdir)
         checkpoints.save(
             0,
             {"params": filled["params"], "batch_stats": filled.get("batch_stats", {})},

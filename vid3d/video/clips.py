@@ -6,7 +6,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 
-
 def clip_indices(
     times_N: np.ndarray, data: ConfigDict, *, sampling: str, position: float = 0.5
 ) -> np.ndarray:

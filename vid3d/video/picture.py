@@ -32,15 +32,16 @@ SDR = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT
 BICUBIC = int(Interpolation.BICUBIC)
 
 
-def unnamed(cls: type[SideDataType], value: int) -> SideDataType:
+def unnamed(kind: type[SideDataType], value: int) -> SideDataType:
     """Stands for a type of side data that PyAV does not name, such as EXIF."""
-    member = object.__new__(cls)
-    member._name_, member._value_ = f"UNNAMED_{value}", value
+    member = object.__new__(kind)
+    member._name_ = f"UNNAMED_{value}"
+    member._value_ = value  # type: ignore[assignment]  # the stubs take enum's values for members
     return member
 
 
 # FFmpeg knows more types than PyAV, which refuses all side data of a picture with one of them.
-SideDataType._missing_ = classmethod(unnamed)  # type: ignore[method-assign]
+SideDataType._missing_ = classmethod(unnamed)  # type: ignore[assignment, method-assign]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.video.clips import clip_indices, duration, evaluation_sampling, view_positions
-from vid3d.video.windows import window_of
+from vid3d.video.windows import temporal_window
 
 LONG = 1.5  # times the training videos: beyond, a video is long
 UNSEEN = 4  # times the views, where the length of the training videos is unknown
@@ -110,7 +110,7 @@ def plan(times_N: np.ndarray, data: ConfigDict, evaluation: ConfigDict, trained:
     """
     stored_N = times_N[: data.stored_frames or None]
     views, seconds = evaluation.views, duration(stored_N)
-    window = window_of(data, trained.median)
+    window = temporal_window(data, trained.median)
     if trained.median:
         limit, reason = trained.limit(), f"longer than the training videos ({trained})"
     else:

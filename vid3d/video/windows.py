@@ -11,7 +11,7 @@ from vid3d.video.clips import clip_frames, frame_interval
 
 
 @dataclass(frozen=True)
-class Window:
+class TemporalWindow:
     """How much video one answer looks at: a number of frames or, where `frames` is 0, a time.
 
     A clip of every n-th frame spans a number of frames, a clip sampled by time a time, and a clip
@@ -70,7 +70,7 @@ class Window:
         return [*tiles, (min(start, last), len(times_N))]
 
 
-def window_of(data: ConfigDict, seconds: float) -> Window:
+def temporal_window(data: ConfigDict, seconds: float) -> TemporalWindow:
     """The window of a model.
 
     Args:
@@ -78,7 +78,7 @@ def window_of(data: ConfigDict, seconds: float) -> Window:
         seconds: its duration for clips that are spread over the whole video (sampling "uniform").
     """
     if data.sampling == "uniform":
-        return Window(frames=0, seconds=seconds, sampling="uniform")
+        return TemporalWindow(frames=0, seconds=seconds, sampling="uniform")
     if data.fps > 0:
-        return Window(frames=0, seconds=(data.num_frames - 1) / data.fps, sampling="first")
-    return Window(frames=clip_frames(data), seconds=0.0, sampling="first")
+        return TemporalWindow(frames=0, seconds=(data.num_frames - 1) / data.fps, sampling="first")
+    return TemporalWindow(frames=clip_frames(data), seconds=0.0, sampling="first")
