@@ -193,4 +193,4 @@ def test_the_command_prints_the_table_of_a_config(call):
     done = call("summary", "--config=configs/demo.py", *small)
     assert "conv3d" in done.stdout and "5 classes" in done.stdout
     # Two kernels of 27 weights a channel, their normalisation, two weights and a bias a class.
-    assert f"{2 * 27 * 3 + 2 * 2 + 2 * 5 + 5} parameters, 2.99 MFLOPs a clip" in done.stdout
+    assert f"{2 * 27 * 3 + 2 * 2 + 2 * 5 + 5} parameters, 2.99 MFLOPs per clip" in done.stdout
