@@ -23,7 +23,7 @@ def test_a_line_says_what_is_known_of_an_architecture():
     # Two FLOPs for each of torchvision's 40.697 G multiply-adds; the receptive fields are counted by hand in
     # test_architectures.
     assert r3d.split()[:9] == ["r3d_18", "16", "x", "112", "33.37", "M", "81.4", "109", "219"]
-    assert "63.2 (5 clips a video, 1 crop)" in r3d
+    assert "63.2 (5 clips, 1 crop)" in r3d
     assert c3d.split()[-3:] == ["76", "150", "-"]
     assert slow.split()[7:9] == ["19", "427"]
 

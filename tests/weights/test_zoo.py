@@ -167,7 +167,7 @@ def test_class_names_of_a_file_and_what_is_wrong_with_it(tmp_path):
     path.write_text("run\njump \nswim\n")
     assert zoo.class_names(str(path)) == ("run", "jump", "swim")
     for text, words in (
-        ("run\nrun\n", "line 2: 'run' stands there twice"),
+        ("run\nrun\n", "line 2: 'run' is listed twice"),
         ("run\n\njump\n", "line 2: the line is empty"),
         ("", "holds no class names"),
     ):
