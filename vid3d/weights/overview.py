@@ -63,7 +63,7 @@ def render(
     sees = not speeds or width >= WIDE
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title="with 400 classes")
     table.add_column("architecture", no_wrap=True)
-    headings = ("frames\nx size", "para-\nmeters", "GFLOPs\nper clip")
+    headings = ("frames\nx size", "para-\nmeters", "GFLOPs\n/ clip")
     for heading in (*headings, *(("sees\nframes", "sees\npixels") if sees else ())):
         table.add_column(heading, justify="right", no_wrap=True)
     if speeds:
