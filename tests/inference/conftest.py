@@ -1,4 +1,4 @@
-"""A network that was really trained, in a few seconds, to tell the colour of noisy videos; and such videos."""
+"""A network trained within seconds to tell the colour of noisy videos, and such videos."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def fit(config: ConfigDict, clips: np.ndarray, labels: np.ndarray) -> dict:
 
 
 def pulsing(pace: str, num_frames: int, *, phase: float = 0.0) -> np.ndarray:
-    """uint8 RGB [num_frames, 48, 64, 3] that gets light and dark every 24 or, "fast", every 6 frames."""
+    """uint8 RGB [num_frames, 48, 64, 3] that pulsates every 24 or, if "fast", every 6 frames."""
     turns_N = np.arange(num_frames) / {"slow": 24, "fast": 6}[pace] + phase
     light_N = 128 + 80 * np.sin(2 * np.pi * turns_N)
     noise = np.random.default_rng(0).normal(0, 4, (num_frames, 48, 64, 3))
@@ -113,7 +113,7 @@ def pulsing_fixture() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def pace_classifier() -> Callable[[str], Classifier]:
-    """`pace_classifier("mean")`: tells slow from fast pulses by frames spread over videos of 12 frames."""
+    """`pace_classifier("mean")`: tells slow from fast pulses by frames spread over a video."""
     config = colour_config()
     config.data.sampling = "uniform"
     config.model.input = "difference"
@@ -135,7 +135,7 @@ def pace_classifier() -> Callable[[str], Classifier]:
 
 @pytest.fixture(scope="session")
 def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
-    """Saves the trained network with a config, `make_workdir({"data.sampling": "uniform"})`, as training would."""
+    """`make_workdir({"data.sampling": "uniform"})`: a workdir as training would write it."""
 
     @functools.cache
     def make(changes: tuple[tuple[str, object], ...]) -> Path:
@@ -169,20 +169,20 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def workdir(make_workdir) -> Path:
-    """A workdir whose model looks at the first four frames."""
+    """A workdir whose model uses the first four frames."""
     return make_workdir()
 
 
 @pytest.fixture(scope="session")
 def load(make_workdir) -> Callable[..., Classifier]:
-    """`load({"data.sampling": "uniform"})`: a classifier with this config, compiled once for all tests."""
+    """`load({"data.sampling": "uniform"})`: a classifier of this config, shared by all tests."""
     loaded = functools.cache(Classifier.load)
     return lambda changes=None: loaded(make_workdir(changes))
 
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory) -> dict[str, Path]:
-    """Real files: one of each colour (12 frames, as long as the training videos), and one that turns red, blue, green."""
+    """Files: one per colour (12 frames, as in training), and a long one of all colours."""
     folder = tmp_path_factory.mktemp("videos")
     files = {
         colour: write_frames(folder / f"{colour}.avi", noisy(colour, 12)) for colour in COLOURS
@@ -194,14 +194,14 @@ def videos(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def poison(tmp_path_factory) -> Path:
-    """A video that takes long enough to be caught while it is decoded."""
+    """A video that takes long enough to decode that it can be interrupted."""
     frames_THWC = np.tile(noisy("red", 50), (100, 1, 1, 1))
     return write_frames(tmp_path_factory.mktemp("poison") / "poison.avi", frames_THWC)
 
 
 @pytest.fixture(scope="session")
 def strike() -> Callable[..., contextlib.AbstractContextManager]:
-    """`with strike(path, signal):` sends a signal to each child process that has this file open, again and again."""
+    """`with strike(path, signal):` keeps signalling the child processes that have a file open."""
 
     @contextlib.contextmanager
     def striking(path: Path, blow: signal.Signals) -> Iterator[None]:
@@ -227,7 +227,7 @@ def strike() -> Callable[..., contextlib.AbstractContextManager]:
 
 @pytest.fixture(scope="session")
 def display() -> Iterator[str]:
-    """The name of an X display that nobody sees."""
+    """The name of a virtual X display."""
     if not (shutil.which("Xvfb") and shutil.which("xdotool")):
         pytest.skip("Xvfb and xdotool are not installed")
     server = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The fast forms of convolution and max pooling on the CPU equal the library's, in values and in every gradient."""
+"""The CPU's convolution and max pooling equal XLA's own, in values and in every gradient."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def assert_same(ours, reference, *arguments, tolerance=1e-5):
         ((1, 4, 6, 5, 16), (3, 3, 3, 16, 16), (1, 1, 1), ((2, 0), (0, 1), (1, 2)), 1),
     ],
 )
-def test_convolution_equals_the_library(shape, kernel, strides, padding, groups):
+def test_convolution_equals_xla(shape, kernel, strides, padding, groups):
     def ours(x, kernel):
         return convolution.conv3d(
             x, kernel, strides=strides, padding=padding, feature_group_count=groups
@@ -106,9 +106,7 @@ def test_convolution_equals_the_library(shape, kernel, strides, padding, groups)
         ((2, 3, 5, 4, 16), (3, 3, 3, 16, 8), (3, 3, 3), "SAME", "SAME"),
     ],
 )  # fmt: skip
-def test_convolution_and_pooling_in_one_equals_the_library(
-    shape, kernel, window, padding, pool_padding
-):
+def test_fused_convolution_and_pooling_equals_xla(shape, kernel, window, padding, pool_padding):
     def ours(x, kernel, bias):
         return convolution.conv3d_max_pool(
             x, kernel, bias, window=window, padding=padding, pool_padding=pool_padding
@@ -133,7 +131,7 @@ def test_convolution_and_pooling_in_one_equals_the_library(
         ((2, 1, 1), (3, 2, 4), "VALID"),
     ],
 )
-def test_max_pooling_equals_the_library(window, strides, padding):
+def test_max_pooling_equals_xla(window, strides, padding):
     # Rounded, so that most windows have ties, of which the first must win.
     x = jnp.round(normal(2, 6, 7, 8, 3))
     ours = lambda x: convolution.max_pool3d(x, window=window, strides=strides, padding=padding)  # noqa: E731
@@ -143,8 +141,8 @@ def test_max_pooling_equals_the_library(window, strides, padding):
 
 
 @pytest.mark.parametrize("channels", [2, 16])
-def test_a_constant_clip_has_ties_and_the_first_wins(channels):
-    # Nothing but the borders tells the outputs apart: the winner, and so the kernel's gradient, is decided by order.
+def test_first_of_equal_values_wins(channels):
+    # Outputs differ at the borders only, so order decides the winner and the kernel's gradient.
     x, kernel = jnp.ones((1, 4, 12, 12, channels)), jnp.zeros((3, 3, 3, channels, 16))
     bias = jnp.ones(16)
     ours = lambda *a: convolution.conv3d_max_pool(*a, window=(3, 3, 3))  # noqa: E731
@@ -152,7 +150,7 @@ def test_a_constant_clip_has_ties_and_the_first_wins(channels):
 
 
 @pytest.mark.parametrize("channels", [1, 16])
-def test_a_nan_reaches_every_window_that_sees_it(channels):
+def test_nan_reaches_every_window_that_covers_it(channels):
     x = normal(1, 5, 13, 12, channels).at[0, 2, 5, 6, 0].set(jnp.nan)
     kernel = normal(1, 3, 3, channels, 16, seed=1)
     seen = plain_conv(jnp.isnan(x).astype(jnp.float32), jnp.ones_like(kernel)) > 0
@@ -200,7 +198,7 @@ def parameters():
     return tuple(normal(*shape, seed=n) / 5 for n, shape in enumerate(shapes))
 
 
-def test_two_devices_are_one():
+def test_two_devices_equal_one():
     x = normal(4, 3, 12, 24, 2)
 
     def step(parameters, x):
@@ -220,7 +218,7 @@ def test_two_devices_are_one():
     jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), gradients, one_gradients)
 
 
-def test_vmap_and_checkpoint_change_nothing():
+def test_vmap_and_checkpoint_keep_the_result():
     x = normal(2, 1, 3, 12, 24, 2)
     plain = jax.jit(jax.value_and_grad(network))
     each = [plain(parameters(), clip) for clip in x]
@@ -229,7 +227,7 @@ def test_vmap_and_checkpoint_change_nothing():
     jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), mapped(parameters(), x), stacked)
 
 
-def test_repeats_bit_for_bit():
+def test_results_are_reproducible_bit_for_bit():
     x = normal(2, 3, 12, 24, 2)
     step = jax.jit(jax.value_and_grad(network))
     results = [step(parameters(), x) for _ in range(3)]
@@ -237,14 +235,14 @@ def test_repeats_bit_for_bit():
         jax.tree.map(np.testing.assert_array_equal, result, results[0])
 
 
-def test_frames_worked_through_in_blocks_are_the_whole(monkeypatch):
+def test_blocks_of_frames_equal_the_whole(monkeypatch):
     x, kernel = normal(2, 5, 7, 8, 16), normal(3, 3, 3, 16, 16, seed=1)
     monkeypatch.setattr(wide, "BLOCK", 40_000)  # two frames of the five
     assert_same(convolution.conv3d, plain_conv, x, kernel)
 
 
 @pytest.mark.parametrize("channels", [2, 16])
-def test_rows_worked_through_in_blocks_are_the_whole(monkeypatch, channels):
+def test_blocks_of_rows_equal_the_whole(monkeypatch, channels):
     # Five rows of windows in blocks of two: the last block reaches beyond the clip.
     monkeypatch.setattr(narrow, "TILES", 10)
     monkeypatch.setattr(wide, "BLOCK", 25 * 4 * 5 * (16 + 3 * 16) * 2)
@@ -257,7 +255,7 @@ def test_rows_worked_through_in_blocks_are_the_whole(monkeypatch, channels):
     assert_same(ours, lambda *a: plain_conv_pool(*a, (3, 3, 3)), x, kernel, bias)
 
 
-def test_wide_registers_hold_the_same_numbers(monkeypatch):
+def test_register_width_does_not_change_results(monkeypatch):
     x, kernel, bias = normal(1, 3, 12, 13, 2), normal(3, 3, 3, 2, 20, seed=1), normal(20)
     ours = lambda *a: convolution.conv3d_max_pool(*a, window=(3, 3, 3))  # noqa: E731
     for flags, lanes in (("", 8), (narrow.WIDE, 16)):
@@ -266,7 +264,7 @@ def test_wide_registers_hold_the_same_numbers(monkeypatch):
         assert_same(ours, lambda *a: plain_conv_pool(*a, (3, 3, 3)), x, kernel, bias)
 
 
-def test_library_form_traces_the_library_alone():
+def test_library_form_traces_xla_operations_only():
     def primitives():
         jaxpr = jax.make_jaxpr(lambda *a: network(*a))(parameters(), normal(1, 3, 12, 24, 2))
         return str(jaxpr)
@@ -279,7 +277,7 @@ def test_library_form_traces_the_library_alone():
     assert "scan[" in primitives()
 
 
-def test_other_platforms_get_the_library(monkeypatch):
+def test_other_platforms_use_xla_operations(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     x = normal(1, 3, 12, 24, 2)
     lowered = jax.jit(network).trace(parameters(), x).lower(lowering_platforms=("cuda",)).as_text()

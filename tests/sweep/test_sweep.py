@@ -94,7 +94,8 @@ def test_each_run_is_trained_once_in_its_own_workdir(write, tmp_path, call, one_
     for name, rate in zip(names[:2], (1e-3, 1e-2), strict=True):
         found = json.loads((workdir / name / "config.json").read_text())
         assert (found["optim"]["learning_rate"], found["model"]["features"]) == (rate, [4, 8])
-        assert checkpoint.Workdir(workdir / name).meta(checkpoint.resolve(workdir / name, "latest"))["finished"]  # fmt: skip
+        step = checkpoint.resolve(workdir / name, "latest")
+        assert checkpoint.Workdir(workdir / name).meta(step)["finished"]
     assert "2 finished, 1 failed" in done.stderr
     assert "did you mean 'Leap'" in done.stderr
     assert (workdir / names[2] / "log.txt").read_text().splitlines()[-1] in done.stderr

@@ -17,18 +17,19 @@ def printed(*arguments, width: int = 200) -> list[str]:
     return text.getvalue().splitlines()
 
 
-def test_a_line_says_what_is_known_of_an_architecture():
+def test_line_holds_the_facts_of_an_architecture():
     lines = printed(overview.presets(("r3d_18", "c3d", "slow_r50")))
-    r3d, c3d, slow = (next(x for x in lines if x.split()[:1] == [n]) for n in ("r3d_18", "c3d", "slow_r50"))  # fmt: skip
-    # Two FLOPs for each of torchvision's 40.697 G multiply-adds; the receptive fields are counted by hand in
-    # test_architectures.
+    names = ("r3d_18", "c3d", "slow_r50")
+    r3d, c3d, slow = (next(x for x in lines if x.split()[:1] == [name]) for name in names)
+    # Two FLOPs for each of torchvision's 40.697 G multiply-adds; the receptive fields are counted
+    # by hand in test_architectures.
     assert r3d.split()[:9] == ["r3d_18", "16", "x", "112", "33.37", "M", "81.4", "109", "219"]
-    assert "63.2 (5 clips a video, 1 crop)" in r3d
+    assert "63.2 (5 clips, 1 crop)" in r3d
     assert c3d.split()[-3:] == ["76", "150", "-"]
     assert slow.split()[7:9] == ["19", "427"]
 
 
-def test_nothing_is_cut_on_a_narrow_terminal():
+def test_narrow_terminals_cut_nothing():
     chosen = overview.presets(("slowfast_r50_8x8", "x3d_s"))
     for speeds in (None, {"x3d_s": (1234.0, 1234.0)}):
         lines = printed(chosen, speeds, width=80)
@@ -36,7 +37,7 @@ def test_nothing_is_cut_on_a_narrow_terminal():
         assert any("slowfast_r50_8x8" in line for line in lines)
 
 
-def test_all_is_all_and_overrides_hold_for_each():
+def test_overrides_apply_to_all_architectures():
     chosen = overview.presets((), [("model.dtype", "bfloat16")])
     assert tuple(chosen) == models.NAMES
     assert {config.model.dtype for config in chosen.values()} == {"bfloat16"}
@@ -46,7 +47,7 @@ def test_all_is_all_and_overrides_hold_for_each():
         overview.presets(("r3d_18",), [("model.dtyp", "bfloat16")])
 
 
-def test_speed_is_measured_and_shown(call):
+def test_speed_is_measured_and_printed(call):
     small = [("model.features", "2"), ("data.size", "16"), ("data.num_frames", "2")]
     overrides = (f"--config.{key}={text}" for key, text in small)
     done = call("summary", "--all=conv3d", "--speed=8", *overrides)

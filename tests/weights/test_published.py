@@ -34,7 +34,7 @@ def assert_same(read: dict, expected: dict) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_both_formats_of_torch_save(zipped, torch, tmp_path):
+def test_both_formats_of_torch_save_are_read(zipped, torch, tmp_path):
     state = collections.OrderedDict(
         (name, torch.from_numpy(value.copy())) for name, value in tensors().items()
     )
@@ -43,7 +43,7 @@ def test_both_formats_of_torch_save(zipped, torch, tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_strides_shared_storages_parameters_and_bfloat16(zipped, torch, tmp_path):
+def test_strided_shared_and_bfloat16_tensors_are_read(zipped, torch, tmp_path):
     base = torch.arange(24, dtype=torch.float32)
     state = {
         "transposed": base.reshape(4, 6).T,
@@ -59,13 +59,13 @@ def test_strides_shared_storages_parameters_and_bfloat16(zipped, torch, tmp_path
         np.testing.assert_array_equal(read[name].astype(np.float32), value.detach().float().numpy())
 
 
-def test_a_checkpoint_around_the_tensors_and_names_of_distributed_training(torch, tmp_path):
+def test_nested_and_distributed_checkpoints_are_read(torch, tmp_path):
     state = {f"module.{name}": torch.from_numpy(value) for name, value in tensors().items()}
     torch.save({"epoch": 3, "cfg": "TRAIN: true", "model_state": state}, tmp_path / "w.pyth")
     assert_same(tensor_file.read(tmp_path / "w.pyth"), tensors())
 
 
-def test_safetensors(write_safetensors, tmp_path):
+def test_safetensors_are_read(write_safetensors, tmp_path):
     write_safetensors(tmp_path / "w.safetensors", tensors())
     assert_same(tensor_file.read(tmp_path / "w.safetensors"), tensors())
 
@@ -78,7 +78,7 @@ class Runs:
         return os.mkdir, (str(self.folder),)
 
 
-def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
+def test_code_in_a_pickle_is_not_run(tmp_path):
     evil = pickle.dumps({"weight": Runs(tmp_path / "ran")})
     with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
         archive.writestr("archive/data.pkl", evil)
@@ -89,7 +89,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_whole_module_is_refused_with_what_to_save_instead(torch, tmp_path):
+def test_pickled_modules_are_refused_with_advice(torch, tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")
     with pytest.raises(errors.UserError, match=r"save model\.state_dict\(\)"):
         tensor_file.read(tmp_path / "w.pth")
@@ -138,7 +138,7 @@ def reach_beyond(*, offset: int, shape: tuple, strides: tuple) -> bytes:
         {"offset": 1, "shape": (2,), "strides": (-1,)},
     ],
 )
-def test_a_tensor_cannot_reach_beyond_its_storage(view, torch, tmp_path):
+def test_tensors_beyond_their_storage_are_refused(view, torch, tmp_path):
     with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
         archive.writestr("archive/data.pkl", reach_beyond(**view))
         archive.writestr("archive/data/0", np.ones(2, np.float32).tobytes())
@@ -146,7 +146,7 @@ def test_a_tensor_cannot_reach_beyond_its_storage(view, torch, tmp_path):
         tensor_file.read(tmp_path / "w.pth")
 
 
-def test_files_that_are_none_of_it_are_one_clear_line(torch, tmp_path):
+def test_other_files_raise_a_clear_error(torch, tmp_path):
     with pytest.raises(errors.UserError, match="no weights file"):
         tensor_file.read(tmp_path / "absent.pth")
     (tmp_path / "text.pth").write_text("hello, these are no weights")
@@ -173,7 +173,7 @@ def archive(path, entries: dict[str, bytes]) -> None:
             file.writestr(name, content)
 
 
-def test_damaged_and_foreign_files_say_what_is_wrong_with_them(write_safetensors, tmp_path):
+def test_damaged_files_raise_a_specific_error(write_safetensors, tmp_path):
     path = tmp_path / "w.pth"
 
     def refused(words: str) -> None:
@@ -195,7 +195,7 @@ def test_damaged_and_foreign_files_say_what_is_wrong_with_them(write_safetensors
     refused("ends too early")
 
 
-def test_references_to_what_is_no_storage_of_the_content_are_refused(torch, tmp_path):
+def test_unknown_storages_are_refused(torch, tmp_path):
     kind = torch.FloatStorage
     beyond = Reference("storage", kind, "0", "cpu", 2)
     begin = (tensor_file.LEGACY_MAGIC, 1001)
@@ -251,7 +251,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_tensor_of_the_published_layouts_has_one_place(name, published_shapes):
+def test_every_published_tensor_maps_to_one_variable(name, published_shapes):
     wanted = published.by_path(blank(name, 400))
     shapes = published_shapes(LAYOUTS[name], 400)
     tensors = {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
@@ -263,7 +263,7 @@ def test_every_tensor_of_the_published_layouts_has_one_place(name, published_sha
     assert len(counted) == len(found)
 
 
-def test_every_tensor_finds_its_place_and_its_layout(x3d_state, write_safetensors, tmp_path):
+def test_tensors_are_loaded_in_the_right_layout(x3d_state, write_safetensors, tmp_path):
     write_safetensors(tmp_path / "w.safetensors", x3d_state)
     variables, notes = published.load(tmp_path / "w.safetensors", name="x3d_xs", variables=x3d(6))
     assert notes == []
@@ -280,9 +280,7 @@ def test_every_tensor_finds_its_place_and_its_layout(x3d_state, write_safetensor
     )
 
 
-def test_another_number_of_classes_keeps_the_new_last_layer_and_says_so(
-    x3d_state, write_safetensors, tmp_path
-):
+def test_other_class_counts_keep_the_new_head(x3d_state, write_safetensors, tmp_path):
     path = tmp_path / "w.safetensors"
     write_safetensors(path, x3d_state)
     fresh = x3d(3)
@@ -299,7 +297,7 @@ def test_another_number_of_classes_keeps_the_new_last_layer_and_says_so(
     )
 
 
-def test_missing_extra_and_misshapen_tensors_are_listed(x3d_state, write_safetensors, tmp_path):
+def test_missing_surplus_and_misshapen_tensors_are_listed(x3d_state, write_safetensors, tmp_path):
     state = dict(x3d_state)
     del state["blocks.0.norm.bias"]
     del state["blocks.4.res_blocks.6.branch2.conv_c.weight"]
@@ -316,7 +314,7 @@ def test_missing_extra_and_misshapen_tensors_are_listed(x3d_state, write_safeten
         assert words in str(error.value)
 
 
-def test_of_a_damaged_file_every_tensor_is_named(published_state, write_safetensors, tmp_path):
+def test_every_tensor_of_a_damaged_file_is_listed(published_state, write_safetensors, tmp_path):
     state = published_state("x3d_s", 6)
     kept = {key: tensor for key, tensor in state.items() if "conv_a.weight" not in key}
     write_safetensors(tmp_path / "w.safetensors", kept)
@@ -327,7 +325,7 @@ def test_of_a_damaged_file_every_tensor_is_named(published_state, write_safetens
     assert str(error.value).count("/conv_a/kernel") == lost
 
 
-def test_weights_of_another_architecture_do_not_fit(published_state, write_safetensors, tmp_path):
+def test_another_architecture_is_recognised(published_state, write_safetensors, tmp_path):
     write_safetensors(tmp_path / "w.safetensors", published_state("mc3_18", 6))
     with pytest.raises(errors.UserError) as error:
         published.load(tmp_path / "w.safetensors", name="x3d_xs", variables=x3d(6))
@@ -341,7 +339,7 @@ def test_weights_of_another_architecture_do_not_fit(published_state, write_safet
         published.load(tmp_path / "w.safetensors", name="conv3d", variables=x3d(6))
 
 
-def test_the_8x8_form_of_slowfast_is_named(write_safetensors, tmp_path):
+def test_slowfast_8x8_is_recognised(write_safetensors, tmp_path):
     name = "blocks.0.multipathway_fusion.conv_fast_to_slow.weight"
     write_safetensors(tmp_path / "w.safetensors", {name: np.zeros((16, 8, 7, 1, 1), np.float32)})
     with pytest.raises(errors.UserError, match="'slowfast_r50_8x8', not 'slowfast_r50'"):

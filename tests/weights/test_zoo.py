@@ -1,4 +1,4 @@
-"""The presets of published weights: their preprocessing is that of the reference, their class names are right."""
+"""The presets of published weights: preprocessing and class names equal the reference's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vid3d.video import frames, resize
 from vid3d.weights import published, zoo
 
 
-def test_every_architecture_has_a_preset_and_every_address_a_layout():
+def test_architectures_have_presets_and_addresses_layouts():
     assert set(zoo.ENTRIES) == set(models.NAMES) - {"conv3d"}
     for name, entry in zoo.ENTRIES.items():
         preset = zoo.preset(name)
@@ -32,7 +32,7 @@ def test_every_architecture_has_a_preset_and_every_address_a_layout():
         zoo.preset("r3d_19")
 
 
-def test_the_documents_list_each_file_with_what_is_known_of_its_checksum():
+def test_docs_list_every_file_and_checksum():
     rows = [line.split("|") for line in Path("docs/architectures.md").read_text().splitlines()]
     listed = {
         row[1].strip().strip("`"): (row[2].strip().strip("<>"), row[3].strip())
@@ -85,13 +85,13 @@ def pictures(request) -> list[np.ndarray]:
     return [photograph(*shape) for shape in ODD_SHAPES]
 
 
-# The share of the values that may be one level off, where they lie half way between two. At 256x256 the weights are
-# short binary fractions and halves exact.
+# The share of values that may be one level off because they lie half way between two. At 256x256
+# the weights are short binary fractions, so halves are exact.
 HALF_WAY = {"r3d_18": 5e-4, "s3d": 0.0}
 
 
 @pytest.mark.parametrize("name", HALF_WAY)
-def test_torchvisions_preprocessing(name, pictures, torch, torchvision_video):
+def test_preprocessing_equals_torchvision(name, pictures, torch, torchvision_video):
     weights = {
         "r3d_18": torchvision_video.R3D_18_Weights,
         "s3d": torchvision_video.S3D_Weights,
@@ -108,15 +108,15 @@ def test_torchvisions_preprocessing(name, pictures, torch, torchvision_video):
 
 @pytest.mark.filterwarnings("ignore:The 'torchvision.transforms._:UserWarning")
 @pytest.mark.parametrize("name", ["x3d_s", "slow_r50"])
-def test_pytorchvideos_preprocessing(name, pictures, torch, torchvision_video):
-    """In the order of its hub example, which scales what is normalised; what is stored is rounded to whole levels."""
+def test_preprocessing_equals_pytorchvideo(name, pictures, torch, torchvision_video):
+    """In the order of its hub example: normalise, then scale; stored frames are rounded."""
     from torchvision.transforms import _transforms_video as transforms
 
     spec = importlib.util.find_spec("pytorchvideo")
     if spec is None:
         pytest.skip("pytorchvideo is not installed")
     package = Path(spec.origin).parent
-    # The package of its transforms imports a module that torchvision has no more.
+    # Its package of transforms imports a module that torchvision has removed.
     short_side_scale = runpy.run_path(package / "transforms" / "functional.py")["short_side_scale"]
     data = zoo.preset(name).data
     for frame in pictures:
@@ -125,11 +125,12 @@ def test_pytorchvideos_preprocessing(name, pictures, torch, torchvision_video):
         clip_CTHW = short_side_scale(clip_CTHW, data.size)
         expected = transforms.CenterCropVideo(data.size)(clip_CTHW)[:, 0].numpy()
         found = prepared(name, frame).transpose(2, 0, 1)
-        # Half a level of rounding; PyTorch's own float32 coordinates of a 1080p frame are 1e-4 pixels off.
+        # Half a level of rounding; PyTorch's float32 coordinates in a 1080p frame are 1e-4 pixels
+        # off.
         np.testing.assert_allclose(found, expected, atol=0.55 / 255 / 0.225)
 
 
-def test_pytorchvideos_frames_are_those_of_its_temporal_subsampling():
+def test_frame_times_equal_pytorchvideo():
     from vid3d.video.clips import clip_indices
 
     times_N = np.arange(300) / 30
@@ -141,7 +142,7 @@ def test_pytorchvideos_frames_are_those_of_its_temporal_subsampling():
         assert (chosen[0], chosen[-1]) == (0, frames_of_video - 1)
 
 
-def test_kinetics_class_names_are_those_of_torchvision():
+def test_kinetics_class_names_equal_torchvision():
     names = zoo.class_names("kinetics400")
     assert len(names) == len(set(names)) == 400
     assert (names[0], names[5], names[291], names[399]) == (
@@ -162,12 +163,12 @@ def test_kinetics_class_names_are_those_of_torchvision():
     assert names == tuple(theirs)
 
 
-def test_class_names_of_a_file_and_what_is_wrong_with_it(tmp_path):
+def test_class_names_are_read_and_checked(tmp_path):
     path = tmp_path / "classes.txt"
     path.write_text("run\njump \nswim\n")
     assert zoo.class_names(str(path)) == ("run", "jump", "swim")
     for text, words in (
-        ("run\nrun\n", "line 2: 'run' stands there twice"),
+        ("run\nrun\n", "line 2: 'run' is listed twice"),
         ("run\n\njump\n", "line 2: the line is empty"),
         ("", "holds no class names"),
     ):
@@ -181,7 +182,7 @@ def test_class_names_of_a_file_and_what_is_wrong_with_it(tmp_path):
         zoo.class_names("kinetics700")
 
 
-def test_a_file_whose_name_promises_another_checksum_is_damaged(tmp_path):
+def test_wrong_checksum_in_the_name_raises(tmp_path):
     path = tmp_path / "r3d_18-b3b3357e.pth"
     path.write_bytes(b"cut off")
     with pytest.raises(errors.UserError, match="is damaged: by its name its sha256 begins with"):

@@ -1,3 +1,3 @@
-"""WEIGHTS -> LABELS ON VIDEO: files, cameras and one's own loop, without TensorFlow. Start with `classifier.py`."""
+"""WEIGHTS -> LABELS of files, cameras and streams; no TensorFlow. Start with `classifier.py`."""
 
-import vid3d.video  # noqa: F401  # it quietens OpenCV, which has to happen before OpenCV is loaded
+import vid3d.video  # noqa: F401  # silences OpenCV, which only works before OpenCV is imported

@@ -1,4 +1,4 @@
-"""`vid3d predict`: labels files and folders as a table, JSON or CSV, and writes annotated copies."""
+"""`vid3d predict`: labels videos as a table, JSON or CSV, and writes annotated copies."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.writer import VideoWriter
 
-OVERRIDES = ("eval.long_videos", "eval.views")  # which clips answer for a video
-LISTED = 12  # segments of one video in the table; JSON and CSV have all
+OVERRIDES = ("eval.long_videos", "eval.views")  # which clips represent a video
+LISTED = 12  # segments per video in the table; JSON and CSV have all
 
 
 def predict(
@@ -40,22 +40,23 @@ def predict(
     output: str | Path = "",
     overrides: Iterable[tuple[str, str]] = (),
 ) -> int:
-    """Labels videos and prints the answers; a file that cannot be read is one line on standard error.
+    """Labels videos and prints the predictions, and a line on stderr per unreadable file.
 
     Args:
-        workdir: a folder that training wrote.
-        paths: video files, and folders whose videos are taken at any depth.
+        workdir: the folder of a training run.
+        paths: video files, and folders that are searched for videos at any depth.
         checkpoint: "best", "latest", or the number of a step.
         as_json: print one JSON object, and nothing else.
-        as_csv: print one row a video, and nothing else.
-        output: a folder for a copy of each video with its labels drawn.
-        overrides: keys of `OVERRIDES` and their values as text.
+        as_csv: print one row per video, and nothing else.
+        output: a folder for annotated copies of the videos.
+        overrides: (key, text) pairs; the keys are those of `OVERRIDES`.
 
     Returns:
-        The exit code: 1 where a file could not be read, otherwise 0.
+        The exit code: 1 if a file could not be read, otherwise 0.
 
     Raises:
-        UserError: no workdir, a folder without videos, an output that cannot be written, or another key.
+        UserError: the workdir does not exist, a folder has no videos, the output cannot be written,
+            or an override has another key.
     """
     videos = collect(paths)
     copies = name_copies(videos, storage.require_local(output, "--output")) if output else {}
@@ -108,14 +109,15 @@ def predict(
 
 
 def one_line(text: str) -> str:
-    """A text with its line breaks replaced: a file's name may have some."""
+    """Replaces line breaks, which names of files may contain, by spaces."""
     return " ".join(text.split())
 
 
 def collect(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
-    """The files to label, each with the path under which its copy goes; a folder stands for the videos in it.
+    """The files to label, each with its path relative to the folder of annotated copies.
 
-    A name that is no folder is taken as a file, even where there is none: that shows when it is read.
+    A path that is not a folder counts as a file, even if it does not exist: reading it reports
+    that.
 
     Raises:
         UserError: a folder without videos.
@@ -135,10 +137,11 @@ def collect(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
 
 
 def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Path]:
-    """Where the annotated copy of each video goes: an .mp4 with its name, numbered where two have the same.
+    """The path of each video's annotated copy: an .mp4 of its name, numbered if names coincide.
 
     Raises:
-        UserError: a copy would take the place of a video, or the folder is a file, lies in none, or cannot be written.
+        UserError: a copy would overwrite a video, or the folder is a file, has no parent folder, or
+            cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output={folder} is a file: give a folder for the annotated videos")
@@ -167,17 +170,17 @@ def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, P
 def annotate(
     path: str, answer: Prediction, copy: Path, size: tuple[int, int], data: ConfigDict
 ) -> None:
-    """Writes a copy of a video that shows, on each frame and at its time, the label that holds there.
+    """Writes a copy of a video that shows the current label on each frame.
 
     Args:
         path: the video.
-        answer: what it was labelled.
+        answer: its prediction.
         copy: the file to write.
         size: height and width of its frames.
-        data: `config.data`; how pictures become frames and `decode_timeout` are read.
+        data: `config.data`; the decoding options and `decode_timeout` are read.
 
     Raises:
-        UserError: the copy cannot be written, or the video not be decoded again.
+        UserError: the copy cannot be written, or the video cannot be decoded again.
     """
     whole = Settings(size, "squash", "rgb", max_frames=0, store="raw", decode=decode_options(data))
     try:
@@ -199,7 +202,7 @@ def as_dict(answer: Prediction) -> dict[str, object]:
 
 
 def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
-    """One row a video: the answer, the time line as text, and one probability a class."""
+    """Prints one row per video: label, time line as text, and one probability per class."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     fixed = ("path", "label", "probability", "num_frames", "seconds", "segments", "damage", "note")
     writer.writerow((*fixed, *(f"probability:{name}" for name in classes)))
@@ -210,7 +213,7 @@ def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
 
 
 def print_table(answers: dict[str, Prediction]) -> None:
-    """Prints the table, and below it how answers were made that are not those of videos of training length."""
+    """Prints the table, and below it the notes on predictions that were made in another way."""
     console = terminal.console()
     console.print(table(answers))
     paths: dict[str, list[str]] = {}
@@ -225,7 +228,7 @@ def print_table(answers: dict[str, Prediction]) -> None:
 
 
 def table(answers: dict[str, Prediction]) -> Table:
-    """One line a video, and below it one a segment where it has several."""
+    """One line per video, followed by one per segment if it has several."""
     shown = Table(box=None, pad_edge=False)
     shown.add_column("video", overflow="fold")
     shown.add_column("time", justify="right", no_wrap=True)

@@ -1,9 +1,10 @@
-"""The plain 3D-CNN: convolution, ReLU and max pooling a few times, one dense layer, the classes.
+"""The plain 3D-CNN: layers of convolution, ReLU and max pooling, a dense layer, the classes.
 
-With its defaults this is the network of the Keras tutorials on video classification: five layers of
-128, 64, 32, 32 and 32 features, kernels and pooling windows of 3 in time and space, all "same"-padded, a dense layer
-of 1024, dropout 0.25 before and 0.5 after it. Convolution in time and space follows Ji, Xu, Yang, Yu, "3D
-Convolutional Neural Networks for Human Action Recognition", ICML 2010.
+The defaults give the network of the Keras tutorials on video classification: five layers of 128,
+64, 32, 32 and 32 features, kernels and pooling windows of 3 in time and space, all "same"-padded, a
+dense layer of 1024 units, dropout 0.25 before and 0.5 after it. Convolution in time and space
+follows Ji, Xu, Yang, Yu, "3D Convolutional Neural Networks for Human Action Recognition", ICML
+2010.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ HEADS = ("flatten", "average", "time_average", "statistics")
 
 
 class Layer(nn.Module):
-    """Convolution, normalisation, ReLU, max pooling. Without normalisation all four run as one."""
+    """Convolution, normalisation, ReLU, max pooling; fused if there is no normalisation."""
 
     features: int
     kernel: Triple
@@ -68,15 +69,16 @@ class Conv3DNet(Network, kw_only=True):
 
     Attributes:
         features: channels of each layer; each layer divides T, H, W by `pool`, rounding up.
-        norm: "none", "batch" or "group", before the ReLU. Without it the initialisation is Keras's (Glorot uniform),
-            with it He's.
-        head: what the classes see of the last map: "flatten" all of it, "average" its mean over time and space,
-            "time_average" its mean over time, so that frames are looked at one by one where the kernels and pooling
-            windows are 1 in time; "statistics" mean and deviation over time and space of every layer's map, so that
-            both fine and coarse patterns count, and how unevenly they are spread.
-        hidden: width of the dense layer; 0 leaves it out.
-        feature_dropout: share of the values dropped before the dense layer.
-        norm_momentum: share of the running statistics that a step keeps.
+        norm: "none", "batch" or "group", before the ReLU. "none" initialises as Keras does (Glorot
+            uniform), the others with He's scheme.
+        head: how feature maps become the vector that is classified. "flatten" takes the whole last
+            map, "average" its mean over time and space, "time_average" its mean over time (with
+            kernels and pooling windows of 1 in time, frames are then processed independently).
+            "statistics" takes the mean and standard deviation over time and space of every layer's
+            map, and so covers fine and coarse patterns and how evenly they are spread.
+        hidden: width of the dense layer; 0 for none.
+        feature_dropout: dropout rate before the dense layer.
+        norm_momentum: share of the running statistics that each step keeps.
         The others: see `Network`.
     """
 

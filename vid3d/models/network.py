@@ -1,4 +1,4 @@
-"""What the architectures share: their options, and the set-up and the last layer of the residual ones."""
+"""Base classes: the options of all architectures, and what the residual ones share."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Network(nn.Module, kw_only=True):
     Attributes:
         num_classes: K of the logits.
         input: one of `layers.INPUTS`, see `layers.input_form`.
-        dropout: share of the values dropped before the classes.
-        dtype: of the computation; parameters and logits are float32.
+        dropout: dropout rate before the last layer.
+        dtype: type of the computation; parameters and logits are float32.
         axis_name: mapped axis over which batch normalisation averages its statistics in training.
-        remat: recompute each block in the backward pass: less memory, more time, the same numbers.
+        remat: recompute each block in the backward pass: less memory, more time, same results.
     """
 
     num_classes: int
@@ -43,8 +43,8 @@ class ResidualNetwork(Network, kw_only=True):
     """A network of residual blocks, each with batch normalisation.
 
     Attributes:
-        norm_momentum: share of the running statistics that a step keeps.
-        stochastic_depth: probability of skipping the last block; it grows linearly up to there.
+        norm_momentum: share of the running statistics that each step keeps.
+        stochastic_depth: drop rate of the last block; the rates grow linearly up to it.
     """
 
     norm_momentum: float = 0.9

@@ -1,12 +1,14 @@
 """Residual networks in space and time: R3D, MC3 and R(2+1)D, with 18 or 34 layers.
 
-Tran, Wang, Torresani, Ray, LeCun, Paluri, "A Closer Look at Spatiotemporal Convolutions for Action Recognition",
-CVPR 2018. The layers, and the names r3d_18, mc3_18 and r2plus1d_18, are those of torchvision, whose weights fit
-(`vid3d.weights.published`); clips of 16 frames at 112x112 there.
+Tran, Wang, Torresani, Ray, LeCun, Paluri, "A Closer Look at Spatiotemporal Convolutions for Action
+Recognition", CVPR 2018. The layers, and the names r3d_18, mc3_18 and r2plus1d_18, are those of
+torchvision, whose weights can be loaded (`vid3d.weights.published`); they were trained on clips of
+16 frames at 112x112.
 
     r3d      every convolution is 3x3x3
-    mc3      3x3x3 in the stem and the first stage, 1x3x3 afterwards: time is mixed early only, and never strided
-    r2plus1d every convolution is 1x3x3, normalisation, ReLU, 3x1x1, with as many parameters as 3x3x3
+    mc3      3x3x3 in the stem and the first stage, 1x3x3 afterwards; never strided in time
+    r2plus1d every convolution is 1x3x3, normalisation, ReLU, 3x1x1, with as many parameters
+             as 3x3x3
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class ResNet3D(ResidualNetwork, kw_only=True):
 
 
 class Block(nn.Module):
-    """Two convolutions and a way around them, which is itself a convolution where the shape changes."""
+    """Two convolutions and a shortcut, which is a convolution where the shape changes."""
 
     features: int
     kind: str
@@ -83,8 +85,8 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         channels = x_BTHWC.shape[-1]
-        # The width that gives a factored convolution as many parameters as the full one. As in the published weights,
-        # both convolutions of a block take it from the block's input.
+        # The width that gives a factored convolution as many parameters as a full one. As in the
+        # published weights, both convolutions of a block compute it from the block's input.
         middle = channels * self.features * 27 // (channels * 9 + 3 * self.features)
         time_stride = 1 if self.kind == FLAT else self.stride
 

@@ -1,11 +1,12 @@
 """Slow and SlowFast: a residual network on few frames, and beside it a thin one on many.
 
-Feichtenhofer, Fan, Malik, He, "SlowFast Networks for Video Recognition", ICCV 2019, table 1. Names, layers and the choice
-of the slow frames are those of PySlowFast and pytorchvideo, whose weights fit (`vid3d.weights.published`).
+Feichtenhofer, Fan, Malik, He, "SlowFast Networks for Video Recognition", ICCV 2019, table 1. Names,
+layers and the choice of the slow frames are those of PySlowFast and pytorchvideo, whose weights can
+be loaded (`vid3d.weights.published`).
 
     slow_r50           the slow pathway alone; clips of 8 frames, every 8th of the video
-    slowfast_r50       4x16: clips of 32 frames, every 2nd of the video; the slow pathway sees 4 of them
-    slowfast_r50_8x8   the same, the slow pathway sees 8 of them
+    slowfast_r50       4x16: clips of 32 frames, every 2nd of the video; the slow pathway sees 4
+    slowfast_r50_8x8   the same, but the slow pathway sees 8
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ DEPTHS = (3, 4, 6, 3)  # blocks of the four stages of ResNet-50
 class Fast:
     """The fast pathway: 1/8 of the width of the slow one."""
 
-    ratio: int  # frames of the fast pathway for each of the slow one
-    fusion_kernel: int  # extent in time of the convolutions that lead into the slow pathway
+    ratio: int  # frames of the fast pathway per frame of the slow one
+    fusion_kernel: int  # temporal kernel size of the convolutions from the fast to the slow pathway
 
 
 ARCHITECTURES = {
@@ -41,13 +42,13 @@ ARCHITECTURES = {
 
 
 class SlowFast(ResidualNetwork, kw_only=True):
-    """`clips_BTHWC` (float32, normalised; T a multiple of the ratio, any H, W) -> `logits_BK` (float32).
+    """`clips_BTHWC` (float32, normalised; T a multiple of the ratio) -> `logits_BK` (float32).
 
-    The stages are sown as `stem`, `stage1`, ... for the slow pathway, before the fast one is joined to it, and as
-    `fast_stem`, `fast_stage1`, ... for the fast one.
+    The stages are sown as `stem`, `stage1`, ... for the slow pathway, before the fast one is joined
+    to it, and as `fast_stem`, `fast_stage1`, ... for the fast one.
 
     Attributes:
-        fast: one value of `ARCHITECTURES`; None leaves the slow pathway alone.
+        fast: one value of `ARCHITECTURES`; None is the slow pathway alone.
         The others: see `ResidualNetwork`.
     """
 
@@ -107,7 +108,7 @@ class SlowFast(ResidualNetwork, kw_only=True):
 
 
 class Block(nn.Module):
-    """Bottleneck: `frames`x1x1, 1x3x3, 1x1x1 to four times the width, and a way around them."""
+    """Bottleneck: `frames`x1x1, 1x3x3, 1x1x1 to four times the width, and a shortcut."""
 
     width: int
     frames: int
@@ -132,7 +133,7 @@ class Block(nn.Module):
 
 
 def slow_frames(clips_BTHWC: jax.Array, ratio: int) -> jax.Array:
-    """Every `ratio`-th frame as the published weights were trained: evenly from the first frame to the last.
+    """One of `ratio` frames, spaced evenly from first to last as in the published weights.
 
     Raises:
         UserError: the number of frames is not a multiple of the ratio.
@@ -141,6 +142,7 @@ def slow_frames(clips_BTHWC: jax.Array, ratio: int) -> jax.Array:
     if frames % ratio:
         raise UserError(
             f"the slow pathway takes one of {ratio} frames and the clips have {frames}: "
-            f"config.data.num_frames has to be a multiple of {ratio} (one more with differences as input)"
+            f"config.data.num_frames has to be a multiple of {ratio} (one more with differences as "
+            "input)"
         )
     return clips_BTHWC[:, np.linspace(0, frames - 1, frames // ratio).astype(int)]

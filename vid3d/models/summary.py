@@ -1,8 +1,8 @@
 """The table of a network: output shape, parameters, FLOPs and receptive field of every layer.
 
-The network is traced on shapes alone, nothing is computed. FLOPs are those of one clip: two for each multiply-add of
-a convolution or dense layer, nothing for biases, normalisation, activations and pooling. Papers on video often print
-the multiply-adds, that is half of it, under the name FLOPs.
+The network is traced on shapes alone; nothing is computed. FLOPs are per clip: two for each
+multiply-add of a convolution or dense layer, none for biases, normalisation, activations and
+pooling. Papers on video often call the multiply-adds, half of that, FLOPs.
 """
 
 from __future__ import annotations
@@ -36,14 +36,13 @@ class Row:
     shape: tuple[int, ...]  # of the output, without the batch
     parameters: int
     flops: int
-    receptive_field: (
-        tuple[float, float, float] | None
-    )  # (frames, rows, columns); ALL is the whole clip
+    # (frames, rows, columns); ALL is the whole clip.
+    receptive_field: tuple[float, float, float] | None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows in the order of the computation, and what they are counted on."""
+    """The rows in the order of the computation, and the clip shape that they hold for."""
 
     title: str
     clip_shape: tuple[int, int, int, int]  # T, H, W, C
@@ -51,17 +50,17 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers; running statistics of batch normalisation are not counted."""
+        """Trainable parameters, without the running statistics of batch normalisation."""
         return sum(row.parameters for row in self.rows)
 
     @property
     def flops(self) -> int:
-        """Of one clip, two a multiply-add."""
+        """FLOPs per clip, two for each multiply-add."""
         return sum(row.flops for row in self.rows)
 
     @property
     def receptive_field(self) -> tuple[float, float, float]:
-        """The largest one that is not the whole clip, in (frames, rows, columns); 1 where there is none."""
+        """The largest one below the whole clip, (frames, rows, columns); 1 if there is none."""
         fields = [row.receptive_field for row in self.rows if row.receptive_field]
         frames, rows, columns = (
             max([1, *(f[axis] for f in fields if f[axis] != ALL)]) for axis in range(3)
@@ -70,18 +69,19 @@ class Summary:
 
 
 def summarise(config: ConfigDict, *, num_classes: int | None = None) -> Summary:
-    """The table of the network that a config describes, on the clips that it describes.
+    """The table of a config's network, for the config's clips.
 
     Args:
         config: the whole config; `model` is the network, `data` gives the shape of a clip.
-        num_classes: of the last layer; None is the number of `data.classes`, or 5 where that is left open.
+        num_classes: of the last layer; None takes the number of `data.classes`, or 5 if that is
+            empty.
 
     Raises:
         vid3d.config.UserError: the config does not describe a network.
     """
     classes = num_classes or len(config.data.classes) or 5
     model = config.model.copy_and_resolve_references()
-    model.remat = False  # the same layers, and nothing hidden inside a checkpoint
+    model.remat = False  # the same layers, but not hidden inside a checkpoint
     counted = f"{classes} classes"
     if num_classes is None and not config.data.classes:
         counted += " (data.classes is open)"
@@ -107,7 +107,7 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
 
         def record(call, args, kwargs, context):
             layer = context.module
-            # Group normalisation is looked through, see `receptive_field`.
+            # Group normalisation is ignored, see `receptive_field`.
             output = args[0] if isinstance(layer, nn.GroupNorm) else call(*args, **kwargs)
             if layer.path and (isinstance(layer, MaxPool3D) or layer.path in sizes):
                 calls.append((layer.path, layer, args[0].shape))
@@ -118,7 +118,7 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
             module.apply(variables, clips, train=False)
         return outputs
 
-    with convolution.library_form():  # operations that `receptive_fields` follows
+    with convolution.library_form():  # operations that `receptive_fields` can follow
         jaxpr = jax.make_jaxpr(forward)(variables, clips)
     fields = receptive_fields(jaxpr.jaxpr, len(jax.tree.leaves(variables)))
     rows = [
@@ -166,8 +166,8 @@ def render(summary: Summary) -> Table:
     multiply_adds = summary.flops / 2
     table = Table(
         title=f"{summary.title}, clips of {frames} frames {height}x{width}x{channels}",
-        caption=f"{summary.parameters:,} parameters, {quantity(summary.flops)}FLOPs a clip: two for each of "
-        f"{quantity(multiply_adds)} multiply-adds of convolutions and dense layers",
+        caption=f"{summary.parameters:,} parameters, {quantity(summary.flops)}FLOPs per clip: two "
+        f"for each of {quantity(multiply_adds)} multiply-adds of convolutions and dense layers",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
         show_footer=True,

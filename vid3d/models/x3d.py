@@ -1,8 +1,9 @@
-"""X3D: a small 2D network grown along frames, size, width and depth; depthwise convolutions in space and time.
+"""X3D: a small 2D network expanded along time, size, width and depth; depthwise convolutions.
 
-Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020. The layers are those of
-pytorchvideo's x3d_xs, x3d_s and x3d_m, whose weights fit (`vid3d.weights.published`). The three share one network and
-differ in the clips that it is for: 4 frames at 160x160 (frames, size of the training crop), 13 at 160x160, 16 at 224x224.
+Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020. The layers
+are those of pytorchvideo's x3d_xs, x3d_s and x3d_m, whose weights can be loaded
+(`vid3d.weights.published`). The three are one network, trained on different clips: 4 frames at
+160x160 (the training crop), 13 at 160x160 and 16 at 224x224.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from flax import linen as nn
 from vid3d.models.layers import input_form, window_average
 from vid3d.models.network import ResidualNetwork
 
-# Window of the last pooling: the map of the clips that the network is for.
+# Window of the last pooling: the size of the map for the clips of training.
 ARCHITECTURES = {"x3d_xs": (4, 5, 5), "x3d_s": (13, 5, 5), "x3d_m": (16, 7, 7)}
 
 # (width, depth) of the four stages.
@@ -25,8 +26,8 @@ STAGES = ((24, 3), (48, 5), (96, 11), (192, 7))
 class X3D(ResidualNetwork, kw_only=True):
     """`clips_BTHWC` (float32, normalised; any T, H, W) -> `logits_BK` (float32).
 
-    Time is never strided. Larger clips than those of `ARCHITECTURES` are classified window by window, and the logits
-    averaged.
+    There are no strides in time. Clips larger than those of training are classified window by
+    window, and the logits are averaged.
 
     Attributes:
         window: one value of `ARCHITECTURES`.
@@ -67,7 +68,7 @@ class X3D(ResidualNetwork, kw_only=True):
 
 
 class Block(nn.Module):
-    """1x1x1 to 2.25 times the width, 3x3x3 channel by channel, in every second block a gate, 1x1x1 back."""
+    """1x1x1 to 2.25 times the width, depthwise 3x3x3, a gate in every second block, 1x1x1 back."""
 
     features: int
     stride: int
@@ -98,7 +99,7 @@ class Block(nn.Module):
 
 
 class Gate(nn.Module):
-    """Squeeze and excitation (Hu, Shen, Sun, CVPR 2018): each channel is scaled by what the whole clip says."""
+    """Squeeze and excitation (Hu, Shen, Sun, CVPR 2018): scales channels by global context."""
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
@@ -110,6 +111,6 @@ class Gate(nn.Module):
 
 
 def round_width(width: float) -> int:
-    """The nearest multiple of 8, at least 8, and not more than a tenth below the width."""
+    """The nearest multiple of 8, but at least 8 and at least 0.9 of the width."""
     rounded = max(8, int(width + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * width else rounded + 8

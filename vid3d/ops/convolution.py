@@ -1,9 +1,9 @@
-"""3D convolution and max pooling as functions of arrays, in the form that is fast where they run.
+"""3D convolution and max pooling, as functions of arrays that are fast on each platform.
 
-On GPU and TPU the library's convolution is the fast one and is used as it is. On the CPU its 3D convolution is five to
-twenty times slower than its 2D one, and so are its gradients and that of max pooling; there the functions
-below compute the same numbers another way. One traced program holds both (`lax.platform_dependent`) and the
-platform it is compiled for picks one.
+On GPU and TPU, XLA's own convolution is fast and is used. On the CPU its 3D convolution is five to
+twenty times slower than its 2D convolution, and so are its gradients and that of max pooling;
+there, the functions below compute the same values with other algorithms. A traced program contains
+both (`lax.platform_dependent`), and compilation picks the one for its platform.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _library_only: ContextVar[bool] = ContextVar("library_only", default=False)
 
 @contextlib.contextmanager
 def library_form() -> Iterator[None]:
-    """Traces everything in the block as the library's operations, as where only shapes are asked for.
+    """Traces everything in the block as XLA's own operations, e.g. to infer shapes.
 
-    They trace several times faster than the CPU forms. A function that is jitted and traced inside keeps them.
+    They trace several times faster than the CPU algorithms. A jitted function that is first traced
+    in the block keeps them afterwards.
     """
     token = _library_only.set(True)
     try:
@@ -48,20 +49,20 @@ def conv3d(
     padding: Padding = "SAME",
     feature_group_count: int = 1,
 ) -> jax.Array:
-    """3D convolution (cross-correlation): y[t, h, w] = sum of x[st t + a, sh h + b, sw w + c] kernel[a, b, c].
+    """3D convolution (cross-correlation).
 
-    On the CPU the taps in time become channels, x'[t] = (x[st t], x[st t + 1], ...), and a 2D convolution of
-    frames does the rest.
+    y[t, h, w] = sum over a, b, c of x[st t + a, sh h + b, sw w + c] kernel[a, b, c], with strides
+    (st, sh, sw).
 
     Args:
         x_BTHWC: clips, any float type.
         kernel_THWIO: taps in time, height, width; input channels of one group; output channels.
         strides: in T, H, W.
         padding: "SAME", "VALID", or (before, after) for each of T, H, W.
-        feature_group_count: the channels are split into so many groups that do not see each other.
+        feature_group_count: number of independent groups that the channels are split into.
 
     Returns:
-        The output in the type of `x_BTHWC`.
+        The output, in the type of `x_BTHWC`.
     """
     pads = explicit_padding(x_BTHWC.shape, kernel_THWIO.shape[:3], strides, padding)
     cpu = partial(
@@ -86,12 +87,12 @@ def max_pool3d(
     strides: Triple | None = None,
     padding: Padding = "SAME",
 ) -> jax.Array:
-    """The maximum over windows; padding never wins, the gradient goes to the first of equal values.
+    """Max pooling; padding never wins, and of equal values the first gets the gradient.
 
     Args:
         x_BTHWC: clips or feature maps.
-        window: extent in T, H, W.
-        strides: distance of the windows; None is `window`.
+        window: size in T, H, W.
+        strides: in T, H, W; None means `window`.
         padding: "SAME", "VALID", or (before, after) for each of T, H, W.
     """
     window, strides = triple(window), triple(window if strides is None else strides)
@@ -113,19 +114,19 @@ def conv3d_max_pool(
     pool_padding: Padding = "SAME",
     activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
 ) -> jax.Array:
-    """activation(max pool(convolution) + bias), with windows side by side.
+    """activation(max_pool(convolution) + bias), with windows that do not overlap.
 
-    Bias and activation come after the pooling, where there are fewer values: for an `activation` that never falls,
+    Bias and activation are applied after pooling, to fewer values: for a non-decreasing activation,
     max(activation(y + bias)) = activation(max(y) + bias).
 
     Args:
         x_BTHWC: clips or feature maps, any float type.
         kernel_THWIO: taps in time, height, width, input and output channels. The strides are 1.
-        bias_O: one number an output channel, or None.
-        window: extent and distance of the pooling windows in T, H, W.
+        bias_O: one value per output channel, or None.
+        window: size and strides of the pooling windows in T, H, W.
         padding: of the convolution: "SAME", "VALID", or (before, after) for each of T, H, W.
         pool_padding: of the pooling, likewise.
-        activation: monotone.
+        activation: a non-decreasing function.
     """
     ones = (1, 1, 1)
     pads = explicit_padding(x_BTHWC.shape, kernel_THWIO.shape[:3], ones, padding)
@@ -150,7 +151,7 @@ def conv3d_max_pool(
 def cpu_form(
     shape: Sequence[int], kernel_shape: Sequence[int], window: Triple
 ) -> Callable[..., jax.Array]:
-    """Which form of convolution and pooling a CPU runs: the measured choices, all in one place."""
+    """The algorithm for convolution and pooling on a CPU; the thresholds are measured."""
     taps, *kernel, channels, features = kernel_shape
     if max(kernel) <= 3 and max(window) <= 3 and max(window[1:]) > 1:
         if taps * channels <= 12:
@@ -168,7 +169,7 @@ def reference_conv3d(
     padding: Padding,
     feature_group_count: int,
 ) -> jax.Array:
-    """The convolution in the library's words, the form for GPU and TPU."""
+    """The convolution as XLA's own operation, for GPU and TPU."""
     return lax.conv_general_dilated(
         x_BTHWC,
         kernel_THWIO,
@@ -182,7 +183,7 @@ def reference_conv3d(
 def reference_conv3d_max_pool(
     x_BTHWC: jax.Array, kernel_THWIO: jax.Array, *, axes: tuple[Axis, Axis, Axis]
 ) -> jax.Array:
-    """Convolution and max pooling, before bias and activation, in the library's words."""
+    """Convolution and max pooling, before bias and activation, as XLA's own operations."""
     y = reference_conv3d(
         x_BTHWC,
         kernel_THWIO,
@@ -214,7 +215,7 @@ def _conv3d_then_max_pool_cpu(x, kernel, axes):
 
 
 def triple(values: Iterable[int]) -> Triple:
-    """Three numbers, for T, H, W, as a tuple."""
+    """Three integers, for T, H, W, as a tuple."""
     time, height, width = values
     return time, height, width
 
@@ -229,7 +230,7 @@ def explicit_padding(
 
 
 def _by_platform(*arrays, cpu, default):
-    """`cpu` on the CPU, `default` elsewhere and in `library_form`. With no accelerator, only `cpu` is traced."""
+    """`cpu` on CPUs, `default` elsewhere and in `library_form`; only `cpu` if there is no other."""
     if _library_only.get():
         return default(*arrays)
     if jax.default_backend() == "cpu":
@@ -238,7 +239,7 @@ def _by_platform(*arrays, cpu, default):
 
 
 def _in_float32(function):
-    """float32 inside, the type of the first argument outside: half-width arithmetic is slower on a CPU."""
+    """Computes in float32 and returns the type of `x`: half precision is slower on a CPU."""
 
     def run(x, kernel):
         return function(x.astype(jnp.float32), kernel.astype(jnp.float32)).astype(x.dtype)

@@ -1,9 +1,10 @@
-"""3D convolution as products of matrices, some frames at a time; any kernel and stride.
+"""3D convolution as matrix products over a few frames at a time; any kernel and stride.
 
-With x'[t] = (x[s t], x[s t + 1], ..., x[s t + k - 1]) side by side in the channels, a 3D convolution with k taps and
-stride s in time is a 2D convolution of the frames x'. For some frames the patches that the kernel sees are written
-as rows of a matrix, few enough to stay in the cache, and y = patches kernel. The gradient of the kernel is
-patches^T dy, that of the input is again a convolution, of dy with the flipped kernel.
+With x'[t] = (x[s t], x[s t + 1], ..., x[s t + k - 1]) stacked along the channels, a 3D convolution
+with k taps and stride s in time is a 2D convolution of the frames x'. The patches of a few frames
+are written as rows of a matrix that stays in the cache, and y = patches @ kernel. The gradient of
+the kernel is patches^T @ dy; that of the input is again a convolution, of dy with the flipped
+kernel.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from jax import lax
 
 from vid3d.ops.pooling import Pads, Triple, pad
 
-PATCHES = 2_000_000  # numbers in the patches of some frames
+PATCHES = 2_000_000  # values in the patches of a group of frames
 
 
 def conv3d(
@@ -39,7 +40,7 @@ def conv3d(
 
 
 def _with_gradients(convolution, input_gradient, kernel_gradient):
-    """A convolution whose backward pass is these two functions of (x, kernel, strides, padding, dy)."""
+    """A convolution whose backward pass is two functions of (x, kernel, strides, padding, dy)."""
 
     def forward(x, kernel, strides, padding):
         return convolution(x, kernel, strides, padding), (x, kernel)
@@ -54,7 +55,7 @@ def _with_gradients(convolution, input_gradient, kernel_gradient):
 
 
 def _sum_over_taps(x, kernel_THWC, strides, padding):
-    """A channel for itself: the sum over the taps of the shifted input times a number a channel."""
+    """Depthwise: the sum over taps of the shifted input times one weight per channel."""
     x = pad(x, padding)
     counts = [
         (n - k) // s + 1 for n, k, s in zip(x.shape[1:4], kernel_THWC.shape, strides, strict=False)
@@ -71,7 +72,7 @@ def _sum_over_taps(x, kernel_THWC, strides, padding):
 
 
 def _depthwise_input_gradient(x, kernel_THWC, strides, padding, dy):
-    """The convolution of dy, with zeros between its values where there are strides, with the flipped kernel."""
+    """The convolution of dy, dilated by the strides, with the flipped kernel."""
     spread = [(0, 0, 0)]
     for n, count, k, s, (before, _) in zip(
         x.shape[1:4], dy.shape[1:4], kernel_THWC.shape, strides, padding, strict=False
@@ -82,7 +83,7 @@ def _depthwise_input_gradient(x, kernel_THWC, strides, padding, dy):
 
 
 def _depthwise_kernel_gradient(x, kernel_THWC, strides, padding, dy):
-    """Row by row of dy, so that the sums, one a tap, column and channel, stay in the cache."""
+    """Row by row of dy, so that the sums, per tap, column and channel, stay in the cache."""
     x = pad(x, padding)
     taps, height, width, channels = kernel_THWC.shape
     clips, frames, rows, columns, _ = dy.shape
@@ -108,7 +109,7 @@ _depthwise_conv = _with_gradients(
 
 
 def _patches_times_kernel(x, kernel, strides, padding):
-    """Patches times kernel, frame by frame."""
+    """Patches times kernel, one group of frames at a time."""
     frames, counts = _folded_frames(x, kernel.shape, strides, padding)
     flat = jnp.moveaxis(kernel, 0, 2).reshape(-1, kernel.shape[-1])
     groups = frames.reshape(-1, _group(frames, kernel, counts), *frames.shape[1:])
@@ -117,7 +118,7 @@ def _patches_times_kernel(x, kernel, strides, padding):
 
 
 def _folded_frames(x, kernel_shape, strides, padding):
-    """Padded frames with their successors as channels, (B T', H, W, taps C), and the shape of the output."""
+    """Padded frames with their successors as channels, (B T', H, W, taps C), and output sizes."""
     x = pad(x, padding)
     counts = [
         (n - k) // s + 1 for n, k, s in zip(x.shape[1:4], kernel_shape, strides, strict=False)
@@ -130,7 +131,10 @@ def _folded_frames(x, kernel_shape, strides, padding):
 
 
 def input_gradient(x, kernel, strides, padding, dy):
-    """The convolution of dy with the flipped kernel; with strides, of the input's blocks of `strides` as channels."""
+    """The gradient of the input: the convolution of dy with the flipped kernel.
+
+    With strides, the input's blocks of that size become channels first.
+    """
     if strides == (1, 1, 1):
         kernel, padding = flipped(kernel, padding)
         return _frames_conv(dy, kernel, strides, padding)
@@ -151,7 +155,7 @@ def input_gradient(x, kernel, strides, padding, dy):
 
 
 def flipped(kernel_THWIO: jax.Array, padding: Pads) -> tuple[jax.Array, Pads]:
-    """Kernel and padding of the convolution that is the gradient's way back to the input."""
+    """Kernel and padding of the convolution that takes dy to the gradient of the input."""
     pads = tuple(
         (taps - 1 - before, taps - 1 - after)
         for taps, (before, after) in zip(kernel_THWIO.shape, padding, strict=False)
@@ -160,7 +164,7 @@ def flipped(kernel_THWIO: jax.Array, padding: Pads) -> tuple[jax.Array, Pads]:
 
 
 def _kernel_gradient(x, kernel, strides, padding, dy):
-    """Patches^T dy, summed over groups of frames."""
+    """patches^T @ dy, summed over groups of frames."""
     taps, height, width, _, features = kernel.shape
     frames, counts = _folded_frames(x, kernel.shape, strides, padding)
     group = _group(frames, kernel, counts)
@@ -181,7 +185,7 @@ _frames_conv = _with_gradients(_patches_times_kernel, input_gradient, _kernel_gr
 
 
 def _patches(frames, kernel_shape, strides, counts):
-    """A row for every output, with the inputs that its kernel sees."""
+    """A row per output, with the inputs under its kernel."""
     _, height, width, *_ = kernel_shape
     rows, columns = ((n - 1) * s + 1 for n, s in zip(counts[1:], strides[1:], strict=True))
     parts = [
@@ -193,14 +197,14 @@ def _patches(frames, kernel_shape, strides, counts):
 
 
 def _group(frames, kernel, counts):
-    """How many frames to take at a time so that their patches stay in the cache."""
+    """The number of frames at a time whose patches stay in the cache; it divides all frames."""
     size = math.prod(counts[1:]) * kernel.size // kernel.shape[-1]
     limit = min(len(frames), max(1, PATCHES // size))
     return max(n for n in range(1, limit + 1) if len(frames) % n == 0)
 
 
 def _blocks(x, strides):
-    """Space to depth: blocks of `strides` in T, H, W become channels; any array of (N, T, H, W, C, ...)."""
+    """Space to depth: blocks of `strides` in T, H, W become channels; x is (N, T, H, W, C, ...)."""
     n, t, h, w, c, *rest = x.shape
     st, sh, sw = strides
     x = x.reshape(n, t // st, st, h // sh, sh, w // sw, sw, c, *rest)

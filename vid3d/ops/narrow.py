@@ -1,13 +1,13 @@
-"""Convolution and max pooling in one for few input channels: the first layer, where the output is the large array.
+"""Convolution fused with max pooling for few input channels, as in the first layer.
 
-Forward is Winograd's form (see `winograd.py`) with sums in place of products of matrices: the 25 values of a
-tile are numbers, their weights are vectors over as many output channels as a register holds, and the whole chain from
-the multiplications through the transform to the running maximum is one loop over tiles, in registers. Nothing
-of the full map, and nothing of the 25 intermediate values, is ever written.
+The forward pass is Winograd's algorithm (see `winograd.py`) with sums in place of matrix products:
+the 25 values of a tile are scalars, their weights are vectors over as many output channels as fit a
+register, and the multiplications, the transform and the running maximum are one loop over tiles, in
+registers. Neither the full map nor the 25 intermediate values are ever written to memory.
 
-The kernel's gradient is sparse: each output has one winner, so it is the sum over outputs of their gradient times the
-patch of the input that won, 1/27 of the multiplications of the dense form with windows of 27. The patches
-are looked up in the padded clip.
+The gradient of the kernel is sparse: each output has one winner, so it is the sum over outputs of
+the output's gradient times the input patch of the winner, which takes 1/27 of the dense form's
+multiplications for windows of 27. The patches are gathered from the padded clip.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from vid3d.ops import folded
 from vid3d.ops.pooling import Axis, Rows, masked, pad, split_winner
 from vid3d.ops.winograd import add_up, combine, input_transform, tile_transforms
 
-WIDE = "--xla_cpu_prefer_vector_width=512"  # in XLA_FLAGS: vectors of 16 numbers; `compilation` sets it
-TILES = 1500  # in a block of rows, whose running maximum stays in the cache
-UNROLL = 8  # outputs whose patches are added at once
+# In XLA_FLAGS: vectors of 16 floats; `compilation` sets it.
+WIDE = "--xla_cpu_prefer_vector_width=512"
+TILES = 1500  # per block of rows, whose running maximum stays in the cache
+UNROLL = 8  # outputs whose patches are added per step of the loop
 
 
 def lanes() -> int:
-    """Output channels in a register of the compiled program."""
+    """Output channels per register of the compiled program."""
     return 16 if WIDE in os.environ.get("XLA_FLAGS", "") else 8
 
 
@@ -38,7 +39,7 @@ def lanes() -> int:
 def conv_max_pool(
     x_BTHWC: jax.Array, kernel_THWIO: jax.Array, axes: tuple[Axis, Axis, Axis]
 ) -> jax.Array:
-    """Convolution and max pooling (windows side by side) of float32 clips with few channels.
+    """Convolution and max pooling (without overlap) of float32 clips with few channels.
 
     Kernel and window have at most 3 rows and columns.
     """
@@ -62,9 +63,9 @@ conv_max_pool.defvjp(_conv_max_pool_forward, _conv_max_pool_backward)
 
 
 def _forward(x_BTHWC, kernel_THWIO, axes, *, winners):
-    """The pooled map; with `winners` complex numbers of value and winner.
+    """The pooled map; with `winners`, complex numbers of (value, winner).
 
-    One array instead of two, because the compiler would run the loop once for each.
+    For two arrays, the compiler would run the loop twice.
     """
     time, height, width = axes
     rows, columns = tile_transforms(axes)
@@ -84,7 +85,7 @@ def _forward(x_BTHWC, kernel_THWIO, axes, *, winners):
 
 
 def _forward_block(x_THWC, row_masks, u_GANL, axes, *, winners):
-    """The same for a block of rows, whose height has its masks beside it."""
+    """`_forward` for one block of rows, whose masks in height are passed separately."""
     time, height, width = axes
     rows, columns = tile_transforms(axes)
     channels, count = x_THWC.shape[-1], len(rows.g) * len(columns.g)
@@ -105,11 +106,11 @@ def _forward_block(x_THWC, row_masks, u_GANL, axes, *, winners):
     column_masks = [per_tile(mask, 1) for mask in width.masks]
 
     def add_frame(number, offset, best):
-        """The running maximum with the tiles of one output frame."""
+        """Updates the running maximum with the tiles of one output frame."""
         v = [lax.dynamic_index_in_dim(v_TMN, number + a, 0, False) for a in range(time.kernel)]
 
         def multiply(point):
-            """One of the values of all tiles: the sum over taps in time and channels."""
+            """One of the 25 values, for all tiles: the sum over taps in time and channels."""
             products = []
             for a, c in np.ndindex(time.kernel, channels):
                 n = c * count + point
@@ -152,12 +153,13 @@ def _forward_block(x_THWC, row_masks, u_GANL, axes, *, winners):
 
 
 def _kernel_gradient(x_BTHWC, kernel_shape, winner_BTHWO, dy_BTHWO, axes):
-    """The sum over outputs of dy times the patch that won."""
+    """The sum over outputs of dy times the winner's patch."""
     *taps, channels, features = kernel_shape
-    # A row of a patch is a run of numbers, rounded up to whole registers; the rest of it is dropped at the end.
+    # A row of a patch is a run of values, rounded up to whole registers; the surplus is dropped at
+    # the end.
     size = taps[2] * channels
     run = -(-size // lanes()) * lanes()
-    # Looked up by one number, its place in the flat clip: writing three a patch takes longer than the sums.
+    # Addressed by one index into the flat clip: writing three per patch takes longer than the sums.
     x = pad(x_BTHWC, [axis.input_pads for axis in axes])
     strides = np.cumprod([channels, *x.shape[3:1:-1]])[::-1].astype(np.int32)
     x_BN = jnp.pad(x.reshape(len(x), -1), ((0, 0), (0, run)))
@@ -204,7 +206,7 @@ def _kernel_gradient(x_BTHWC, kernel_shape, winner_BTHWO, dy_BTHWO, axes):
 
 
 def _input_gradient(x_BTHWC, kernel_THWIO, winner_BTHWO, dy_BTHWO, axes):
-    """The convolution's gradient, with the gradient written at the winners of a full map; rarely asked for."""
+    """Writes dy at the winners of a full-size map, then the convolution's gradient; rarely used."""
     shape = [axis.window for axis in axes]
     offset = np.arange(np.prod(shape), dtype=np.int8)
     offset = offset.reshape(shape[0], 1, shape[1], 1, shape[2], 1)

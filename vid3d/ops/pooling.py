@@ -1,9 +1,10 @@
-"""Max pooling that remembers the winner of every window, for processors where the library's gradient is slow.
+"""Max pooling that stores the winner of every window, because XLA's gradient is slow on CPUs.
 
-The library's gradient of max pooling searches every window again (select-and-scatter). Here the forward pass keeps
-the index of the winner, one byte an output, and the backward pass is a comparison: an input receives the gradient of
-the windows it won. Of equal values the first in the order t, h, w wins, as in the library. A NaN is the
-maximum of its window (of the library's pooling only on GPU and TPU: XLA's drops it on the CPU).
+XLA's gradient of max pooling searches every window again (select-and-scatter). Here the forward
+pass stores the index of the winner, one byte per output, and the backward pass is a comparison: an
+input receives the gradient of the windows that it won. Of equal values the first in the order t, h,
+w wins, as in XLA. A NaN is the maximum of its window (with XLA's pooling only on GPU and TPU: on
+the CPU it drops NaN).
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ class Axis(NamedTuple):
 
     @property
     def cells(self) -> int:
-        """Pooling windows."""
+        """The number of pooling windows."""
         return (self.conv_size + sum(self.pool_pads) - self.window) // self.window + 1
 
     @property
     def input_pads(self) -> tuple[int, int]:
-        """Padding of the input (negative: cutting) that makes exactly the windows' outputs."""
+        """Padding of the input (negative crops) that yields exactly the windows' outputs."""
         before = self.conv_pads[0] + self.pool_pads[0]
         return before, self.cells * self.window + self.kernel - 1 - self.size - before
 
     @property
     def inside(self) -> np.ndarray:
-        """Which outputs (cell, offset in its window) exist; the others are padding of the pooling."""
+        """Which outputs (cell, offset in its window) exist; the others are pooling padding."""
         output = np.arange(self.cells * self.window) - self.pool_pads[0]
         return ((output >= 0) & (output < self.conv_size)).reshape(self.cells, self.window)
 
@@ -62,7 +63,7 @@ class Axis(NamedTuple):
         return [mask if mask.any() else None for mask in self.mask.T]
 
     def in_windows(self, outputs: jax.Array, fill: float) -> jax.Array:
-        """Outputs along the first axis as (cells, window, ...), padded with `fill`."""
+        """Splits outputs along the first axis into (cells, window, ...), padded with `fill`."""
         before = self.pool_pads[0]
         after = self.cells * self.window - before - self.conv_size
         config = [(before, after, 0)] + [(0, 0, 0)] * (outputs.ndim - 1)
@@ -71,14 +72,14 @@ class Axis(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The rows of pooling windows of a clip in blocks, so that what is computed for one stays in the cache.
+    """Blocks of rows of a clip's pooling windows, whose intermediate values stay in the cache.
 
-    The blocks of a clip are the same size; the last one may reach beyond its windows, and what is there is cut off.
+    The blocks of a clip have the same size; the surplus of the last one is cropped.
     """
 
     height: Axis
-    cells: int  # rows of windows in a block
-    blocks: int  # in a clip
+    cells: int  # rows of windows per block
+    blocks: int  # per clip
 
     @classmethod
     def of(cls, height: Axis, limit: float) -> Rows:
@@ -88,14 +89,14 @@ class Rows(NamedTuple):
 
     @property
     def axis(self) -> Axis:
-        """The height of one block, which brings its padding along."""
+        """The height of one block, padding included."""
         size = self.cells * self.height.window + self.height.kernel - 1
         return Axis(size, self.height.kernel, self.height.window, (0, 0), (0, 0))
 
     def map(
         self, function: Callable[[jax.Array, list[jax.Array | None]], Any], x_BTHWC: jax.Array
     ) -> Any:
-        """Calls `function(block [T, H, W, C], its row masks)` for every block and joins the rows that come out.
+        """Calls `function(block [T, H, W, C], its row masks)` per block and joins the results.
 
         The masks are as in `Axis.masks`. `function` returns arrays (T', cells, W', O), which become
         (B, T', rows of windows, W', O).
@@ -125,14 +126,14 @@ class Rows(NamedTuple):
 
 
 def lowest(dtype: jnp.dtype) -> np.ndarray:
-    """What padding is filled with, for floats: never larger than a value."""
+    """The value of padding, for floats: never larger than any other."""
     return np.array(-np.inf, dtype)
 
 
 def reference_max_pool3d(
     x_BTHWC: jax.Array, *, window: Triple, strides: Triple, padding: Pads
 ) -> jax.Array:
-    """Max pooling in the library's words, the form for GPU and TPU."""
+    """Max pooling as XLA's own operation, for GPU and TPU."""
     return lax.reduce_window(
         x_BTHWC,
         lowest(x_BTHWC.dtype),
@@ -146,7 +147,7 @@ def reference_max_pool3d(
 def separable_max_pool3d(
     x_BTHWC: jax.Array, *, window: Triple, strides: Triple, padding: Pads
 ) -> jax.Array:
-    """The maximum over a box, as the maximum over t of the maximum over h of the maximum over w.
+    """Max pooling along one axis after the other: first w, then h, then t.
 
     The first winner along t, then h, then w, is the first of the box in the order t, h, w.
     """
@@ -158,7 +159,7 @@ def separable_max_pool3d(
 
 
 def first_maximum(parts: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """The largest of several arrays, element by element, and which of them it is; the first of equals."""
+    """The elementwise maximum of several arrays and the number of the first that attains it."""
     dtype = jnp.int8 if len(parts) < 128 else jnp.int32
     best, winner = parts[0], lax.full_like(parts[0], 0, dtype)
     for number, part in enumerate(parts[1:], start=1):
@@ -168,7 +169,7 @@ def first_maximum(parts: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
 
 
 def split_winner(winner: jax.Array, axes: tuple[Axis, Axis, Axis]) -> tuple[jax.Array, ...]:
-    """Offsets (t, h, w) in the window, from their common number."""
+    """Offsets (t, h, w) in the window, from the number of the winner."""
     _, height, width = axes
     rest, column = _divide(winner, width.window)
     frame, row = _divide(rest, height.window)
@@ -181,7 +182,7 @@ def _divide(number, divisor):
 
 
 def pad(x: jax.Array, pads: Sequence[tuple[int, int]]) -> jax.Array:
-    """Zeros around T, H, W of an array (B, T, H, W, ...); a negative number cuts."""
+    """Pads T, H, W of an array (B, T, H, W, ...) with zeros; negative numbers crop."""
     config = [(0, 0, 0)] * x.ndim
     for axis, (before, after) in enumerate(pads, start=1):
         config[axis] = (before, after, 0)
@@ -189,12 +190,12 @@ def pad(x: jax.Array, pads: Sequence[tuple[int, int]]) -> jax.Array:
 
 
 def masked(y: jax.Array, mask: jax.Array | np.ndarray | None, *, axis: int) -> jax.Array:
-    """The outputs plus a mask along one of their axes; None masks nothing."""
+    """Adds a mask along one axis; None leaves `y` as it is."""
     return y if mask is None else lax.add(y, lax.broadcast_in_dim(mask, y.shape, (axis,)))
 
 
 def pick(number: jax.Array, options: Sequence[jax.Array]) -> jax.Array:
-    """options[number], element by element; the options broadcast against it."""
+    """options[number], elementwise; the options are broadcast against it."""
     *others, chosen = options
     for n, option in reversed(list(enumerate(others))):
         chosen = jnp.where(lax.eq(number, lax.full_like(number, n)), option, chosen)
@@ -245,7 +246,7 @@ _max_along.defvjp(_max_along_forward, _max_along_backward)
 
 
 def _window_parts(x, axis, extent, stride, pads):
-    """Element number 0, 1, ... of every window along an axis, an array each."""
+    """One array per offset in the window: its element of every window along an axis."""
     x = _pad(x, axis, *pads, lowest(x.dtype))
     count = (x.shape[axis] - extent) // stride + 1
     last = (count - 1) * stride + 1
@@ -253,7 +254,7 @@ def _window_parts(x, axis, extent, stride, pads):
 
 
 def _pad(x, axis, before, after, value, *, interior=0):
-    """Padding along one axis; a negative number of elements cuts."""
+    """Pads along one axis; a negative number of elements crops."""
     config = [(0, 0, 0)] * x.ndim
     config[axis] = (before, after, interior)
     return lax.pad(x, value, config)

@@ -1,8 +1,8 @@
-"""Convolution of clips with many channels, alone and with max pooling in one: products of matrices over all tiles.
+"""Convolution for many channels, alone or fused with max pooling, as matrix products over tiles.
 
-The form is that of `winograd`. With pooling the taps in time are columns of the products, and the maximum is taken
-over the tile, so that the map before pooling is never written; without it they are rows. Both work through some rows of
-tiles, or some frames, at a time.
+The algorithm is that of `winograd.py`. With pooling, the taps in time are columns of the products
+and the maximum is taken over the tile, so that the map before pooling is never written; without
+pooling they are rows. Both process a block of rows of tiles, or of frames, at a time.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from vid3d.ops.pooling import (
 )
 from vid3d.ops.winograd import add_up, combine, input_transform, tile_transforms
 
-BLOCK = 1_000_000  # numbers in the products of a block of rows or frames, which stay in the cache
+BLOCK = 1_000_000  # values in the products of a block of rows or frames, which stay in the cache
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv_max_pool(
     x_BTHWC: jax.Array, kernel_THWIO: jax.Array, axes: tuple[Axis, Axis, Axis]
 ) -> jax.Array:
-    """Convolution and max pooling (windows side by side) of float32 clips with many channels, some rows at a time.
+    """Convolution and max pooling (without overlap) of float32 clips with many channels.
 
-    Kernel and window have at most 3 rows and columns; the map of winners goes with the output to the gradient.
+    Kernel and window have at most 3 rows and columns; the winners are stored for the backward pass.
     """
     return _forward(x_BTHWC, kernel_THWIO, axes)[0]
 
@@ -73,7 +73,7 @@ conv_max_pool.defvjp(_conv_max_pool_forward, _conv_max_pool_backward)
 
 
 def _kernel_transform(kernel_THWIO, axes):
-    """U = G g G^T: (P, C, taps in time x O), P points."""
+    """U = G g G^T: (P, C, taps in time x O), where P is the number of points."""
     rows, columns = tile_transforms(axes)
     u = jnp.stack(combine(rows.g, unstack(kernel_THWIO, 1)))
     u = jnp.stack(combine(columns.g, unstack(u, 2)), axis=1)
@@ -82,7 +82,7 @@ def _kernel_transform(kernel_THWIO, axes):
 
 
 def _clip_transform(x_THWC, axes):
-    """V = B^T x B: (P, M, C), M the tiles of all frames."""
+    """V = B^T x B: (P, M, C), where M is the number of tiles of all frames."""
     _, height, width = axes
     rows, columns = tile_transforms(axes)
     x = pad(x_THWC[None], [(0, 0), height.input_pads, width.input_pads])[0]
@@ -92,7 +92,7 @@ def _clip_transform(x_THWC, axes):
 
 
 def _forward(x_BTHWC, kernel_THWIO, axes):
-    """The pooled maps, and the winners: (offset in time, row, column) of a window in one number."""
+    """The pooled maps and the winners, (offset in time, row, column) as one number."""
     time, height, width = axes
     *_, channels, features = kernel_THWIO.shape
     points = math.prod(len(t.g) for t in tile_transforms(axes))
@@ -105,7 +105,7 @@ def _forward(x_BTHWC, kernel_THWIO, axes):
 
 
 def _forward_block(x_THWC, row_masks, u_PCO, axes):
-    """The same for a block of rows, whose height has its masks beside it."""
+    """`_forward` for one block of rows, whose masks in height are passed separately."""
     time, height, width = axes
     rows, columns = tile_transforms(axes)
     m = jnp.einsum("pmc,pco->pmo", _clip_transform(x_THWC, axes), u_PCO)
@@ -134,7 +134,7 @@ def _forward_block(x_THWC, row_masks, u_PCO, axes):
 
 
 def _gradient_transform(dy_THWO, winner_THWO, axes):
-    """dM = A dY A^T for every tap in time: (P, M, taps x O), from the pooled gradient and the winners."""
+    """dM = A dY A^T per tap in time, (P, M, taps x O), from the pooled gradient and winners."""
     time, *_ = axes
     rows, columns = tile_transforms(axes)
     # Input frame t feeds output frame t + padding - a through tap a.
@@ -147,7 +147,7 @@ def _gradient_transform(dy_THWO, winner_THWO, axes):
     frame, row, column = split_winner(winner, axes)
 
     def weights(number, matrix):
-        """Column `number` of A^T, element by element."""
+        """Column `number` of A^T, elementwise."""
         return pick(number, [y.reshape(-1, 1, 1, 1, 1, 1) for y in matrix])
 
     by_row = jnp.where(frame == offset, dy, 0) * weights(row, rows.a_t)
@@ -159,7 +159,7 @@ def _gradient_transform(dy_THWO, winner_THWO, axes):
 def conv3d(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, padding: Pads) -> jax.Array:
     """Convolution of float32 clips with many channels, stride 1 and kernels of 3x3 in space.
 
-    Works through some frames at a time; the taps in time are rows of the products of matrices.
+    Processes a block of frames at a time; the taps in time are rows of the matrix products.
     """
     axes, transforms, frames, blocks = _plan(x_BTHWC.shape, kernel_THWIO.shape, padding)
     u_PKO = _stacked_kernel_transform(kernel_THWIO, axes)
@@ -219,7 +219,7 @@ conv3d.defvjp(_conv3d_forward, _conv3d_backward)
 
 
 def _plan(shape, kernel_shape, padding):
-    """Tiles of 3x3 outputs, their transforms, and frames in a block and blocks in a clip."""
+    """Axes with tiles of 3x3 outputs, their transforms, frames per block, blocks per clip."""
     axes = []
     for size, taps, pads, window in zip(shape[1:], kernel_shape, padding, (1, 3, 3), strict=False):
         outputs = size + sum(pads) - taps + 1
@@ -236,7 +236,7 @@ def _every(x_BTHWC, blocks):
 
 
 def _block(x_BTHWC, n, axes, frames, blocks):
-    """Block n of the input: its frames and those that their taps reach, padded in time."""
+    """Block n of the input: its frames and those under their taps, padded in time."""
     before, after = axes[0].conv_pads
     after += frames * blocks - axes[0].conv_size
     x = pad(x_BTHWC, [(before, after)])
@@ -245,7 +245,7 @@ def _block(x_BTHWC, n, axes, frames, blocks):
 
 
 def _stacked_transform(x_THWC, axes, frames):
-    """V with the taps in time in the channels: (P, M, taps x C)."""
+    """V with the taps in time as channels: (P, M, taps x C)."""
     v = _clip_transform(x_THWC, axes)
     v = v.reshape(len(v), len(x_THWC), -1, v.shape[-1])
     taps = range(axes[0].kernel)
@@ -254,7 +254,7 @@ def _stacked_transform(x_THWC, axes, frames):
 
 
 def _stacked_kernel_transform(kernel_THWIO, axes):
-    """U with the taps in time in the rows: (P, taps x C, O)."""
+    """U with the taps in time as rows: (P, taps x C, O)."""
     *_, channels, features = kernel_THWIO.shape
     u = _kernel_transform(kernel_THWIO, axes).reshape(-1, channels, axes[0].kernel, features)
     return u.swapaxes(1, 2).reshape(len(u), -1, features)

@@ -1,22 +1,27 @@
-"""Winograd's minimal filtering: the transforms that `wide` and `narrow` compute convolutions with.
+"""Winograd's minimal filtering: the transforms behind the convolutions of `wide` and `narrow`.
 
-One dimension first. m neighbouring outputs of a convolution with r taps, y_j = sum_a x_(j+a) g_a, are coefficients of a
-product of polynomials, and n = m + r - 1 values determine it. Evaluated at n - 1 numbers and at infinity this is
-F(m, r) of Winograd, as Lavin and Gray ("Fast algorithms for convolutional neural networks", CVPR 2016) use it:
+In one dimension, m neighbouring outputs of a convolution with r taps, y_j = sum_a x_(j+a) g_a, are
+coefficients of a product of polynomials, which n = m + r - 1 values determine. Evaluated at n - 1
+points and at infinity, this is Winograd's F(m, r), as Lavin and Gray ("Fast algorithms for
+convolutional neural networks", CVPR 2016) use it:
 
-    y = A^T [(G g) * (B^T x)],    g: r taps,  x: n inputs,  y: m outputs,  n multiplications instead of m r.
+    y = A^T [(G g) * (B^T x)],    g: r taps,  x: n inputs,  y: m outputs
 
-F(3, 3) takes the points 0, 1, -1, 2 and infinity. In height and width the transforms are applied one after the
-other: 25 multiplications instead of 81. Time is left alone: clips have few frames, and its windows would be mostly
-padding. A tile of m x m outputs is a pooling window, so the maximum is taken over the tile and the map before pooling,
-the largest array of a network, is never written.
+with n multiplications instead of m r.
 
-With C input and O output channels every one of the 25 multiplications is a product of matrices over all tiles. Where
-there are few input channels the products are too thin for that, see `narrow.py`.
+F(3, 3) takes the points 0, 1, -1, 2 and infinity. The transforms of height and width are applied
+one after the other: 25 multiplications instead of 81. Time is not transformed: clips have few
+frames, and its tiles would be mostly padding. A tile of m x m outputs is a pooling window, so the
+maximum is taken over the tile, and the map before pooling, the largest array of a network, is never
+written.
 
-The transforms are linear, so the gradients run through their transposes: with dY the gradient at the winners and dM = A
-dY A^T, the input's is B (dM U^T) B^T and the kernel's G^T (V^T dM) G, where U = G g G^T and V = B^T x B. Rounding is a
-few times that of the direct form (relative error about 2e-6 in float32), and an infinite input gives NaN.
+With C input and O output channels, each of the 25 multiplications is a matrix product over all
+tiles. With few input channels the matrices are too thin for that, see `narrow.py`.
+
+The transforms are linear, so the gradients use their transposes: with dY the gradient at the
+winners and dM = A dY A^T, the input's is B (dM U^T) B^T and the kernel's G^T (V^T dM) G, where U =
+G g G^T and V = B^T x B. Rounding errors are a few times those of the direct form (relative error
+about 2e-6 in float32), and an infinite input gives NaN.
 """
 
 from __future__ import annotations
@@ -45,7 +50,7 @@ class Transform(NamedTuple):
 
 @lru_cache
 def transform(outputs: int, taps: int) -> Transform:
-    """F(outputs, taps) by Lagrange interpolation at the first points and infinity (Toom and Cook)."""
+    """F(outputs, taps) by Lagrange interpolation at `POINTS` and infinity (Toom-Cook)."""
     points = np.array(POINTS[: outputs + taps - 2])
     count = len(points) + 1
     a = np.zeros((count, outputs))
@@ -62,7 +67,7 @@ def transform(outputs: int, taps: int) -> Transform:
 
 
 def combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
-    """Matrix times a list of arrays, as sums: its entries are few and small."""
+    """Matrix times a list of arrays, written as sums: the matrix is small."""
     return [
         add_up(
             part if c == 1 else lax.mul(part, lax.full_like(part, c))
@@ -74,17 +79,17 @@ def combine(matrix: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
 
 
 def add_up(parts: Iterable[jax.Array]) -> jax.Array:
-    """The sum of arrays of one shape."""
+    """The sum of arrays of the same shape."""
     return functools.reduce(lax.add, parts)
 
 
 def input_transform(x: jax.Array, axis: int, cells: int, window: int, b_t: np.ndarray) -> list:
-    """B^T along an axis: the inputs of each tile, n neighbours at a distance of `window`, to n values."""
+    """Applies B^T along an axis: the n inputs of each tile, `window` apart, become n values."""
     last = (cells - 1) * window + 1
     parts = [lax.slice_in_dim(x, n, n + last, window, axis) for n in range(len(b_t))]
     return combine(b_t, parts)
 
 
 def tile_transforms(axes: tuple[Axis, Axis, Axis]) -> list[Transform]:
-    """Those of height and width."""
+    """The transforms of height and width."""
     return [transform(axis.window, axis.kernel) for axis in axes[1:]]

@@ -1,4 +1,4 @@
-"""All architectures side by side, each on the clips that its published weights were trained on."""
+"""All architectures compared, each on the clips that its published weights were trained on."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from vid3d.models import summary
 from vid3d.weights import zoo
 
 KINETICS_CLASSES = 400
-WIDE = 105  # columns of a terminal with room for everything
-# What comes after the last pooling looks at the clip as a whole, though window by window where the clip is large.
+WIDE = 105  # columns of a terminal that has room for all columns of the table
+# Layers after the last pooling see the whole clip, though window by window if the clip is large.
 AFTER_POOLING = ("head_hidden", "classes")
 
 
 def presets(
     names: Sequence[str] = (), overrides: Iterable[tuple[str, str]] = ()
 ) -> dict[str, ConfigDict]:
-    """The config of each architecture by its name: `zoo.preset`, and the tutorial's for conv3d.
+    """The config per architecture: `zoo.preset`, and the tutorial's for conv3d.
 
     Args:
-        names: which of them; () is all.
+        names: architectures; () means all.
         overrides: (key, text) pairs for each config, such as ("model.dtype", "bfloat16").
 
     Raises:
-        UserError: a name that does not exist, or an override that is none.
+        UserError: an unknown name, or an invalid override.
     """
     chosen = {}
     for name in names or models.NAMES:
@@ -57,13 +57,13 @@ def render(
 
     Args:
         chosen: as `presets` returns them.
-        speeds: clips a second of (training, prediction) by name, where they were measured.
-        width: of the terminal; on a narrow one the speeds take the place of the receptive field.
+        speeds: clips per second of (training, prediction) by name, if they were measured.
+        width: of the terminal; on a narrow one, speeds replace the receptive field.
     """
     sees = not speeds or width >= WIDE
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title="with 400 classes")
     table.add_column("architecture", no_wrap=True)
-    headings = ("frames\nx size", "para-\nmeters", "GFLOPs\na clip")
+    headings = ("frames\nx size", "para-\nmeters", "GFLOPs\n/ clip")
     for heading in (*headings, *(("sees\nframes", "sees\npixels") if sees else ())):
         table.add_column(heading, justify="right", no_wrap=True)
     if speeds:
@@ -85,7 +85,8 @@ def render(
         entry = zoo.ENTRIES.get(name, zoo.Entry())
         table.add_row(name, *cells, f"{entry.top1:.1f} ({entry.protocol})" if entry.top1 else "-")
     table.caption = (
-        "FLOPs: two for each multiply-add of convolutions and dense layers. Accuracy in percent, as stated by "
-        "torchvision 0.28 (r3d_18, mc3_18, r2plus1d_18, s3d) and the model zoo of pytorchvideo (x3d, slow, slowfast)"
+        "FLOPs: two for each multiply-add of convolutions and dense layers. Accuracy in percent, "
+        "as stated by torchvision 0.28 (r3d_18, mc3_18, r2plus1d_18, s3d) and the model zoo of "
+        "pytorchvideo (x3d, slow, slowfast)"
     )
     return table

@@ -1,7 +1,7 @@
-"""Published PyTorch weights -> our variables, every tensor by its name.
+"""Published PyTorch weights -> Flax variables, tensor by tensor.
 
-The layouts are those of torchvision (r3d_18, mc3_18, r2plus1d_18, s3d) and of pytorchvideo (x3d_xs, x3d_s, x3d_m,
-slow_r50, slowfast_r50).
+The layouts are those of torchvision (r3d_18, mc3_18, r2plus1d_18, s3d) and of pytorchvideo (x3d_xs,
+x3d_s, x3d_m, slow_r50, slowfast_r50).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ BOTTLENECK = (
     (r"branch2\.", ""),
 )
 X3D = (
-    (r"^blocks\.0\.conv\.conv_t$", "stem_spatial"),  # the names are the wrong way round there
+    (r"^blocks\.0\.conv\.conv_t$", "stem_spatial"),  # pytorchvideo swapped these two names
     (r"^blocks\.0\.conv\.conv_xy$", "stem_temporal"),
     (r"^blocks\.0\.norm$", "stem_norm"),
     (r"^blocks\.5\.pool\.pre_conv$", "head_expand"),
@@ -93,7 +93,7 @@ SLOWFAST = (
     *BOTTLENECK,
 )
 
-# Substitutions, in this order, that turn the name of a PyTorch module into the path of ours.
+# Substitutions, applied in order, that turn the name of a PyTorch module into our path.
 NAMES = {
     "r3d_18": (*PLAIN_STEM, *RESNET),
     "r3d_34": (*PLAIN_STEM, *RESNET),
@@ -108,21 +108,21 @@ NAMES = {
     "slowfast_r50": SLOWFAST,
     "slowfast_r50_8x8": SLOWFAST,
 }
-MOST_NAMED = 20  # tensors of a kind in one message, where the file is of another architecture
+MOST_NAMED = 20  # tensors of each kind in a message, if the file fits another architecture
 
 
 class MisfitError(UserError):
-    """Tensors that are not those of an architecture: the message lists all, `text` as many of each kind as asked for."""
+    """Tensors that do not match an architecture; the message lists all of them."""
 
     longest = sys.maxsize
 
     def __init__(self, lead: str, problems: Mapping[str, list[str]]):
-        """Takes the beginning of the message and the tensors by what is wrong with them."""
+        """Takes the beginning of the message, and the tensors by what is wrong with them."""
         self.lead, self.problems = lead, problems
         super().__init__(self.text(max(map(len, problems.values()))))
 
     def text(self, most: int) -> str:
-        """The message, with so many tensors of each kind."""
+        """The message with at most so many tensors of each kind."""
         listed = []
         for word, items in self.problems.items():
             more = f" and {len(items) - most} more" if len(items) > most else ""
@@ -134,25 +134,28 @@ class MisfitError(UserError):
 def load(
     path: str | Path, *, name: str, variables: Mapping, new_head: bool = False
 ) -> tuple[dict, list[str]]:
-    """Puts the tensors of a published file in the place of freshly initialised variables.
+    """Replaces freshly initialised variables by the tensors of a published file.
 
     Args:
         path: see `tensor_file.read`.
         name: `config.model.name`.
         variables: of that architecture, as `module.init` returns them.
-        new_head: keep the last layer of `variables` even where that of the file would fit, for another list of as many
-            classes. Where it does not fit it is kept anyway.
+        new_head: keep the last layer of `variables` even if that of the file would fit, for other
+            classes of the same number. If it does not fit, it is kept in any case.
 
     Returns:
-        The variables with float32 arrays of the file, and sentences for the user: a last layer that was not taken.
+        The variables with float32 arrays of the file, and notes for the user: that the last layer
+        was not loaded.
 
     Raises:
-        UserError: no published layout for the architecture, an unreadable file, or tensors that are missing, too many or
-            of another shape: all of them are listed, or some where they fit another architecture, which is named.
+        UserError: no published layout for the architecture, an unreadable file, or missing, surplus
+            or misshapen tensors. All of these are listed, or only some if the file fits another
+            architecture, which is named.
     """
     if name not in NAMES:
         raise UserError(
-            f"there are no published weights for config.model.name={name!r}; there are for {', '.join(NAMES)}"
+            f"there are no published weights for config.model.name={name!r}; there are for "
+            f"{', '.join(NAMES)}"
         )
     tensors = tensor_file.read(path)
     if architecture(name, tensors) != name:
@@ -170,7 +173,7 @@ def load(
 
 
 def by_path(variables: Mapping) -> dict[str, Any]:
-    """The leaves of a tree by their path: "params/stem_conv/kernel"."""
+    """The leaves of a tree by path, such as "params/stem_conv/kernel"."""
     return {"/".join(key): leaf for key, leaf in flatten_dict(dict(variables)).items()}
 
 
@@ -182,17 +185,17 @@ def place(
     name: str,
     new_head: bool = False,
 ) -> tuple[dict, list[str]]:
-    """Puts tensors by our paths in the place of freshly initialised variables; see `load`.
+    """Replaces freshly initialised variables by tensors under our paths; see `load`.
 
     Args:
-        found: as `by_path` names them.
+        found: tensors, named as by `by_path`.
         variables: of the architecture, as `module.init` returns them.
-        origin: the file or folder that they come from, for what is said.
+        origin: the file or folder of the tensors, for messages.
         name: `config.model.name`.
         new_head: see `load`.
 
     Raises:
-        MisfitError: tensors that are missing, too many or of another shape.
+        MisfitError: missing, surplus or misshapen tensors.
     """
     wanted = by_path(variables)
     notes = []
@@ -222,7 +225,7 @@ def place(
 
 
 def fits(tensors: Mapping[str, np.ndarray]) -> list[str]:
-    """The architectures that have a place for each of these tensors, and no place left; the last layer may differ."""
+    """The architectures that these tensors match, up to the last layer."""
     fitting = []
     modules = {key.rpartition(".")[0] for key in tensors}
     for name, ((stem, _), *_) in NAMES.items():
@@ -240,9 +243,10 @@ def fits(tensors: Mapping[str, np.ndarray]) -> list[str]:
 def convert(
     tensors: Mapping[str, np.ndarray], *, name: str, wanted: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """The tensors of a PyTorch network by our paths and in our layout; those without a place keep their own name.
+    """A PyTorch network's tensors under our paths and in our layout; unknown names stay.
 
-    Kernels go from OITHW to THWIO, dense layers (and 1x1x1 convolutions that are dense layers here) from OI to IO.
+    Kernels change from OITHW to THWIO, dense layers (and 1x1x1 convolutions that are dense layers
+    here) from OI to IO.
     """
     found = {}
     for torch_name, tensor in tensors.items():
@@ -270,7 +274,7 @@ def convert(
 
 
 def architecture(name: str, tensors: Mapping[str, np.ndarray]) -> str:
-    """The name of ours that a published file fits: "slowfast_r50" is 4x16 here and 8x8 in pytorchvideo's list."""
+    """The architecture of a published file: pytorchvideo's "slowfast_r50" is our 8x8."""
     if name == "slowfast_r50":
         fusion = tensors.get("blocks.0.multipathway_fusion.conv_fast_to_slow.weight")
         if fusion is not None and fusion.shape[2] == 7:

@@ -1,8 +1,8 @@
-"""Tensors out of PyTorch's files, without PyTorch and without running anything that a file says.
+"""Reads tensors from PyTorch files, without PyTorch and without running code from the file.
 
-`.pth` and `.pyth` as `torch.save` writes them, in its present zip format or the one before PyTorch 1.6, and
-`.safetensors`. A pickle may only name the few things of `ALLOWED`, which build arrays and dictionaries; any other name
-is an error.
+The formats are `.pth` and `.pyth` as written by `torch.save`, in its present zip format or the one
+before PyTorch 1.6, and `.safetensors`. A pickle may only name the entries of `ALLOWED`, which build
+arrays and dictionaries; any other name is an error.
 """
 
 from __future__ import annotations
@@ -51,11 +51,12 @@ SAFETENSORS_DTYPES = {
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """The tensors of a file by their PyTorch names.
 
-    A checkpoint that keeps them under `model_state`, `state_dict` or `model` is looked into, and the `module.` that
-    distributed training puts before every name is cut.
+    Tensors under `model_state`, `state_dict` or `model` of a checkpoint are found, and the prefix
+    `module.` of distributed training is removed.
 
     Raises:
-        UserError: no such file, not one of the formats, damaged, or a pickle that names anything but tensors.
+        UserError: the file does not exist, has another format, is damaged, or is a pickle that
+            names anything but tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -83,7 +84,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_content(file: io.BufferedReader) -> Any:
-    """What one of the three formats holds, told apart by how the file begins."""
+    """The content of a file in one of the three formats, recognised by its first bytes."""
     if zipfile.is_zipfile(file):
         return read_zip(file)
     file.seek(0)
@@ -99,7 +100,7 @@ def read_content(file: io.BufferedReader) -> Any:
 
 
 def read_zip(file: BinaryIO) -> Any:
-    """PyTorch 1.6 and later: a zip archive of one pickle and one entry for each storage."""
+    """PyTorch 1.6 and later: a zip archive of one pickle and one entry per storage."""
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         pickled = next((name for name in names if name.endswith("/data.pkl")), None)
@@ -117,7 +118,10 @@ def read_zip(file: BinaryIO) -> Any:
 
 
 def read_legacy(file: io.BufferedReader) -> Any:
-    """Before PyTorch 1.6: five pickles (magic number, version, machine, content, storage keys), then the storages."""
+    """Before PyTorch 1.6: five pickles, then the storages.
+
+    The pickles are the magic number, version, machine, content and storage keys.
+    """
 
     def refuse(identity: tuple) -> np.ndarray:
         raise UserError("is damaged: a storage outside of the content")
@@ -135,7 +139,7 @@ def read_legacy(file: io.BufferedReader) -> Any:
         _, dtype, key, _, count, view = identity
         if view is not None:
             raise UserError("keeps views of storages, which no published file does")
-        # The numbers come after the pickle: an array to be filled then.
+        # The values come after the pickle: this array is filled then.
         return storages.setdefault(key, np.empty(int(count), dtype))
 
     content = TensorUnpickler(file, storage).load()
@@ -148,7 +152,7 @@ def read_legacy(file: io.BufferedReader) -> Any:
 
 
 def read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
-    """A JSON header (name -> type, shape, place), then the bytes."""
+    """A JSON header (name -> type, shape, offsets), then the bytes."""
     header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     body = file.read()
     tensors = {}
@@ -163,14 +167,14 @@ def read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 class Entries(dict):
-    """An OrderedDict of a pickle; its attributes (PyTorch's metadata) are dropped."""
+    """Stands in for a pickled OrderedDict; drops its attributes (PyTorch's metadata)."""
 
     def __setstate__(self, state: Any) -> None:
         pass
 
 
 def rebuild_tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, *rest):
-    """What `torch._utils._rebuild_tensor_v2` does, on an array that holds the storage."""
+    """`torch._utils._rebuild_tensor_v2` for a storage that is a NumPy array."""
     if min([offset, *shape, *strides], default=0) < 0:
         raise UserError("is damaged: a tensor with a negative shape")
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
@@ -184,7 +188,7 @@ def rebuild_parameter(tensor, requires_grad=False, hooks=None):
     return tensor
 
 
-# All that a pickle may name.
+# Everything that a pickle may name.
 ALLOWED = {
     ("collections", "OrderedDict"): Entries,
     ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
@@ -203,8 +207,8 @@ class TensorUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
             raise UserError(
-                f"names {module}.{name}: only tensors by name are read, no code and no other objects "
-                "(in PyTorch, save model.state_dict())"
+                f"names {module}.{name}: only tensors by name are read, no code and no other "
+                "objects (in PyTorch, save model.state_dict())"
             )
         return ALLOWED[module, name]
 

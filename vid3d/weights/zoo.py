@@ -1,7 +1,8 @@
-"""The published weights: where they are, the clips that they were trained on, the accuracy that their source states.
+"""The published weights: their addresses, training clips and stated accuracy.
 
-torchvision's numbers and preprocessing are those of `torchvision.models.video` (version 0.28, `*_Weights.meta` and
-`transforms`), pytorchvideo's those of its model zoo and of its hub example (version 0.1.5).
+torchvision's numbers and preprocessing are those of `torchvision.models.video` (version 0.28,
+`*_Weights.meta` and `transforms`), pytorchvideo's those of its model zoo and of its hub example
+(version 0.1.5).
 """
 
 from __future__ import annotations
@@ -21,20 +22,22 @@ from vid3d.errors import UserError, suggest
 TORCHVISION = "https://download.pytorch.org/models/"
 PYTORCHVIDEO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
 KINETICS400 = "kinetics400"
-KINETICS_SECONDS = 10.0  # a video of Kinetics
+KINETICS_SECONDS = 10.0  # duration of a Kinetics video
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is published for one architecture.
+    """The published weights of one architecture.
 
     Attributes:
-        data: fields of `config.data` that make a clip as the weights want it.
-        views: clips a video in the evaluation of the source.
-        address: of the file; empty where nothing is published in a layout that is read here.
-        sha256: the first 8 hexadecimal digits, which torchvision puts into the names of its files; empty is unknown.
-        top1: accuracy on the validation videos of Kinetics-400, in percent, as the source states it; 0 is none.
-        protocol: how the source measured it.
+        data: fields of `config.data` that give the clips of training.
+        views: clips per video in the source's evaluation.
+        address: of the file; empty if none is published in a layout that can be read here.
+        sha256: the first 8 hexadecimal digits, which are part of torchvision's file names; empty if
+            unknown.
+        top1: accuracy on the validation videos of Kinetics-400 in percent, as stated by the source;
+            0 if none.
+        protocol: how the source measured the accuracy.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -46,7 +49,7 @@ class Entry:
 
 
 def torchvision_clips(num_frames: int, size: int, stored_size: tuple[int, int]) -> dict[str, Any]:
-    """`VideoClassification` of torchvision: every frame is squashed, the centre cut out; 15 frames a second."""
+    """torchvision's `VideoClassification`: squashed frames, centre crop, 15 frames per second."""
     return dict(
         num_frames=num_frames,
         fps=15.0,
@@ -59,9 +62,10 @@ def torchvision_clips(num_frames: int, size: int, stored_size: tuple[int, int]) 
 
 
 def pytorchvideo_clips(num_frames: int, stride: int, size: int) -> dict[str, Any]:
-    """The hub example of pytorchvideo: short side to `size`, square centre; n frames evenly from n * stride at 30 a second.
+    """pytorchvideo's hub example: short side scaled to `size`, centre crop.
 
-    The first and the last of these frames are taken, so that neighbours are a little more than `stride` apart.
+    The frames are spread evenly over num_frames * stride frames at 30 per second, including the
+    first and the last, so that neighbours are a little more than `stride` apart.
     """
     return dict(
         num_frames=num_frames,
@@ -75,8 +79,8 @@ def pytorchvideo_clips(num_frames: int, stride: int, size: int) -> dict[str, Any
 
 
 SMALL = torchvision_clips(16, 112, (128, 171))
-FIVE_CLIPS = "5 clips a video, 1 crop"
-THIRTY_VIEWS = "10 clips a video, 3 crops"
+FIVE_CLIPS = "5 clips, 1 crop"
+THIRTY_VIEWS = "10 clips, 3 crops"
 UNPUBLISHED = Entry(SMALL)
 
 ENTRIES = {
@@ -94,7 +98,7 @@ ENTRIES = {
         TORCHVISION + "s3d-d76dad2f.pth",
         "d76dad2f",
         68.368,
-        "1 clip a video, 1 crop",
+        "1 clip, 1 crop",
     ),
     "x3d_xs": Entry(
         pytorchvideo_clips(4, 12, 182), 10, PYTORCHVIDEO + "X3D_XS.pyth", "", 69.12, THIRTY_VIEWS
@@ -133,7 +137,7 @@ ENTRIES = {
 
 
 def preset(name: str) -> ConfigDict:
-    """The config of one architecture on the clips that its published weights were trained on.
+    """The config of one architecture for the clips that its published weights were trained on.
 
     Raises:
         UserError: no such architecture.
@@ -150,12 +154,12 @@ def preset(name: str) -> ConfigDict:
 
 
 def class_names(classes: str) -> tuple[str, ...]:
-    """Class names in the order of the logits: "kinetics400", or a text file with one name a line.
+    """Class names in the order of the logits: "kinetics400", or a text file, one name per line.
 
-    The order of Kinetics-400 is alphabetical, that of torchvision's and of pytorchvideo's files.
+    The order of Kinetics-400 is alphabetical, as in torchvision's and pytorchvideo's files.
 
     Raises:
-        UserError: no such file, no text, an empty line between names, or a name that stands there twice.
+        UserError: the file does not exist, is not text, or has an empty line or a repeated name.
     """
     if classes == KINETICS400:
         text = resources.files("vid3d.weights").joinpath(f"{KINETICS400}.txt").read_text("utf-8")
@@ -165,13 +169,13 @@ def class_names(classes: str) -> tuple[str, ...]:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise UserError(
-                f"the class names {classes} cannot be read ({reason}): name a text file with one class a line, "
-                f"or {KINETICS400}"
+                f"the class names {classes} cannot be read ({reason}): name a text file with one "
+                f"class per line, or {KINETICS400}"
             ) from None
     names = tuple(line.strip() for line in text.rstrip().splitlines())
     for number, name in enumerate(names, start=1):
         if not name or name in names[: number - 1]:
-            fault = f"{name!r} stands there twice" if name else "the line is empty"
+            fault = f"{name!r} is listed twice" if name else "the line is empty"
             raise UserError(f"{classes}, line {number}: {fault}")
     if not names:
         raise UserError(f"{classes} holds no class names")
@@ -182,7 +186,7 @@ def sha256(weights: str | Path) -> str:
     """The sha256 of a weights file.
 
     Raises:
-        UserError: there is none, or its name is that of a published file with another sum (r3d_18-b3b3357e.pth).
+        UserError: the file does not exist, or its name promises another sum (r3d_18-b3b3357e.pth).
     """
     path = Path(weights)
     if not path.is_file():
