@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -21,7 +22,7 @@ from vid3d.errors import UserError
 from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
-from vid3d.video.files import VIDEO_SUFFIXES, walk
+from vid3d.video.files import VIDEO_SUFFIXES, find_videos, left_out
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.writer import VideoWriter
@@ -55,10 +56,11 @@ def predict(
         The exit code: 1 if a file could not be read, otherwise 0.
 
     Raises:
-        UserError: the workdir does not exist, a folder has no videos, the output cannot be written,
+        UserError: the workdir does not exist, there are only folders without videos, the output cannot be written,
             or an override has another key.
     """
-    videos = collect(paths)
+    found = collect(paths)
+    videos = found.videos
     copies = name_copies(videos, storage.require_local(output, "--output")) if output else {}
     classifier = Classifier.load(workdir, checkpoint)
     for key, text in overrides:
@@ -70,7 +72,7 @@ def predict(
             )
     validate(classifier.config)
     answers: dict[str, Prediction] = {}
-    errors: dict[str, str] = {}
+    errors = dict(found.empty)
     sizes: dict[str, tuple[int, int]] = {}
     progress = track(
         classifier.predict_many((path for path, _ in videos), sizes=sizes),
@@ -90,6 +92,8 @@ def predict(
                 annotate(path, answer, copies[path], sizes[path], classifier.config.data)
             except UserError as error:
                 errors[path] = f"no annotated copy of {path}: {error}"
+    for note in found.notes:
+        print(f"vid3d predict: note: {one_line(note)}", file=sys.stderr)
     for path, answer in answers.items():
         if answer.damage:
             print(f"vid3d predict: warning: {one_line(path)}: {answer.damage}", file=sys.stderr)
@@ -113,27 +117,46 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def collect(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
-    """The files to label, each with its path relative to the folder of annotated copies.
+class Found(NamedTuple):
+    """What the paths of a command line stand for.
+
+    Attributes:
+        videos: each with its path relative to the folder of annotated copies.
+        empty: the folders without videos, with the reason.
+        notes: sentences about files that were left out.
+    """
+
+    videos: list[tuple[str, Path]]
+    empty: dict[str, str]
+    notes: list[str]
+
+
+def collect(paths: Sequence[str | Path]) -> Found:
+    """The files to label.
 
     A path that is not a folder counts as a file, even if it does not exist: reading it reports
     that.
 
     Raises:
-        UserError: a folder without videos.
+        UserError: there are only folders without videos.
     """
-    found: list[tuple[str, Path]] = []
+    found = Found([], {}, [])
     for given in paths:
         path = Path(given)
         if not path.is_dir():
-            found.append((str(given), Path(path.name)))
+            found.videos.append((str(given), Path(path.name)))
             continue
-        below = sorted(p for p in walk(path) if Path(p).suffix.lower() in VIDEO_SUFFIXES)
+        below, others = find_videos(path)
         if not below:
             known = ", ".join(sorted(VIDEO_SUFFIXES))
-            raise UserError(f"{path}: no videos in this folder; looked for {known}")
-        found += [(str(path / name), Path(name)) for name in below]
-    return list({path: (path, copy) for path, copy in found}.values())
+            found.empty[str(given)] = f"{path}: no videos in this folder; looked for {known}"
+        elif others:
+            found.notes.append(f"{path}: {left_out(others)}")
+        found.videos.extend((str(path / name), Path(name)) for name in below)
+    if found.empty and not found.videos:
+        raise UserError(next(iter(found.empty.values())))
+    unique = {path: (path, copy) for path, copy in found.videos}
+    return found._replace(videos=list(unique.values()))
 
 
 def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Path]:
@@ -237,7 +260,7 @@ def table(answers: dict[str, Prediction]) -> Table:
     for path, answer in answers.items():
         segments = answer.segments
         shown.add_row(
-            Text(path),
+            Text(one_line(path)),
             clock(answer.seconds),
             Text(answer.label, style="bold"),
             f"{answer.probability:.3f}",
