@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOWEST := .venv-lowest/bin
 
-# One stamp a set of extras: a second call installs nothing until pyproject.toml or constraints.txt change.
+# One stamp per set of extras: nothing is installed again until pyproject.toml or constraints.txt changes.
 RUN_STAMP := .venv/.installed
 TEST_STAMP := .venv/.installed-test
 
@@ -38,12 +38,13 @@ soak: setup
 test: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy vid3d
 	$(BIN)/python -m pytest --cov
 
 test-fast: $(TEST_STAMP)
 	$(BIN)/python -m pytest -m 'not slow'
 
-# With the oldest versions that pyproject.toml allows.
+# The oldest versions that pyproject.toml allows.
 test-lowest:
 	test -x $(LOWEST)/python || $(PYTHON) -m venv .venv-lowest
 	$(LOWEST)/python -m pip install --quiet uv

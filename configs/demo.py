@@ -1,8 +1,8 @@
 """The embedded data set: five motions of coloured shapes that no single frame tells apart.
 
-make demo                                                                 # this file
-make demo-baseline                                                        # :baseline, the frames-only twin
-vid3d train --config=configs/demo.py:smoke --workdir=runs/smoke           # the whole path in about a minute
+make demo                                                          # this file
+make demo-baseline                                                 # :baseline, sees frames alone
+vid3d train --config=configs/demo.py:smoke --workdir=runs/smoke    # all of it, in about a minute
 """
 
 from vid3d.config import default

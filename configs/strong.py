@@ -1,21 +1,27 @@
-"""From scratch, with what keeps a network from learning its training videos by heart.
+"""From scratch, with strong regularisation.
 
-vid3d train --config=configs/strong.py --config.data.root=DIR --workdir=runs/strong              # the network of configs/videos.py
-vid3d train --config=configs/strong.py:r3d_18 --config.data.root=DIR --workdir=runs/strong-r3d   # or any other, on its own clips
-vid3d train --config=configs/strong.py:demo --workdir=runs/strong-demo                           # or that of configs/demo.py
+vid3d train --config=configs/strong.py --config.data.root=DIR --workdir=runs/strong
+vid3d train --config=configs/strong.py:r3d_18 --config.data.root=DIR --workdir=runs/strong-r3d
+vid3d train --config=configs/strong.py:demo --workdir=runs/strong-demo
+
+The network is that of configs/videos.py, any architecture on clips of its own, or, as `:demo`, that
+of configs/demo.py:
 
 FEW="--config.data.synthetic.groups=40 --config.data.synthetic.videos_per_group=1"
-vid3d train --config=configs/strong.py:demo $FEW --workdir=runs/few    # with 130 training videos: 0.689 (95% interval 0.517 to
-    0.821) of 45 test videos of 9 sources, after 5 minutes on a crowded machine; configs/demo.py as it is
-    0.711 (0.520 to 0.849) after as many epochs: no difference that 45 videos could show (experiments/README.md)
+vid3d train --config=configs/strong.py:demo $FEW --workdir=runs/few
 
-Random resized crop, mirrored clips, mixup and CutMix, label smoothing, stochastic depth or dropout, AdamW with decay of the
-kernels alone, cosine with warm-up, clipped gradients, the moving average of the weights. Where the classes are of unequal
-size, `:NAME,weights` weighs them in the loss and `:NAME,sampling` draws them equally often.
+With 130 training videos: 0.689 (95% interval 0.517 to 0.821) of 45 test videos of 9 sources, after
+5 minutes on a crowded machine; configs/demo.py as it is 0.711 (0.520 to 0.849) after as many
+epochs: no difference that 45 videos could show (experiments/README.md).
+
+Random resized crop, mirrored clips, mixup and CutMix, label smoothing, stochastic depth or dropout,
+AdamW with decay of the kernels alone, cosine with warm-up, clipped gradients, the moving average of
+the weights. Where the classes are of unequal size, `:NAME,weights` weighs them in the loss and
+`:NAME,sampling` draws them equally often.
 """
 
 from configs import demo, videos
-from vid3d.models import zoo
+from vid3d.weights import zoo
 
 
 def get_config(arg: str = "videos"):

@@ -1,12 +1,14 @@
-"""Which architecture at equal FLOPs? Six families on the embedded data set, at 1.1 GFLOPs a clip (within 6%).
+"""Which architecture at equal FLOPs? Six of them on the embedded data set, at 1.1 GFLOPs per clip.
 
-vid3d sweep   --config=configs/sweep_architectures.py --workdir=runs/architectures --parallel=1    # 6 runs
+vid3d sweep   --config=configs/sweep_architectures.py --workdir=runs/architectures    # 6 runs
 vid3d compare runs/architectures --evaluate
-vid3d summary --config=configs/sweep_architectures.py --config.model.name=s3d --config.data.size=48    # the FLOPs of one
+vid3d summary --config=configs/sweep_architectures.py \\
+    --config.model.name=s3d --config.data.size=48    # the FLOPs of one
 
-The published architectures have fixed widths, so that the size of the clip is what makes them equally expensive: what
-has few FLOPs a pixel sees more pixels. The plain network sees the 32x32 of configs/demo.py and gets its channels to fit.
-All see frame differences, are trained from scratch, and with the same recipe. The result is in experiments/README.md.
+The FLOPs are equal within 6%. The published architectures have fixed widths, so that the size of
+the clip makes them equally expensive: what has few FLOPs per pixel sees more pixels. The plain
+network sees the 32x32 of configs/demo.py and gets its channels to fit. All see frame differences
+and are trained from scratch with the same recipe. The result is in experiments/README.md.
 """
 
 from configs import demo

@@ -1,22 +1,28 @@
-"""Weights that were trained elsewhere, on videos of one's own: DIR with one sub-folder a class, or with manifest.csv.
+"""Pretrained weights for your own videos: DIR with a sub-folder per class, or with manifest.csv.
 
-vid3d train --config=configs/transfer.py:r3d_18 --config.model.init_from=r3d_18-b3b3357e.pth --config.data.root=DIR --workdir=runs/mine
+vid3d train --config=configs/transfer.py:r3d_18 --config.model.init_from=r3d_18-b3b3357e.pth \\
+    --config.data.root=DIR --workdir=runs/mine
 
-:NAME         fine-tuning of any architecture with published weights (`vid3d summary --all`): a new last layer, and all others
-              at a tenth of its learning rate; the clips are those that the weights were trained on
-:NAME,probe   a linear probe: only the new last layer is trained, on the clips of evaluation (no crop, no mirror image, the
-              middle of the video), and batch normalisation stands still
-:demo         the same for the network of configs/demo.py on two motions of the embedded data set, from a workdir that has
-:demo,probe   learnt the other three:
-              vid3d train --config=configs/demo.py --config.data.classes=Clockwise,Counterclockwise,Swing --workdir=runs/three
-              vid3d train --config=configs/transfer.py:demo --config.model.init_from=runs/three --workdir=runs/two
-              With 96 training videos: 0.900 (95% interval 0.854 to 0.942) of 240 test videos, the probe 0.829 (0.779 to
-              0.879), from scratch 0.929 (0.896 to 0.958); each 1 to 3 minutes on two busy CPU cores (experiments/README.md)
+:NAME         fine-tuning of any architecture with published weights (`vid3d summary --all`): a new
+              last layer, and all others at a tenth of its learning rate; the clips are those that
+              the weights were trained on
+:NAME,probe   a linear probe: only the new last layer is trained, on the clips of evaluation (no
+              crop, no flip, the middle of the video), and batch normalisation is frozen
+:demo         the same for the network of configs/demo.py on two motions of the embedded data set,
+:demo,probe   from a workdir that has learnt the other three:
+
+vid3d train --config=configs/demo.py --config.data.classes=Clockwise,Counterclockwise,Swing \\
+    --workdir=runs/three
+vid3d train --config=configs/transfer.py:demo --config.model.init_from=runs/three --workdir=runs/two
+
+With 96 training videos: 0.900 (95% interval 0.854 to 0.942) of 240 test videos, the probe 0.829
+(0.779 to 0.879), from scratch 0.929 (0.896 to 0.958); each takes 1 to 3 minutes on two busy CPU
+cores (experiments/README.md).
 """
 
 from configs import demo
-from vid3d.data.clips import evaluation_sampling
-from vid3d.models import zoo
+from vid3d.video.clips import evaluation_sampling
+from vid3d.weights import zoo
 
 
 def get_config(arg: str = "r3d_18"):
@@ -33,7 +39,7 @@ def get_config(arg: str = "r3d_18"):
     else:
         c = zoo.preset(name)
         c.data.source = "auto"
-        # Where the stored frame leaves room, another place of it each time, otherwise another part.
+        # A random place where the stored frame leaves room for it, otherwise a random part.
         roomy = min(c.data.stored_size) > c.data.size
         c.augment.crop = "random" if roomy else "resized"
         c.augment.crop_scale = (0.5, 1.0)

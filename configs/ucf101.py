@@ -1,10 +1,14 @@
-"""UCF-101: a folder of v_Class_gNN_cNN.avi (flat or one folder a class) and, beside or in it, ucfTrainTestlist/.
+"""UCF-101: a folder of v_Class_gNN_cNN.avi, flat or a folder per class, and ucfTrainTestlist/.
+
+The latter is in the folder or beside it.
 
 vid3d train --config=configs/ucf101.py:five --config.data.root=UCF-101 --workdir=runs/five
 
-:tutorial   the tutorial to the letter: five classes, random split, validation on the test videos; printed as leaky
+:tutorial   the tutorial to the letter: five classes, random split, validation on the test videos;
+            printed as leaky
 :four       the same with four layers
-:five       the tutorial's network and classes, official split 1, validation carved out of training by group
+:five       the tutorial's network and classes, official split 1, validation videos split off
+            the training videos by group
 :all        all 101 classes, official split 1; :split2 and :split3 the other splits
 """
 
@@ -49,6 +53,7 @@ def get_config(arg: str = "five"):
         c.eval.views = 10
     else:
         raise ValueError(
-            f"configs/ucf101.py has no preset {arg!r}: there is tutorial, four, five, all, split2, split3"
+            f"configs/ucf101.py has no preset {arg!r}: there is tutorial, four, five, all, split2, "
+            "split3"
         )
     return c

@@ -1,12 +1,14 @@
-"""Your own videos: a folder with one sub-folder a class, or a folder with manifest.csv (path,label,group,split or fold).
+"""Your own videos: a folder with a sub-folder per class, or with manifest.csv.
+
+The columns of the latter are path, label and, if you like, group, split or fold.
 
 vid3d doctor   --config=configs/videos.py --config.data.root=DIR                       # look first
 vid3d train    --config=configs/videos.py --config.data.root=DIR --workdir=runs/mine
 vid3d evaluate --workdir=runs/mine
 
-For a few hundred videos. On 193 surveillance clips of fights (about 97 train; experiments/README.md, section 2) the test accuracy is
-0.774 (95% interval 0.715 to 0.831; the majority 0.554), and a training takes less than a minute of processor time after
-the decoding.
+For a few hundred videos. On 193 surveillance clips of fights (about 97 of them for training;
+experiments/README.md, section 2) the test accuracy is 0.774 (95% interval 0.715 to 0.831; the
+majority 0.554), and training takes less than a minute of processor time after the decoding.
 """
 
 from vid3d.config import default
@@ -36,7 +38,7 @@ def get_config(arg: str = ""):
     c.optim.schedule = "cosine"
     c.optim.ema = 0.98
     c.train.epochs = 16
-    c.eval.every = "16 epochs"  # at the end: the best of several, by a few dozen videos, is luck
+    c.eval.every = "16 epochs"  # at the end: the best of several on a few dozen videos is luck
     c.checkpoint.every = "4 epochs"
 
     if arg == "tutorial":  # the tutorial's network and recipe, at 112x112 for a CPU

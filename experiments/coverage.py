@@ -1,14 +1,15 @@
-"""How often does a 95% interval hold the true accuracy? Simulated tests with videos of few sources and of many.
+"""How often does a 95% interval hold the true accuracy? Simulated tests on few and many sources.
 
     python experiments/coverage.py [--tests=1000]
 
-A source has an accuracy of its own, drawn from a beta distribution around the true one, and its videos are right
-independently with that. `alike` is the correlation of two videos of one source: at 0 all sources have the true accuracy, at 1
-a source is all right or all wrong. A test has 8 videos of each source, or unequally many: 2 to 36, evenly on a logarithmic
-scale. Cells are all true accuracies, correlations and sizes. The methods:
+A source has an accuracy of its own, drawn from a beta distribution around the true one, and its
+videos are right independently with that. `alike` is the correlation of two videos of one source: at
+0 all sources have the true accuracy, at 1 a source is all right or all wrong. A test has 8 videos
+of each source, or unequally many: 2 to 36, evenly on a logarithmic scale. Cells are all true
+accuracies, correlations and sizes. The methods:
 
     vid3d               `vid3d.evaluation.metrics.group_interval`
-    bootstrap           2.5% and 97.5% quantiles of the accuracy when sources are drawn anew, 1,000 times
+    bootstrap           2.5% and 97.5% quantiles of the accuracy of 1,000 resamples of the sources
     t                   accuracy plus and minus t standard errors by sources, cut to [0, 1]
     Wilson              as if videos were independent
 """
@@ -77,7 +78,7 @@ OF_ONE_SOURCE = ("vid3d", "Wilson")  # the others need a second
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--tests", type=int, default=1000, help="simulated tests a cell")
+    parser.add_argument("--tests", type=int, default=1000, help="simulated tests per cell")
     options = parser.parse_args()
     print(f"{'sources':>7} {'method':9} {'coverage':>8} {'width':>6}  worst cells")
     for groups in SOURCES:

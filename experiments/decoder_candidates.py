@@ -25,7 +25,7 @@ Frames = Iterator[tuple[np.ndarray, float]]
 
 def vid3d(path: str) -> Frames:
     """vid3d's own reader."""
-    from vid3d.data.frames import Reader
+    from vid3d.video.reader import Reader
 
     yield from Reader(path)
 
@@ -65,7 +65,7 @@ def opencv(path: str) -> Frames:
 
 CANDIDATES = {f.__name__: f for f in (vid3d, pyav, torchcodec, opencv)}
 MODULES = {
-    "vid3d": "vid3d.data.reader",
+    "vid3d": "vid3d.video.reader",
     "pyav": "av",
     "torchcodec": "torchcodec.decoders",
     "opencv": "cv2",

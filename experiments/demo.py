@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 
 import vid3d
 from vid3d.config import from_json
-from vid3d.data import index
-from vid3d.data.frames import read_video
+from vid3d.datasets import index
 from vid3d.evaluation.plots import save_figure
 from vid3d.inference.predict import predict
+from vid3d.video.frames import read_video
 
 NEXT = """
 next:

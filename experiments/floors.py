@@ -20,8 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from vid3d.config import default
-from vid3d.data.frames import read_video
 from vid3d.evaluation.metrics import group_interval
+from vid3d.video.frames import read_video
 
 
 def main(root: Path) -> None:

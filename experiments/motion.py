@@ -22,9 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from vid3d.config import default
-from vid3d.data.clips import clip_indices
-from vid3d.data.frames import read_video
 from vid3d.models.layers import input_form
+from vid3d.video.clips import clip_indices
+from vid3d.video.frames import read_video
 
 
 def main(root: Path) -> None:

@@ -1,12 +1,12 @@
-"""Holds vid3d to anyone's weights: python experiments/parity.py FOLDER
+"""Compares vid3d with references on any weights: python experiments/parity.py FOLDER
 
-FOLDER has for each architecture ARCH.pth (or .pyth, .safetensors), the weights, and ARCH.npz with `x`, clips of
-(N, C, T, H, W) float32 as the reference takes them, and `y`, its logits. Prints the largest difference of each file and
-exits non-zero where one is above 1e-3 (of logits above a hundred, 1e-5 of the largest: float32 rounds them by that), or
-where there is nothing to compare.
+For each architecture, FOLDER has the weights, ARCH.pth (or .pyth, .safetensors), and ARCH.npz with
+`x`, the reference's input, clips of (N, C, T, H, W) float32, and `y`, its logits. Prints the
+largest difference per file and exits non-zero if one is above 1e-3 (for logits above a hundred 1e-5
+of the largest, because of float32 rounding), or if there is nothing to compare.
 
-A reference that ends in a softmax (pytorchvideo's X3D) is told by its rows, which sum to one. Its probabilities are compared
-with ours, averaged over the windows of a large clip as there.
+A reference that ends in a softmax (pytorchvideo's X3D) is recognised by rows that sum to one. Its
+probabilities are compared with ours, averaged over the windows of a large clip in the same way.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from vid3d import config, models
-from vid3d.models import published, tensor_file
+from vid3d import config, errors, models
+from vid3d.models import layers
+from vid3d.weights import published, tensor_file
 
 LIMIT = 1e-3
 SUFFIXES = (".pth", ".pyth", ".safetensors")
 
 
 def difference(weights: Path, arrays: Path) -> tuple[float, float]:
-    """The largest difference between our logits and the reference's, and the largest that is allowed."""
+    """The largest difference between our logits and the reference's, and the limit."""
     with np.load(arrays) as file:
         clips_NCTHW, expected = file["x"], file["y"]
     clips_BTHWC = np.ascontiguousarray(clips_NCTHW.transpose(0, 2, 3, 4, 1), np.float32)
@@ -33,10 +34,10 @@ def difference(weights: Path, arrays: Path) -> tuple[float, float]:
     model = config.default().model
     model.name = name
     module = models.build(model, expected.shape[-1])
-    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), clips_BTHWC, train=False))
+    variables = models.shapes(module, clips_BTHWC.shape[1:])
     variables, notes = published.load(weights, name=name, variables=variables)
     if notes:
-        raise config.UserError(f"{notes[0]}, but {arrays.name} has {expected.shape[-1]} logits")
+        raise errors.UserError(f"{notes[0]}, but {arrays.name} has {expected.shape[-1]} logits")
 
     @jax.jit
     def apply(variables, clips):
@@ -45,9 +46,9 @@ def difference(weights: Path, arrays: Path) -> tuple[float, float]:
             clips,
             train=False,
             mutable=["intermediates"],
-            capture_intermediates=lambda layer, _: layer.name == published.HEAD,
+            capture_intermediates=lambda layer, _: layer.name == layers.HEAD,
         )
-        (windows,) = state["intermediates"][published.HEAD]["__call__"]
+        (windows,) = state["intermediates"][layers.HEAD]["__call__"]
         return logits, jax.nn.softmax(windows).reshape(len(clips), -1, logits.shape[-1]).mean(1)
 
     softmax = expected.min() >= 0 and np.allclose(expected.sum(-1), 1, atol=1e-4)
@@ -65,11 +66,11 @@ def main(folder: str) -> int:
         arrays = weights.with_suffix(".npz")
         try:
             if not arrays.is_file():
-                raise config.UserError(f"{arrays} is not there")
+                raise errors.UserError(f"{arrays} is not there")
             largest, limit = difference(weights, arrays)
-            passed += largest <= limit  # not where it is not a number
+            passed += largest <= limit  # False for NaN
             print(f"{weights.name:24} {largest:.2e} {'ok' if largest <= limit else 'TOO LARGE'}")
-        except config.UserError as error:
+        except errors.UserError as error:
             print(f"{weights.name:24} error: {error}")
     if not files:
         print(f"{folder}: no {', '.join(SUFFIXES)} files")

@@ -28,7 +28,7 @@ from jax.sharding import Mesh, PartitionSpec as P
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models
-from vid3d.models import convolution
+from vid3d.ops import convolution
 from vid3d.training import optim, steps
 from vid3d.training.state import create
 
@@ -96,10 +96,7 @@ def compile_step(name: str, config: ConfigDict, num_classes: int, mesh: Mesh) ->
         "index_B": jax.ShapeDtypeStruct((batch,), jnp.int32),
         "round_B": jax.ShapeDtypeStruct((batch,), jnp.int32),
     }
-    step = steps.build_train_step(
-        model, optimizer, data=config.data, augmentation=config.augment, flip=False,
-        label_smoothing=0.0, seed=0, axis_name="batch",
-    )  # fmt: skip
+    step = steps.build_train_step(model, optimizer, config, flip=False, axis_name="batch")
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(P(), P("batch")), out_specs=(P(), P()), check_vma=False
     )

@@ -1,18 +1,20 @@
-"""Kills a training again and again, and holds its end against that of one that was left alone.
+"""Kills a training run again and again, and compares its end with that of one left alone.
 
     python experiments/soak.py [--kills=25] [--seed=0]          # or: make soak
 
-SIGKILL comes in each place of a training in turn: while the process starts, while it decodes, in a step, in an evaluation, in
-a save, between the temporary write of a checkpoint and its rename, between that and its manifest, and while an old one is
-deleted. The process has to write a row of metrics.jsonl or a checkpoint first, then goes on for a seeded random moment, and is
-killed when it is in the place next. `vid3d evaluate` is killed as well. In the end parameters and optimizer state have to be
-equal bit for bit, metrics.jsonl and predictions.csv byte for byte, the best checkpoint the same step, and nothing half-written
-may be left. Exits with 1 otherwise.
+SIGKILL comes in each place of a run in turn: while the process starts, while it decodes, in a
+step, in an evaluation, in a save, between the temporary write of a checkpoint and its rename,
+between that and its manifest, and while an old one is deleted. The process has to write a row of
+metrics.jsonl or a checkpoint first, then goes on for a seeded random moment, and is killed when it
+is in the place next. `vid3d evaluate` is killed as well. In the end parameters and optimizer state
+have to be equal bit for bit, metrics.jsonl and predictions.csv byte for byte, the best checkpoint
+the same step, and nothing half-written may be left. Exits with 1 otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import random
 import re
@@ -30,6 +32,9 @@ import jax
 import numpy as np
 
 from vid3d import checkpoint
+from vid3d.checkpoint import writing
+from vid3d.data import prepare
+from vid3d.training import loop
 
 CONFIG = (
     "--config=configs/demo.py:smoke", "--config.data.size=16", "--config.data.num_frames=6",
@@ -40,12 +45,12 @@ ORDER = (
     "before the rename", "in a step", "in an evaluation", "before the manifest", "while decoding",
     "at the start", "in a save", "in a deletion",
 )  # fmt: skip
-# The function that the main thread is in tells the place; the first that fits.
-FUNCTIONS = {
-    "in a save": r"checkpoint\.py\", line \d+ in save",
-    "in an evaluation": r"loop\.py\", line \d+ in validate",
-    "in a step": r"loop\.py\", line \d+ in run\b",
-    "while decoding": r"prepare\.py\", line \d+ in build",
+# The place is told by the functions that the main thread is in; the first that fits.
+FUNCTIONS: dict[str, Callable] = {
+    "in a save": writing.CheckpointStore.save,
+    "in an evaluation": loop.validate,
+    "in a step": loop.run,
+    "while decoding": prepare.build,
 }
 PROGRAM = """
 import faulthandler, signal, sys
@@ -64,9 +69,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="vid3d-soak-") as name:
         folder = Path(name)
         epochs = f"--config.train.epochs={2 * options.kills + 20}"
-        alone, killed = (Run(folder / which, epochs) for which in ("alone", "killed"))
+        alone, killed = (SoakedRun(folder / which, epochs) for which in ("alone", "killed"))
         alone.finish()
-        places = Counter()
+        places: Counter[str] = Counter()
         resumed = 0
         for number in range(options.kills):
             place = ORDER[number % len(ORDER)]
@@ -83,21 +88,19 @@ def main() -> int:
     for line in found:
         print(line)
     print(
-        f"{sum(places.values())} kills ({', '.join(f'{n} {k}' for k, n in places.items())}) and one of the "
-        f"evaluation; {resumed} resumes from a step above 0; "
+        f"{sum(places.values())} kills ({', '.join(f'{n} {k}' for k, n in places.items())}) and "
+        f"one of the evaluation; {resumed} resumes from a step above 0; "
         + ("the end differs" if found else "the end is the same, bit for bit")
     )
     return 1 if found else 0
 
 
-class Run:
+class SoakedRun:
     """One workdir with a cache of its own."""
 
     def __init__(self, folder: Path, epochs: str):
         self.workdir, self.cache = folder / "run", folder / "cache"
-        self.stacks = (
-            folder / "stacks.txt"
-        )  # what the threads of the process did when they were asked
+        self.stacks = folder / "stacks.txt"  # of all threads, each time they were asked for
         self.train = ("train", *CONFIG, epochs, f"--workdir={self.workdir}")
         self.environment = os.environ | {"XDG_CACHE_HOME": str(self.cache), "XLA_FLAGS": ""}
         folder.mkdir()
@@ -110,7 +113,7 @@ class Run:
         )  # fmt: skip
 
     def step(self) -> int:
-        return max(checkpoint.steps(self.workdir), default=0)
+        return max(checkpoint.Workdir(self.workdir).checkpoints(), default=0)
 
     def rows(self) -> int:
         """Bytes of metrics.jsonl."""
@@ -118,7 +121,7 @@ class Run:
         return path.stat().st_size if path.exists() else 0
 
     def kill(self, place: str, chance: random.Random) -> bool:
-        """Starts the training and kills it in this place; False where it ended by itself before that."""
+        """Starts the training and kills it in this place; False where it ended before that."""
         if place == "while decoding":
             for folder in (self.cache / "vid3d").glob("frames-*"):
                 shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
@@ -150,8 +153,11 @@ class Run:
         return False
 
     def is_interrupted(self, place: str) -> bool:
-        """Whether a checkpoint is half there: under its temporary name with parts that are whole, or without its manifest,
-        which the newest does not have yet and an old one has no more."""
+        """Whether a checkpoint is half there.
+
+        It is under its temporary name with parts that are whole, or without its manifest, which the
+        newest does not have yet and an old one has no more.
+        """
         folder = self.workdir / "checkpoints"
         if place == "before the rename":
             return any(folder.glob("*.orbax-checkpoint-tmp*/meta/metadata"))
@@ -175,9 +181,7 @@ class Run:
         with self.stacks.open() as file:
             file.seek(size)
             text = file.read()
-        return next(
-            (place for place, function in FUNCTIONS.items() if re.search(function, text)), ""
-        )
+        return place_in(text)
 
     def finish(self, kill_evaluation_after: float = 0.0) -> None:
         """Trains to the end and evaluates."""
@@ -193,13 +197,27 @@ class Run:
             raise SystemExit(f"{self.workdir}: the evaluation does not finish")
 
 
+def place_in(stacks: str) -> str:
+    """The place that stacks written by faulthandler are in, or ""."""
+    for place, function in FUNCTIONS.items():
+        if re.search(frame_pattern(function), stacks):
+            return place
+    return ""
+
+
+def frame_pattern(function: Callable) -> str:
+    """A regular expression for a function's line in a stack written by faulthandler."""
+    code = inspect.unwrap(function).__code__
+    return rf'File "{re.escape(code.co_filename)}", line \d+ in {code.co_name}\b'
+
+
 def wait_until(happened: Callable[[], bool], process: subprocess.Popen) -> None:
     """Until then, or until the process has ended."""
     while process.poll() is None and not happened():
         time.sleep(0.0005)
 
 
-def differences(a: Run, b: Run) -> list[str]:
+def differences(a: SoakedRun, b: SoakedRun) -> list[str]:
     """What is not the same at the end of two runs, and what is left half-written."""
     found = []
     for name in ("metrics.jsonl", "evaluation/test-best/predictions.csv"):
@@ -219,7 +237,7 @@ def differences(a: Run, b: Run) -> list[str]:
     for place in (b.workdir, b.cache):
         found += [f"left behind: {path}" for path in place.rglob("*incomplete*")]
     folders = [path for path in (b.workdir / "checkpoints").iterdir() if path.is_dir()]
-    whole = {str(step) for step in checkpoint.steps(b.workdir)}
+    whole = {str(step) for step in checkpoint.Workdir(b.workdir).checkpoints()}
     found += [f"left behind: {path}" for path in folders if path.name not in whole]
     return found
 

@@ -1,11 +1,10 @@
-"""What all tests share: eight host devices, a cache folder of their own, real data where it is at hand."""
+"""What all tests share: eight host devices, their own cache folder, real data if present."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -27,16 +26,18 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-# A busy machine is no failure.
+# A test is not wrong because the machine is busy.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+pytest_plugins = ("fixtures.videos", "fixtures.reference_networks", "fixtures.published")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a third of the time of the tests is spent waiting for other processes."""
+    """One more than there are cores: tests wait for other processes a third of the time."""
     from vid3d.process import cores
 
     return cores() + 1
@@ -50,7 +51,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The user's cache folder of this test run, for the tests of all workers and for the processes they start."""
+    """The cache folder of this test run, for all workers and for the processes they start."""
     folder = shared_folder(tmp_path_factory) / "cache"
     folder.mkdir(exist_ok=True)
     before = os.environ.get("XDG_CACHE_HOME")
@@ -67,7 +68,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real videos; tests that need it are skipped where it is absent."""
+    """The folder with real videos; tests that need it are skipped if it is missing."""
     if not SHARED.is_dir():
         pytest.skip(f"no real videos at {SHARED}")
     return SHARED
@@ -76,7 +77,7 @@ def shared() -> Path:
 def vid3d(
     *arguments: str, check: int | None = 0, env: dict[str, str] | None = None, timeout: float = 300
 ):
-    """Runs the command line in a process of its own, on one device; returns it with its output as text."""
+    """Runs the command line in its own process, on one device; the result has its output."""
     environment = os.environ | {"XLA_FLAGS": "", "COLUMNS": "200"} | (env or {})
     done = subprocess.run(
         [sys.executable, "-m", "vid3d.cli", *map(str, arguments)],
@@ -97,7 +98,7 @@ def run():
 
 
 class Started(subprocess.Popen):
-    """A process of the command line, on one device, that goes on beside its test; its output is one pipe of text."""
+    """The command line in a process that runs next to its test, on one device; one pipe."""
 
     def __init__(self, *arguments: str):
         super().__init__(
@@ -110,11 +111,11 @@ class Started(subprocess.Popen):
         limit = time.monotonic() + timeout
         while not happened():
             assert self.poll() is None, self.stdout.read()
-            assert time.monotonic() < limit, "it did not happen in time"
+            assert time.monotonic() < limit, "timed out"
             time.sleep(0.01)
 
     def read_until(self, words: str, timeout: float = 240) -> None:
-        """Reads what it says, up to the line with these words."""
+        """Reads its output up to the line that contains these words."""
         limit = threading.Timer(timeout, self.kill)
         limit.start()
         try:
@@ -128,7 +129,7 @@ class Started(subprocess.Popen):
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Started]]:
-    """`start("train", ...)`: see `Started` above; what a test leaves running is killed at its end."""
+    """`start("train", ...)`: see `Started`; it is killed at the end of the test."""
     started = []
 
     def start(*arguments: str) -> Started:
@@ -144,7 +145,7 @@ def start() -> Iterator[Callable[..., Started]]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """`small_disk("1m")`: a file system of its own; skips where mounting is not permitted."""
+    """`small_disk("1m")`: a separate file system; skips if mounting is not permitted."""
     folder = tmp_path / "disk"
 
     def mount(size: str) -> Path:
@@ -157,67 +158,6 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield mount
     if folder.is_mount():
         subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def published_shapes(name: str, num_classes: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors of a published file, as torchvision or pytorchvideo write them."""
-    lines = (ROOT / "tests" / "models" / "layouts" / f"{name}.txt").read_text().splitlines()
-    shapes = {}
-    for line in lines:
-        key, *shape = line.split()
-        shapes[key] = tuple(int(n) for n in shape)
-    *_, weight, bias = [key for key in shapes if not key.endswith("num_batches_tracked")]
-    shapes[weight], shapes[bias] = (num_classes, *shapes[weight][1:]), (num_classes,)
-    return shapes
-
-
-def published_state(name: str, num_classes: int, seed: int = 0) -> dict:
-    """Random tensors for them, of a size that keeps the logits small."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    state = {}
-    for key, shape in published_shapes(name, num_classes).items():
-        if key.endswith("num_batches_tracked"):
-            state[key] = np.array(7, np.int64)
-        elif len(shape) > 1:
-            scale = np.prod(shape[1:]) ** -0.5
-            state[key] = (rng.normal(size=shape) * scale).astype(np.float32)
-        else:
-            low, high = (0.5, 1.5) if key.endswith(("weight", "running_var")) else (-0.2, 0.2)
-            state[key] = rng.uniform(low, high, shape).astype(np.float32)
-    return state
-
-
-def write_safetensors(path: Path, values: dict) -> None:
-    """Writes tensors by name in the format of safetensors: a JSON header, then the bytes."""
-    kinds = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64"}
-    header, bodies, place = {"__metadata__": {"format": "pt"}}, [], 0
-    for name, value in values.items():
-        header[name] = {
-            "dtype": kinds[value.dtype.name],
-            "shape": value.shape,
-            "data_offsets": [place, place + value.nbytes],
-        }
-        place += value.nbytes
-        bodies.append(value.tobytes())
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(bodies))
-
-
-@pytest.fixture(scope="session", name="published_shapes")
-def published_shapes_fixture():
-    return published_shapes
-
-
-@pytest.fixture(scope="session", name="published_state")
-def published_state_fixture():
-    return published_state
-
-
-@pytest.fixture(scope="session", name="write_safetensors")
-def write_safetensors_fixture():
-    return write_safetensors
 
 
 @pytest.fixture
@@ -239,7 +179,7 @@ def call(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the trainings that a sweep in this process starts; this process keeps its eight."""
+    """One device for the runs that a sweep here starts; this process keeps its eight."""
     import jax
 
     jax.devices()
@@ -248,7 +188,7 @@ def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory, cache: Path):
-    """`once(name, train)`: a copy of the workdir that `train(workdir)` writes; it trains for all workers together."""
+    """`once(name, train)`: a copy of the workdir that `train(workdir)` writes for all workers."""
 
     def once(name: str, train: Callable[[Path], object]) -> Path:
         whole = shared_folder(tmp_path_factory) / "once" / name
@@ -265,14 +205,14 @@ def once(tmp_path_factory: pytest.TempPathFactory, cache: Path):
 
 @pytest.fixture(scope="session")
 def smoke_run(once) -> Path:
-    """A workdir that `vid3d train --config=configs/demo.py:smoke` really trained."""
+    """A workdir that `vid3d train --config=configs/demo.py:smoke` has trained."""
     config = "--config=configs/demo.py:smoke"
     return once("smoke", lambda workdir: vid3d("train", config, f"--workdir={workdir}"))
 
 
 @pytest.fixture(scope="session")
 def assert_same_run() -> Callable[[Path, Path], None]:
-    """`assert_same_run(a, b)`: two workdirs hold the same metrics, latest weights and optimizer state, bit for bit."""
+    """`assert_same_run(a, b)`: metrics, latest weights, optimizer state are equal bit for bit."""
     import jax
     import numpy as np
 
@@ -292,7 +232,7 @@ def assert_same_run() -> Callable[[Path, Path], None]:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch):
-    """`with serve(folder) as url:` has its files at url/NAME."""
+    """`with serve(folder) as url:` serves its files at url/NAME."""
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -317,7 +257,7 @@ def serve(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="session")
 def bucket():
-    """A stand-in for a bucket of Google Cloud Storage, `gs://bucket`: see bucket.py beside this file."""
+    """A stand-in for a bucket of Google Cloud Storage, `gs://bucket`: see bucket.py."""
     if importlib.util.find_spec("gcsfs") is None:
         pytest.skip("gcsfs is not installed")
     spec = importlib.util.spec_from_file_location("bucket", Path(__file__).parent / "bucket.py")
@@ -329,7 +269,7 @@ def bucket():
 
 @pytest.fixture
 def reach(bucket, monkeypatch):
-    """The bucket, with the clients of this process and of those it starts sent there."""
+    """The bucket, used by this process and by those that it starts."""
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
     yield bucket

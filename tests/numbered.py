@@ -14,7 +14,7 @@ QUARTERS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200),
 
 
 def picture(number: int) -> np.ndarray:
-    """uint8 RGB [96, 128, 3]: the number in eight black or white blocks, between four coloured corners."""
+    """The number as eight black or white blocks between coloured corners, uint8 [96, 128, 3]."""
     red, green, blue, gray = QUARTERS.values()
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     half, third = WIDTH // 2, HEIGHT // 3
@@ -70,7 +70,7 @@ def decoded_by_ffmpeg(path: Path, shape: tuple[int, int], filters: str = "null")
 
 
 def times_by_ffprobe(path: Path) -> np.ndarray:
-    """Seconds of the frames from the first on, float64 [T]; NaN where ffprobe names none, as at the end of an AVI."""
+    """Seconds from the first frame, float64 [T]; NaN where ffprobe has none, as at an AVI's end."""
     entries = ("-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0")
     text = run("ffprobe", "-v", "quiet", "-select_streams", "v:0", *entries, path).decode()
     stamps = [line.strip(",") for line in text.split()]

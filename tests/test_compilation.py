@@ -1,4 +1,4 @@
-"""What a kill left torn in the compilation cache is not there for the next process; vectors are as wide as they may be."""
+"""The compilation cache loses entries that a kill left torn; vectors are as wide as possible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from vid3d import compilation
-from vid3d.models import narrow
+from vid3d.ops import narrow
 
 
 def test_torn_entries_are_dropped_and_whole_ones_stay(tmp_path):
@@ -31,7 +31,7 @@ def test_torn_entries_are_dropped_and_whole_ones_stay(tmp_path):
     assert {path.name for path in tmp_path.glob("*-cache")} == {"whole-cache"}
 
 
-def test_where_nothing_can_be_kept_everything_is_compiled_each_time(tmp_path, monkeypatch):
+def test_a_read_only_cache_folder_disables_the_cache(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     before = jax.config.jax_compilation_cache_dir
@@ -39,13 +39,13 @@ def test_where_nothing_can_be_kept_everything_is_compiled_each_time(tmp_path, mo
     assert jax.config.jax_compilation_cache_dir == before
 
 
-def test_an_entry_that_is_not_zlibs_is_whole_where_the_library_that_wrote_it_says_so():
+def test_a_zstd_entry_is_checked_with_zstd():
     zstandard = pytest.importorskip("zstandard")
     whole = zstandard.ZstdCompressor().compress(b"program" * 1000)
     assert compilation.is_whole(whole) and not compilation.is_whole(whole[:-3])
 
 
-def test_vectors_are_as_wide_as_the_processor_has_them(tmp_path, monkeypatch):
+def test_vectors_are_as_wide_as_the_processors(tmp_path, monkeypatch):
     facts = tmp_path / "cpuinfo"
     monkeypatch.setattr(compilation, "CPU_FACTS", facts)
 

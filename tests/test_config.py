@@ -1,4 +1,4 @@
-"""A typo in a config or an override must never train the wrong thing in silence."""
+"""A typo in a config or an override is an error, and never trains something else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from vid3d import config as configs
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 CONFIGS = sorted(Path("configs").glob("*.py"))
 
@@ -26,7 +26,7 @@ def write(tmp_path: Path, body: str) -> str:
     return str(path)
 
 
-def test_defaults_are_valid_and_are_the_tutorials():
+def test_defaults_are_valid_and_the_tutorials():
     c = configs.default()
     configs.validate(c)
     assert c.model.features == (128, 64, 32, 32, 32)
@@ -41,8 +41,8 @@ def test_every_shipped_config_loads(path):
 
 @pytest.mark.parametrize(
     "preset",
-    ["demo.py:smoke", "demo.py:baseline", "videos.py:tutorial", "ucf101.py:tutorial", "ucf101.py:four",
-     "ucf101.py:five", "ucf101.py:all", "ucf101.py:split2", "ucf101.py:split3"],
+    ["demo.py:smoke", "demo.py:baseline", "videos.py:tutorial", "ucf101.py:tutorial",
+     "ucf101.py:four", "ucf101.py:five", "ucf101.py:all", "ucf101.py:split2", "ucf101.py:split3"],
 )  # fmt: skip
 def test_every_shipped_preset_loads(preset):
     configs.load(f"configs/{preset}")
@@ -81,8 +81,9 @@ def test_overrides_take_the_type_of_the_default(key, text, value):
         (("model.kernel", "3,3"), "length 2, expected 3"),
         (("model.features", ""), "is empty"),
         (("data.protocol", "group"), "did you mean 'grouped'"),
+        (("model.name", "r3d18"), "did you mean 'r3d_18'"),
         (("data.val_fraction", "1.0"), "from 0 to 1"),
-        (("optim.warmup", "two epochs"), "no duration"),
+        (("optim.warmup", "two epochs"), "is not a duration"),
         (("checkpoint.every", "0 steps"), "above 0"),
         (("data.group_pattern", "("), "regular expression"),
         (("data.stored_size", "100,100"), "smaller than data.size"),
@@ -124,10 +125,13 @@ def test_a_wrong_override_is_one_clear_line(tmp_path, override, words):
         ("    c.seed = = 3\n", "mine.py:5: invalid syntax"),
         ("    c.train.epochs = 'many'\n    return c\n", "mine.py:5"),
         ("    import nothing_of_this_name\n", "nothing_of_this_name"),
-        ("    with c.unlocked():\n        c.sede = 3\n    return c\n", "no config key 'sede'; did you mean 'seed'?"),
-        ("    with c.unlocked():\n        del c.seed\n    return c\n", "config.seed is missing: start from vid3d.config.default()"),
+        ("    with c.unlocked():\n        c.sede = 3\n    return c\n",
+         "no config key 'sede'; did you mean 'seed'?"),
+        ("    with c.unlocked():\n        del c.seed\n    return c\n",
+         "config.seed is missing: start from vid3d.config.default()"),
         ("    return 1 / 0\n", "mine.py:5: division by zero"),
-        ("    c.seed = 3\n", "mine.py: get_config() returns None, no config: end it in `return c`"),
+        ("    c.seed = 3\n",
+         "mine.py: get_config() returns None, not a config: end it in `return c`"),
     ],
 )  # fmt: skip
 def test_an_error_in_a_config_file_names_its_line(tmp_path, monkeypatch, body, words):
@@ -140,7 +144,7 @@ def test_an_error_in_a_config_file_names_its_line(tmp_path, monkeypatch, body, w
         assert len(str(error.value)) < len(path) + 200
 
 
-def test_a_missing_config_file_suggests_the_near_one():
+def test_a_missing_config_file_suggests_the_nearest():
     with pytest.raises(UserError, match=r"did you mean 'demo\.py'"):
         configs.load("configs/dem.py")
 
@@ -183,7 +187,7 @@ def test_json_round_trip_keeps_values_and_types():
     ]
 
 
-def test_an_old_workdirs_config_gets_new_defaults_and_a_newer_ones_is_refused():
+def test_older_configs_get_defaults_and_newer_ones_are_refused():
     assert configs.from_json('{"seed": 3}').train.epochs == 100
     # A range the wrong way round is an error in a new training alone.
     text = '{"augment": {"crop_scale": [1.0, 0.5]}}'
@@ -212,7 +216,7 @@ def values_like(default: object) -> st.SearchStrategy:
 
 
 @given(st.data())
-def test_any_value_of_any_key_survives_json_or_is_refused_for_the_same_reason(data):
+def test_any_value_survives_json_or_is_refused_alike(data):
     c = configs.default()
     key, default = data.draw(st.sampled_from(list(configs.flatten(c).items())))
     *groups, name = key.split(".")
@@ -250,7 +254,7 @@ def test_durations_become_steps(text, expected):
     per_epoch=st.integers(1, 1000),
     batch_size=st.integers(1, 512),
 )
-def test_any_duration_is_the_fewest_steps_that_cover_it(number, hundredths, per_epoch, batch_size):
+def test_durations_are_rounded_up_to_steps(number, hundredths, per_epoch, batch_size):
     def steps(text):
         return configs.steps(text, steps_per_epoch=per_epoch, batch_size=batch_size)
 
@@ -260,7 +264,7 @@ def test_any_duration_is_the_fewest_steps_that_cover_it(number, hundredths, per_
     assert steps(f"{number} examples") == math.ceil(Fraction(number, batch_size))
 
 
-def test_differences_name_the_fields_and_leave_out_where_data_lies():
+def test_differences_name_only_keys_that_change_a_result():
     a, b = configs.default(), configs.default()
     b.optim.learning_rate = 0.1
     b.data.root, b.checkpoint.every, b.eval.batch_size = "/moved", "3 steps", 4

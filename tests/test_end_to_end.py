@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, cli
+from vid3d.checkpoint import Workdir
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,8 +42,9 @@ def unbroken(once, run) -> Path:
     return once("tiny", lambda workdir: run("train", *TINY, f"--workdir={workdir}"))
 
 
-def test_a_workdir_says_everything_about_its_run(smoke_run):
+def test_a_workdir_has_all_its_files(smoke_run):
     for name in (
+        "format.txt",
         "config.json",
         "metrics.jsonl",
         "timings.jsonl",
@@ -69,7 +71,7 @@ def test_a_workdir_says_everything_about_its_run(smoke_run):
     assert checkpoint.resolve(smoke_run) == best["step"]
 
 
-def test_evaluation_counts_every_video_once_and_recounts(smoke_run, run):
+def test_evaluation_equals_a_recount_of_its_predictions(smoke_run, run):
     printed = json.loads(run("evaluate", f"--workdir={smoke_run}", "--json").stdout)
     folder = smoke_run / "evaluation" / "test-best"
     assert printed == json.loads((folder / "metrics.json").read_text())
@@ -91,7 +93,7 @@ def test_evaluation_counts_every_video_once_and_recounts(smoke_run, run):
     assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_predict_says_what_evaluate_says(smoke_run, run, call):
+def test_predict_agrees_with_evaluate(smoke_run, run, call):
     said = run("evaluate", f"--workdir={smoke_run}").stdout
     folder = smoke_run / "evaluation" / "test-best"
     figures = json.loads((folder / "metrics.json").read_text())
@@ -104,7 +106,7 @@ def test_predict_says_what_evaluate_says(smoke_run, run, call):
     with (folder / "predictions.csv").open() as file:
         table = list(csv.DictReader(file))
     from vid3d.config import from_json
-    from vid3d.data import index
+    from vid3d.datasets import index
 
     root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
     done = call(
@@ -154,7 +156,7 @@ def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken):
 
 
 @pytest.mark.slow
-def test_a_finished_run_says_so_and_changes_nothing(unbroken, call):
+def test_a_finished_run_changes_nothing(unbroken, call):
     before = {
         p: p.stat().st_mtime_ns for p in unbroken.rglob("*") if p.is_file() and p.name != ".lock"
     }
@@ -167,9 +169,7 @@ def test_a_finished_run_says_so_and_changes_nothing(unbroken, call):
 
 
 @pytest.mark.slow
-def test_a_finished_run_names_the_videos_it_was_trained_on_where_others_are_asked_for(
-    unbroken, tmp_path, call
-):
+def test_a_finished_run_names_its_own_videos(unbroken, tmp_path, call):
     workdir = shutil.copytree(unbroken, tmp_path / "run")
     config = json.loads((workdir / "config.json").read_text())
     config["data"]["root"] = "own2"
@@ -181,9 +181,7 @@ def test_a_finished_run_names_the_videos_it_was_trained_on_where_others_are_aske
 
 
 @pytest.mark.slow
-def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_nothing_had_been(
-    unbroken, tmp_path, run, start, assert_same_run
-):
+def test_a_stopped_run_saves_and_resumes_exactly(unbroken, tmp_path, run, start, assert_same_run):
     workdir = tmp_path / "run"
 
     def written() -> int:
@@ -198,7 +196,7 @@ def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_noth
         process.send_signal(number)
         output = process.communicate(timeout=60)[0]
         assert process.returncode == 75, output
-        last = checkpoint.steps(workdir)[-1]
+        last = Workdir(workdir).checkpoints()[-1]
         manifest = workdir / "checkpoints" / str(last) / checkpoint.MANIFEST
         assert manifest.stat().st_mtime - asked < 10
         said = f"stopped at step {last}, all saved: the same command goes on from here"
@@ -214,14 +212,14 @@ def test_asked_to_stop_it_saves_within_seconds_and_the_next_call_ends_as_if_noth
 @pytest.mark.skipif(
     signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup it goes on"
 )
-def test_when_nobody_reads_its_lines_any_more_it_saves_and_stops(tmp_path, start):
+def test_a_broken_pipe_saves_and_stops(tmp_path, start):
     """As with `2>&1 | head`."""
     workdir = tmp_path / "run"
     process = start("train", *TINY, f"--workdir={workdir}")
     process.read_until("epoch 2: ")
     process.stdout.close()
     assert process.wait(timeout=60) == 75
-    assert checkpoint.steps(workdir)[-1] >= rows(workdir / "metrics.jsonl")[-1]["step"]
+    assert Workdir(workdir).checkpoints()[-1] >= rows(workdir / "metrics.jsonl")[-1]["step"]
 
 
 TAKE_TERMINAL = (  # the first terminal that a session's leader has is the one that can hang up
@@ -234,7 +232,7 @@ TAKE_TERMINAL = (  # the first terminal that a session's leader has is the one t
 @pytest.mark.skipif(
     signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="under nohup it goes on"
 )
-def test_when_its_terminal_is_closed_it_saves_and_stops(tmp_path):
+def test_a_closed_terminal_saves_and_stops(tmp_path):
     """Every line that it writes from then on is an error."""
     workdir = tmp_path / "run"
     ours, its = pty.openpty()
@@ -248,11 +246,11 @@ def test_when_its_terminal_is_closed_it_saves_and_stops(tmp_path):
         said += os.read(ours, 4096)
     os.close(ours)
     assert process.wait(timeout=60) == 75
-    assert checkpoint.steps(workdir)[-1] >= rows(workdir / "metrics.jsonl")[-1]["step"]
+    assert Workdir(workdir).checkpoints()[-1] >= rows(workdir / "metrics.jsonl")[-1]["step"]
 
 
 @pytest.mark.slow
-def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path, start):
+def test_a_stop_before_the_first_step_exits_75(tmp_path, start):
     cache = tmp_path / "cache"
     flags = (*TINY, f"--config.data.cache_dir={cache}", "--config.data.synthetic.groups=200")
     process = start("train", *flags, f"--workdir={tmp_path / 'run'}")
@@ -266,7 +264,7 @@ def test_asked_to_stop_before_the_first_step_it_says_call_me_again(tmp_path, sta
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_interrupted_while_libraries_are_loaded_nothing_is_printed(smoke_run, start):
+def test_an_interrupt_during_imports_prints_nothing(smoke_run, start):
     process = start("predict", f"--workdir={smoke_run}", "none.mp4")
     maps = Path("/proc", str(process.pid), "maps")
     process.wait_until(lambda: "jaxlib" in maps.read_text())
@@ -276,7 +274,7 @@ def test_interrupted_while_libraries_are_loaded_nothing_is_printed(smoke_run, st
 
 
 @pytest.mark.slow
-def test_asked_to_stop_while_it_compiles_it_says_call_me_again(tmp_path, start):
+def test_a_stop_during_compilation_exits_75(tmp_path, start):
     process = start(
         "train", *TINY, "--config.model.features=8,8,8", f"--workdir={tmp_path / 'run'}"
     )
@@ -295,16 +293,14 @@ def test_asked_to_stop_while_it_compiles_it_says_call_me_again(tmp_path, start):
         (("train.batch_size=64",), "take a smaller batch"),
     ],
 )
-def test_what_cannot_be_trained_is_an_error_before_any_video_is_decoded(
-    flags, words, tmp_path, call
-):
+def test_untrainable_configs_fail_before_decoding(flags, words, tmp_path, call):
     flags = [f"--config.{flag}" for flag in (*flags, f"data.cache_dir={tmp_path / 'cache'}")]
     done = call("train", *TINY, *flags, f"--workdir={tmp_path / 'runs' / 'w'}", check=1)
     assert words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("cache/frames-*")) and not (tmp_path / "runs").exists()
 
 
-def test_prepare_and_doctor_find_nothing_wrong(smoke_run, tmp_path, call):
+def test_prepare_and_doctor_accept_good_videos(smoke_run, tmp_path, call):
     assert "35 test videos" in call("prepare", "--config=configs/demo.py:smoke").stderr
     done = call("doctor", "--config=configs/demo.py:smoke", f"--output={tmp_path}")
     assert f"{tmp_path / 'manifest.csv'}\n" in done.stdout
@@ -312,7 +308,7 @@ def test_prepare_and_doctor_find_nothing_wrong(smoke_run, tmp_path, call):
 
 
 @pytest.mark.slow
-def test_a_reader_that_has_seen_enough_is_told_nothing(smoke_run):
+def test_a_closed_pipe_prints_no_error(smoke_run):
     """`vid3d doctor ... | head -0`"""
     reader, writer = os.pipe()
     os.close(reader)
@@ -326,7 +322,7 @@ def test_a_reader_that_has_seen_enough_is_told_nothing(smoke_run):
 
 
 @pytest.mark.slow
-def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path, run):
+def test_a_file_name_like_an_option_is_explained(smoke_run, tmp_path, run):
     done = subprocess.run(
         [sys.executable, "-m", "vid3d.cli", "predict", f"--workdir={smoke_run}", "-dash.mp4"],
         cwd=tmp_path, capture_output=True, text=True,
@@ -341,7 +337,7 @@ def test_a_file_name_that_reads_like_an_option_is_explained(smoke_run, tmp_path,
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_ends_as_if_nothing_had_been(cache):
+def test_a_run_killed_repeatedly_ends_the_same(cache):
     done = subprocess.run(
         [sys.executable, "experiments/soak.py", "--kills=4"],
         cwd=ROOT, env=os.environ | {"XLA_FLAGS": ""}, capture_output=True, text=True,
@@ -356,8 +352,9 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_been(cache):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp_path, run):
-    # Without dropout, which every device draws for itself; a constant rate may go on for more epochs.
+def test_a_run_resumes_on_other_device_counts(tmp_path, run):
+    # Without dropout, which every device draws for itself; a constant rate may go on for more
+    # epochs.
     same = (*TINY, "--config.model.dropout=0", "--config.optim.schedule=constant")
 
     def train(workdir, *, devices, epochs):
@@ -369,7 +366,7 @@ def test_a_run_goes_on_with_another_number_of_devices_as_if_nothing_had_been(tmp
     before = 0
     for epochs, devices in enumerate((2, 8, 4), start=1):
         said = train("changing", devices=devices, epochs=epochs)
-        words = f"saved on {before} devices, going on with {devices}: the global batch of 8"
+        words = f"saved on {before} devices, resuming with {devices}: the global batch of 8"
         assert (words in said) == bool(before)
         before = devices
     one, changing = (rows(tmp_path / name / "metrics.jsonl") for name in ("one", "changing"))
@@ -384,7 +381,7 @@ def test_another_set_is_evaluated_by_class_name(smoke_run, call, tmp_path):
     with (smoke_run / "videos.csv").open() as file:
         videos = [v for v in csv.DictReader(file) if v["split"] == "test"][:6]
     from vid3d.config import from_json
-    from vid3d.data import index
+    from vid3d.datasets import index
 
     root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
     for video in videos:
@@ -404,7 +401,7 @@ def test_another_set_is_evaluated_by_class_name(smoke_run, call, tmp_path):
     assert "Unknown" in done.stderr
 
 
-def test_what_the_checkpoint_fixes_cannot_be_evaluated_otherwise(smoke_run, call):
+def test_keys_fixed_by_the_checkpoint_are_refused(smoke_run, call):
     for key in ("model.features=8,8", "seed=5", "data.test_fraction=0.6"):
         done = call("evaluate", f"--workdir={smoke_run}", f"--config.{key}", check=1)
         assert "is fixed by the checkpoint" in done.stderr and done.stderr.count("\n") == 1
@@ -414,11 +411,11 @@ def test_what_the_checkpoint_fixes_cannot_be_evaluated_otherwise(smoke_run, call
 
 
 @pytest.mark.slow
-def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_path):
+def test_renamed_training_videos_are_refused(smoke_run, call, tmp_path):
     with (smoke_run / "videos.csv").open() as file:
         video = next(v for v in csv.DictReader(file) if v["split"] == "train")
     from vid3d.config import from_json
-    from vid3d.data import index
+    from vid3d.datasets import index
 
     root = Path(index.find(from_json((smoke_run / "config.json").read_text()).data, 0).root)
     target = tmp_path / "new" / video["label"] / "renamed.avi"
@@ -433,19 +430,57 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("train", "--config=configs/nothing.py", "--workdir={tmp}/w"), "no config file configs/nothing.py"),
-        (("train", "--config=configs/demo.py", "--config.model.featurs=1", "--workdir={tmp}/w"), "'model.features'"),
+        (
+            ("train", "--config=configs/nothing.py", "--workdir={tmp}/w"),
+            "no config file configs/nothing.py",
+        ),
+        (
+            ("train", "--config=configs/demo.py", "--config.model.featurs=1", "--workdir={tmp}/w"),
+            "'model.features'",
+        ),
         (("train", "--config=configs/videos.py", "--workdir={tmp}/w"), "data.root is empty"),
-        (("train", "--config=configs/videos.py", "--config.data.root={tmp}/none", "--workdir={tmp}/w"), "there is no such"),
-        (("train", "--config=configs/videos.py", "--config.data.root={tmp}", "--workdir={tmp}/w"), "{tmp}"),
-        (("train", *TINY, "--config.data.classes", "Clockwise,Leep", "--workdir={tmp}/w"), "did you mean 'Leap'"),
+        (
+            (
+                "train",
+                "--config=configs/videos.py",
+                "--config.data.root={tmp}/none",
+                "--workdir={tmp}/w",
+            ),
+            "there is no such",
+        ),
+        (
+            (
+                "train",
+                "--config=configs/videos.py",
+                "--config.data.root={tmp}",
+                "--workdir={tmp}/w",
+            ),
+            "{tmp}",
+        ),
+        (
+            ("train", *TINY, "--config.data.classes", "Clockwise,Leep", "--workdir={tmp}/w"),
+            "did you mean 'Leap'",
+        ),
         (("train", *TINY, "--config.model.name=conv4d", "--workdir={tmp}/w"), "'conv3d'"),
-        (("train", *TINY, "--workdir={tmp}"), "not empty and no workdir"),
+        (("train", *TINY, "--workdir={tmp}"), "not empty and is not a workdir"),
         (("train", *TINY, "--workdir=/proc/none"), "cannot write in the workdir"),
         (("train", *TINY, "--workdir={tmp}/notes.txt"), "notes.txt is a file: give a folder"),
-        (("sweep", "--config=configs/sweep_learning_rate.py", "--workdir={tmp}/notes.txt"), "notes.txt is a file: give a folder"),
-        (("train", *TINY, "--workdir={tmp}/w", "--num_processes=2"), "need --coordinator"),
-        (("train", *TINY, "--workdir={tmp}/w", "--coordinator=h:1", "--num_processes=2", "--process_id=2"), "from 0 to --num_processes - 1 = 1"),
+        (
+            ("sweep", "--config=configs/sweep_learning_rate.py", "--workdir={tmp}/notes.txt"),
+            "notes.txt is a file: give a folder",
+        ),
+        (("train", *TINY, "--workdir={tmp}/w", "--num-processes=2"), "need --coordinator"),
+        (
+            (
+                "train",
+                *TINY,
+                "--workdir={tmp}/w",
+                "--coordinator=h:1",
+                "--num-processes=2",
+                "--process-id=2",
+            ),
+            "from 0 to --num-processes - 1 = 1",
+        ),
         (("evaluate", "--workdir={tmp}/none"), "no workdir"),
         (("evaluate", "--workdir={tmp}"), "no checkpoint in"),
         (("evaluate", "--workdir={smoke}", "--checkpoint=5000"), "there is best, latest"),
@@ -453,9 +488,18 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_
         (("predict", "--workdir={tmp}/none", "x.mp4"), "no workdir"),
         (("predict", "--workdir={smoke}", "{tmp}/none.mp4"), "none.mp4"),
         (("live", "--workdir={smoke}", "--source=97", "--output={tmp}/x.mp4"), "97"),
-        (("live", "--workdir={smoke}", "--source={tmp}/none.mp4", "--output={tmp}/x.mp4"), "none.mp4"),
-        (("train", *TINY, "--workdir={tmp}/w", "--coordinator=h:1", "--process_id=0"), "needs --num_processes=N as well"),
-        (("train", *TINY, "--workdir={tmp}/w", "--coordinator=h:1", "--num_processes=2"), "needs --process_id=I as well"),
+        (
+            ("live", "--workdir={smoke}", "--source={tmp}/none.mp4", "--output={tmp}/x.mp4"),
+            "none.mp4",
+        ),
+        (
+            ("train", *TINY, "--workdir={tmp}/w", "--coordinator=h:1", "--process-id=0"),
+            "needs --num-processes=N as well",
+        ),
+        (
+            ("train", *TINY, "--workdir={tmp}/w", "--coordinator=h:1", "--num-processes=2"),
+            "needs --process-id=I as well",
+        ),
         (("summary", "--config=configs/demo.py:none"), "no preset 'none'"),
         (("summary", "--all=,"), "names no architecture"),
         (("summary", "--all=conv3d", "--speed=-3"), "--speed=-3: measure 1 clip at a time or more"),
@@ -463,8 +507,8 @@ def test_videos_of_the_training_are_refused_under_any_name(smoke_run, call, tmp_
         (("summary", "--config=configs/demo.py", "--speed"), "--speed is for --all"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
-)  # fmt: skip
-def test_bad_input_is_one_clear_line(arguments, words, tmp_path, smoke_run, call):
+)
+def test_bad_input_is_one_line(arguments, words, tmp_path, smoke_run, call):
     (tmp_path / "notes.txt").write_text("not a video")
     fill = {"tmp": str(tmp_path), "smoke": str(smoke_run)}
     done = call(*[a.format(**fill) for a in arguments], check=None)
@@ -484,19 +528,19 @@ def test_a_workdir_of_another_config_names_the_fields(unbroken, call):
 
 
 @pytest.mark.slow
-def test_two_trainings_cannot_share_a_workdir(tmp_path, start, call):
+def test_two_training_runs_cannot_share_a_workdir(tmp_path, start, call):
     train = ("train", *TINY, f"--workdir={tmp_path / 'run'}")
     process = start(*train)
     process.wait_until(lambda: (tmp_path / "run" / "config.json").exists())
     process.send_signal(signal.SIGSTOP)
-    assert "another training is writing" in call(*train, check=1).stderr
+    assert "another training run is writing" in call(*train, check=1).stderr
 
 
 @pytest.mark.parametrize(
     "command",
     [[], ["train"], ["evaluate"], ["predict"], ["live"], ["doctor"], ["sweep"], ["compare"]],
 )
-def test_help_answers_and_exits_0(command, run):
+def test_help_exits_0(command, run):
     done = run(*command, "--help")
     assert "usage: vid3d" in done.stdout
 
@@ -509,7 +553,7 @@ def test_help_answers_and_exits_0(command, run):
         ["import", "--arch=x", "--weights=x", "--classes=x", "--workdir=x", "--config.seed=1"],
     ],
 )
-def test_wrong_usage_shows_the_usage_of_the_command(arguments, capsys):
+def test_wrong_usage_shows_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as done:
         cli.main(arguments)
     assert done.value.code == 2

@@ -1,4 +1,4 @@
-"""The floors of a data set: what a classifier has to beat, with the interval that its own accuracy has."""
+"""Floors of a data set: the accuracies to beat, with the same kind of interval."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from vid3d.evaluation.metrics import group_interval
 
 
-def test_a_floor_has_the_interval_over_sources(tmp_path, capsys):
+def test_floors_have_intervals_over_sources(tmp_path, capsys):
     lines = ["path,label,group,fold"]
     for k in range(12):
         writer = cv2.VideoWriter(

@@ -1,4 +1,4 @@
-"""One training on several processes: it equals one process, stops and ends as a whole, and goes on exactly."""
+"""Training on several processes equals one process, stops as a whole and resumes exactly."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RUN = (
 def together(
     command: str, *arguments: object, count: int = 2, last: dict[str, str] | None = None
 ) -> Iterator[list[subprocess.Popen]]:
-    """The same command in several processes that share four devices; `last` adds to the environment of the last one."""
+    """The same command in several processes with four devices; `last`: environment of the last."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -40,11 +40,12 @@ def together(
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // count}",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
     }
-    shared = (f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}")
+    shared = (f"--coordinator=127.0.0.1:{port}", f"--num-processes={count}")
     environments = [environment] * (count - 1) + [environment | (last or {})]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "vid3d.cli", command, *map(str, arguments), *shared, f"--process_id={i}"],
+            [sys.executable, "-m", "vid3d.cli", command, *map(str, arguments), *shared,
+             f"--process-id={i}"],
             env=environments[i], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for i in range(count)
@@ -69,7 +70,7 @@ def rows(workdir: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def unbroken(once) -> Path:
-    """A training on two processes that nothing happened to."""
+    """An uninterrupted run on two processes."""
 
     def train(workdir: Path) -> None:
         with together("train", *RUN, f"--workdir={workdir}") as processes:
@@ -78,13 +79,11 @@ def unbroken(once) -> Path:
     return once("two-processes", train)
 
 
-def test_two_processes_write_one_workdir_in_a_bucket_and_evaluate_it_as_one_does_a_folder(
-    unbroken, reach, call
-):
+def test_two_processes_share_a_workdir_in_a_bucket(unbroken, reach, call):
     with together("train", *RUN, "--workdir=gs://bucket/two") as processes:
         finish(processes, codes=[0, 0])
     assert reach.read("two/metrics.jsonl") == (unbroken / "metrics.jsonl").read_bytes()
-    step = checkpoint.steps(unbroken)[-1]
+    step = checkpoint.Workdir(unbroken).checkpoints()[-1]
     here = checkpoint.digests(unbroken / "checkpoints" / str(step))
     there = json.loads(reach.read(f"two/checkpoints/{step}/manifest.json"))["sha256"]
     assert there["meta/metadata"] == here["meta/metadata"]
@@ -98,7 +97,7 @@ def test_two_processes_write_one_workdir_in_a_bucket_and_evaluate_it_as_one_does
     assert figures["loss"] == pytest.approx(alone["loss"], rel=1e-5)
 
 
-def test_two_and_four_processes_equal_one_of_four_devices(unbroken, tmp_path, run):
+def test_two_and_four_processes_equal_one(unbroken, tmp_path, run):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     run("train", *RUN, f"--workdir={tmp_path / 'one'}", env=flags)
     with together("train", *RUN, f"--workdir={tmp_path / 'four'}", count=4) as processes:
@@ -110,17 +109,18 @@ def test_two_and_four_processes_equal_one_of_four_devices(unbroken, tmp_path, ru
             assert a.keys() == b.keys()
             for name in a:
                 assert a[name] == pytest.approx(b[name], rel=1e-4), name
-        assert checkpoint.steps(workdir) == checkpoint.steps(tmp_path / "one")
+        assert (
+            checkpoint.Workdir(workdir).checkpoints()
+            == checkpoint.Workdir(tmp_path / "one").checkpoints()
+        )
 
 
-def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(
-    unbroken, tmp_path, assert_same_run
-):
+def test_when_one_dies_the_other_ends_and_both_resume(unbroken, tmp_path, assert_same_run):
     workdir = tmp_path / "run"
     command = ("train", *RUN, f"--workdir={workdir}")
     with together(*command) as processes:
         limit = time.monotonic() + 240
-        while not checkpoint.steps(workdir):
+        while not checkpoint.Workdir(workdir).checkpoints():
             assert all(p.poll() is None for p in processes) and time.monotonic() < limit
             time.sleep(0.01)
         processes[1].kill()
@@ -131,13 +131,13 @@ def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(
     assert "Traceback" not in said
     assert "one of them has ended" in said or "another task died" in said
 
-    # SIGTERM to one of them, before its first step: both save the same step and ask to be called again.
+    # SIGTERM to one of them before its first step: both save the same step and can be resumed.
     with together(*command) as processes:
         while "the first step compiles" not in (line := processes[0].stderr.readline()):
             assert line, processes[0].communicate()
         processes[1].send_signal(signal.SIGTERM)
         (_, said), _ = finish(processes, codes=[75, 75])
-    last = checkpoint.steps(workdir)[-1]
+    last = checkpoint.Workdir(workdir).checkpoints()[-1]
     assert said.splitlines()[-1].startswith(f"stopped at step {last}, all saved")
     assert last < rows(unbroken)[-1]["step"]
 
@@ -147,7 +147,7 @@ def test_when_one_dies_the_other_ends_and_both_go_on_as_if_nothing_had_been(
     assert_same_run(workdir, unbroken)
 
 
-def test_an_error_that_nobody_foresaw_ends_all_and_is_shown_whole(tmp_path):
+def test_an_unexpected_error_ends_all_with_its_traceback(tmp_path):
     """One machine has a TensorFlow that cannot be loaded."""
     (tmp_path / "tensorflow.py").write_text("raise ImportError('libcudart.so.99 is missing')\n")
     command = ("train", *RUN, f"--workdir={tmp_path / 'run'}")
@@ -162,8 +162,8 @@ def test_an_error_that_nobody_foresaw_ends_all_and_is_shown_whole(tmp_path):
     assert "one of them has ended" in other or "another task died" in other
 
 
-def test_processes_with_other_videos_do_not_begin(tmp_path):
-    """The same number of them: the second has one of them under another name."""
+def test_processes_with_other_videos_do_not_start(tmp_path):
+    """The second has as many, one of them under another name."""
     for home in ("one", "two"):
         for k in range(24):
             path = tmp_path / home / "videos" / ("down", "up")[k % 2] / f"{k}.avi"
@@ -186,6 +186,6 @@ def test_processes_with_other_videos_do_not_begin(tmp_path):
         command = ("train", *flags, "--config.data.root=~/videos", f"--workdir={tmp_path / 'run'}")
         with together(*command, last=last) as processes:
             outputs = finish(processes, codes=[1, 1])
-    words = "process 1 of 2 has other videos, labels or splits than process 0: give all of them the same"
+    words = "process 1 of 2 has other videos, labels or splits than process 0"
     assert any(words in said for _, said in outputs)
     assert not list((tmp_path / "run").glob("checkpoints/*"))

@@ -1,4 +1,4 @@
-"""A batch in shares, a thread each, is the batch."""
+"""A batch computed in shares, in parallel threads, gives the outputs of the whole batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def four_cores(monkeypatch):
     ("size", "sizes"),
     [(1, [1]), (2, [2]), (3, [3]), (4, [2, 2]), (6, [2, 2, 2]), (8, [2] * 4), (9, [3] * 3)],
 )
-def test_each_share_is_computed_once_and_all_come_back_in_order(four_cores, size, sizes):
+def test_each_share_is_computed_once_and_in_order(four_cores, size, sizes):
     seen, traced = [], []
 
     @jax.jit
@@ -46,7 +46,7 @@ def test_each_share_is_computed_once_and_all_come_back_in_order(four_cores, size
     assert len(traced) == 1
 
 
-def test_an_error_in_a_share_is_that_of_the_call(four_cores):
+def test_an_error_in_a_share_is_raised(four_cores):
     def function(_, batch):
         if batch.max() > 5:
             raise ValueError("a bad example")
@@ -61,7 +61,7 @@ def test_an_error_in_a_share_is_that_of_the_call(four_cores):
         run(None, np.arange(8))
 
 
-def test_shares_are_at_work_at_the_same_time(four_cores):
+def test_shares_run_at_the_same_time(four_cores):
     all_here = threading.Barrier(4)
 
     def function(wait, batch):
@@ -74,7 +74,7 @@ def test_shares_are_at_work_at_the_same_time(four_cores):
     run(True, np.zeros(8))
 
 
-def test_a_thread_of_a_program_is_served_after_its_main_thread_has_ended():
+def test_threads_work_after_the_main_thread_has_ended():
     code = (
         "import threading, time, numpy as np; from vid3d import parallel\n"
         "parallel.cores = lambda: 2; run = parallel.in_shares(lambda _, batch: batch + 1)\n"

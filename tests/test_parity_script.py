@@ -1,4 +1,4 @@
-"""`experiments/parity.py` finds a difference, and passes only where there was something to compare."""
+"""`experiments/parity.py` finds differences, and fails if there is nothing to compare."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vid3d import config, models
-from vid3d.models import published
+from vid3d.weights import published
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def reference(published_state, write_safetensors, tmp_path_factory):
     return folder, x, y
 
 
-def test_equal_logits_pass_and_a_difference_does_not(parity, reference, capsys):
+def test_only_equal_logits_pass(parity, reference, capsys):
     folder, x, y = reference
     np.savez(folder / "mc3_18.npz", x=x, y=y)
     assert parity.main(str(folder)) == 0
@@ -54,7 +54,7 @@ def test_equal_logits_pass_and_a_difference_does_not(parity, reference, capsys):
     assert parity.main(str(folder)) == 0
 
 
-def test_nothing_to_compare_is_no_success(parity, reference, tmp_path, capsys):
+def test_nothing_to_compare_fails(parity, reference, tmp_path, capsys):
     folder, x, y = reference
     assert parity.main(str(tmp_path)) == 1
     assert "no .pth, .pyth, .safetensors files" in capsys.readouterr().out

@@ -1,13 +1,14 @@
-"""The presets for published weights and stronger recipes load, fit their network, and refuse what they do not know."""
+"""Presets for published weights and strong recipes load, fit their network, and refuse typos."""
 
 from __future__ import annotations
 
 import pytest
 
-from vid3d import config as configs, models
-from vid3d.data.clips import evaluation_sampling
-from vid3d.models import summary, zoo
+from vid3d import config as configs, errors, models
+from vid3d.models import summary
 from vid3d.sweep import plan
+from vid3d.video.clips import evaluation_sampling
+from vid3d.weights import zoo
 
 
 @pytest.mark.parametrize("name", zoo.ENTRIES)
@@ -19,7 +20,7 @@ def test_every_architecture_can_be_transferred_and_trained_from_scratch(name):
         models.build(config.model, 5)
 
 
-def test_what_a_preset_is_for_is_what_it_sets():
+def test_presets_set_what_they_are_for():
     assert configs.load("configs/transfer.py:r3d_18").optim.backbone_rate == 0.1
     assert configs.load("configs/transfer.py:r3d_18,probe").optim.backbone_rate == 0
     for name in ("r3d_18", "x3d_s", "demo"):  # the probe sees the clips of evaluation
@@ -34,12 +35,12 @@ def test_what_a_preset_is_for_is_what_it_sets():
         ("strong.py:videos,weight", "after the name comes"),
         ("transfer.py:r3d_50", "no preset for 'r3d_50'"),
     ):
-        with pytest.raises(configs.UserError, match=words):
+        with pytest.raises(errors.UserError, match=words):
             configs.load(f"configs/{spec}")
 
 
 @pytest.mark.slow
-def test_the_architectures_of_the_sweep_cost_the_same():
+def test_the_architectures_of_the_sweep_have_equal_flops():
     runs = plan.plan("configs/sweep_architectures.py")
     flops = [summary.summarise(run.config, num_classes=5).flops for run in runs]
     assert len(flops) == 6

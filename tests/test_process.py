@@ -1,4 +1,4 @@
-"""A program seeks no garbage while it loads, and does afterwards; a process of somebody else's is left as it is."""
+"""A program disables GC during its imports and enables it again; a host process keeps its own."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ cli.main()
 """
 
 
-def test_a_program_collects_from_where_everything_is_loaded():
+def test_a_program_enables_gc_after_its_imports():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.stdout.split() == ["True", "True", "False", "True", "True"], done.stderr
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_elsewhere_it_is_as_it_was(enabled):
+def test_a_host_process_keeps_its_gc(enabled):
     frozen = gc.get_freeze_count()
     (gc.enable if enabled else gc.disable)()
     try:
-        with process.loading():
+        with process.without_gc():
             assert not gc.isenabled()
         assert gc.isenabled() == enabled
     finally:

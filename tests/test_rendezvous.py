@@ -1,4 +1,4 @@
-"""Processes that look for each other: real processes, real ports; each way to go wrong is one line on every side."""
+"""Processes find each other, on real ports; whatever goes wrong is one line in each of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 import pytest
 
 from vid3d import parallel, rendezvous
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,8 @@ from vid3d import rendezvous
 from vid3d.config import UserError
 address, count, number, timeout = sys.argv[1:]
 try:
-    rendezvous.call_roll(rendezvous.Cluster(address, int(count), int(number)), timeout=float(timeout))
+    cluster = rendezvous.Cluster(address, int(count), int(number))
+    rendezvous.call_roll(cluster, timeout=float(timeout))
     print("together")
 except UserError as error:
     print("error:", error)
@@ -47,18 +48,19 @@ def call(address: str, *processes: tuple[int, int], timeout: float = 60) -> list
     return said
 
 
-def test_all_of_them_go_on_together(address):
+def test_all_processes_go_on_together(address):
     assert call(address, (3, 2), (3, 0), (3, 1)) == ["together"] * 3
 
 
 @pytest.mark.parametrize(
     ("processes", "words"),
     [
-        (((2, 0), (3, 1)), "process 1 was told that there are 3 processes, process 0 at {} that there are 2"),
+        (((2, 0), (3, 1)),
+         "process 1 was told that there are 3 processes, process 0 at {} that there are 2"),
         (((3, 0), (3, 1), (3, 1)), "two processes are number 1"),
     ],
 )  # fmt: skip
-def test_a_number_that_does_not_match_is_told_to_all(processes, words, address):
+def test_all_processes_report_a_mismatch(processes, words, address):
     said = call(address, *processes)
     assert words.format(address) in said[0]
     assert any(line == said[0] for line in said[1:])
@@ -87,7 +89,7 @@ def test_another_program_on_the_port_is_not_the_coordinator(address):
         other.join()
 
 
-def test_a_stranger_does_not_stop_the_roll_call(address):
+def test_the_roll_call_ignores_other_programs(address):
     host, port = rendezvous.split_address(address)
     said: list[str] = []
     caller = threading.Thread(target=lambda: said.extend(call(address, (2, 0), (2, 1))))
@@ -112,10 +114,11 @@ def test_an_address_has_a_host_and_a_port(text):
         rendezvous.split_address(text)
 
 
-def test_a_coordinator_that_is_not_there_is_one_line_with_its_address(address, tmp_path, run):
+def test_an_absent_coordinator_is_named(address, tmp_path, run):
     done = run(
-        "train", "--config=configs/demo.py:smoke", f"--workdir={tmp_path / 'w'}", f"--coordinator={address}",
-        "--num_processes=2", "--process_id=1", "--coordinator_timeout=2", check=1,
+        "train", "--config=configs/demo.py:smoke", f"--workdir={tmp_path / 'w'}",
+        f"--coordinator={address}", "--num-processes=2", "--process-id=1",
+        "--coordinator-timeout=2", check=1,
     )  # fmt: skip
     assert len(done.stderr.strip().splitlines()) == 1
     assert f"no answer from the coordinator at {address} within 2 s" in done.stderr
@@ -123,8 +126,8 @@ def test_a_coordinator_that_is_not_there_is_one_line_with_its_address(address, t
 
 
 SLURM = {
-    "SLURM_JOB_ID": "4242", "SLURM_STEP_NODELIST": "gpu[07-08]", "SLURM_NTASKS": "2", "SLURM_PROCID": "1",
-    "SLURM_LOCALID": "0", "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_JOB_ID": "4242", "SLURM_STEP_NODELIST": "gpu[07-08]", "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_NODES": "2",
 }  # fmt: skip
 
 
@@ -144,7 +147,7 @@ def test_slurm_is_detected(changes, count, ids, monkeypatch):
     assert found.process_id == int((SLURM | changes)["SLURM_PROCID"])
 
 
-def test_one_task_and_no_cluster_are_runs_of_one_process(monkeypatch):
+def test_one_task_or_no_cluster_is_one_process(monkeypatch):
     for key in list(os.environ):
         if key.startswith("SLURM_"):
             monkeypatch.delenv(key)
@@ -154,7 +157,7 @@ def test_one_task_and_no_cluster_are_runs_of_one_process(monkeypatch):
     assert rendezvous.detect() is None
 
 
-def test_devices_that_count_other_processes_than_came_are_told():
+def test_a_tpu_slice_of_another_size_is_an_error():
     """A TPU slice counts its hosts itself."""
     with pytest.raises(UserError, match="3 processes came to h:1, but the cpu devices belong to 1"):
         parallel.check_devices(rendezvous.Cluster("h:1", 3, 0))

@@ -1,4 +1,4 @@
-"""Scale on paper: the script still compiles the step that is trained, and its count is the one that can be done by hand."""
+"""The scaling script compiles the real training step, and its counts equal those by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_each_chip_sums_up_its_gradient_once(scaling):
     assert "smoke" in scaling.page([step])
 
 
-def test_all_reduces_are_read_off_a_program(scaling):
+def test_all_reduces_are_counted_in_a_program(scaling):
     program = """
       %a = f32[8,256]{1,0:T(8,128)} parameter(0)
       %b = (f32[256]{0}, bf16[4,2]{1,0}) all-reduce(%x, %y), replica_groups={}

@@ -1,4 +1,4 @@
-"""The scripts for TPU slices and Slurm: what they would run, without running it."""
+"""The scripts for TPU slices and Slurm: the commands that they would run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def script(*arguments: str | Path, check: int = 0, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("path", [TPU, SLURM], ids=str)
-def test_shellcheck_finds_nothing(path):
+def test_scripts_pass_shellcheck(path):
     tool = shutil.which("shellcheck") or shutil.which(
         "shellcheck", path=Path(sys.executable).parent
     )
@@ -32,10 +32,12 @@ def test_shellcheck_finds_nothing(path):
     subprocess.run([tool, path], check=True)
 
 
-needs_git = pytest.mark.skipif(not shutil.which("git"), reason="git, which packs, is not installed")
+needs_git = pytest.mark.skipif(
+    not shutil.which("git"), reason="git, which packs the checkout, is not installed"
+)
 
 GCLOUD = """#!/bin/bash
-# In the place of Google's program: writes down what it is asked for; the slice is lost once, and stopped once.
+# Stands in for Google's program and records its calls; the slice is lost once and stopped once.
 printf '%s\\0' "$@" >>said
 printf '\\n' >>said
 case "$*" in
@@ -52,7 +54,7 @@ esac
 
 
 @needs_git
-def test_watching_a_slice_goes_on_until_the_training_is_finished(tmp_path):
+def test_watch_recreates_the_slice_until_training_is_finished(tmp_path):
     (tmp_path / "gcloud").write_text(GCLOUD)
     (tmp_path / "gcloud").chmod(0o755)
     place = ("--name=slice", "--zone=z", "--type=v5litepod-16", "--image=v2-alpha-tpuv5-lite")
@@ -68,14 +70,14 @@ def test_watching_a_slice_goes_on_until_the_training_is_finished(tmp_path):
         word.removeprefix("--command=") for call in asked for word in call if "--command" in word
     ]
     trainings = [text for text in remote if "vid3d/.venv/bin/vid3d" in text]
-    # Lost in the first run, stopped in the second, finished by the third.
+    # Lost in the first run, stopped in the second, finished in the third.
     assert len(trainings) == 3
     assert sum("create" in call for call in asked) == 2
     assert sum("scp" in call for call in asked) == 2
     with tarfile.open(tmp_path / "vid3d-slice.tar.gz") as archive:
         assert {"vid3d/pyproject.toml", "vid3d/constraints.txt"} <= set(archive.getnames())
 
-    # What a host would do, with a program that writes down its arguments.
+    # What a host would run, with a program that records its arguments.
     program = tmp_path / "vid3d" / ".venv" / "bin" / "vid3d"
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >arguments\nexit 75\n')
@@ -87,7 +89,7 @@ def test_watching_a_slice_goes_on_until_the_training_is_finished(tmp_path):
 
 
 @needs_git
-def test_a_dry_run_asks_for_nothing(tmp_path):
+def test_dry_run_calls_nothing(tmp_path):
     (tmp_path / "gcloud").write_text("#!/bin/sh\nexit 9\n")
     (tmp_path / "gcloud").chmod(0o755)
     place = ("--name=slice", "--zone=z", "--type=v5litepod-16", "--image=v2-alpha-tpuv5-lite")
@@ -97,7 +99,7 @@ def test_a_dry_run_asks_for_nothing(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["gcloud"]
 
 
-def test_a_workdir_is_fetched_from_a_host_or_from_a_bucket():
+def test_fetch_copies_from_a_host_or_a_bucket():
     fetch = (TPU, "fetch", "--name=x", "--zone=z", "--to=runs/a", "--dry-run")
     said = script(*fetch, "--from=gs://bucket/runs/a").splitlines()
     assert said == [
@@ -122,29 +124,27 @@ def test_a_workdir_is_fetched_from_a_host_or_from_a_bucket():
         ((SLURM, "train", "--nodes=2", "--gpus=1"), "needs the arguments of vid3d after --"),
     ],
 )
-def test_a_missing_name_is_one_line(arguments, words):
+def test_wrong_arguments_give_one_line(arguments, words):
     said = script(*arguments, check=1)
     assert words in said
     assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments", [(TPU, "run"), (TPU,), (SLURM, "train"), (SLURM,)], ids=str)
-def test_help_is_the_usage_wherever_it_is_asked_for(arguments):
+def test_help_prints_the_usage_anywhere(arguments):
     for word in ("--help", "-h"):
         assert script(*arguments, word).startswith("usage: ")
 
 
 @pytest.mark.parametrize("code", [0, 1, 75])
-def test_the_slurm_job_hands_its_arguments_on_and_is_queued_again_when_it_was_stopped(
-    code, tmp_path
-):
+def test_slurm_job_passes_arguments_and_requeues_when_stopped(code, tmp_path):
     job = script(
         SLURM, "sweep", "--shards=4", "--gpus=2", "--dry-run", f"--python={tmp_path / 'python'}",
         "--", "--config=a b.py", "--workdir=w",
     )  # fmt: skip
     options, text = job.split(" <<JOB\n")
     assert "--array=0-3" in options
-    # In the place of Slurm's own two programs and of Python: what they are asked to do is written down.
+    # Stand in for Slurm's two programs and for Python, and record their calls.
     for name, body in {
         "srun": 'exec "$@"',
         "scontrol": f'echo "scontrol $*" >>{tmp_path}/said',
@@ -158,5 +158,8 @@ def test_the_slurm_job_hands_its_arguments_on_and_is_queued_again_when_it_was_st
         SLURM_ARRAY_TASK_ID="3", SLURM_ARRAY_TASK_COUNT="4",
     )  # fmt: skip
     said = (tmp_path / "said").read_text().splitlines()
-    asked = ["-m", "vid3d.cli", "sweep", "--config=a b.py", "--workdir=w", "--shard=3/4", "--parallel=2"]  # fmt: skip
+    asked = [
+        *("-m", "vid3d.cli", "sweep", "--config=a b.py", "--workdir=w", "--shard=3/4"),
+        "--parallel=2",
+    ]
     assert said == asked + (["scontrol requeue 7"] if code == 75 else [])

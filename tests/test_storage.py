@@ -1,4 +1,4 @@
-"""Workdirs in an object store: through gcsfs, Orbax and tensorstore as they are, against a stand-in for the bucket."""
+"""Workdirs in an object store: real gcsfs, Orbax and tensorstore against a stand-in bucket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from vid3d import checkpoint, cli, storage
-from vid3d.config import UserError, from_json
+from vid3d.config import from_json
+from vid3d.errors import UserError
 
 SMOKE = "--config=configs/demo.py:smoke"
 ONE_ROW = ("--config.train.epochs=1", "--config.data.size=16", "--config.model.features=4")
@@ -32,11 +33,12 @@ def download(bucket, prefix: str, folder: Path) -> Path:
 
 
 def train_until(bucket, method: str, pattern: str, workdir: str, *, count: int = 1) -> str:
-    """Kills a training at the first such request, or a later one, which is refused; returns what it said."""
+    """Kills a run at the first such request, or a later one, and refuses it; returns its output."""
     left = [count]
     process = subprocess.Popen(
         [sys.executable, "-m", "vid3d.cli", "train", SMOKE, f"--workdir={workdir}"],
-        env=os.environ | {"XLA_FLAGS": ""}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"XLA_FLAGS": ""},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
     def watch(asked: str, name: str) -> bool:
@@ -54,12 +56,13 @@ def train_until(bucket, method: str, pattern: str, workdir: str, *, count: int =
 
 
 @pytest.mark.slow
-def test_a_run_in_a_bucket_that_is_killed_ends_like_one_in_a_folder(
+def test_a_killed_run_in_a_bucket_ends_like_one_in_a_folder(
     reach, smoke_run, tmp_path, run, assert_same_run
 ):
-    per_epoch = checkpoint.steps(smoke_run)[-1] // 4
+    per_epoch = checkpoint.Workdir(smoke_run).checkpoints()[-1] // 4
     workdir, before = "gs://bucket/runs/a", set(reach.names())
-    # A save that is torn, one that lacks only its manifest, a row that is not stored, a checkpoint that is half deleted.
+    # A torn save, one that lacks only its manifest, a row that is not stored, a half-deleted
+    # checkpoint.
     train_until(reach, "PUT", rf"checkpoints/{per_epoch}/optimizer/", workdir)
     assert reach.names(f"runs/a/checkpoints/{per_epoch}/")
     said = train_until(reach, "PUT", rf"checkpoints/{2 * per_epoch}/manifest.json", workdir)
@@ -91,9 +94,7 @@ def uploaded(bucket, smoke_run) -> str:
 
 
 @pytest.mark.slow
-def test_a_workdir_in_a_bucket_is_evaluated_and_predicts_like_a_folder(
-    reach, uploaded, smoke_run, tmp_path, call
-):
+def test_a_workdir_in_a_bucket_answers_like_a_folder(reach, uploaded, smoke_run, tmp_path, call):
     figures = [
         json.loads(call("evaluate", f"--workdir={where}", "--json").stdout)
         for where in (smoke_run, uploaded)
@@ -103,7 +104,7 @@ def test_a_workdir_in_a_bucket_is_evaluated_and_predicts_like_a_folder(
     assert stored == figures[0]
     assert reach.read("up/load/evaluation/test-best/confusion_matrix.png").startswith(b"\x89PNG")
 
-    from vid3d.data import index
+    from vid3d.datasets import index
 
     with (smoke_run / "videos.csv").open() as file:
         video = next(v for v in csv.DictReader(file) if v["split"] == "test")
@@ -129,7 +130,7 @@ def test_a_workdir_in_a_bucket_is_evaluated_and_predicts_like_a_folder(
 
 
 @pytest.mark.slow
-def test_a_training_in_a_folder_starts_from_weights_in_a_bucket(reach, uploaded, tmp_path, call):
+def test_training_initialises_from_weights_in_a_bucket(reach, uploaded, tmp_path, call):
     start = f"--config.model.init_from={uploaded}"
     done = call("train", SMOKE, "--config.train.epochs=1", start, f"--workdir={tmp_path / 'run'}")
     step = checkpoint.resolve(uploaded)
@@ -137,9 +138,7 @@ def test_a_training_in_a_folder_starts_from_weights_in_a_bucket(reach, uploaded,
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_in_a_bucket_and_the_sign_of_another_machine(
-    reach, uploaded, call, run
-):
+def test_a_bucket_shows_damage_and_the_lock_of_another_machine(reach, uploaded, call, run):
     step = max(int(n.split("/")[3]) for n in reach.names("up/load/checkpoints/"))
     newest = reach.names(f"up/load/checkpoints/{step}/")
     name = max(newest, key=lambda n: len(reach.read(n)))
@@ -163,7 +162,7 @@ def test_a_damaged_checkpoint_in_a_bucket_and_the_sign_of_another_machine(
 
 
 @pytest.mark.slow
-def test_the_runs_of_a_sweep_lie_in_a_bucket(reach, tmp_path, call, one_device):
+def test_a_sweep_trains_in_a_bucket(reach, tmp_path, call, one_device):
     config = tmp_path / "many.py"
     config.write_text(
         "from configs import demo\n"
@@ -176,7 +175,8 @@ def test_the_runs_of_a_sweep_lie_in_a_bucket(reach, tmp_path, call, one_device):
     assert "did you mean 'Leap'" in done.stderr
     assert b"epoch 1:" in reach.read("sweep/base/log.txt")
     rows = reach.read("sweep/base/metrics.jsonl").splitlines()
-    assert f"base: finished, validation accuracy {json.loads(rows[0])['val/accuracy']:.3f}" in done.stderr  # fmt: skip
+    accuracy = json.loads(rows[0])["val/accuracy"]
+    assert f"base: finished, validation accuracy {accuracy:.3f}" in done.stderr
     again = call(*arguments, check=1)
     assert "base: running" not in again.stderr
     assert reach.read("sweep/classes=Clockwise-Leep/log.txt").count(b"Leap") == 2
@@ -186,7 +186,7 @@ def test_the_runs_of_a_sweep_lie_in_a_bucket(reach, tmp_path, call, one_device):
     ("workdir", "words"),
     [
         ("gs://bucket", "gs://bucket is a whole bucket: give a folder in it"),
-        ("s3://bucket/run", "s3://bucket/run is no folder: give one, or gs://BUCKET/FOLDER"),
+        ("s3://bucket/run", "s3://bucket/run is not a folder: give one, or gs://BUCKET/FOLDER"),
         ("gs://bucket/empty", "no workdir gs://bucket/empty"),
     ],
 )
@@ -197,17 +197,17 @@ def test_a_bad_address_is_one_line(workdir, words, reach, capsys):
     assert len(said.strip().splitlines()) == 1
 
 
-def test_a_bucket_that_is_waited_for_is_named(reach, monkeypatch):
+def test_a_slow_bucket_is_named(reach, monkeypatch):
     said, told = io.StringIO(), threading.Event()
     said.flush = told.set  # after each line
     monkeypatch.setattr(sys, "stderr", said)
     monkeypatch.setattr(storage, "LATE_SECONDS", 0)
     reach.watch = lambda method, name: not told.wait(60)  # answers when it was named
-    storage.place("gs://bucket/none")
+    storage.as_path("gs://bucket/none")
     assert said.getvalue() == "trying gs://bucket/none\n"
 
 
-def test_a_bucket_that_may_not_be_written_is_one_line(reach, call):
+def test_a_read_only_bucket_is_one_line(reach, call):
     reach.watch = lambda method, name: method == "PUT"
     done = call("train", SMOKE, *ONE_ROW, "--workdir=gs://bucket/forbidden", check=1)
     assert (
@@ -219,8 +219,8 @@ def test_a_bucket_that_may_not_be_written_is_one_line(reach, call):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_bucket_that_cannot_be_reached_is_one_line(reach):
-    """With gcsfs as it is, but that it does not wait between its retries, and so it is named at once."""
+def test_an_unreachable_bucket_is_one_line(reach):
+    """gcsfs does not wait between its retries here, so that the error comes at once."""
     code = (
         "import sys, gcsfs.retry; gcsfs.retry.min = lambda *seconds: 0; "
         "from vid3d import cli, storage; storage.LATE_SECONDS = 0; "
@@ -244,7 +244,7 @@ def test_without_gcsfs_it_says_what_to_install(monkeypatch, capsys):
     )
 
 
-def test_write_whole_leaves_the_old_file_when_it_cannot_finish(tmp_path):
+def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "x.json"
     storage.write_whole(path, "old")
     with pytest.raises(UnicodeEncodeError):
@@ -252,7 +252,7 @@ def test_write_whole_leaves_the_old_file_when_it_cannot_finish(tmp_path):
     assert path.read_text() == "old"
 
 
-def test_what_is_no_workdir_lies_on_this_machine(capsys):
+def test_only_a_workdir_may_be_in_a_bucket(capsys):
     for command in (
         ("predict", "--workdir=w", "x.mp4", "--output=gs://bucket/x"),
         ("prepare", SMOKE, "--config.data.cache_dir=gs://bucket/x"),
@@ -261,14 +261,15 @@ def test_what_is_no_workdir_lies_on_this_machine(capsys):
         said = capsys.readouterr().err
         assert "gs://bucket/x has to" in said and len(said.strip().splitlines()) == 1
     with pytest.raises(UserError, match="--output=gs://b/x"):
-        storage.local("gs://b/x", "--output")
+        storage.require_local("gs://b/x", "--output")
 
 
-def test_a_file_that_two_write_at_once_is_one_of_both_and_whole(tmp_path):
+def test_two_writers_leave_one_whole_file(tmp_path):
     path = tmp_path / "file"
     code = (
         "import sys; from pathlib import Path; from vid3d import storage\n"
-        "for k in range(300): storage.write_whole(Path(sys.argv[1]), sys.argv[2] * (1000 + 100 * k))"
+        "for k in range(300):\n"
+        "    storage.write_whole(Path(sys.argv[1]), sys.argv[2] * (1000 + 100 * k))"
     )
     command = [sys.executable, "-c", code, str(path)]
     writers = [subprocess.Popen([*command, letter]) for letter in "ab"]

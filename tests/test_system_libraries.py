@@ -1,4 +1,4 @@
-"""A machine without X: everything but a window works, or one line says what to install."""
+"""Without X libraries everything but a window works, or one line says what to install."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-# In a mount namespace of its own, the folder of libxcb.so.1 without libxcb.so.1.
+# Hides libxcb.so.1 in its folder, in a separate mount namespace.
 HIDE = """
 set -e
 mount -t tmpfs none "$2"
@@ -24,7 +24,7 @@ exec "$@"
 
 
 def without_x(folder: Path, *command: str) -> subprocess.CompletedProcess:
-    """Runs a command where the loader finds no libxcb.so.1; skips where such a place cannot be made."""
+    """Runs a command without libxcb.so.1; skips if the library cannot be hidden."""
     if not (libraries := sorted(Path("/usr/lib").glob("*/libxcb.so.1"))):
         pytest.skip("the system has no libxcb.so.1 to hide")
     if os.getuid() or not shutil.which("unshare"):
@@ -36,7 +36,7 @@ def without_x(folder: Path, *command: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.skipif(not cv2.currentUIFramework(), reason="this OpenCV needs no X libraries")
-def test_without_x_libraries_one_line_says_what_to_install(tmp_path):
+def test_missing_x_libraries_are_named_in_one_line(tmp_path):
     program = [sys.executable, "-m", "vid3d.cli"]
     done = without_x(tmp_path, *program, "train", "--config=configs/demo.py", "--workdir=w")
     assert done.returncode == 1
@@ -50,7 +50,7 @@ def test_without_x_libraries_one_line_says_what_to_install(tmp_path):
 
 
 @pytest.mark.skipif(bool(cv2.currentUIFramework()), reason="this OpenCV opens windows")
-def test_an_opencv_without_windows_is_told_from_a_missing_display(smoke_run, tmp_path, call):
+def test_live_without_window_support_says_so_and_writes_files(smoke_run, tmp_path, call):
     video = next(Path(os.environ["XDG_CACHE_HOME"]).glob("vid3d/synthetic-*/*/*.avi"))
     done = call("live", f"--workdir={smoke_run}", f"--source={video}", check=1)
     assert done.stderr.startswith("vid3d live: error: this OpenCV opens no windows (opencv-python-")

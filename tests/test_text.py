@@ -1,4 +1,4 @@
-"""Messages stay a line that can be read, whatever they quote."""
+"""Messages stay one readable line, whatever they quote."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from vid3d.config import UserError
-from vid3d.models.published import MisfitError
+from vid3d.errors import UserError
 from vid3d.text import first_few, quote, shorten
+from vid3d.weights.published import MisfitError
 
 
-def test_a_long_text_is_cut_and_a_short_one_is_not():
+def test_only_long_texts_are_cut():
     assert shorten("a" * 100) == "a" * 100
     assert shorten("a" * 101) == "a" * 97 + "..."
     assert quote("a\tb") == r"'a\tb'"
@@ -35,7 +35,7 @@ def test_tensors_that_do_not_fit_are_all_named():
 
 
 @pytest.mark.parametrize("name", ["x.json", "x.csv", "x.mp4"])
-def test_a_root_that_is_no_manifest_is_quoted_in_a_line(name, tmp_path: Path, call):
+def test_a_root_that_is_not_a_manifest_is_quoted_in_a_line(name, tmp_path: Path, call):
     rows = [{"path": f"{k}.mp4", "label": "a", "place": k} for k in range(15_000)]
     (tmp_path / name).write_text(json.dumps(rows))
     said = call(

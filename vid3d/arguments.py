@@ -48,7 +48,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[tuple[str, str
 
 
 def not_empty(text: str) -> str:
-    """The text of a path; an empty one would be the current folder."""
+    """The text of a path; an empty one would mean the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("it is empty: is a variable unset?")
     return text
@@ -84,7 +84,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
             type=not_empty,
             required=True,
             metavar="DIR",
-            help="the training's folder, or gs://BUCKET/FOLDER",
+            help="the folder of the training run, or gs://BUCKET/FOLDER",
         )
         if checkpoint:
             sub.add_argument(
@@ -93,22 +93,22 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
 
     def takes_hosts(sub: argparse.ArgumentParser) -> None:
         hosts = sub.add_argument_group(
-            "several hosts", "found without these on TPU slices, under Slurm and Open MPI"
+            "several hosts", "detected on TPU slices, under Slurm and Open MPI"
         )
         hosts.add_argument(
             "--coordinator", default="", metavar="HOST:PORT", help="process 0's address"
         )
-        hosts.add_argument("--num_processes", type=int, default=0, metavar="N")
-        hosts.add_argument("--process_id", type=int, default=-1, metavar="I", help="0 to N - 1")
-        hosts.add_argument("--coordinator_timeout", type=float, default=120, metavar="SECONDS")
+        hosts.add_argument("--num-processes", type=int, default=0, metavar="N")
+        hosts.add_argument("--process-id", type=int, default=-1, metavar="I", help="0 to N - 1")
+        hosts.add_argument("--coordinator-timeout", type=float, default=120, metavar="SECONDS")
 
-    train = command("train", "train a model; the same workdir again goes on where it stopped")
+    train = command("train", "train a model; the same command resumes it")
     takes_config(train)
     takes_workdir(train, checkpoint=False)
     takes_hosts(train)
 
     sweep = command(
-        "sweep", "train the runs of sweep(add) in a config; again goes on with the rest"
+        "sweep", "train the runs of sweep(add) in a config; the same command resumes it"
     )
     takes_config(sweep)
     takes_workdir(sweep, checkpoint=False)
@@ -116,14 +116,14 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     sweep.add_argument("--parallel", type=int, default=0, metavar="N", help=devices)
     sweep.add_argument("--shard", default="", metavar="I/N", help="only every N-th run, from I = 0")
     sweep.add_argument("--seeds", type=int, default=1, metavar="N", help="repeats of each run")
-    sweep.add_argument("--dry-run", action="store_true", help="print the list of runs and end")
+    sweep.add_argument("--dry-run", action="store_true", help="print the list of runs")
     ray = sweep.add_argument_group("on a Ray cluster", "the one at RAY_ADDRESS, or a new local one")
     ray.add_argument("--launcher", default="local", choices=("local", "ray"))
     ray.add_argument(
         "--resources", default="", metavar="CPU=N,GPU=N", help="of each run; default: CPU=1"
     )
     ray.add_argument(
-        "--retries", type=int, default=0, metavar="N", help="of a run that is killed; it goes on"
+        "--retries", type=int, default=0, metavar="N", help="of a run that is killed; it resumes"
     )
 
     evaluate = command(
@@ -136,12 +136,12 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     takes_hosts(evaluate)
 
-    compare = command("compare", "several runs side by side: configs, curves, figures, paired test")
+    compare = command("compare", "compare runs: configs, curves, figures, paired test")
     compare.add_argument(
         "folders", type=not_empty, nargs="+", metavar="DIR", help="a workdir, or that of a sweep"
     )
     compare.add_argument(
-        "--evaluate", action="store_true", help="test the best checkpoints that were not tested yet"
+        "--evaluate", action="store_true", help="test the best checkpoints that are not tested yet"
     )
     compare.add_argument("--output", default="", metavar="DIR", help="write CSV and PNG here")
 
@@ -161,7 +161,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         "--source", required=True, metavar="0|FILE|URL", help="camera number, file, URL"
     )
     live.add_argument("--output", default="", metavar="MP4", help="write this file; no window")
-    live.add_argument("--json", action="store_true", help="print one JSON object a label")
+    live.add_argument("--json", action="store_true", help="print one JSON object per label")
 
     imported = command("import", "make a workdir of published PyTorch weights, without training")
     imported.add_argument("--arch", required=True, metavar="NAME", help="such as r3d_18")
@@ -172,13 +172,13 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         "--classes",
         required=True,
         metavar="kinetics400|FILE",
-        help="the class names, one a line, in the order of the logits",
+        help="the class names, one per line, in the order of the logits",
     )
     imported.add_argument(
         "--workdir", type=not_empty, required=True, metavar="DIR", help="a new folder"
     )
 
-    prepare = command("prepare", "decode the videos into the cache (train does it by itself)")
+    prepare = command("prepare", "decode the videos into the cache (train does so itself)")
     takes_config(prepare)
     prepare.add_argument(
         "--beam",
@@ -194,6 +194,10 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         "--output", default="", metavar="DIR", help="default: a folder in data.cache_dir"
     )
 
+    config = command("config", "print the keys of the config, with their defaults")
+    config.add_argument("key", nargs="?", default="", metavar="KEY", help="a key or a group, whole")
+    config.add_argument("--markdown", action="store_true", help="print docs/configs.md")
+
     summary = command("summary", "print the layers, parameters and FLOPs of a model, or of all")
     takes_config(summary, example="--config.model.dtype=bfloat16")
     which = summary.add_mutually_exclusive_group(required=True)
@@ -203,7 +207,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         nargs="?",
         const="",
         metavar="NAME,NAME",
-        help="a line for each architecture, or for these",
+        help="a line per architecture, or for these",
     )
     summary.add_argument(
         "--speed",

@@ -1,11 +1,11 @@
-"""`vid3d COMMAND`: reads the arguments and calls one function; nothing else."""
+"""`vid3d COMMAND`: reads the arguments, calls one function, and chooses the exit code."""
 
 from __future__ import annotations
 
 import signal
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Until a command has imported what it needs: libraries that are being loaded do not survive a KeyboardInterrupt.
+    # Until a command has imported what it needs: a KeyboardInterrupt breaks libraries as they load.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
@@ -22,26 +22,25 @@ from types import FrameType
 
 from vid3d import config as configs, process, storage
 from vid3d.arguments import parse
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
-CLEAR_SECONDS = 5.0  # in which a command clears away what it has begun
-RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
+CLEAN_UP_SECONDS = 5.0  # for a command after SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 1 for an error, 2 for wrong usage, 75 for "resume me"."""
+    """Runs one command; returns the exit code: 0, 1 (error), 2 (wrong usage) or 75 (resume me)."""
     if argv is None:
-        process.begin()
+        process.start_program()
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, overrides = parse(arguments)
-    take_any_name()
+    accept_any_file_name()
     try:
         quiet_libraries()
         with process.naming_missing_libraries():
             code = COMMANDS[options.command](options, overrides)
-        sys.stdout.flush()  # a reader that has seen enough is noticed here, and not in Python's clean-up
+        sys.stdout.flush()  # a closed pipe shows here, not in Python's clean-up
         if argv is None:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # nor is Ctrl-C, when all is done
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done
         return code
     except (UserError, KeyboardInterrupt, OSError) as error:
         code = explain(options.command, error)
@@ -49,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end_at_once(code, is_program=argv is None) if was_interrupted else code
 
 
-def take_any_name() -> None:
-    """From now on a file name that is no valid text is printed as the bytes that it is, and is no error."""
+def accept_any_file_name() -> None:
+    """From now on a file name that is not valid text is printed as its bytes, without an error."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="surrogateescape")
 
@@ -67,7 +66,7 @@ def explain(command: str, error: BaseException) -> int:
         where = f"{error.filename}: " if error.filename else ""
         line = f"error: {where}{error.strerror or error}"
     elif command in ("train", "sweep"):
-        line, code = "stopped; the same command goes on from here", RESUME_ME
+        line, code = "stopped; the same command goes on from here", process.RESUME_ME
     elif isinstance(error, Terminated):
         line, code = "terminated", 143
     else:
@@ -77,7 +76,7 @@ def explain(command: str, error: BaseException) -> int:
 
 
 def end_at_once(code: int, *, is_program: bool) -> int:
-    """Ends the program without Python's own clean-up: libraries that were interrupted in their threads crash in it."""
+    """Ends the program without Python's clean-up, in which interrupted libraries crash."""
     if is_program:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -86,7 +85,7 @@ def end_at_once(code: int, *, is_program: bool) -> int:
 
 
 def quiet_libraries() -> None:
-    """Keeps what libraries log about themselves out of the way; what goes wrong is raised as well."""
+    """Silences the logs of libraries; what goes wrong is raised as well."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from absl import logging as absl
@@ -97,7 +96,7 @@ def quiet_libraries() -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: what a command has begun is cleared away, as after Ctrl-C."""
+    """SIGTERM: the command cleans up, as after Ctrl-C."""
 
 
 def listen() -> None:
@@ -105,13 +104,13 @@ def listen() -> None:
 
     def terminate(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        # A destructor may swallow the exception, and what is cleared away may hang.
-        again = threading.Timer(CLEAR_SECONDS, os.kill, (os.getpid(), number))
+        # A destructor may swallow the exception, and the clean-up may hang.
+        again = threading.Timer(CLEAN_UP_SECONDS, os.kill, (os.getpid(), number))
         again.daemon = True
         again.start()
         raise Terminated
 
-    process.loaded()
+    process.end_imports()
     for number, handler in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGTERM, terminate),
@@ -121,15 +120,19 @@ def listen() -> None:
 
 
 @contextlib.contextmanager
-def together(options: argparse.Namespace) -> Iterator[None]:
-    """Joins the other processes of the run, where there are any; an error then ends this one at once, and so the others.
+def joined(options: argparse.Namespace) -> Iterator[None]:
+    """Joins the other processes of the run, if any; an error then ends this one at once.
 
-    The usual way out of Python waits for them, while they wait for this one.
+    Python's usual exit would wait for the others, while they wait for this one.
     """
     from vid3d import parallel
 
-    names = ("num_processes", "process_id", "coordinator_timeout")
-    parallel.initialize(options.coordinator, **{name: getattr(options, name) for name in names})
+    parallel.initialize(
+        options.coordinator,
+        num_processes=options.num_processes,
+        process_id=options.process_id,
+        coordinator_timeout=options.coordinator_timeout,
+    )
     try:
         yield
     except BaseException as error:
@@ -150,25 +153,26 @@ def train(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     stop.note_only()
     stop.end_with_parent()
     config = configs.load(options.config, overrides)
-    if not (storage.place(options.workdir) / "config.json").exists():
-        from vid3d.data.index import find_root
+    if not (storage.as_path(options.workdir) / "config.json").exists():
+        from vid3d.datasets.index import find_root
 
         find_root(config.data)  # here already: the next lines take seconds
     from vid3d import compilation
     from vid3d.training.loop import train
 
-    process.loaded()
+    process.end_imports()
     stop.interrupt_at_once()
     compilation.set_up()
-    with together(options):
+    with joined(options):
         return train(config, options.workdir)
 
 
 def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d.sweep.launch import sweep
+    from vid3d.sweep.table import State, listing
 
     listen()
-    return sweep(
+    statuses = sweep(
         options.config,
         options.workdir,
         overrides,
@@ -180,6 +184,13 @@ def sweep(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
         resources=options.resources,
         retries=options.retries,
     )
+    if options.dry_run:
+        print(listing(statuses))
+        return process.FINISHED
+    states = {status.state for status in statuses}
+    if State.FAILED in states:
+        return 1
+    return process.FINISHED if states <= {State.FINISHED} else process.RESUME_ME
 
 
 def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
@@ -190,10 +201,10 @@ def evaluate(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> i
 
     listen()
     compilation.set_up()
-    with together(options):
+    with joined(options):
         figures, folder = evaluate.evaluate(
             options.workdir,
-            name=options.checkpoint,
+            checkpoint=options.checkpoint,
             split=options.split or "test",
             overrides=overrides,
             data=options.data,
@@ -277,6 +288,23 @@ def doctor(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int
     return 0 if doctor(config, options.output) else 1
 
 
+def config(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+    from vid3d import schema_text, terminal
+
+    listen()
+    if options.markdown:
+        if options.key:
+            raise UserError("--markdown prints all keys: leave out KEY")
+        print(schema_text.markdown(), end="")
+        return 0
+    keys = schema_text.find(options.key)
+    if options.key:
+        print("\n\n".join(map(schema_text.whole_row, keys)))
+    else:
+        terminal.console().print(schema_text.table(keys))
+    return 0
+
+
 def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d import terminal
 
@@ -296,12 +324,12 @@ def summary(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
     if options.speed is not None:
         raise UserError("--speed is for --all: vid3d summary --all=NAME --speed")
     config = configs.load(options.config, overrides)
-    from vid3d import models
+    from vid3d import schema
     from vid3d.models.summary import render, summarise
 
     listen()
     terminal.console().print(render(summarise(config)))
-    if unused := models.unused(config.model):
+    if unused := schema.unused(config.model):
         print(f"{config.model.name} does not look at {', '.join(unused)}")
     return 0
 
@@ -316,6 +344,7 @@ COMMANDS = {
     "import": import_weights,
     "prepare": prepare,
     "doctor": doctor,
+    "config": config,
     "summary": summary,
 }
 

@@ -1,9 +1,10 @@
-"""How programs are compiled: vectors as wide as the processor's, and a persistent cache that is kept in order."""
+"""How JAX compiles: vectors as wide as the processor's, a persistent cache without torn entries."""
 
 from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -12,15 +13,12 @@ from vid3d.config import cache_folder
 
 MAX_BYTES = 2 * 2**30
 VECTOR_WIDTH = "--xla_cpu_prefer_vector_width"
-WITHOUT_IT = (
-    0,
-    13,
-)  # versions of JAX from here on were not looked at: a flag that XLA does not know ends the process
+UNTESTED_JAX = (0, 13)  # from this version on: a flag that XLA does not know ends the process
 CPU_FACTS = Path("/proc/cpuinfo")
 
 
 def set_up() -> None:
-    """Both, before JAX has started; every command begins with it."""
+    """Sets up both; every command calls it before JAX starts."""
     use_wide_vectors()
     use_cache()
 
@@ -28,11 +26,12 @@ def set_up() -> None:
 def use_wide_vectors() -> None:
     """Tells XLA to use vectors of 512 bits where the processor has them; by itself it stops at 256.
 
-    `models.narrow` then takes twice as many channels at a time, which takes a quarter off a prediction of the
-    tutorial's network. XLA reads its flags when JAX starts. A width that is set already is left alone.
+    `ops.narrow` then takes twice as many channels at a time, which makes a prediction of the
+    tutorial's network a quarter faster. XLA reads its flags when JAX starts. A width that is set
+    already is left alone.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    known = jax.__version_info__ < WITHOUT_IT
+    known = jax.__version_info__ < UNTESTED_JAX
     if known and VECTOR_WIDTH not in flags and has_wide_vectors():
         os.environ["XLA_FLAGS"] = f"{flags} {VECTOR_WIDTH}=512".strip()
 
@@ -48,7 +47,7 @@ def has_wide_vectors() -> bool:
 def use_cache() -> None:
     """Turns the cache on, in the user's cache folder, and drops the entries that a kill left torn.
 
-    JAX writes an entry in place, warns at each start of one it cannot read, and never writes it anew.
+    JAX writes entries in place, warns at each start of one it cannot read, and never rewrites it.
     """
     folder = cache_folder() / "compiled"
     try:
@@ -73,7 +72,7 @@ def drop_torn_entries(folder: Path) -> None:
 
 
 def is_whole(entry: bytes) -> bool:
-    """Whether an entry decompresses to its end with the right checksum; zlib, or zstd where JAX found one."""
+    """Whether an entry (zlib, or zstd where JAX found it) decompresses to its end and checksum."""
     if entry[:1] == b"\x78":
         stream = zlib.decompressobj()
         try:
@@ -91,7 +90,7 @@ def is_whole(entry: bytes) -> bool:
     return True
 
 
-def find_zstd():
+def find_zstd() -> Callable[[bytes], bytes] | None:
     """The decompression function that JAX uses in place of zlib, or None."""
     try:
         from compression import zstd

@@ -1,4 +1,4 @@
-"""A config file: Python with a `get_config` and maybe a `sweep`, run with its errors told as one line."""
+"""Runs a config file: Python with a `get_config` and maybe a `sweep`; its errors are one line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d.checks import UserError, suggest
+from vid3d.errors import UserError, suggest
 
 
 def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
-    """Calls a function of a config file, `get_config` with the argument of the spec; see `vid3d.config.load`."""
+    """Calls a function of a config file, `get_config` with the argument of the spec.
+
+    See `vid3d.config.load`.
+
+    Raises:
+        UserError: no such file or function, or an error in it.
+    """
     name, _, arg = spec.partition(".py:")
     path = Path(name if name.endswith(".py") else name + ".py")
     if not path.is_file():
@@ -25,6 +31,7 @@ def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
     if root not in sys.path:
         sys.path.insert(0, root)
     module_spec = importlib.util.spec_from_file_location(f"vid3d_config_{path.stem}", path)
+    assert module_spec is not None and module_spec.loader is not None  # of a name in .py
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
@@ -34,7 +41,7 @@ def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
         found = getattr(module, function)(*args)
         if function == "get_config" and not isinstance(found, ConfigDict):
             raise UserError(
-                f"{path}: get_config() returns {found!r:.40}, no config: end it in `return c`"
+                f"{path}: get_config() returns {found!r:.40}, not a config: end it in `return c`"
             )
         return found
     except UserError:
@@ -44,7 +51,7 @@ def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
 
 
 def line_of(error: Exception, path: Path) -> str:
-    """The line of a file in which it failed, such as "5:"; empty where that is not known."""
+    """The line of a file in which it failed, such as "5:"; empty where that is unknown."""
     name = os.path.abspath(path)
     if isinstance(error, SyntaxError) and os.path.abspath(error.filename or "") == name:
         return f"{error.lineno}:"
@@ -57,7 +64,7 @@ def line_of(error: Exception, path: Path) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """What an error says, in one short line: a config that lacks a key would print all those that it has."""
+    """What an error says, in one short line: ml_collections lists all keys where one is unknown."""
     text = str(error)
     missing = re.search(r'Key "(\w+)" does not exist', text)
     near = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)

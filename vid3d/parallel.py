@@ -1,7 +1,8 @@
 """Devices and hosts: the only file that says pmap, mesh, sharding or process_index.
 
-A training step is a pure function of (state, batch). `map_step` runs it once a device on its share of the batch; the
-function itself reduces over `AXIS`. The state has no device axis: every device holds the same one.
+A training step is a pure function of (state, batch). `map_step` runs it on each device with its
+share of the batch; the function itself reduces over `AXIS`. The state has no device axis: every
+device holds the same one.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from vid3d import rendezvous
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.process import cores
 
 AXIS = "batch"
-HEARTBEAT_SECONDS = 30  # after which a process that is not heard of any more counts as dead
+HEARTBEAT_SECONDS = 30  # without a sign of life, after which a process counts as dead
 
 
 def initialize(
@@ -34,8 +35,9 @@ def initialize(
     """Joins the other processes of this run, where there are any.
 
     Args:
-        coordinator: "host:port" of process 0, the same for all; empty asks Slurm, Open MPI or the TPU slice.
-        num_processes: how many take part; 1 is this one alone, whatever the surroundings say.
+        coordinator: "host:port" of process 0, the same for all; "" asks Slurm, Open MPI or the TPU
+            slice.
+        num_processes: how many take part; 1 is this one alone, whatever the environment says.
         process_id: 0 to num_processes - 1.
         coordinator_timeout: seconds to wait for the others.
 
@@ -46,16 +48,17 @@ def initialize(
         return
     if not coordinator:
         if num_processes or process_id >= 0:
-            raise UserError("--num_processes and --process_id need --coordinator=HOST:PORT")
+            raise UserError("--num-processes and --process-id need --coordinator=HOST:PORT")
         cluster = rendezvous.detect()
         if cluster is None:
             return
     elif num_processes < 1 or process_id == -1:
-        missing = "--num_processes=N" if num_processes < 1 else "--process_id=I"
+        missing = "--num-processes=N" if num_processes < 1 else "--process-id=I"
         raise UserError(f"--coordinator={coordinator} needs {missing} as well")
     elif not 0 <= process_id < num_processes:
         raise UserError(
-            f"--process_id={process_id} has to be from 0 to --num_processes - 1 = {num_processes - 1}"
+            f"--process-id={process_id} has to be from 0 to --num-processes - 1 = "
+            f"{num_processes - 1}"
         )
     else:
         cluster = rendezvous.Cluster(coordinator, num_processes, process_id)
@@ -73,11 +76,12 @@ def initialize(
 
 
 def check_devices(cluster: rendezvous.Cluster) -> None:
-    """Raises a UserError where JAX sees another number of processes than were counted: a TPU slice counts itself."""
+    """Raises a UserError where JAX sees another number of processes: a TPU slice has its own."""
     if jax.process_count() != cluster.num_processes:
         raise UserError(
             f"{cluster.num_processes} processes came to {cluster.coordinator}, but the "
-            f"{jax.default_backend()} devices belong to {jax.process_count()}: start one on each host"
+            f"{jax.default_backend()} devices belong to {jax.process_count()}: start one on each "
+            "host"
         )
 
 
@@ -86,7 +90,7 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-def host() -> tuple[int, int]:
+def host_index_and_count() -> tuple[int, int]:
     """(number of this host, how many hosts)."""
     return jax.process_index(), jax.process_count()
 
@@ -109,22 +113,24 @@ def has_others() -> bool:
 
 
 def explain(error: BaseException) -> BaseException:
-    """What an error in one of several processes means: where they cannot talk any more, one of them has ended."""
+    """The error of one of several processes; a failed connection means that another has ended."""
     if not isinstance(error, jax.errors.JaxRuntimeError):
         return error
     reason = str(error).splitlines()[0]
     return UserError(
-        f"the processes of this run cannot go on together ({reason}): one of them has ended, its own last line says why. "
-        "Start all of them again: a training goes on from its last checkpoint"
+        f"the processes of this run cannot go on together ({reason}): one of them has ended, its "
+        "own last line says why. Start all of them again: a training run resumes from its last "
+        "checkpoint"
     )
 
 
 def agree_to_stop(steps_done: int, requested: bool) -> bool:
     """Whether to save and stop after this step; all hosts answer the same.
 
-    With several hosts it is JAX's preemption service that catches SIGTERM on any of them and agrees on a step: the one
-    after the highest that any of them has asked about, which is 0 before the first. So steps count from the start of
-    this process, or a notice before its first step would name one that never comes.
+    With several hosts it is JAX's preemption service that catches SIGTERM on any of them and agrees
+    on a step: the one after the highest that any of them has asked about, which is 0 before the
+    first. So steps count from the start of this process; otherwise a signal before its first step
+    would name one that never comes.
     """
     if jax.process_count() == 1:
         return requested
@@ -145,26 +151,27 @@ def check_batch_size(batch_size: int, key: str) -> None:
 
 
 def map_step(step: Callable) -> Callable:
-    """Maps step(state, batch) -> (state, sums) over all devices; the old state is given up (donated)."""
+    """Maps step(state, batch) -> (state, sums) over all devices; the old state is donated."""
     return jax.pmap(
         step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0
     )
 
 
 def map_eval(step: Callable) -> Callable:
-    """Maps step(variables, batch) -> per-example outputs over all devices; they keep a device axis."""
+    """Maps step(variables, batch) -> outputs per example over all devices, with a device axis."""
     mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=0)
     return mapped if jax.device_count() > 1 else in_shares(mapped, axis=1)
 
 
 def in_shares(function: Callable, *, axis: int = 0) -> Callable:
-    """On the CPU, runs function(variables, batch) on shares of the batch side by side, a thread each.
+    """On the CPU, runs function(variables, batch) on shares of the batch in parallel threads.
 
-    XLA works on the operations of a call one after the other, and many are too short to keep all cores busy: in shares, a
-    prediction of the tutorial's network takes three quarters of the time. Elsewhere the function stays as it is.
+    XLA runs the operations of a call one after the other, and many are too short to keep all cores
+    busy: in shares, a prediction of the tutorial's network takes three quarters of the time.
+    Elsewhere the function stays as it is.
 
     Args:
-        function: compiled by JAX for one device; the outputs of an example depend on that example alone.
+        function: compiled by JAX for one device; each example's outputs depend on it alone.
         axis: of the examples, in all arrays of the batch and of the outputs.
 
     Returns:
@@ -176,12 +183,12 @@ def in_shares(function: Callable, *, axis: int = 0) -> Callable:
 
     def run(variables: Any, batch: Any) -> Any:
         leaves, tree = jax.tree.flatten(batch)
-        count = shares(leaves[0].shape[axis])
+        count = num_shares(leaves[0].shape[axis])
         if count == 1:
             return function(variables, batch)
 
         def one(share: tuple[np.ndarray, ...]) -> Any:
-            return jax.tree.map(np.asarray, function(variables, tree.unflatten(share)))
+            return jax.tree.map(np.asarray, function(variables, jax.tree.unflatten(tree, share)))
 
         splits = [np.split(np.asarray(leaf), count, axis) for leaf in leaves]
         waiting, done = list(zip(*splits, strict=True)), []
@@ -189,16 +196,16 @@ def in_shares(function: Callable, *, axis: int = 0) -> Callable:
         if shape not in compiled:  # once, not in every thread
             done.append(one(waiting.pop(0)))
             compiled.add(shape)
-        done += [started.result() for started in [start(one, share) for share in waiting]]
+        done += [started.result() for started in [call_in_thread(one, share) for share in waiting]]
         return jax.tree.map(lambda *parts: jax.device_put(np.concatenate(parts, axis)), *done)
 
     return run
 
 
-def start(function: Callable, *args: Any) -> Future:
+def call_in_thread(function: Callable, *args: Any) -> Future:
     """Calls a function in a new thread; the result of the future is its own, or its error.
 
-    No executor: that takes no more work once a program's main thread has ended, although others go on.
+    An executor takes no more work once the main thread has ended, although others go on.
     """
     future: Future = Future()
 
@@ -212,8 +219,8 @@ def start(function: Callable, *args: Any) -> Future:
     return future
 
 
-def shares(examples: int) -> int:
-    """Into how many equal shares a batch is cut: at most one a core, and of a single example none."""
+def num_shares(examples: int) -> int:
+    """How many equal shares a batch is cut into: at most one per core, of two examples or more."""
     most = max(min(cores(), examples // 2), 1)
     return next(count for count in range(most, 0, -1) if examples % count == 0)
 
@@ -228,7 +235,10 @@ def replicate(tree: Any) -> Any:
 
 
 def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Deals a host's batch out to its devices: [b, ...] -> [devices, b / devices, ...], copied in the background."""
+    """Deals a host's batch out to its devices: [b, ...] -> [devices, b / devices, ...].
+
+    The copy goes on in the background.
+    """
     devices = len(jax.local_devices())
     sharding = NamedSharding(local_mesh(), P(AXIS))
     return {
@@ -250,7 +260,7 @@ def prefetch(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[dict[str, jax
 
 
 def unshard(tree: Any) -> Any:
-    """Per-example outputs of this host's devices as numpy: [devices, b, ...] -> [devices * b, ...]."""
+    """Outputs per example of this host's devices: [devices, b, ...] -> numpy [devices * b, ...]."""
 
     def merge(x: jax.Array) -> np.ndarray:
         pieces = [
@@ -262,7 +272,7 @@ def unshard(tree: Any) -> Any:
 
 
 def gather_hosts(tree: Any) -> Any:
-    """Numpy arrays of every host stacked: [n, ...] -> [hosts, n, ...]; needs the same shapes on all hosts."""
+    """Numpy arrays of all hosts, of the same shapes, stacked: [n, ...] -> [hosts, n, ...]."""
     if jax.process_count() == 1:
         return jax.tree.map(lambda x: np.asarray(x)[None], tree)
     from jax.experimental import multihost_utils
@@ -270,7 +280,7 @@ def gather_hosts(tree: Any) -> Any:
     return multihost_utils.process_allgather(tree)
 
 
-def agree(text: str, *, what: str) -> None:
+def check_same(text: str, *, what: str) -> None:
     """Makes sure that a text is the same on all hosts.
 
     Raises:
@@ -280,10 +290,11 @@ def agree(text: str, *, what: str) -> None:
         return
     digest = np.frombuffer(hashlib.sha256(text.encode(errors="surrogateescape")).digest(), np.uint8)
     found = gather_hosts(digest)
-    if others := [host for host, row in enumerate(found) if (row != found[0]).any()]:
+    if others := [number for number, row in enumerate(found) if (row != found[0]).any()]:
         names = ", ".join(map(str, others))
         raise UserError(
-            f"process {names} of {len(found)} has other {what} than process 0: give all of them the same"
+            f"process {names} of {len(found)} has other {what} than process 0: give all of them "
+            "the same"
         )
 
 
@@ -322,6 +333,6 @@ def to_local(tree: Any) -> Any:
 
 
 def restore_target(tree: Any) -> Any:
-    """Shapes, types and placement that a state is restored into, on however many devices there are now."""
+    """Shapes, types and placement that a state is restored into, on the devices of this run."""
     sharding = NamedSharding(Mesh(np.array(jax.devices()), ("device",)), P())
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

@@ -1,4 +1,4 @@
-"""This process: how it starts, the cores that it may use, who hears it, and its end together with the one that started it."""
+"""This process: its start, its standard streams, its cores, and its end with its parent."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+FINISHED = 0  # exit codes; RESUME_ME, the same command goes on, is EX_TEMPFAIL of sysexits.h
+RESUME_ME = 75
 PR_SET_PDEATHSIG = 1
 NO_LIBRARY = re.compile(r"(\S+\.so[.\d]*): cannot open shared object file")  # of Linux
 _is_program = False
@@ -21,10 +23,10 @@ _lock = threading.Lock()
 _lasting_calls: tuple[int, queue.SimpleQueue] | None = None  # of which process, and its queue
 
 
-def begin() -> None:
-    """For the first line of a program: no garbage is sought until `loaded`.
+def start_program() -> None:
+    """For the first line of a program: disables GC until `end_imports`.
 
-    Imports leave none, and seeking it among what they make takes half of the time in which a training starts.
+    Imports leave no garbage, and looking for it takes half of the time in which training starts.
     """
     global _is_program
     _is_program = True
@@ -33,7 +35,10 @@ def begin() -> None:
 
 
 def take_standard_streams() -> None:
-    """Opens those that the program was started without, as with `>&-`: what is opened next would take their numbers."""
+    """Opens the streams that the program was started without, as with `>&-`.
+
+    Otherwise the next files to be opened would take their numbers.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             handle = os.open(os.devnull, os.O_RDWR)
@@ -43,16 +48,16 @@ def take_standard_streams() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
-def loaded() -> None:
-    """For the end of a program's imports: what they made is never looked through again, what comes now is."""
+def end_imports() -> None:
+    """For the end of a program's imports: enables GC, for what is made from now on."""
     if _is_program:
         gc.freeze()
         gc.enable()
 
 
 @contextlib.contextmanager
-def loading() -> Iterator[None]:
-    """For imports that come later: no garbage is sought; of a program, what they made is never looked through."""
+def without_gc() -> Iterator[None]:
+    """Disables GC during later imports; a program's GC then skips what they made."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -60,15 +65,15 @@ def loading() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-            loaded()
+            end_imports()
 
 
 @contextlib.contextmanager
 def naming_missing_libraries() -> Iterator[None]:
-    """Says what to install where an import fails for want of a library of the system, as on a machine without X.
+    """Says what to install where an import lacks a system library, as on a machine without X.
 
     Raises:
-        UserError: it is missing.
+        UserError: the library is missing.
     """
     try:
         yield
@@ -76,13 +81,13 @@ def naming_missing_libraries() -> Iterator[None]:
         found = NO_LIBRARY.match(str(error))
         if not found:
             raise
-        from vid3d.config import UserError
+        from vid3d.errors import UserError
 
         what = f"{error.name or 'a package'} needs {found[1]}, which this system does not have: "
         if error.name == "cv2":
             what += (
-                "install libgl1 libglib2.0-0 libsm6 with apt-get or, where no window is to be opened, "
-                "call `pip install opencv-python-headless`"
+                "install libgl1 libglib2.0-0 libsm6 with apt-get or, where no window is to be "
+                "opened, call `pip install opencv-python-headless`"
             )
         else:
             what += "install the system's package that has it"
@@ -90,7 +95,7 @@ def naming_missing_libraries() -> Iterator[None]:
 
 
 def write_nowhere(handle: int) -> None:
-    """From now on what is written to a file descriptor is dropped."""
+    """Drops what is written to a file descriptor from now on."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, handle)
     os.close(nowhere)
@@ -99,12 +104,12 @@ def write_nowhere(handle: int) -> None:
 def call_in_lasting_thread(function: Callable, *args: Any, **options: Any) -> Any:
     """Calls a function in a thread that lives as long as this process, and waits for it.
 
-    For the start of a process that ends with its parent: to Linux, the parent is the thread that started it.
+    For starting a process that ends with its parent: to Linux, that is the thread it came from.
     """
     global _lasting_calls
     with _lock:
         if _lasting_calls is None or _lasting_calls[0] != os.getpid():  # a fork has no threads
-            calls = queue.SimpleQueue()
+            calls: queue.SimpleQueue = queue.SimpleQueue()
             threading.Thread(
                 target=_answer, args=(calls,), name="vid3d-lasting", daemon=True
             ).start()
@@ -127,10 +132,10 @@ def _answer(calls: queue.SimpleQueue) -> None:
 
 
 def end_with(parent: int, number: signal.Signals) -> None:
-    """Sends this process a signal when its parent ends, or now where it has ended already; later ends only on Linux.
+    """Sends this process a signal when its parent ends, or now if it has; later only on Linux.
 
     Args:
-        parent: process id of the one that started this one.
+        parent: process id of the parent.
         number: the signal.
     """
     if sys.platform == "linux":

@@ -1,7 +1,8 @@
-"""The processes of a run find each other, and agree on how many they are, before JAX starts to talk.
+"""The processes of a run find each other, and agree on their number, before JAX connects them.
 
-JAX's own start ends a process that waits in vain by abort(), with a stack trace that nothing can catch. So process 0
-calls the roll first, on the same port: every other process says its number and how many it was told there are.
+JAX's own start ends a process that waits in vain by abort(), with a stack trace that nothing can
+catch. So process 0 calls the roll first, on the same port: every other process says its number and
+how many it was told there are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 MARK = "vid3d-roll-call"
 LATE_SECONDS = 5.0  # after which a process says what it waits for
@@ -29,7 +30,7 @@ class Cluster:
         coordinator: "host:port" of process 0.
         num_processes: how many there are.
         process_id: 0 to num_processes - 1.
-        local_device_ids: the devices of this machine that are this process's own; None is all.
+        local_device_ids: this process's share of the machine's devices; None is all.
         name: what was detected, such as "slurm"; "" where the three came from the command line.
     """
 
@@ -41,10 +42,10 @@ class Cluster:
 
 
 def detect() -> Cluster | None:
-    """The processes that Slurm, Open MPI or a TPU slice has started beside this one; None where it is alone.
+    """The processes that Slurm, Open MPI or a TPU slice started; None where this one is alone.
 
-    JAX's own detection, without Kubernetes, where being in a pod does not mean that there are others. Slurm starts one
-    task a GPU or one a machine; in the second case the task has all its GPUs.
+    JAX's own detection, without Kubernetes, where being in a pod does not mean that there are
+    others. Slurm starts a task per GPU or per machine; in the second case it has all the GPUs.
 
     Raises:
         UserError: there is a cluster, but it does not say who is in it.
@@ -64,8 +65,8 @@ def detect() -> Cluster | None:
         except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"cannot tell who is in this {kind.name} cluster: {reason}") from error
-        one_a_machine = str(count) == os.environ.get("SLURM_STEP_NUM_NODES")
-        ids = None if local is None or one_a_machine else [local]
+        one_per_machine = str(count) == os.environ.get("SLURM_STEP_NUM_NODES")
+        ids = None if local is None or one_per_machine else [local]
         return Cluster(address, count, process_id, ids, kind.name)
     return None
 
@@ -74,7 +75,7 @@ def split_address(address: str) -> tuple[str, int]:
     """("host", port) of "host:port".
 
     Raises:
-        UserError: it is no such text.
+        UserError: the text is not of this form.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
@@ -90,7 +91,8 @@ def call_roll(cluster: Cluster, *, timeout: float) -> None:
         timeout: seconds to wait for the others.
 
     Raises:
-        UserError: the coordinator cannot be reached, a process is missing, there twice, or was told another number.
+        UserError: the coordinator cannot be reached; a process is missing, is there twice, or was
+            told another number.
     """
     host, port = split_address(cluster.coordinator)
     deadline = time.monotonic() + timeout
@@ -101,7 +103,7 @@ def call_roll(cluster: Cluster, *, timeout: float) -> None:
 
 
 def listen(cluster: Cluster, port: int, deadline: float, timeout: float) -> None:
-    """Process 0: waits for the others, then tells them all to go on, or what is wrong."""
+    """Process 0: waits for the others, then tells them to go on, or what is wrong."""
     try:
         server = open_server(port)
     except OSError as error:
@@ -120,8 +122,8 @@ def listen(cluster: Cluster, port: int, deadline: float, timeout: float) -> None
             if time.monotonic() > deadline:
                 missing = ", ".join(map(str, sorted(expected - present)))
                 trouble = (
-                    f"process {missing} of {cluster.num_processes} did not come to the coordinator at "
-                    f"{cluster.coordinator} within {timeout:g} s"
+                    f"process {missing} of {cluster.num_processes} did not come to the coordinator "
+                    f"at {cluster.coordinator} within {timeout:g} s"
                 )
                 break
             server.settimeout(RETRY_SECONDS)
@@ -137,7 +139,8 @@ def listen(cluster: Cluster, port: int, deadline: float, timeout: float) -> None
             if count != cluster.num_processes:
                 trouble = (
                     f"process {number} was told that there are {count} processes, process 0 at "
-                    f"{cluster.coordinator} that there are {cluster.num_processes}: give all the same number"
+                    f"{cluster.coordinator} that there are {cluster.num_processes}: give all the "
+                    "same number"
                 )
             elif number in present or number not in expected:
                 trouble = f"two processes are number {number}: give each a number of its own"
@@ -161,15 +164,20 @@ def open_server(port: int) -> socket.socket:
 
 
 def answer(cluster: Cluster, address: tuple[str, int], deadline: float, timeout: float) -> None:
-    """Every other process: says that it is there, and waits for process 0's word."""
+    """Every other process: reports to process 0, and waits for its answer."""
     late = Late(f"waiting for the coordinator at {cluster.coordinator}")
     reason = "it does not answer"
     while time.monotonic() < deadline:
         late.tick()
         try:
             with socket.create_connection(address, timeout=RETRY_SECONDS) as connection:
-                send(connection, {"process_id": cluster.process_id, "num_processes": cluster.num_processes})  # fmt: skip
-                # Process 0 speaks when all are there; another program on that port says something else, or nothing.
+                mine = {
+                    "process_id": cluster.process_id,
+                    "num_processes": cluster.num_processes,
+                }
+                send(connection, mine)
+                # Process 0 answers when all are there; another program on that port says something
+                # else, or nothing.
                 said = receive(connection, wait=max(deadline - time.monotonic(), 0.1))
             if said is not None and "trouble" in said:
                 if said["trouble"]:
@@ -177,13 +185,13 @@ def answer(cluster: Cluster, address: tuple[str, int], deadline: float, timeout:
                 return
             reason = "something else answers there"
         except socket.gaierror as error:
-            reason = error.strerror
+            reason = error.strerror or "its name is unknown"
         except OSError as error:
             reason = error.strerror or "it does not answer"
         time.sleep(RETRY_SECONDS)
     raise UserError(
-        f"no answer from the coordinator at {cluster.coordinator} within {timeout:g} s ({reason.lower()}): "
-        "is process 0 running, and may this machine reach that port?"
+        f"no answer from the coordinator at {cluster.coordinator} within {timeout:g} s "
+        f"({reason.lower()}): is process 0 running, and may this machine reach that port?"
     )
 
 
@@ -192,7 +200,7 @@ def send(connection: socket.socket, message: dict) -> None:
 
 
 def receive(connection: socket.socket, *, wait: float = RETRY_SECONDS * 4) -> dict | None:
-    """The other side's line, or None where it says nothing in time or something else."""
+    """The peer's line, or None where it says nothing in time or something else."""
     connection.settimeout(wait)
     try:
         with connection.makefile("rb") as file:

@@ -1,8 +1,11 @@
-"""Where workdirs lie: a folder, or `gs://BUCKET/FOLDER` in an object store; the only file that knows etils.epath.
+"""Where workdirs are: a folder, or `gs://BUCKET/FOLDER` in an object store.
 
-A folder stays a `pathlib.Path`: files appear under a temporary name and are renamed, rows are appended and synced. In an
-object store nothing can be renamed, appended to or locked, but an object is there whole or not at all: a file is written
-in one request, and one that grows is written anew. What is read and written piece by piece by others lies here first.
+A folder stays a `pathlib.Path`: files appear under a temporary name and are renamed, rows are
+appended and synced. In an object store nothing can be renamed, appended to or locked, but an object
+is there whole or not at all: a file is written in one request, and one that grows is rewritten.
+What other libraries read or write piece by piece is kept on this machine and sent from there.
+
+No other file imports etils.epath.
 """
 
 from __future__ import annotations
@@ -23,11 +26,15 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import filelock
 
-from vid3d.config import UserError, cache_folder
+from vid3d.config import cache_folder
+from vid3d.errors import UserError
+
+if TYPE_CHECKING:
+    from etils import epath
 
 REMOTE = "gs://"
 INCOMPLETE = ".incomplete"  # ends the name of a file that is being written
@@ -36,23 +43,23 @@ WAIT_SECONDS = 300.0
 FEW_FILES = 64  # more than a checkpoint has
 LATE_SECONDS = 10.0  # after which a bucket that does not answer is named
 
-# Prediction starts without TensorFlow; etils.epath reads this once, with the first path that anybody makes.
+# Prediction starts without TensorFlow: etils.epath reads this once, when the first path is made.
 os.environ.setdefault("EPATH_USE_TF", "0")
 
 
-def place(address: str | PurePath) -> Path:
+def as_path(address: str | PurePath) -> Path:
     """A folder or `gs://` address as a path; the latter is an `epath.Path` with the same methods.
 
     Raises:
-        UserError: an address of another kind, a library that is missing, or a bucket that cannot be read.
+        UserError: an address of another kind, a missing library, or a bucket that cannot be read.
     """
     text = os.fspath(address)
     if not text.startswith(REMOTE):
         if "://" in text:
-            raise UserError(f"{text} is no folder: give one, or {REMOTE}BUCKET/FOLDER")
+            raise UserError(f"{text} is not a folder: give one, or {REMOTE}BUCKET/FOLDER")
         return Path(text)
     if not isinstance(address, str):
-        return address
+        return cast("Path", address)  # an epath.Path, which has the same methods
     if importlib.util.find_spec("gcsfs") is None:
         raise UserError(f"{text} needs gcsfs: pip install 'vid3d[gcs]'")
     if not text.removeprefix(REMOTE).strip("/").partition("/")[2]:
@@ -70,21 +77,21 @@ def place(address: str | PurePath) -> Path:
     late.daemon = True
     late.start()
     try:
-        with told(found):
+        with remote_errors(found):
             found.exists()
     finally:
         late.cancel()
     return found
 
 
-def local(address: str | PurePath, option: str) -> Path:
-    """A path on this machine, for what is no workdir.
+def require_local(address: str | PurePath, option: str) -> Path:
+    """A path on this machine, for what is not a workdir.
 
     Raises:
-        UserError: an address; the option is named.
+        UserError: an address; it names the option.
     """
     if "://" in os.fspath(address):
-        raise UserError(f"{option}={address} has to lie on this machine, or on a disk mounted here")
+        raise UserError(f"{option}={address} has to be on this machine, or on a disk mounted here")
     return Path(address)
 
 
@@ -94,18 +101,21 @@ def is_remote(path: PurePath) -> bool:
 
 
 @contextlib.contextmanager
-def told(path: PurePath, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turns what gcsfs, aiohttp and Google's libraries raise about a remote path, each its own, into one line."""
+def remote_errors(path: PurePath, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turns what gcsfs, aiohttp and Google's libraries raise about a remote path into one line.
+
+    Raises:
+        UserError: the path cannot be reached.
+    """
     try:
         yield
-    except (UserError, *passing):
-        raise
     except Exception as error:
-        if not is_remote(path):
+        if not is_remote(path) or isinstance(error, (UserError, *passing)):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        # gcsfs's frames and their error hold each other, and in them a view of the buffer that was to be uploaded:
-        # collected as one cycle, the buffer is closed under its view, which Python 3.13 and newer report.
+        # gcsfs's frames and their error hold each other, and in them a view of the buffer for the
+        # upload: collected as one cycle, the buffer is closed under its view, which Python 3.13
+        # and newer report.
         traceback.clear_frames(error.__traceback__)
         raise UserError(
             f"{path} cannot be reached ({reason}): does the bucket exist, and does "
@@ -121,14 +131,14 @@ def absolute(path: Path) -> Path:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file so that it is there whole or not at all."""
     if isinstance(content, str):
-        # A file name that is no valid text comes back out as the bytes that it was.
+        # A file name that is not valid text is written as the bytes that it was.
         content = content.encode(errors="surrogateescape")
     if is_remote(path):
-        with told(path):
+        with remote_errors(path):
             path.write_bytes(content)
         return
     temporary = path.with_name(path.name + INCOMPLETE)
-    with named(path), own(temporary) as file:
+    with naming(path), locked_open(temporary) as file:
         try:
             file.truncate(0)
             file.write(content)
@@ -141,24 +151,24 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def own(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that no other process has at the same time, where the disk knows locks."""
+def locked_open(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for appending that no other process has open here, if the disk knows locks."""
     while True:
         with path.open("ab") as file:
             with contextlib.suppress(OSError):  # some network disks know no locks
                 fcntl.flock(file, fcntl.LOCK_EX)
             try:
-                is_it = path.stat().st_ino == os.fstat(file.fileno()).st_ino
+                is_same = path.stat().st_ino == os.fstat(file.fileno()).st_ino
             except FileNotFoundError:  # the process before has renamed it
-                is_it = False
-            if is_it:
+                is_same = False
+            if is_same:
                 yield file
                 return
 
 
 @contextlib.contextmanager
-def named(path: Path) -> Iterator[None]:
-    """Gives an error of the disk the name of the file, which that of a write does not have."""
+def naming(path: Path) -> Iterator[None]:
+    """Adds the file's name to an error of the disk; that of a write has none."""
     try:
         yield
     except OSError as error:
@@ -166,8 +176,12 @@ def named(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process is inside for the same folder: two that write one file cut each other short."""
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Waits until no other process is in this block for the same folder.
+
+    Raises:
+        UserError: another process stays in it for `WAIT_SECONDS`.
+    """
     if is_remote(folder):
         yield
         return
@@ -180,7 +194,8 @@ def alone(folder: Path) -> Iterator[None]:
             lock.acquire(timeout=WAIT_SECONDS)
         except filelock.Timeout:
             raise UserError(
-                f"another process has held {folder / LOCK} for {WAIT_SECONDS:g} s: end it, and call again"
+                f"another process has held {folder / LOCK} for {WAIT_SECONDS:g} s: end it, and "
+                "call again"
             ) from None
     try:
         yield
@@ -188,32 +203,35 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def append(path: Path, line: str) -> None:
-    """Adds to the end of a file and waits until it is stored; an object is written anew, with all it had."""
+def append_line(path: Path, line: str) -> None:
+    """Adds to the end of a file and waits until it is stored; an object is rewritten whole."""
     if is_remote(path):
-        write_whole(path, (read(path) if path.exists() else "") + line)
+        write_whole(path, (read_text(path) if path.exists() else "") + line)
         return
-    with named(path), path.open("a", encoding="utf-8") as file:
+    with naming(path), path.open("a", encoding="utf-8") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
 
 
-def read(path: Path) -> str:
-    """A whole file as text; bytes that are none come back as they were when it is written again."""
-    with told(path, passing=(FileNotFoundError,)):
+def read_text(path: Path) -> str:
+    """A whole file as text; bytes that are not text survive being written again."""
+    with remote_errors(path, passing=(FileNotFoundError,)):
         return path.read_bytes().decode(errors="surrogateescape")
 
 
-def table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """These columns of a CSV file, a dictionary a row.
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """These columns of a CSV file, a dictionary per row.
 
     Raises:
         UserError: one of the columns is missing, or a row ends before it.
     """
     try:
-        header, *lines = [row for row in csv.reader(io.StringIO(read(path), newline="")) if row]
-        # Of two columns with one name the first counts: earlier versions had some named after a class, such as "true".
+        header, *lines = [
+            row for row in csv.reader(io.StringIO(read_text(path), newline="")) if row
+        ]
+        # Of two columns with one name the first counts: earlier versions named some after a class,
+        # such as "true".
         places = {column: header.index(column) for column in columns}
         found = [{column: row[place] for column, place in places.items()} for row in lines]
     except csv.Error as error:
@@ -225,12 +243,12 @@ def table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     return found
 
 
-def files(folder: Path) -> dict[str, Path]:
+def files_below(folder: Path) -> dict[str, Path]:
     """Every file below a folder: its path from there -> its path."""
     if not is_remote(folder):
         return {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-    found = {}
-    for where, _, names in folder.walk():
+    found: dict[str, Path] = {}
+    for where, _, names in cast("epath.Path", folder).walk():
         # epath's walk leaves the gs:// out.
         inside = os.fspath(where).removeprefix(REMOTE).rstrip("/") + "/"
         inside = inside.removeprefix(os.fspath(folder).removeprefix(REMOTE).rstrip("/") + "/")
@@ -244,8 +262,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def room(folder: Path) -> float:
-    """Bytes that still fit on the disk of a folder; none where it takes no more files."""
+def free_bytes(folder: Path) -> float:
+    """Bytes that still fit on the disk of a folder; 0 where it takes no more files."""
     if is_remote(folder):
         return math.inf
     status = os.statvfs(folder)
@@ -254,10 +272,10 @@ def room(folder: Path) -> float:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, where there is such a thing.
+    """Makes a folder and those above it; an object store has none.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be made.
     """
     if is_remote(folder):
         return
@@ -287,7 +305,7 @@ def check_folder(folder: Path) -> None:
 
 
 def refuse_file(folder: Path) -> None:
-    """Raises a UserError where a file stands in the place of a folder, or of one above it."""
+    """Raises a UserError where the folder, or one above it, is a file."""
     if is_remote(folder):
         return
     for path in (folder, *folder.parents):
@@ -296,15 +314,15 @@ def refuse_file(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Deletes a folder with all that is in it, where it is there."""
+    """Deletes a folder, if it exists, with all that is in it."""
     if is_remote(folder):
-        folder.rmtree(missing_ok=True)
+        cast("epath.Path", folder).rmtree(missing_ok=True)
     elif folder.exists():
         shutil.rmtree(folder)
 
 
-def here(path: Path) -> Path:
-    """The file itself or, for one in an object store, the one in the cache folder that stands for it on this machine."""
+def local_copy(path: Path) -> Path:
+    """The file itself or, for one in an object store, its stand-in in the cache folder."""
     if not is_remote(path):
         return path
     digest = hashlib.sha256(os.fspath(path).encode()).hexdigest()
@@ -312,22 +330,24 @@ def here(path: Path) -> Path:
 
 
 class Staged:
-    """A folder for a library that writes files piece by piece: the real one, or one on this machine that is sent.
+    """A folder for a library that writes files piece by piece.
+
+    It is the real one or, for an object store, one on this machine that is sent there.
 
     Attributes:
-        here: the folder to write in.
+        local: the folder to write in.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.sent: dict[str, int] = {}
-        self.here = Path(tempfile.mkdtemp(prefix="vid3d-")) if is_remote(folder) else folder
+        self.local = Path(tempfile.mkdtemp(prefix="vid3d-")) if is_remote(folder) else folder
 
     def send(self) -> None:
         """Stores what was written since the last time; each file whole."""
         if not is_remote(self.folder):
             return
-        for name, path in files(self.here).items():
+        for name, path in files_below(self.local).items():
             size = path.stat().st_size
             if self.sent.get(name) != size:
                 write_whole(self.folder / name, path.read_bytes())
@@ -337,4 +357,4 @@ class Staged:
         """Sends the rest."""
         self.send()
         if is_remote(self.folder):
-            shutil.rmtree(self.here, ignore_errors=True)
+            shutil.rmtree(self.local, ignore_errors=True)

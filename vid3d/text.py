@@ -1,4 +1,4 @@
-"""What messages quote, kept short: a file, a list of classes or a cell of a CSV may be of any length."""
+"""Shortens what messages quote: a path, a list of classes or a cell of a CSV may be very long."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ def first_few(names: Iterable[object], most: int = NAMED) -> str:
 
 
 def bounded(message: str, most: int = LONGEST) -> str:
-    """A message without its middle where it is too long: the beginning says where, the end what to do."""
+    """A message without its middle where it is too long.
+
+    The beginning says where, the end what to do.
+    """
     half = (most - 5) // 2
     return message if len(message) <= most else f"{message[:half]} ... {message[-half:]}"

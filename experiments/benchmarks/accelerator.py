@@ -120,16 +120,7 @@ def vid3d(*clips) -> Side:
     data = config.data
     clip_shape = (data.num_frames, data.size, data.size, 3)
     step = parallel.map_step(
-        steps.build_train_step(
-            model,
-            optimizer,
-            data=data,
-            augmentation=config.augment,
-            flip=False,
-            label_smoothing=0.0,
-            seed=0,
-            axis_name=parallel.AXIS,
-        )
+        steps.build_train_step(model, optimizer, config, flip=False, axis_name=parallel.AXIS)
     )
     holder = [parallel.replicate(create(model, optimizer, seed=0, clip_shape=clip_shape))]
 

@@ -28,8 +28,9 @@ import numpy as np
 
 from vid3d import config as configs, process
 from vid3d.data import pipeline, prepare
-from vid3d.data.frames import fit as fit_frame, read_frames
 from vid3d.data.shards import ShardWriter
+from vid3d.video.frames import read_frames
+from vid3d.video.resize import fit as fit_frame
 
 FRAMES, STORED = 150, 10
 BATCH, SIZE = 8, 112
@@ -41,8 +42,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--videos", type=int, default=1000, help="at least 80")
     options = parser.parse_args()
-    process.begin()  # as `vid3d prepare` does
-    process.loaded()
+    process.start_program()  # as `vid3d prepare` does
+    process.end_imports()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_videos(folder / "videos", options.videos)

@@ -77,8 +77,8 @@ def videos(folder: Path, times: int, number: int) -> dict[str, float]:
 
     from vid3d import config as configs, parallel
     from vid3d.data import pipeline, prepare
-    from vid3d.data.index import find
-    from vid3d.data.shards import quiet_tensorflow
+    from vid3d.datasets.index import find
+    from vid3d.tf import quiet_tensorflow
     from vid3d.training.setup import set_up
 
     config = configs.default()

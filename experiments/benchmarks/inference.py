@@ -23,8 +23,8 @@ import jax
 import numpy as np
 
 from vid3d import compilation, config as configs, models
-from vid3d.data import frames
 from vid3d.inference.classifier import Classifier
+from vid3d.video import frames
 
 CLASSES = tuple("abcde")
 FILES, FRAMES = 64, 64

@@ -102,12 +102,12 @@ def step() -> tuple[float, float]:
     """Seconds for tracing the training step in a new process, and for compiling it or loading it from the cache."""
     from vid3d import process
 
-    process.begin()  # as the commands begin
+    process.start_program()  # as the commands begin
     from vid3d import compilation, config as configs, parallel
     from vid3d.data import pipeline, prepare
     from vid3d.training.setup import set_up
 
-    process.loaded()
+    process.end_imports()
     compilation.set_up()
     config = configs.default()
     for field in FIELDS:

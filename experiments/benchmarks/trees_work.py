@@ -23,8 +23,8 @@ def main(task: str, size: str, folder: str) -> None:
 
 
 def ingesting(config, task: str) -> Callable[[], None]:
-    process.begin()  # as `vid3d prepare` does
-    process.loaded()
+    process.start_program()  # as `vid3d prepare` does
+    process.end_imports()
     from vid3d.data import prepare
 
     config.data.stored_frames = 10 if task == "ingest" else 0

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# vid3d under Slurm: a training on several hosts, or a sweep as an array of jobs. Both go on after a preemption.
+# vid3d under Slurm: a training run on several hosts, or a sweep as an array of jobs. Both resume
+# after a preemption.
 set -euo pipefail
 
 usage() {
@@ -7,13 +8,14 @@ usage() {
 usage: submit.sh train --nodes=N --gpus=N [options] [--dry-run] -- --config=... --workdir=...
        submit.sh sweep --shards=N --gpus=N [options] [--dry-run] -- --config=... --workdir=...
 
-  --gpus=N           of each host; a sweep trains that many runs at a time in each job
-  --time=HH:MM:SS    of a job; default: 12:00:00
+  --gpus=N           per host; a sweep trains that many runs at a time in each job
+  --time=HH:MM:SS    per job; default: 12:00:00
   --partition=NAME  --account=NAME   as the cluster wants them
-  --python=PATH      of the environment that vid3d is installed in; default: python3
+  --python=PATH      in the environment of vid3d; default: python3
   --dry-run          print the sbatch command and the job, submit nothing
 
-What stands after -- goes to `vid3d train` or `vid3d sweep`. The workdir has to be on a disk that all hosts see.
+Arguments after -- go to `vid3d train` or `vid3d sweep`. The workdir has to be on a disk that all
+hosts see.
 TEXT
 }
 
@@ -58,7 +60,8 @@ esac
 number gpus
 [ ${#arguments[@]} -gt 0 ] || die "$command needs the arguments of vid3d after --"
 
-# Two minutes before the time is over, and at a preemption, the processes get SIGTERM: they save and end with code 75.
+# Two minutes before the time is up, and at a preemption, the processes get SIGTERM: they save and
+# exit with 75.
 options=(--job-name="vid3d-$command" --time="$time" --requeue --signal=TERM@120 --open-mode=append)
 options+=(--gpus-per-node="$gpus" --ntasks-per-node=1)
 [ -z "$partition" ] || options+=(--partition="$partition")
@@ -66,10 +69,10 @@ options+=(--gpus-per-node="$gpus" --ntasks-per-node=1)
 vid3d=$(printf '%q ' "$python" -m vid3d.cli "$command" "${arguments[@]}")
 if [ "$command" = train ]; then
   options+=(--nodes="$nodes")
-  work="srun $vid3d"  # vid3d finds the other hosts by itself
+  work="srun $vid3d"  # vid3d finds the other hosts itself
 else
   options+=(--nodes=1 --array="0-$((shards - 1))")
-  # shellcheck disable=SC2016  # the job knows its number, this script does not
+  # shellcheck disable=SC2016  # the job expands it, not this script
   work="srun $vid3d"'--shard="$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" '"--parallel=$gpus"
 fi
 
@@ -78,7 +81,7 @@ job=$(
 #!/usr/bin/env bash
 code=0
 $work || code=\$?
-# 75: stopped and saved. The same job again goes on from there.
+# 75: stopped and saved. The same job resumes it.
 if [ "\$code" = 75 ]; then scontrol requeue "\$SLURM_JOB_ID"; fi
 exit "\$code"
 TEXT

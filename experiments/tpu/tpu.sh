@@ -1,22 +1,27 @@
 #!/usr/bin/env bash
-# vid3d on a Cloud TPU slice: create it, install, train on all its hosts, go on after a preemption, fetch the results.
+# vid3d on a Cloud TPU slice: create it, install, train on all hosts, resume after a preemption, and
+# fetch the results.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 usage: tpu.sh COMMAND --name=NAME --zone=ZONE [options] [--dry-run] [-- arguments of vid3d]
 
-  create     ask for the slice and wait until it is there   --type=v5litepod-16 --image=v2-alpha-tpuv5-lite [--spot]
-  install    copy this checkout to every host, with a Python of its own   [--bucket=BUCKET: mount it at ~/bucket]
+  create     request the slice and wait for it
+             --type=v5litepod-16 --image=v2-alpha-tpuv5-lite [--spot]
+  install    copy this checkout to every host, with its own Python
+             [--bucket=BUCKET: mount it at ~/bucket]
   copy-data  copy prepared data to the local disk of every host           --from=gs://BUCKET/FOLDER
-  run        one vid3d command on all hosts together, such as  -- train --config=vid3d/configs/ucf101.py:all --workdir=gs://BUCKET/runs/all
-  watch      like run, again and again until it is finished: a slice that was preempted is made anew
+  run        one vid3d command on all hosts together, such as
+             -- train --config=vid3d/configs/ucf101.py:all --workdir=gs://BUCKET/runs/all
+  watch      run it until it is finished, and recreate the slice after a preemption
              (takes the options of create, install, copy-data)
-  fetch      copy a workdir to this machine              --from=gs://BUCKET/runs/all (or a folder of host 0) --to=runs/all
-  delete     give the slice back
+  fetch      copy a workdir to this machine
+             --from=gs://BUCKET/runs/all (or a folder of host 0) --to=runs/all
+  delete     delete the slice
 
-  --project=PROJECT   other than gcloud's own
-  --dry-run           print what would be run, run nothing
+  --project=PROJECT   default: gcloud's own
+  --dry-run           print the commands, run none
 TEXT
 }
 
@@ -99,7 +104,7 @@ install() {
   archive=${TMPDIR:-/tmp}/vid3d-$name.tar.gz
   step git -C "$root" archive --format=tar.gz --prefix=vid3d/ --output="$archive" HEAD
   step gcloud compute tpus tpu-vm scp "$archive" "$name:vid3d.tar.gz" "${where[@]}" --worker=all
-  # The images ship an older Python than JAX needs: uv brings one along and touches nothing of the system's.
+  # The images ship an older Python than JAX needs: uv brings its own and leaves the system's alone.
   on_all 'set -e; tar -xzf vid3d.tar.gz; curl -LsSf https://astral.sh/uv/install.sh | sh; cd vid3d
 ~/.local/bin/uv venv --quiet --python 3.12 --allow-existing .venv
 ~/.local/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable ".[tpu,gcs]"'
@@ -134,14 +139,14 @@ watch() {
       install
       [ -z "$from" ] || copy_data
     fi
-    # vid3d ends with 0 when it is finished and with 75 when it was stopped and saved.
+    # vid3d exits with 0 when it is finished and with 75 when it was stopped and has saved.
     run || true
     [ "$dry" = 0 ] || return 0
     if [ "$(state)" = READY ]; then
       case $(gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=0 --command='cat vid3d.code') in
         0) return 0 ;;
         75) ;;
-        *) die "vid3d failed on a slice that stands: see above" ;;
+        *) die "vid3d failed on a slice that is up: see above" ;;
       esac
     fi
   done

@@ -1,4 +1,4 @@
-"""Decoding on Apache Beam's Direct runner: the same frames and the same ledger as on this machine."""
+"""Decoding on Apache Beam's Direct runner gives the same frames and ledger as decoding here."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from vid3d import cli
-from vid3d.config import UserError
 from vid3d.data import beam, prepare
 from vid3d.data.store import FrameStore
+from vid3d.errors import UserError
 
 HAS_BEAM = importlib.util.find_spec("apache_beam") is not None
 needs_beam = pytest.mark.skipif(not HAS_BEAM, reason="Apache Beam is not installed")
 
 
 @needs_beam
-def test_beam_stores_what_this_machine_stores(settings, two_classes, tmp_path, monkeypatch):
+def test_beam_stores_the_same_frames(settings, two_classes, tmp_path, monkeypatch):
     broken = two_classes / "up" / "g0_broken.avi"
     broken.write_bytes(b"no video")
     here = prepare.prepare(settings, quiet=True, strict=False)
@@ -42,7 +42,7 @@ def test_beam_stores_what_this_machine_stores(settings, two_classes, tmp_path, m
 
 
 @needs_beam
-def test_a_pipeline_that_fails_is_one_clear_line(settings, two_classes, tmp_path):
+def test_failed_beam_pipeline_is_one_line(settings, two_classes, tmp_path):
     settings.data.cache_dir = str(tmp_path / "other")
     with pytest.raises(UserError, match="Beam") as caught:
         prepare.prepare(settings, quiet=True, beam_options="--runner=NoSuchRunner")
@@ -50,7 +50,7 @@ def test_a_pipeline_that_fails_is_one_clear_line(settings, two_classes, tmp_path
 
 
 @pytest.mark.skipif(HAS_BEAM, reason="Apache Beam is installed")
-def test_without_beam_it_says_what_to_install(two_classes, capsys):
+def test_missing_beam_names_the_extra(two_classes, capsys):
     arguments = ["--config=configs/videos.py", f"--config.data.root={two_classes}", "--beam"]
     assert cli.main(["prepare", *arguments]) == 1
     assert "pip install 'vid3d[beam]'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The order of the clips: the same for any number of hosts and restarts, each video once an epoch."""
+"""The order of clips: each video once per epoch, the same for any number of hosts and restarts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from vid3d.config import UserError
 from vid3d.data import pipeline, prepare
-from vid3d.data.clips import clip_indices
-from vid3d.data.plan import Durations
+from vid3d.errors import UserError
 from vid3d.training.steps import augmentation_keys
+from vid3d.video.clips import clip_indices
+from vid3d.video.plan import Durations
 
 LONGER = Durations(median=9.0)  # than all videos here
 
@@ -58,13 +58,13 @@ def train(
     )
 
 
-def test_each_video_comes_once_an_epoch_in_another_order_each_epoch(clips):
+def test_epochs_are_permutations_of_the_videos(clips):
     found = clips()
     per_epoch = pipeline.steps_per_epoch(len(found), 2)
     epochs = [
-        [int(i) for batch in train(found, first=e * per_epoch, last=(e + 1) * per_epoch, batch_size=2)
+        [int(i) for batch in train(found, first=first, last=first + per_epoch, batch_size=2)
          for i in batch["index_B"]]
-        for e in range(3)
+        for first in range(0, 3 * per_epoch, per_epoch)
     ]  # fmt: skip
     for order in epochs:
         assert len(set(order)) == len(order) == per_epoch * 2
@@ -72,7 +72,7 @@ def test_each_video_comes_once_an_epoch_in_another_order_each_epoch(clips):
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_the_order_is_a_function_of_seed_and_epoch_that_never_changes(clips):
+def test_order_depends_on_seed_and_epoch_alone(clips):
     found = clips()
     found.videos, found.facts, found.labels_N = (
         found.videos[:12],
@@ -91,10 +91,11 @@ def test_the_order_is_a_function_of_seed_and_epoch_that_never_changes(clips):
 @pytest.mark.parametrize(
     ("workers", "hosts", "restarts"), [(1, 1, ()), (2, 2, (3,)), (4, 4, (1, 2, 7))]
 )
-def test_the_clips_are_those_of_the_golden_file(clips, workers, hosts, restarts):
-    """Clip k of epoch e: which video, which of its frames, which augmentation; the same in any version of vid3d.
+def test_clips_equal_the_golden_file(clips, workers, hosts, restarts):
+    """Video, frames and augmentation of each clip are the same in any version of vid3d.
 
-    However many processes decoded the videos, whatever hosts share the batches and wherever the run was interrupted.
+    However many processes decoded the videos, whatever hosts share the batches and wherever the run
+    was interrupted.
     """
     found = clips(sampling="random", workers=workers)
     last = 3 * pipeline.steps_per_epoch(len(found), 4)
@@ -118,7 +119,7 @@ def test_the_clips_are_those_of_the_golden_file(clips, workers, hosts, restarts)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_nothing_grows_over_two_thousand_batches(settings, two_classes, in_memory):
+def test_memory_is_constant_over_2000_batches(settings, two_classes, in_memory):
     code = (
         "import json, sys, psutil\n"
         "from ml_collections import ConfigDict\n"
@@ -127,8 +128,8 @@ def test_nothing_grows_over_two_thousand_batches(settings, two_classes, in_memor
         "clips = pipeline.Clips(prepare.prepare(config, quiet=True), 'train', config.data)\n"
         "if sys.argv[2] == 'True': assert clips.hold_in_memory(2**30)\n"
         "this, found = psutil.Process(), []\n"
-        "batches = pipeline.train_batches(clips, seed=0, batch_size=4, first_step=0, last_step=2500)\n"
-        "for number, _ in enumerate(batches, 1):\n"
+        "batches = pipeline.train_batches(clips, seed=0, batch_size=4, first_step=0, "
+        "last_step=2500)\nfor number, _ in enumerate(batches, 1):\n"
         "    if number in (500, 1500, 2500):\n"
         "        found.append((this.memory_info().rss, this.num_threads(), this.num_fds()))\n"
         "print(json.dumps(found))\n"
@@ -142,7 +143,7 @@ def test_nothing_grows_over_two_thousand_batches(settings, two_classes, in_memor
 
 
 @pytest.mark.parametrize("views", [0, 1])
-def test_a_shard_that_is_damaged_while_it_streams_ends_in_one_line(clips, views):
+def test_shard_damaged_while_streaming_is_one_line(clips, views):
     found = clips("test" if views else "train", views=views, in_memory=False)
     for path in found.store.paths:
         content = bytearray(path.read_bytes())
@@ -155,7 +156,7 @@ def test_a_shard_that_is_damaged_while_it_streams_ends_in_one_line(clips, views)
             train(found, first=0, last=7)
 
 
-def test_a_restart_in_the_middle_goes_on_with_the_same_clips(clips):
+def test_resume_continues_with_the_same_clips(clips):
     found = clips(sampling="random")
     whole = train(found, first=0, last=7)
     rest = train(found, first=4, last=7)
@@ -165,7 +166,7 @@ def test_a_restart_in_the_middle_goes_on_with_the_same_clips(clips):
 
 
 @pytest.mark.parametrize("hosts", [2, 4])
-def test_hosts_share_each_global_batch_between_them(clips, hosts):
+def test_hosts_share_each_global_batch(clips, hosts):
     found = clips(sampling="random")
     alone = train(found, first=0, last=5)
     shared = [train(found, first=0, last=5, host=(p, hosts)) for p in range(hosts)]
@@ -177,7 +178,7 @@ def test_hosts_share_each_global_batch_between_them(clips, hosts):
 
 @pytest.mark.parametrize("store", ["raw", "jpeg"])
 @pytest.mark.parametrize("sampling", ["first", "uniform", "random"])
-def test_streaming_gives_what_memory_gives(clips, store, sampling):
+def test_streaming_equals_memory(clips, store, sampling):
     held = clips(sampling=sampling, store=store)
     streamed = clips(sampling=sampling, store=store, in_memory=False)
     assert streamed.frames is None
@@ -186,7 +187,7 @@ def test_streaming_gives_what_memory_gives(clips, store, sampling):
         np.testing.assert_array_equal(a["labels_B"], b["labels_B"])
 
 
-def test_a_clip_holds_the_frames_that_the_sampling_names(clips):
+def test_clip_holds_the_sampled_frames(clips):
     """Frame k of a video is grey with the value shade + 10 (k + 1), shade tells the video."""
     found = clips(sampling="center")
     for batch in train(found, first=0, last=3):
@@ -202,7 +203,7 @@ def test_a_clip_holds_the_frames_that_the_sampling_names(clips):
             assert ["down", "up"][label] == video.label
 
 
-def test_random_clips_start_everywhere_and_only_inside_the_video(clips):
+def test_random_clips_start_anywhere_inside_the_video(clips):
     found = clips(sampling="random")
     longest = max(range(len(found)), key=lambda i: found.facts[i].num_frames)
     facts = found.facts[longest]
@@ -216,7 +217,7 @@ def test_random_clips_start_everywhere_and_only_inside_the_video(clips):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 64])
 @pytest.mark.parametrize("views", [1, 3])
-def test_evaluation_sees_each_video_once_and_masks_the_padding(clips, batch_size, views):
+def test_evaluation_covers_videos_once_and_masks_padding(clips, batch_size, views):
     found = clips("test", views=views)
     seen = []
     for batch in pipeline.eval_batches(found, batch_size=batch_size):
@@ -231,7 +232,7 @@ def test_evaluation_sees_each_video_once_and_masks_the_padding(clips, batch_size
 
 @pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize("hosts", [1, 2])
-def test_a_long_video_comes_in_as_many_rows_as_its_windows_take(clips, hosts, in_memory):
+def test_long_video_takes_several_rows(clips, hosts, in_memory):
     found = clips("test", views=2, in_memory=in_memory, trained=Durations(0.1))
     counts = [len(its.indices) for its in found.plans]
     assert {2, 3} <= set(counts)  # of windows, in rows of two
@@ -255,19 +256,19 @@ def test_a_long_video_comes_in_as_many_rows_as_its_windows_take(clips, hosts, in
         assert all((clip == shown[video][len(its.indices) - 1]).all() for clip in rest)
 
 
-def test_a_split_that_does_not_fit_into_the_budget_streams(clips):
+def test_split_beyond_the_budget_streams(clips):
     found = clips(in_memory=False)
     size = len(found.needed_records()) * 32 * 32 * 3
     assert found.hold_in_memory(size - 1) == 0
     assert found.hold_in_memory(size) == size
 
 
-def test_fewer_videos_than_a_batch_is_an_error(clips):
+def test_fewer_videos_than_batch_is_an_error(clips):
     with pytest.raises(UserError, match=r"fewer than config\.train\.batch_size=64"):
         pipeline.steps_per_epoch(len(clips()), 64)
 
 
-def test_balanced_classes_come_equally_often_and_no_clip_comes_twice():
+def test_balanced_epochs_draw_classes_equally():
     labels_N = np.array([0] * 17 + [1] * 5 + [2])
     draw = pipeline.balanced(labels_N, seed=3)
     places = np.arange(len(labels_N))
@@ -287,7 +288,7 @@ def test_balanced_classes_come_equally_often_and_no_clip_comes_twice():
     assert not np.array_equal(other[0], drawn[7][0])
 
 
-def test_balanced_batches_go_on_after_a_restart_and_over_hosts(clips):
+def test_balanced_batches_resume_and_span_hosts(clips):
     found = clips(sampling="random")
     found.labels_N = np.array([0] * (len(found) - 3) + [1] * 3, np.int32)
 
@@ -309,7 +310,7 @@ def test_balanced_batches_go_on_after_a_restart_and_over_hosts(clips):
 
 
 @pytest.mark.slow
-def test_epochs_and_seeds_beyond_the_first_256_have_orders_of_their_own(clips):
+def test_orders_differ_beyond_256_epochs_and_seeds(clips):
     """The cipher of TensorFlow looks at the last eight bits of each."""
     found = clips()
     per_epoch = pipeline.steps_per_epoch(len(found), 2)

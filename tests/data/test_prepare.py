@@ -1,4 +1,4 @@
-"""Videos are decoded once, whole or not at all, and nothing that is wrong with them stays unsaid."""
+"""Videos are decoded once and completely, and everything wrong with them is reported."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import filelock
@@ -20,19 +21,15 @@ from filelock import FileLock
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from vid3d.config import UserError, cache_folder
-from vid3d.data import (
-    cache,
-    disk,
-    frames,
-    index,
-    prepare,
-    prepared as prepared_folder,
-    report,
-    shards,
-)
-from vid3d.data.report import printable
+from vid3d import cache, terminal
+from vid3d.config import cache_folder
+from vid3d.data import disk, prepare, prepared as prepared_folder, report, shards
 from vid3d.data.store import DamagedError, FrameStore
+from vid3d.datasets import index
+from vid3d.errors import UserError
+from vid3d.terminal import printable
+from vid3d.tf import quiet_tensorflow
+from vid3d.video import frames, resize
 
 PREPARE = """
 import json, sys
@@ -52,7 +49,7 @@ def run_prepare(settings: ConfigDict, **options) -> subprocess.Popen:
 
 
 def stored(prepared: prepared_folder.Prepared, path: str) -> np.ndarray:
-    """The frames of one video out of the shards."""
+    """The frames of one video from the shards."""
     facts = prepared.facts[path]
     records = np.arange(facts.first_record, facts.first_record + facts.num_frames)
     return FrameStore(prepared).load(records)
@@ -65,8 +62,17 @@ def flip(path: Path, *, at: int, bit: int = 0) -> None:
     path.write_bytes(content)
 
 
+def change_facts(folder: Path, change: Callable[[dict], None]) -> None:
+    """Changes the facts of a prepared folder as if they had been written so."""
+    path = folder / prepared_folder.FACTS
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+    (folder / prepared_folder.SUMS).write_text(json.dumps(prepared_folder.sums(folder)))
+
+
 def count_looks(monkeypatch) -> list[Path]:
-    """A list of the files whose content is looked at."""
+    """A list of the files whose content is read."""
     looked, original = [], prepare.storage.sha256
 
     def sha256(path: Path) -> str:
@@ -82,9 +88,9 @@ def count_decoded(monkeypatch) -> list[int]:
     decoded = []
     original = prepare.build
 
-    def build(folder, index, *rest):
-        decoded.append(len(index.videos))
-        original(folder, index, *rest)
+    def build(folder, listed, *rest):
+        decoded.append(len(listed.videos))
+        original(folder, listed, *rest)
 
     monkeypatch.setattr(prepare, "build", build)
     return decoded
@@ -97,7 +103,7 @@ def prepared(settings, two_classes) -> prepared_folder.Prepared:
 
 
 class TestShards:
-    def test_what_is_stored_is_what_live_prediction_would_see(self, prepared, settings):
+    def test_stored_frames_equal_live_frames(self, prepared, settings):
         assert len(prepared.facts) == 20 and not prepared.bad
         for video in prepared.index.videos:
             decoded = frames.read_video(Path(prepared.index.root, video.path), settings.data)
@@ -115,7 +121,7 @@ class TestShards:
         for k in range(facts.num_frames):
             assert (source[facts.first_record + k]["frame"] == expected[k]).all()
 
-    def test_records_come_in_the_order_asked_for_and_as_often(self, prepared):
+    def test_records_come_in_requested_order(self, prepared):
         store = FrameStore(prepared)
         wanted = [7, 3, 3, len(store) - 1, 0]
         assert store.read(wanted) == [store.read([record])[0] for record in wanted]
@@ -125,7 +131,7 @@ class TestShards:
 
     @pytest.mark.parametrize(("store", "tolerance"), [("raw", 0), ("jpeg", 6)])
     @pytest.mark.parametrize("color", ["rgb", "gray"])
-    def test_a_record_holds_the_decoded_frame(self, settings, two_classes, store, tolerance, color):
+    def test_record_holds_the_decoded_frame(self, settings, two_classes, store, tolerance, color):
         with settings.unlocked():
             settings.data.update(store=store, color=color)
         done = prepare.prepare(settings, quiet=True)
@@ -137,7 +143,7 @@ class TestShards:
         decoded = frames.read_video(Path(done.index.root, video.path), settings.data)
         assert abs(stored(done, video.path).astype(int) - decoded.frames_THWC).mean() <= tolerance
 
-    def test_many_shards_are_one_sequence(self, settings, two_classes, monkeypatch):
+    def test_records_are_numbered_across_shards(self, settings, two_classes, monkeypatch):
         monkeypatch.setattr(shards.ShardWriter.__init__, "__kwdefaults__", {"shard_bytes": 50_000})
         done = prepare.prepare(settings, quiet=True)
         assert len(done.shards) > 5
@@ -145,7 +151,7 @@ class TestShards:
             decoded = frames.read_video(Path(done.index.root, video.path), settings.data)
             assert (stored(done, video.path) == decoded.frames_THWC).all()
 
-    def test_only_the_first_frames_are_kept_where_that_is_asked_for(self, settings, two_classes):
+    def test_stored_frames_keeps_the_first_frames(self, settings, two_classes):
         with settings.unlocked():
             settings.data.stored_frames = 6
         done = prepare.prepare(settings, quiet=True)
@@ -153,9 +159,7 @@ class TestShards:
 
 
 class TestCache:
-    def test_another_protocol_sampling_or_label_order_decodes_nothing_again(
-        self, settings, two_classes, monkeypatch
-    ):
+    def test_other_protocol_or_sampling_reuses_frames(self, settings, two_classes, monkeypatch):
         decoded = count_decoded(monkeypatch)
         first = prepare.prepare(settings, quiet=True)
         for changed in (
@@ -175,16 +179,14 @@ class TestCache:
         "changed",
         [dict(size=24), dict(color="gray"), dict(resize="short_side"), dict(store="jpeg")],
     )
-    def test_whatever_decides_about_a_stored_frame_is_in_the_key(
-        self, settings, two_classes, changed
-    ):
+    def test_cache_key_covers_frame_settings(self, settings, two_classes, changed):
         listed = index.find(settings.data, 0)
-        before = prepare.key(listed, settings.data)
+        before = prepare.cache_key(listed, settings.data)
         with settings.unlocked():
             settings.data.update(changed)
-        assert prepare.key(listed, settings.data) != before
+        assert prepare.cache_key(listed, settings.data) != before
 
-    def test_a_changed_file_is_decoded_again_and_a_moved_folder_is_not(
+    def test_changed_file_is_decoded_again_moved_folder_not(
         self, settings, two_classes, video, tmp_path, monkeypatch
     ):
         first = prepare.prepare(settings, quiet=True)
@@ -209,7 +211,8 @@ class TestCache:
         names = ("up/g0_0.avi", "down/g0_0.avi")
         hashes = [[found.facts[name].sha256 for name in names] for found in (third, swapped)]
         assert hashes[0] == hashes[1][::-1] and hashes[0][0] != hashes[0][1]
-        # And only touched, as by a change of rights: nothing is decoded, and no more looked at the next time.
+        # And only touched, as by a change of rights: nothing is decoded, and no more looked at the
+        # next time.
         monkeypatch.setattr(prepare, "build", lambda *_: pytest.fail("it decodes"))
         one.chmod(0o600)
         looked = count_looks(monkeypatch)
@@ -222,7 +225,7 @@ class TestCache:
         assert second.directory != first.directory
         assert second.facts["up/g0_0.avi"].num_frames == 9
 
-    def test_only_new_videos_are_decoded_when_a_folder_grows_or_classes_are_chosen(
+    def test_only_new_videos_are_decoded(
         self, settings, prepared, two_classes, video, monkeypatch, capsys
     ):
         decoded = []
@@ -253,15 +256,13 @@ class TestCache:
         prepare.prepare(settings, quiet=True)
         assert decoded == [str(new)]
 
-    def test_a_warm_cache_needs_no_tensorflow(self, settings, prepared):
+    def test_warm_cache_needs_no_tensorflow(self, settings, prepared):
         process = run_prepare(settings)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         assert json.loads(out) == [str(prepared.directory), 20, False]
 
-    def test_a_cut_shard_and_a_changed_list_of_frames_are_noticed_and_made_again(
-        self, settings, prepared
-    ):
+    def test_damaged_prepared_folder_is_prepared_again(self, settings, prepared):
         expected = stored(prepared, "up/g0_0.avi")
         times = prepared.facts["up/g0_0.avi"].times_N.tolist()
         shard = prepared.directory / next(iter(prepared.shards))
@@ -276,7 +277,7 @@ class TestCache:
             assert again.facts["up/g0_0.avi"].times_N.tolist() == times
 
     @pytest.mark.parametrize("store", ["raw", "jpeg"])
-    def test_no_damaged_frame_is_ever_read(self, settings, two_classes, store):
+    def test_damaged_frames_are_never_returned(self, settings, two_classes, store):
         """One bit flipped anywhere in a shard: the frames that were written, or an error."""
         settings.data.store = store
         prepared = prepare.prepare(settings, quiet=True)
@@ -299,9 +300,7 @@ class TestCache:
             path.write_bytes(whole[path])
         assert noticed > 50
 
-    def test_frames_that_are_damaged_in_the_cache_are_decoded_and_not_copied(
-        self, settings, prepared, two_classes, video
-    ):
+    def test_damaged_cached_frames_are_decoded_again(self, settings, prepared, two_classes, video):
         for name in prepared.shards:
             flip(prepared.directory / name, at=70_000)
         video(two_classes / "up" / "g9_0.avi", 7)
@@ -311,22 +310,33 @@ class TestCache:
             whole = frames.read_video(two_classes / path, settings.data)
             assert (stored(grown, path) == whole.frames_THWC).all()
 
-    def test_a_video_that_hung_is_tried_again_when_it_is_given_more_time(self, settings, prepared):
-        sidecar = json.loads((prepared.directory / "videos.json").read_text())
-        del sidecar["videos"]["up/g0_0.avi"]
-        sidecar["bad"] = {"up/g0_0.avi": "the decoder hung: nothing for 20 s (data.decode_timeout)"}
-        (prepared.directory / "videos.json").write_text(json.dumps(sidecar))
-        sums = json.dumps(prepared_folder.sums(prepared.directory))
-        (prepared.directory / prepared_folder.SUMS).write_text(sums)
+    def test_another_format_number_is_prepared_again(self, settings, prepared):
+        change_facts(prepared.directory, lambda facts: facts.update(format=0))
+        assert not prepared_folder.is_whole(prepared.directory, 0)
+        again = prepare.prepare(settings, quiet=True)
+        assert again.directory == prepared.directory
+        assert prepared_folder.is_whole(prepared.directory, 0)
+
+    def test_damaged_list_of_changes_is_prepared_again(self, settings, prepared):
+        (prepared.directory / prepare.TOUCHED).write_text("{")
+        prepare.prepare(settings, quiet=True)
+        assert len(json.loads((prepared.directory / prepare.TOUCHED).read_text())) == 20
+
+    def test_hung_video_is_retried_with_longer_timeout(self, settings, prepared):
+        reason = "the decoder hung: nothing for 20 s (data.decode_timeout)"
+
+        def hang(facts: dict) -> None:
+            del facts["videos"]["up/g0_0.avi"]
+            facts["bad"] = {"up/g0_0.avi": reason}
+
+        change_facts(prepared.directory, hang)
         with pytest.raises(UserError, match="the decoder hung"):
             prepare.prepare(settings, quiet=True)
         with settings.unlocked():
             settings.data.decode_timeout = 40.0
         assert "up/g0_0.avi" in prepare.prepare(settings, quiet=True).facts
 
-    def test_what_a_kill_left_of_another_list_is_removed_and_what_is_at_work_is_not(
-        self, settings, two_classes
-    ):
+    def test_only_abandoned_leftovers_are_removed(self, settings, two_classes):
         folder = Path(settings.data.cache_dir)
         for name in ("frames-killed", "frames-working"):
             (folder / f"incomplete.{name}" / "inside").mkdir(parents=True)
@@ -336,7 +346,7 @@ class TestCache:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("delay", [0.0, 0.4, 1.2])
-    def test_a_kill_at_any_moment_leaves_nothing_that_counts(self, settings, two_classes, delay):
+    def test_kill_leaves_no_usable_half_folder(self, settings, two_classes, delay):
         process = run_prepare(settings, start_new_session=True)
         folder = Path(settings.data.cache_dir)
         while not list(folder.glob("incomplete.*")) and process.poll() is None:
@@ -350,7 +360,7 @@ class TestCache:
         assert len(list(folder.glob("frames-*/"))) == 1
 
     @pytest.mark.slow
-    def test_of_two_at_once_one_prepares_and_the_other_waits(self, settings, two_classes):
+    def test_second_process_waits_for_the_first(self, settings, two_classes):
         processes = [run_prepare(settings) for _ in range(2)]
         outputs = [process.communicate(timeout=120) for process in processes]
         assert all(process.returncode == 0 for process in processes), outputs
@@ -359,27 +369,25 @@ class TestCache:
         decoded = [err for _, err in outputs if "decoding: 20 videos" in err]
         assert len(decoded) == 1
 
-    def test_a_process_that_does_not_get_on_is_not_waited_for_for_ever(self, settings, two_classes):
+    def test_stalled_process_is_not_waited_for_forever(self, settings, two_classes):
         listed = index.find(settings.data, 0)
         folder = Path(settings.data.cache_dir)
         folder.mkdir()
-        name = f"frames-{prepare.key(listed, settings.data)}.lock"
+        name = f"frames-{prepare.cache_key(listed, settings.data)}.lock"
         with (
             FileLock(folder / name),
             pytest.raises(UserError, match=r"waited 1 s for another process that holds .*lock"),
         ):
             prepare.prepare(settings, quiet=True, stalled_seconds=1.0)
 
-    def test_a_cache_that_cannot_be_written_is_named(self, settings, two_classes, tmp_path):
+    def test_unwritable_cache_is_named(self, settings, two_classes, tmp_path):
         (tmp_path / "file").touch()
         with settings.unlocked():
             settings.data.cache_dir = str(tmp_path / "file" / "below")
         with pytest.raises(UserError, match=r"cannot write to .*set data.cache_dir"):
             prepare.prepare(settings, quiet=True)
 
-    def test_too_small_a_disk_is_said_before_anything_is_decoded(
-        self, settings, two_classes, monkeypatch
-    ):
+    def test_small_disk_is_refused_before_decoding(self, settings, two_classes, monkeypatch):
         usage = shutil.disk_usage(two_classes)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**6))
         with pytest.raises(
@@ -388,7 +396,7 @@ class TestCache:
             prepare.prepare(settings, quiet=True)
         assert not list(Path(settings.data.cache_dir).glob("*frames-*[!k]"))
 
-    def test_a_disk_that_fills_up_leaves_no_half_data_set(self, settings, two_classes, small_disk):
+    def test_full_disk_leaves_no_half_data_set(self, settings, two_classes, small_disk):
         small = small_disk("30k")
         with settings.unlocked():
             settings.data.cache_dir = str(small)
@@ -401,9 +409,7 @@ class TestCache:
             prepare.prepare(settings, index=listed, quiet=True)
         assert not [path for path in small.iterdir() if path.suffix != ".lock"]
 
-    def test_a_disk_that_others_fill_is_noticed_while_there_is_room(
-        self, settings, two_classes, monkeypatch
-    ):
+    def test_disk_filled_by_others_is_noticed_early(self, settings, two_classes, monkeypatch):
         left = iter([10**12, *[10**5] * 20])
         usage = shutil.disk_usage(two_classes)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(left)))
@@ -412,7 +418,7 @@ class TestCache:
             prepare.prepare(settings, quiet=True)
         assert not list(Path(settings.data.cache_dir).glob("*frames-*[!k]"))
 
-    def test_what_is_not_the_disks_fault_is_not_laid_to_it(self, tmp_path):
+    def test_other_os_errors_are_not_disk_errors(self, tmp_path):
         def build(folder: Path) -> None:
             (folder / "none").read_bytes()
 
@@ -420,7 +426,7 @@ class TestCache:
             cache.make_once(tmp_path / "frames", build)
         assert [path.name for path in tmp_path.iterdir()] == ["frames.lock"]
 
-    def test_the_cache_is_in_the_users_folder_where_none_is_named(self, settings, monkeypatch):
+    def test_default_cache_is_in_user_folder(self, settings, monkeypatch):
         with settings.unlocked():
             settings.data.cache_dir = ""
         monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
@@ -438,7 +444,7 @@ class TestBadVideos:
         return path
 
     @pytest.mark.parametrize("split", ["train", "val", "test"])
-    def test_none_is_left_out_in_silence(self, settings, two_classes, split):
+    def test_bad_video_is_an_error_by_default(self, settings, two_classes, split):
         path = self.spoil(two_classes, split, settings)
         with pytest.raises(UserError, match=f"{path} .not a video") as caught:
             prepare.prepare(settings, quiet=True)
@@ -447,7 +453,7 @@ class TestBadVideos:
             rows = list(csv.reader(file))
         assert rows[0] == ["path", "reason"] and [row[0] for row in rows[1:]] == [path]
 
-    def test_a_share_of_training_videos_may_be_bad_where_that_is_said(self, settings, two_classes):
+    def test_max_bad_fraction_allows_bad_training_videos(self, settings, two_classes):
         path = self.spoil(two_classes, "train", settings)
         with settings.unlocked():
             settings.data.max_bad_fraction = 0.2
@@ -458,21 +464,21 @@ class TestBadVideos:
         counts = [len(done.index.split(s)) - (s == "train") for s in ("train", "val", "test")]
         assert said.getvalue().startswith("{} train, {} val, {} test videos".format(*counts))
 
-    def test_the_share_is_told_of_the_videos_that_are_counted(self, settings, two_classes):
+    def test_bad_share_counts_training_and_validation(self, settings, two_classes):
         self.spoil(two_classes, "train", settings)
         index_of = index.find(settings.data, 0)
         count = len(index_of.split("train")) + len(index_of.split("val"))
         with pytest.raises(UserError, match=f"1 of {count} training and validation videos"):
             prepare.prepare(settings, quiet=True)
 
-    def test_but_never_a_test_video(self, settings, two_classes):
+    def test_bad_test_video_is_always_an_error(self, settings, two_classes):
         self.spoil(two_classes, "test", settings)
         with settings.unlocked():
             settings.data.max_bad_fraction = 1.0
         with pytest.raises(UserError, match=r"1 of .* test videos cannot be read"):
             prepare.prepare(settings, quiet=True)
 
-    def test_real_odd_files_are_used_or_stand_in_the_ledger(self, settings, shared, tmp_path):
+    def test_real_odd_files_are_used_or_in_ledger(self, settings, shared, tmp_path):
         files = sorted(p for p in (shared / "odd_videos").iterdir())
         rows = "".join(f"{path},{'ab'[k % 2]},train\n" for k, path in enumerate(files))
         (tmp_path / "odd.csv").write_text("path,label,split\n" + rows)
@@ -493,7 +499,7 @@ class TestBadVideos:
 
 
 class TestDoctor:
-    def test_its_manifest_trains_as_it_stands_and_the_report_says_what_there_is(
+    def test_manifest_trains_and_report_lists_contents(
         self, settings, two_classes, tmp_path, capsys
     ):
         with settings.unlocked():
@@ -502,7 +508,7 @@ class TestDoctor:
         assert prepare.doctor(settings, tmp_path / "out")
         captured = capsys.readouterr()
         assert str(tmp_path / "out" / "manifest.csv") in captured.out
-        for expected in ("down", "frames a video: 5 to 14", "64x48 (20)", "protocol grouped"):
+        for expected in ("down", "frames per video: 5 to 14", "64x48 (20)", "protocol grouped"):
             assert expected in captured.err
         with settings.unlocked():
             settings.data.update(root=str(tmp_path / "out"), group_pattern="")
@@ -511,12 +517,12 @@ class TestDoctor:
         assert [v.split for v in again.videos] == [v.split for v in found.videos]
         assert [v.group for v in again.videos] == [v.group for v in found.videos]
 
-    def test_its_manifest_is_relative_where_it_lies_above_the_videos(self, settings, two_classes):
+    def test_manifest_above_videos_has_relative_paths(self, settings, two_classes):
         prepare.doctor(settings, two_classes.parent)
         lines = (two_classes.parent / "manifest.csv").read_text().splitlines()
         assert lines[1].startswith("videos/down/g0_0.avi,down,")
 
-    def test_an_edited_manifest_is_never_overwritten(self, settings, two_classes, tmp_path, capsys):
+    def test_edited_manifest_is_never_overwritten(self, settings, two_classes, tmp_path, capsys):
         prepare.doctor(settings, tmp_path)
         prepare.doctor(settings, tmp_path)
         assert not (tmp_path / "manifest-2.csv").exists()
@@ -527,13 +533,13 @@ class TestDoctor:
         assert "manifest-2.csv" in capsys.readouterr().out
         assert (tmp_path / "manifest-2.csv").read_text() != edited
 
-    def test_a_bad_video_is_an_answer_and_no_crash(self, settings, two_classes, tmp_path, capsys):
+    def test_bad_video_is_reported_without_a_crash(self, settings, two_classes, tmp_path, capsys):
         path = TestBadVideos.spoil(two_classes, "test", settings)
         assert not prepare.doctor(settings, tmp_path)
         assert path in (tmp_path / "bad_videos.csv").read_text()
         assert "BAD: 1 videos" in capsys.readouterr().err
 
-    def test_no_readable_video_at_all_is_an_answer_too(self, settings, tmp_path, capsys):
+    def test_no_readable_video_is_reported(self, settings, tmp_path, capsys):
         for k in range(12):
             path = Path(settings.data.root, "ab"[k % 2], f"{k}.mp4")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -542,7 +548,7 @@ class TestDoctor:
         said = capsys.readouterr().err
         assert "no readable videos" in said and "BAD: 12 videos" in said
 
-    def test_the_same_video_in_two_splits_is_said_loudly(self, settings, two_classes, capsys):
+    def test_duplicates_across_splits_are_warned_of(self, settings, two_classes, capsys):
         found = index.find(settings.data, 0)
         train, test = (
             next(v.path for v in found.split(s) if v.label == "up") for s in ("train", "test")
@@ -552,9 +558,7 @@ class TestDoctor:
         assert "DUPLICATES: the same video is in two splits, 1 times" in capsys.readouterr().err
 
     @pytest.mark.parametrize("name", ["proc", "file"])
-    def test_an_output_that_cannot_be_written_is_said_before_anything_is_decoded(
-        self, settings, tmp_path, capsys, name
-    ):
+    def test_unwritable_output_is_refused_before_decoding(self, settings, tmp_path, capsys, name):
         (tmp_path / "file").touch()
         folder = {"proc": "/proc/x", "file": tmp_path / "file"}[name]
         reason = {"proc": "cannot write in /proc/x", "file": "file is a file: give a folder"}[name]
@@ -569,7 +573,7 @@ class TestDoctor:
         assert "shorter than a clip (repeat): 6 of 20" in capsys.readouterr().err
 
 
-def test_a_name_that_is_no_text_is_prepared_and_reported(settings, two_classes, video, tmp_path):
+def test_undecodable_name_is_prepared_and_reported(settings, two_classes, video, tmp_path):
     source = video(tmp_path / "x.avi", 6)
     odd = os.fsencode(two_classes) + b"/up/\xff.avi"
     shutil.copy(os.fsencode(source), odd)
@@ -585,7 +589,7 @@ class TestBuilder:
     @pytest.fixture
     def mocked(self, settings, tmp_path):
         """The ucf101 builder of tfds with random videos and real metadata."""
-        tf = shards.quiet_tensorflow()
+        tf = quiet_tensorflow()
         tfds = pytest.importorskip("tensorflow_datasets")
         del tf
         data_dir = tmp_path / "tfds"
@@ -616,7 +620,7 @@ class TestBuilder:
         with tfds.testing.mock_data(num_examples=6, data_dir=str(data_dir)):
             yield tfds
 
-    def test_its_splits_labels_and_frames_are_used(self, settings, mocked):
+    def test_builder_splits_labels_and_frames_are_used(self, settings, mocked):
         done = prepare.prepare(settings, quiet=True)
         assert done.index.protocol.startswith("tfds ucf101/ucf101_1_256")
         assert len(done.index.split("train")) == len(done.index.split("test")) == 6
@@ -624,22 +628,20 @@ class TestBuilder:
         for number, example in enumerate(examples):
             path = f"ucf101/train/{number:06d}"
             expected = [
-                frames.fit(frame, size=(32, 32), resize="squash", color="rgb")
+                resize.fit(frame, size=(32, 32), resize="squash", color="rgb")
                 for frame in example["video"][:5]
             ]
             assert (stored(done, path) == np.stack(expected)).all()
 
-    def test_the_same_video_in_training_and_test_is_found_here_too(self, settings, mocked):
+    def test_builder_duplicates_across_splits_are_found(self, settings, mocked):
         done = prepare.prepare(settings, quiet=True)  # the mocked splits are equal
         hashes = [
             {done.facts[v.path].sha256 for v in done.index.split(s)} for s in ("train", "test")
         ]
         assert hashes[0] == hashes[1]
 
-    def test_a_builder_without_data_on_disk_is_refused_and_never_downloaded(
-        self, settings, tmp_path, monkeypatch
-    ):
-        shards.quiet_tensorflow()
+    def test_unprepared_builder_is_refused_not_downloaded(self, settings, tmp_path, monkeypatch):
+        quiet_tensorflow()
         tfds = pytest.importorskip("tensorflow_datasets")
         asked = []
         monkeypatch.setattr(
@@ -659,15 +661,13 @@ class TestBuilder:
             ("mnist", "features image, label, not video and label"),
         ],
     )
-    def test_an_unknown_builder_and_one_without_videos_are_named(
-        self, settings, mocked, builder, words
-    ):
+    def test_unknown_or_unfit_builder_is_named(self, settings, mocked, builder, words):
         settings.data.builder = builder
         with pytest.raises(UserError, match=words):
             prepare.prepare(settings, quiet=True)
 
-    def test_a_builder_that_was_prepared_without_examples_is_named(self, settings, tmp_path):
-        shards.quiet_tensorflow()
+    def test_builder_without_examples_is_named(self, settings, tmp_path):
+        quiet_tensorflow()
         tfds = pytest.importorskip("tensorflow_datasets")
         builder = tfds.builder("ucf101", data_dir=tmp_path)
         Path(builder.data_dir).mkdir(parents=True)
@@ -677,20 +677,18 @@ class TestBuilder:
         with pytest.raises(UserError, match="ucf101' has no examples"):
             prepare.prepare(settings, quiet=True)
 
-    def test_beam_is_for_files(self, settings, mocked):
+    def test_beam_refuses_tfds_sources(self, settings, mocked):
         with pytest.raises(UserError, match="--beam decodes video files"):
             prepare.prepare(settings, quiet=True, beam_options="")
 
     @pytest.mark.parametrize("file_format", ["tfrecord", "array_record", "parquet"])
-    def test_a_builder_of_ones_own_with_grey_videos_and_an_empty_one(
-        self, settings, tmp_path, file_format
-    ):
-        """Really built by tfds: one split, three classes of which two are chosen, as many frames as there are."""
+    def test_own_builder_with_grey_and_empty_videos(self, settings, tmp_path, file_format):
+        """A data set that tfds builds: one split, and three classes of which two are chosen."""
         own_builder(tmp_path / "tfds", file_format)
         with settings.unlocked():
             settings.data.update(
-                source="tfds", builder="grey_videos", root=str(tmp_path / "tfds"), classes=("a", "b"),
-                val_fraction=0.0, test_fraction=0.0, max_bad_fraction=0.2,
+                source="tfds", builder="grey_videos", root=str(tmp_path / "tfds"),
+                classes=("a", "b"), val_fraction=0.0, test_fraction=0.0, max_bad_fraction=0.2,
             )  # fmt: skip
         done = prepare.prepare(settings, quiet=True)
         assert done.index.protocol == "grouped (groups unknown)"
@@ -707,8 +705,8 @@ class TestBuilder:
 
 
 def own_builder(data_dir: Path, file_format: str) -> None:
-    """Builds a tfds data set of 12 grey videos whose shade is their number times ten; number 3 is empty."""
-    shards.quiet_tensorflow()
+    """Builds a tfds data set of 12 grey videos of shade 10 times their number; one is empty."""
+    quiet_tensorflow()
     tfds = pytest.importorskip("tensorflow_datasets")
 
     class GreyVideos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -735,11 +733,11 @@ def own_builder(data_dir: Path, file_format: str) -> None:
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
-def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(is_terminal, monkeypatch):
-    monkeypatch.setattr(report, "LINE_SECONDS", 0)
+def test_progress_is_a_bar_or_plain_lines(is_terminal, monkeypatch):
+    monkeypatch.setattr(terminal, "LINE_SECONDS", 0)
     out = io.StringIO()
     console = Console(file=out, width=200, force_terminal=is_terminal, highlight=False)
-    with report.Progress(3, console) as progress:
+    with terminal.VideoProgress(3, console) as progress:
         for bad in (False, True, False):
             progress.advance(bad=bad)
     last = out.getvalue().splitlines()[-1]
@@ -749,9 +747,7 @@ def test_progress_is_a_bar_on_a_terminal_and_plain_lines_elsewhere(is_terminal, 
 
 
 @pytest.mark.parametrize("shard_bytes", [10_000, 2**20])  # as many shards, and fewer
-def test_a_folder_that_another_process_prepares_anew_is_not_read_as_the_one_before(
-    settings, two_classes, shard_bytes, monkeypatch
-):
+def test_replaced_folder_is_not_read_as_before(settings, two_classes, shard_bytes, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(shards.ShardWriter.__init__.__kwdefaults__, "shard_bytes", 10_000)
         settings.data.workers = 1
@@ -770,7 +766,7 @@ def test_a_folder_that_another_process_prepares_anew_is_not_read_as_the_one_befo
         late.load(range(10))
 
 
-def test_a_store_keeps_few_shards_open_and_closes_them(settings, two_classes, monkeypatch):
+def test_store_keeps_few_shards_open(settings, two_classes, monkeypatch):
     monkeypatch.setitem(shards.ShardWriter.__init__.__kwdefaults__, "shard_bytes", 10_000)
     prepared = prepare.prepare(settings, quiet=True)
     assert len(prepared.shards) >= 4
@@ -791,7 +787,7 @@ def test_a_store_keeps_few_shards_open_and_closes_them(settings, two_classes, mo
         FrameStore(prepared).load(range(4))
 
 
-def test_a_shard_that_is_cut_after_it_was_opened_is_damaged(settings, two_classes):
+def test_shard_cut_after_opening_is_damaged(settings, two_classes):
     prepared = prepare.prepare(settings, quiet=True)
     store = FrameStore(prepared)
     store.load([0])
@@ -801,7 +797,7 @@ def test_a_shard_that_is_cut_after_it_was_opened_is_damaged(settings, two_classe
         store.load(range(1, len(store)))
 
 
-def test_what_lies_beside_it_in_the_cache_ends_no_report(settings, two_classes, capsys):
+def test_foreign_cache_entries_do_not_break_report(settings, two_classes, capsys):
     other = Path(settings.data.cache_dir) / "frames-other"
     other.mkdir(parents=True)
     (other / "gone").symlink_to(other / "nowhere")

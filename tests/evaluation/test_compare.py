@@ -13,6 +13,7 @@ from rich.console import Console
 from scipy.stats import binom
 
 from vid3d import checkpoint, cli
+from vid3d.checkpoint import Workdir
 from vid3d.evaluation import compare, plots, runs
 from vid3d.evaluation.paired import pair, paired_lines
 
@@ -36,7 +37,7 @@ def predictions(workdir: Path) -> dict[str, dict[str, str]]:
         return {row["path"]: row for row in csv.DictReader(file)}
 
 
-def test_the_table_holds_what_the_workdirs_hold(pair_of_runs, tmp_path, call):
+def test_the_table_holds_the_figures_of_the_workdirs(pair_of_runs, tmp_path, call):
     done = call("compare", pair_of_runs / "long", pair_of_runs / "short", f"--output={tmp_path}")
     with (tmp_path / "runs.csv").open() as file:
         table = {row["run"]: row for row in csv.DictReader(file)}
@@ -73,7 +74,7 @@ def _leaves(tree):
     return jax.tree.leaves(tree)
 
 
-def test_the_paired_test_recounts_from_the_predictions(pair_of_runs, tmp_path, call):
+def test_the_paired_test_equals_a_recount(pair_of_runs, tmp_path, call):
     done = call("compare", pair_of_runs, f"--output={tmp_path}")
     a, b = (predictions(pair_of_runs / name) for name in ("long", "short"))
     assert a.keys() == b.keys()
@@ -99,13 +100,13 @@ def test_the_paired_test_recounts_from_the_predictions(pair_of_runs, tmp_path, c
 @pytest.mark.parametrize(
     ("only_first", "only_second", "p_value"), [(0, 0, 1.0), (6, 0, 0.03125), (2, 8, 0.109375)]
 )
-def test_mcnemar_against_the_binomial_by_hand(pair_of_runs, only_first, only_second, p_value):
+def test_mcnemar_equals_the_binomial_by_hand(pair_of_runs, only_first, only_second, p_value):
     base = runs.read(pair_of_runs / "long", "a")
 
-    def answering(right: list[bool]) -> runs.Run:
+    def answering(right: list[bool]) -> runs.ComparedRun:
         answers = {(f"{i}.avi", ""): ("x", "x" if ok else "y") for i, ok in enumerate(right)}
         groups = {path: path for path, _ in answers}
-        return runs.Run(**(base.__dict__ | {"answers": answers, "groups": groups}))
+        return runs.ComparedRun(**(base.__dict__ | {"answers": answers, "groups": groups}))
 
     both = [True] * 5
     first = answering([True] * only_first + [False] * only_second + both)
@@ -117,7 +118,7 @@ def test_mcnemar_against_the_binomial_by_hand(pair_of_runs, only_first, only_sec
     assert pair(first, answering([True] * (only_first + only_second + 6))) is None
 
 
-def test_a_test_of_an_older_checkpoint_is_not_shown_as_this_one(pair_of_runs, tmp_path):
+def test_a_test_of_an_older_checkpoint_is_not_shown(pair_of_runs, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(pair_of_runs / "long", workdir)
     assert runs.read(workdir, "run").test is not None
@@ -126,7 +127,7 @@ def test_a_test_of_an_older_checkpoint_is_not_shown_as_this_one(pair_of_runs, tm
     assert runs.read(workdir, "run").test is None
 
 
-def test_a_run_that_was_not_validated_yet_holds_up_no_other(pair_of_runs, tmp_path, call):
+def test_an_unvalidated_run_does_not_block_others(pair_of_runs, tmp_path, call):
     shutil.copytree(pair_of_runs, tmp_path / "runs")
     begun = tmp_path / "runs" / "short"
     shutil.rmtree(begun / "evaluation")
@@ -139,7 +140,7 @@ def test_a_run_that_was_not_validated_yet_holds_up_no_other(pair_of_runs, tmp_pa
     assert "1 of 2 runs are not tested" in done.stdout
 
 
-def test_a_run_that_cannot_be_tested_is_named_and_holds_up_no_other(pair_of_runs, tmp_path, call):
+def test_an_untestable_run_is_named_and_blocks_none(pair_of_runs, tmp_path, call):
     folder = shutil.copytree(pair_of_runs, tmp_path / "runs")
     for name in ("long", "short"):
         shutil.rmtree(folder / name / "evaluation")
@@ -167,7 +168,7 @@ def on_own_videos(folder: Path, root: str, *, seed: int, changed: bool) -> None:
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_runs_on_other_videos_are_no_repeats(changed, pair_of_runs, tmp_path, call):
+def test_runs_on_other_videos_are_not_repeats(changed, pair_of_runs, tmp_path, call):
     for seed, root in enumerate(("own", "own2")):
         folder = shutil.copytree(pair_of_runs / "long", tmp_path / f"run{seed}")
         on_own_videos(folder, root, seed=seed, changed=changed and seed == 1)
@@ -180,7 +181,7 @@ def test_runs_on_other_videos_are_no_repeats(changed, pair_of_runs, tmp_path, ca
     assert (words in done.stdout) == changed
 
 
-def test_other_videos_are_told_where_the_configs_do_not_differ(pair_of_runs, tmp_path, call):
+def test_other_videos_are_noted_under_equal_configs(pair_of_runs, tmp_path, call):
     for number in range(2):
         folder = shutil.copytree(pair_of_runs / "long", tmp_path / f"run{number}")
         on_own_videos(folder, "own", seed=0, changed=number == 1)
@@ -194,7 +195,7 @@ def test_a_repeated_seed_is_one_seed(pair_of_runs, tmp_path):
     assert runs.over_seeds(found) == {}
 
 
-def test_the_picture_has_the_interval_of_the_table(pair_of_runs, tmp_path, call, monkeypatch):
+def test_the_confusion_matrix_shows_the_same_interval(pair_of_runs, tmp_path, call, monkeypatch):
     workdir = shutil.copytree(pair_of_runs / "short", tmp_path / "run")
     drawn = []
     monkeypatch.setattr(plots, "save_figure", lambda figure, path: drawn.append(figure))
@@ -228,7 +229,7 @@ def lines(done) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_nothing_is_cut_in_a_pipe(pair_of_runs, tmp_path, call, monkeypatch):
+def test_a_piped_table_is_complete(pair_of_runs, tmp_path, call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     name = "a_name_that_takes_half_of_a_narrow_terminal"
     shutil.copytree(pair_of_runs / "long", tmp_path / name)
@@ -246,10 +247,10 @@ def printed(folder: Path, width: int, count: int = 1) -> str:
     return text.getvalue()
 
 
-def test_a_narrow_terminal_leaves_out_what_matters_least(pair_of_runs, differing):
+def test_a_narrow_terminal_drops_the_last_columns(pair_of_runs, differing):
     wide, narrow = (printed(pair_of_runs, width) for width in (200, 80))
     assert "clips/s" in wide and "no room" not in wide
-    assert "no room for clips/s, FLOPs a clip, parameters: a wider terminal" in narrow
+    assert "no room for clips/s, FLOPs per clip, parameters: use a wider terminal" in narrow
     for words in ("│ long ", "│ short ", "train.epochs", "8,16"):
         assert words in narrow
     for run in (pair_of_runs / "long", pair_of_runs / "short"):
@@ -281,9 +282,7 @@ def test_a_test_with_overrides_is_not_the_test(pair_of_runs, tmp_path, call):
     ("output", "words"),
     [("/proc/x", "cannot write in /proc/x"), ("README.md", "README.md is a file: give a folder")],
 )
-def test_an_output_that_cannot_be_written_is_said_before_anything_is_tested(
-    output, words, pair_of_runs, tmp_path, call
-):
+def test_an_unwritable_output_fails_before_testing(output, words, pair_of_runs, tmp_path, call):
     workdir = shutil.copytree(pair_of_runs / "long", tmp_path / "run")
     shutil.rmtree(workdir / "evaluation")
     done = call("compare", workdir, "--evaluate", f"--output={output}", check=1)
@@ -301,7 +300,7 @@ def test_a_broken_config_is_named(pair_of_runs, tmp_path, call):
     assert f"error: {path}: the config is not JSON" in done.stderr
 
 
-def test_repeats_over_seeds_are_summed_up(pair_of_runs, tmp_path):
+def test_repeats_over_seeds_are_averaged(pair_of_runs, tmp_path):
     found = []
     for seed in (0, 1):
         workdir = tmp_path / f"seed{seed}"
@@ -316,7 +315,7 @@ def test_repeats_over_seeds_are_summed_up(pair_of_runs, tmp_path):
     assert f"seed0: {words}" in compare.notes(found, ["seed"])
 
 
-def test_what_cannot_be_compared_is_said(pair_of_runs, tmp_path):
+def test_incomparable_runs_are_noted(pair_of_runs, tmp_path):
     workdir = shutil.copytree(pair_of_runs / "long", tmp_path / "other")
     folder = workdir / "evaluation" / "test-best"
     path = folder / "metrics.json"
@@ -332,22 +331,22 @@ def test_what_cannot_be_compared_is_said(pair_of_runs, tmp_path):
     path.write_text(json.dumps(figures | fewer))
     found = [runs.read(path, path.name) for path in (pair_of_runs / "short", workdir)]
     said = compare.notes(found, ["train.epochs"])
-    assert "note: the test accuracies stand on different protocols: grouped, random (leaky)" in said
+    assert "note: the test accuracies are of different protocols: grouped, random (leaky)" in said
     assert "note: the runs were not tested on the same videos" in said
 
 
 @pytest.mark.parametrize(
-    ("folder", "words"), [("none", "no folder"), ("empty", "is no workdir, and no folder of")]
+    ("folder", "words"), [("none", "no folder"), ("empty", "is not a workdir, and not a folder of")]
 )
-def test_bad_folders_are_one_line(folder, words, tmp_path, call):
+def test_unusable_folders_are_one_line(folder, words, tmp_path, call):
     (tmp_path / "empty").mkdir()
     done = call("compare", tmp_path / folder, check=1)
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_videos_of_unknown_source_are_each_their_own(pair_of_runs, tmp_path):
-    """As in a folder of plain names; where one was renamed after the training, nothing is said of sources."""
+def test_a_video_of_unknown_source_is_its_own_source(pair_of_runs, tmp_path):
+    """Where one was renamed after the training run, nothing is said of sources."""
     folder = Path(shutil.copytree(pair_of_runs, tmp_path / "pair"))
     for name in ("long", "short"):
         listed = folder / name / "videos.csv"
@@ -370,7 +369,7 @@ def test_videos_of_unknown_source_are_each_their_own(pair_of_runs, tmp_path):
     assert "their sources are not known" in "\n".join(paired_lines(*both, paired))
 
 
-def test_the_best_validation_accuracy_outlives_lost_rows(pair_of_runs, tmp_path):
+def test_the_best_validation_accuracy_survives_lost_rows(pair_of_runs, tmp_path):
     workdir = Path(shutil.copytree(pair_of_runs / "long", tmp_path / "run"))
     before = runs.read(workdir, "run").val_accuracy
     (workdir / "metrics.jsonl").unlink()
@@ -394,9 +393,7 @@ def test_a_damaged_file_of_a_run_is_named(name, content, pair_of_runs, tmp_path,
     assert f"{workdir / name} is damaged: " in said and len(said.splitlines()) == 1
 
 
-def test_a_damaged_test_is_named_and_made_again_where_that_is_asked_for(
-    pair_of_runs, tmp_path, call
-):
+def test_a_damaged_test_is_named_and_repeated_on_request(pair_of_runs, tmp_path, call):
     workdir = Path(shutil.copytree(pair_of_runs / "long", tmp_path / "run"))
     folder = workdir / "evaluation" / "test-best"
     whole = {name: (folder / name).read_text() for name in ("metrics.json", "predictions.csv")}
@@ -417,9 +414,7 @@ def test_a_damaged_test_is_named_and_made_again_where_that_is_asked_for(
         assert {name: (folder / name).read_text() for name in whole} == whole
 
 
-def test_a_run_whose_videos_have_changed_cannot_be_tested_and_the_reason_is_said(
-    pair_of_runs, tmp_path, call
-):
+def test_a_run_with_changed_videos_is_not_tested(pair_of_runs, tmp_path, call):
     """Its evaluation has a folder of its own, and would be made again with every call."""
     workdir = Path(shutil.copytree(pair_of_runs / "long", tmp_path / "run"))
     shutil.rmtree(workdir / "evaluation")
@@ -432,11 +427,9 @@ def test_a_run_whose_videos_have_changed_cannot_be_tested_and_the_reason_is_said
     assert f"{workdir} cannot be tested: override: other videos" in done.stderr
 
 
-def test_a_checkpoint_that_cannot_say_how_good_it_is_leaves_the_comparison_whole(
-    pair_of_runs, tmp_path, call
-):
+def test_a_damaged_checkpoint_is_left_out_of_the_comparison(pair_of_runs, tmp_path, call):
     folder = Path(shutil.copytree(pair_of_runs, tmp_path / "runs"))
-    step = max(checkpoint.steps(folder / "long"))
+    step = max(Workdir(folder / "long").checkpoints())
     path = folder / "long" / "checkpoints" / str(step) / "meta" / "metadata"
     path.write_bytes(path.read_bytes() + b" ")
     done = call("compare", folder)
@@ -444,7 +437,7 @@ def test_a_checkpoint_that_cannot_say_how_good_it_is_leaves_the_comparison_whole
     assert "long" in done.stdout and "short" in done.stdout
 
 
-def test_a_run_that_never_began_is_named(pair_of_runs, tmp_path, call):
+def test_a_run_without_a_config_is_named(pair_of_runs, tmp_path, call):
     folder = Path(shutil.copytree(pair_of_runs, tmp_path / "runs"))
     (folder / "failed").mkdir()
     (folder / "failed" / "log.txt").write_text("vid3d train: error: too large a batch")

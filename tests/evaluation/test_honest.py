@@ -1,8 +1,9 @@
-"""A number that means less than it seems is refused, or says so where it stands."""
+"""A figure that means less than it seems is refused, or has a note beside it."""
 
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import re
 import shutil
@@ -11,28 +12,24 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from fixtures.videos import write_video
 
 from vid3d import checkpoint, cli, config as configs
-from vid3d.config import UserError
+from vid3d.datasets import index
+from vid3d.errors import UserError
 from vid3d.evaluation import evaluate, sets
 from vid3d.training import loop
 
 LABELS = ("down", "up")
 
 
-def write_video(path: Path, shade: int) -> None:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 32))
-    for k in range(6):
-        writer.write(np.full((32, 32, 3), shade + 3 * k, np.uint8))
-    writer.release()
+write_small = functools.partial(write_video, num_frames=6, size=(32, 32), step=3)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[Path, Path]:
-    """(videos, workdir): sixteen training videos, four each to validate and test, and one recording on two sides."""
+    """(videos, workdir): 16 training, 4 validation and 4 test videos, one source in two splits."""
     root = tmp_path_factory.mktemp("honest") / "videos"
     root.mkdir()
     rows = []
@@ -40,7 +37,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
         split = "train" if k < 16 else "val" if k < 20 else "test"
         group = "tape" if k in (0, 23) else f"g{k}"
         name = f"{k}.avi"
-        write_video(root / name, 5 * k + 100 * (k % 2))
+        write_small(root / name, shade=5 * k + 100 * (k % 2))
         rows.append((name, LABELS[k % 2], group, split))
     with (root / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "group", "split"), *rows])
@@ -72,7 +69,7 @@ def printed(capsys, workdir: Path, *more: str) -> str:
     return capsys.readouterr().out
 
 
-def test_a_recording_on_two_sides_is_called_leaky_beside_the_number(trained, capsys):
+def test_a_recording_in_two_splits_is_reported_as_leaky(trained, capsys):
     _, workdir = trained
     said = printed(capsys, workdir)
     figures = written(workdir, "test-best")
@@ -84,7 +81,7 @@ def test_a_recording_on_two_sides_is_called_leaky_beside_the_number(trained, cap
     assert (figures["num_videos"], figures["num_expected"]) == (4, 4)
 
 
-def test_the_training_videos_themselves_are_called_that(trained, capsys):
+def test_evaluating_training_videos_is_noted(trained, capsys):
     _, workdir = trained
     assert f"note: {evaluate.TRAINED_ON}" in printed(capsys, workdir, "--split=train")
     assert evaluate.TRAINED_ON in written(workdir, "train-best")["notes"]
@@ -92,7 +89,7 @@ def test_the_training_videos_themselves_are_called_that(trained, capsys):
     assert evaluate.TRAINED_ON not in written(workdir, "val-best")["notes"]
 
 
-def test_a_copy_of_a_validation_video_among_the_test_videos_is_said(copied, capsys):
+def test_a_validation_video_among_test_videos_is_noted(copied, capsys):
     """It helped to choose the checkpoint."""
     root, workdir, _ = copied
     shutil.copy(root / "17.avi", root / "21.avi")
@@ -103,7 +100,7 @@ def test_a_copy_of_a_validation_video_among_the_test_videos_is_said(copied, caps
     assert f"note: {note}" in said
 
 
-def test_other_clips_than_those_of_the_training_never_take_the_place_of_the_test(copied, capsys):
+def test_other_clips_do_not_replace_the_test(copied, capsys):
     root, workdir, _ = copied
     moved = f"--config.data.root={root}"
     printed(capsys, workdir, moved, "--config.eval.batch_size=16")
@@ -119,17 +116,17 @@ def test_other_clips_than_those_of_the_training_never_take_the_place_of_the_test
     assert "override" not in printed(capsys, workdir, moved, "--config.eval.views=1")
 
 
-def test_other_videos_under_the_same_names_are_not_the_test(copied, capsys):
+def test_other_videos_of_the_same_names_are_noted(copied, capsys):
     root, workdir, _ = copied
     printed(capsys, workdir)
     test = written(workdir, "test-best")
-    write_video(root / "21.avi", 77)
+    write_small(root / "21.avi", shade=77)
     said = printed(capsys, workdir, f"--config.data.root={root}")
     assert "note: override: these are not the videos that videos.csv lists in this split" in said
     assert written(workdir, "test-best") == test
 
 
-def test_a_copy_of_a_training_video_among_the_test_videos_is_refused(copied):
+def test_a_training_video_among_test_videos_is_refused(copied):
     root, workdir, moved = copied
     shutil.copy(root / "3.avi", root / "21.avi")
     with pytest.raises(UserError, match=r"1 of 4 test videos were in the training.*21\.avi"):
@@ -137,7 +134,7 @@ def test_a_copy_of_a_training_video_among_the_test_videos_is_refused(copied):
 
 
 @pytest.mark.parametrize("row", [22, 23])
-def test_a_test_video_that_is_missing_is_refused_and_named(copied, row):
+def test_a_missing_test_video_is_named(copied, row):
     root, workdir, moved = copied
     (root / f"{row}.avi").unlink()
     with pytest.raises(
@@ -147,7 +144,7 @@ def test_a_test_video_that_is_missing_is_refused_and_named(copied, row):
 
 
 @pytest.mark.slow
-def test_other_classes_than_the_checkpoints_are_refused(copied):
+def test_other_classes_are_refused(copied):
     root, workdir, moved = copied
     manifest = root / "manifest.csv"
     manifest.write_text(manifest.read_text().replace(",up,", ",above,"))
@@ -155,7 +152,7 @@ def test_other_classes_than_the_checkpoints_are_refused(copied):
         evaluate.evaluate(workdir, overrides=moved)
 
 
-def test_classes_in_another_order_are_refused_also_where_the_names_are_the_same(copied):
+def test_classes_in_another_order_are_refused(copied):
     """As a checkpoint that was written with another order of the labels would say it."""
     _, workdir, moved = copied
     step = checkpoint.resolve(workdir)
@@ -169,7 +166,7 @@ def test_classes_in_another_order_are_refused_also_where_the_names_are_the_same(
         evaluate.evaluate(workdir, overrides=moved)
 
 
-def test_other_videos_under_the_same_root_are_not_the_test(copied, capsys, monkeypatch):
+def test_other_videos_in_the_same_root_are_noted(copied, capsys, monkeypatch):
     """As where the root is relative, or a file was replaced in its place."""
     root, workdir, _ = copied
     printed(capsys, workdir, f"--config.data.root={root}")
@@ -181,12 +178,12 @@ def test_other_videos_under_the_same_root_are_not_the_test(copied, capsys, monke
     (folder / "meta" / "metadata").write_text(json.dumps(meta))
     (folder / checkpoint.MANIFEST).write_text(json.dumps({"sha256": checkpoint.digests(folder)}))
     assert "override" not in printed(capsys, workdir)
-    write_video(root / "21.avi", 77)
+    write_small(root / "21.avi", shade=77)
     assert "not the videos that videos.csv lists in this split" in printed(capsys, workdir)
     assert written(workdir, "test-best") == test
 
 
-def test_another_set_is_listed_without_the_folds_and_the_pattern_of_the_training(trained, tmp_path):
+def test_another_set_ignores_folds_and_group_pattern(trained, tmp_path):
     root, workdir = trained
     for name in ("down/1.avi", "up/2.avi"):
         (tmp_path / "set" / name).parent.mkdir(parents=True)
@@ -196,24 +193,24 @@ def test_another_set_is_listed_without_the_folds_and_the_pattern_of_the_training
     config.data.test_fold, config.data.val_fold = 1, 2
     config.data.group_pattern = r"_(g\d+)_"
     for data, count in (("set", 2), ("set.csv", 1)):
-        found = sets.other_set(config.copy_and_resolve_references(), str(tmp_path / data), LABELS)
-        assert len(found.videos) == count
+        other = sets.other_config(config, str(tmp_path / data))
+        assert len(index.find_unsplit(other.data, LABELS).videos) == count
     with pytest.raises(UserError, match="--data=: there is no such folder"):
         evaluate.evaluate(workdir, data="")
 
 
-def test_another_set_with_videos_that_chose_the_checkpoint_says_so(copied, tmp_path, capsys):
+def test_another_set_notes_validation_videos(copied, tmp_path, capsys):
     root, workdir, _ = copied
     for k, label in ((16, "down"), (17, "up"), (21, "up")):
         (tmp_path / "set" / label).mkdir(parents=True, exist_ok=True)
         shutil.copy(root / f"{k}.avi", tmp_path / "set" / label / f"{k}.avi")
     words = (
-        "note: 2 of these videos were validation videos of the training or of the weights it began"
+        "note: 2 of these videos were validation videos of the training run or of the weights it"
     )
     assert words in printed(capsys, workdir, f"--data={tmp_path / 'set'}")
 
 
-def test_two_evaluations_at_once_write_one_after_the_other(copied, monkeypatch):
+def test_simultaneous_evaluations_write_in_turn(copied, monkeypatch):
     _, workdir, moved = copied
     together, inside, most = threading.Barrier(2), [], []
 
@@ -238,7 +235,7 @@ def test_two_evaluations_at_once_write_one_after_the_other(copied, monkeypatch):
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_validation_videos_that_are_called_test_now_are_said(listed, copied, capsys):
+def test_validation_videos_in_the_test_split_are_noted(listed, copied, capsys):
     root, workdir, _ = copied
     manifest = root / "manifest.csv"
     text = manifest.read_text().replace(",val", ",was").replace(",test", ",val")
@@ -251,9 +248,7 @@ def test_validation_videos_that_are_called_test_now_are_said(listed, copied, cap
     assert f"note: override: {words}" in said.replace("these are ", "")
 
 
-def test_with_validation_on_the_test_videos_both_splits_are_what_was_trained_with(
-    trained, tmp_path, capsys
-):
+def test_validating_on_test_videos_keeps_both_splits(trained, tmp_path, capsys):
     root, _ = trained
     keys = {
         "data.root": str(root), "data.size": "16", "data.num_frames": "4", "model.features": "4",
@@ -281,18 +276,21 @@ def test_with_validation_on_the_test_videos_both_splits_are_what_was_trained_wit
         manifest.write_text(before)
 
 
-def test_a_refused_test_names_the_videos_that_are_gone(copied):
-    """The split is drawn from those that are there: one that was trained on takes the place of the one that is gone."""
+def test_a_refused_test_names_missing_videos(copied):
+    """A split is drawn from those that exist: a training video takes the place of a missing one."""
     root, workdir, moved = copied
     manifest = root / "manifest.csv"
     lines = [line for line in manifest.read_text().splitlines() if not line.startswith("21.avi")]
     manifest.write_text("\n".join(lines).replace("3.avi,up,g3,train", "3.avi,up,g3,test") + "\n")
-    words = r"1 of 4 test videos were in the training.* 1 test videos that .*videos.csv lists are gone, such as 21.avi"
+    words = (
+        "1 of 4 test videos were in the training.* 1 test videos that .*videos.csv lists are gone, "
+        "such as 21.avi"
+    )
     with pytest.raises(UserError, match=words):
         evaluate.evaluate(workdir, overrides=moved)
 
 
-def test_a_workdir_that_cannot_be_written_is_said_before_anything_is_computed(copied, monkeypatch):
+def test_an_unwritable_workdir_fails_before_computing(copied, monkeypatch):
     _, workdir, moved = copied
     shutil.rmtree(workdir / "evaluation", ignore_errors=True)
     (workdir / "evaluation").write_text("no folder")
@@ -301,7 +299,7 @@ def test_a_workdir_that_cannot_be_written_is_said_before_anything_is_computed(co
         evaluate.evaluate(workdir, overrides=moved)
 
 
-def test_an_empty_list_of_videos_is_damage_and_not_another_set(copied):
+def test_an_empty_videos_csv_is_damaged(copied):
     _, workdir, moved = copied
     for text in ("", "path,label\n"):
         (workdir / "videos.csv").write_text(text)
@@ -311,14 +309,15 @@ def test_an_empty_list_of_videos_is_damage_and_not_another_set(copied):
 
 @pytest.mark.slow
 def test_classes_may_have_any_name(tmp_path, capsys):
-    """Those of the columns beside them in predictions.csv, and one that matplotlib takes for a formula."""
+    """Those of other columns of predictions.csv, and one that matplotlib takes for a formula."""
     classes = ("true", "path", "$5_or_$10")
     for k in range(24):
         (tmp_path / "videos" / classes[k % 3]).mkdir(parents=True, exist_ok=True)
-        write_video(tmp_path / "videos" / classes[k % 3] / f"{k}.avi", 10 * k)
+        write_small(tmp_path / "videos" / classes[k % 3] / f"{k}.avi", shade=10 * k)
     keys = {
         "data.root": str(tmp_path / "videos"), "data.size": "16", "data.num_frames": "4",
-        "data.protocol": "random", "model.features": "4", "model.hidden": "0", "model.pool": "1,2,2",
+        "data.protocol": "random", "model.features": "4", "model.hidden": "0",
+        "model.pool": "1,2,2",
         "train.epochs": "1", "train.batch_size": "8",
     }  # fmt: skip
     for rate in ("0.001", "0.1"):
@@ -347,7 +346,7 @@ def test_classes_may_have_any_name(tmp_path, capsys):
     assert both + neither + one + other == figures[0]["num_videos"]
 
 
-def test_a_split_of_another_set_is_refused(trained, capsys):
+def test_split_and_data_together_are_refused(trained, capsys):
     root, workdir = trained
     command = ["evaluate", f"--workdir={workdir}", f"--data={root}", "--split=val"]
     assert cli.main(command) == 1

@@ -20,7 +20,7 @@ def probabilities(rng: np.random.Generator, n: int, k: int) -> np.ndarray:
 
 @settings(max_examples=40)
 @given(n=st.integers(1, 60), k=st.integers(2, 12), seed=st.integers(0, 10_000))
-def test_every_figure_equals_scikit_learns(n, k, seed):
+def test_every_figure_equals_that_of_scikit_learn(n, k, seed):
     rng = np.random.default_rng(seed)
     p_NK, labels_N = probabilities(rng, n, k), rng.integers(0, k, n)
     classes = [f"class{i}" for i in range(k)]
@@ -44,7 +44,7 @@ def test_every_figure_equals_scikit_learns(n, k, seed):
 
 
 @given(total=st.integers(1, 500), data=st.data())
-def test_wilson_interval_equals_scipys(total, data):
+def test_wilson_interval_equals_that_of_scipy(total, data):
     correct = data.draw(st.integers(0, total))
     expected = stats.binomtest(correct, total).proportion_ci(0.95, method="wilson")
     assert metrics.wilson_interval(correct, total) == pytest.approx(tuple(expected), abs=1e-9)
@@ -58,7 +58,7 @@ def in_groups(*right: int, of: int | list[int]) -> tuple[list[bool], list[str]]:
 
 
 def wilson_of(mean: float, total: float) -> list[float]:
-    """The accuracies whose own standard error reaches to the mean: what Wilson's interval solves."""
+    """The accuracies whose own standard error reaches the mean: what Wilson's interval solves."""
 
     def reach(p: float) -> float:
         return (p - mean) ** 2 - Z**2 * p * (1 - p) / total
@@ -70,11 +70,12 @@ def wilson_of(mean: float, total: float) -> list[float]:
 Z = stats.norm.ppf(0.975)
 
 
-def test_an_interval_over_sources_equals_the_textbooks():
+def test_the_interval_over_sources_follows_the_textbook():
     """Variance by clusters as in survey sampling, design effect, Student's t, Wilson's interval."""
     right = [3, 4, 1, 5, 2, 5, 4, 0]
     mean = np.mean(right) / 5
-    # With equal sizes the mean is that of the groups' shares, and its variance theirs over their number.
+    # With equal sizes the mean is that of the groups' shares, and its variance theirs over their
+    # number.
     design_effect = np.var(np.array(right) / 5, ddof=1) / 8 / (mean * (1 - mean) / 40)
     assert design_effect > 1
     # Seven of the eight groups have a right video, six a wrong one.
@@ -84,7 +85,7 @@ def test_an_interval_over_sources_equals_the_textbooks():
     assert found == pytest.approx(wilson_of(mean, effective))
 
 
-def test_sources_of_unequal_size_count_for_less_than_their_number():
+def test_unequal_sources_count_for_less():
     answers, groups = in_groups(6, 2, 1, of=[9, 3, 2])
     number = 14**2 / (9**2 + 3**2 + 2**2)
     residuals = np.array([6, 2, 1]) - 9 / 14 * np.array([9, 3, 2])
@@ -97,7 +98,7 @@ def test_sources_of_unequal_size_count_for_less_than_their_number():
 
 @pytest.mark.parametrize("sources", [1, 2, 10, 40])
 @pytest.mark.parametrize("right", [0, 1])
-def test_sources_all_right_or_all_wrong_count_as_one_video_each(sources, right):
+def test_sources_all_alike_count_as_one_video_each(sources, right):
     answers, groups = in_groups(*[6 * right] * sources, of=6)
     found = metrics.group_interval(answers, groups)
     expected = stats.binomtest(right * sources, sources).proportion_ci(0.95, method="wilson")
@@ -105,7 +106,7 @@ def test_sources_all_right_or_all_wrong_count_as_one_video_each(sources, right):
     assert (found[1] == 1 and found[0] < 1) if right else (found[0] == 0 and found[1] > 0)
 
 
-def test_sources_right_or_wrong_as_a_whole_count_as_one_video_each():
+def test_uniform_sources_count_as_one_video_each():
     answers, groups = in_groups(*[7] * 4, *[0] * 8, of=7)
     expected = stats.binomtest(4, 12).proportion_ci(0.95, method="wilson")
     assert metrics.group_interval(answers, groups) == pytest.approx(tuple(expected))
@@ -113,7 +114,7 @@ def test_sources_right_or_wrong_as_a_whole_count_as_one_video_each():
 
 @settings(max_examples=300)
 @given(data=st.data(), sizes=st.lists(st.integers(1, 60), min_size=1, max_size=40))
-def test_an_interval_over_sources_is_never_narrower_than_over_videos(data, sizes):
+def test_an_interval_over_sources_is_never_narrower(data, sizes):
     right = [data.draw(st.integers(0, n)) for n in sizes]
     low, high = metrics.group_interval(*in_groups(*right, of=sizes))
     inner = stats.binomtest(sum(right), sum(sizes)).proportion_ci(0.95, method="wilson")
@@ -121,13 +122,13 @@ def test_an_interval_over_sources_is_never_narrower_than_over_videos(data, sizes
     assert low < high
 
 
-def test_two_sources_say_little_however_many_videos_they_have():
+def test_two_sources_give_a_wide_interval():
     """Percentiles over two sources drawn anew were 0.429 to 0.444."""
     low, high = metrics.group_interval(*in_groups(3, 4, of=[7, 9]))
     assert low < 0.1 and high > 0.85
 
 
-def test_many_sources_agree_with_resampling_them():
+def test_the_interval_of_many_sources_equals_the_bootstrap():
     rng = np.random.default_rng(0)
     right = rng.binomial(6, rng.beta(2, 1, 300))
     answers, groups = in_groups(*right, of=6)
@@ -139,7 +140,7 @@ def test_many_sources_agree_with_resampling_them():
     assert expected.high - expected.low > 1.3 * (over_videos[1] - over_videos[0])
 
 
-def test_answers_of_several_seeds_are_averaged_first():
+def test_fractional_answers_have_an_interval():
     answers, groups = in_groups(3, 4, 1, 5, 2, 5, 4, 0, of=5)
     thirds = [share * 2 / 3 for share in answers]
     low, high = metrics.group_interval(thirds, groups)
@@ -162,13 +163,13 @@ def test_an_evaluation_has_both_intervals_and_counts_its_sources():
         assert metrics.sources(alone) == "each video its own source"
 
 
-def test_ties_count_for_the_class_that_is_reported():
+def test_ties_count_for_the_predicted_class():
     p_NK = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
     assert metrics.top_k_correct(p_NK, np.array([0, 1]), 1) == 1
 
 
 @pytest.mark.parametrize("k", [2, 5, 101])
-def test_a_confusion_matrix_is_readable_at_any_number_of_classes(k, tmp_path):
+def test_confusion_matrix_labels_never_overlap(k, tmp_path):
     rng = np.random.default_rng(0)
     matrix = rng.integers(0, 5, (k, k)) + np.diag(rng.integers(10, 40, k))
     classes = [f"SomeAction{i}" for i in range(k)]
@@ -186,7 +187,7 @@ def test_a_confusion_matrix_is_readable_at_any_number_of_classes(k, tmp_path):
 
 
 @pytest.mark.parametrize("classes", [list("abcde"), ["fight", "noFight"], ["Clockwise"] * 5])
-def test_nothing_of_a_confusion_matrix_is_cut_off(classes):
+def test_a_confusion_matrix_is_not_cut_off(classes):
     k = len(classes)
     title = (
         "100.0% of 10193 test videos\n100.0% to 100.0% (95%, each video its own source)\n"
@@ -203,7 +204,7 @@ def curve(epochs: Iterable[float]) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("epochs", [(3.0,), (1.0, 2.0, 3.0), range(1, 41)])
-def test_whole_epochs_have_whole_ticks(epochs):
+def test_epochs_have_integer_ticks(epochs):
     figure = plots.curves_figure({"run": curve(epochs)})
     for axes in figure.axes:
         low, high = axes.get_xlim()
@@ -211,7 +212,7 @@ def test_whole_epochs_have_whole_ticks(epochs):
         assert shown and all(tick % 1 == 0 for tick in shown)
 
 
-def test_many_curves_have_one_colour_a_config():
+def test_many_curves_have_one_colour_per_config():
     names = {f"rate={rate},seed={seed}": f"{rate}" for rate in range(4) for seed in range(3)}
     figure = plots.curves_figure({name: curve([1.0, 2.0]) for name in names}, names)
     colours = [line.get_color() for line in figure.axes[0].get_lines()]
@@ -224,20 +225,20 @@ def test_many_curves_have_one_colour_a_config():
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (5, 0), (9, 3), (30, 14)])
-def test_flipped_signs_of_single_videos_are_the_binomial_test(wins, losses):
+def test_sign_flips_of_single_videos_equal_the_binomial_test(wins, losses):
     gains = [1] * wins + [-1] * losses + [0] * 7
     found = metrics.sign_flip_p_value(gains, [str(i) for i in range(len(gains))])
     expected = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
     assert found == pytest.approx(expected, abs=0 if wins + losses < 14 else 0.004)
 
 
-def test_videos_of_one_source_count_once_in_the_paired_test():
+def test_a_source_counts_once_in_the_paired_test():
     """Eight gains in two sources: two signs, and every way to flip them but two gives less."""
     assert metrics.sign_flip_p_value([1] * 8, list("aaaabbbb")) == 0.5
     assert metrics.sign_flip_p_value([1] * 8, list("abcdefgh")) == 2 / 2**8
 
 
-def test_the_signs_of_many_groups_are_drawn_a_part_at_a_time_and_are_the_same(monkeypatch):
+def test_sign_flips_do_not_depend_on_the_batch(monkeypatch):
     """Eight thousand groups at once took 2.4 GB."""
     gains = np.random.default_rng(3).integers(-2, 4, 40)
     groups = list(map(str, range(40)))

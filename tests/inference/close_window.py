@@ -1,4 +1,4 @@
-"""`python close_window.py WINDOW`: asks an X window to close, with the message that its close button sends."""
+"""`python close_window.py WINDOW`: closes an X window as its close button does."""
 
 import ctypes
 import sys

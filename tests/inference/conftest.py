@@ -1,4 +1,4 @@
-"""A network that was really trained, in a few seconds, to tell the colour of noisy videos; and such videos."""
+"""A network trained within seconds to tell the colour of noisy videos, and such videos."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import jax
 import numpy as np
 import optax
 import psutil
 import pytest
+from fixtures.videos import write_frames
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models
-from vid3d.checkpoint.writing import Checkpoints
-from vid3d.data.augment import normalise
+from vid3d.checkpoint import Workdir
+from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.inference.classifier import Classifier
+from vid3d.models.normalise import normalise
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 NUM_FRAMES, SIZE, FPS = 4, 16, 25.0
@@ -44,19 +45,8 @@ def noisy_fixture() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session", name="write_video")
 def write_video_fixture() -> Callable[..., Path]:
-    """`write_video(path, frames_THWC)`: see below."""
-    return write_video
-
-
-def write_video(path: Path, frames_THWC: np.ndarray, *, fps: float = FPS) -> Path:
-    """Encodes frames as XVID in AVI or as MPEG-4 in MP4."""
-    code = {".avi": "XVID", ".mp4": "mp4v"}[path.suffix]
-    height, width = frames_THWC.shape[1:3]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), fps, (width, height))
-    for frame in frames_THWC:
-        writer.write(frame[:, :, ::-1])
-    writer.release()
-    return path
+    """`write_video(path, frames_THWC)`: see `write_frames`."""
+    return write_frames
 
 
 def colour_config() -> ConfigDict:
@@ -108,7 +98,7 @@ def fit(config: ConfigDict, clips: np.ndarray, labels: np.ndarray) -> dict:
 
 
 def pulsing(pace: str, num_frames: int, *, phase: float = 0.0) -> np.ndarray:
-    """uint8 RGB [num_frames, 48, 64, 3] that gets light and dark every 24 or, "fast", every 6 frames."""
+    """uint8 RGB [num_frames, 48, 64, 3] that pulsates every 24 or, if "fast", every 6 frames."""
     turns_N = np.arange(num_frames) / {"slow": 24, "fast": 6}[pace] + phase
     light_N = 128 + 80 * np.sin(2 * np.pi * turns_N)
     noise = np.random.default_rng(0).normal(0, 4, (num_frames, 48, 64, 3))
@@ -123,7 +113,7 @@ def pulsing_fixture() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def pace_classifier() -> Callable[[str], Classifier]:
-    """`pace_classifier("mean")`: tells slow from fast pulses by frames spread over videos of 12 frames."""
+    """`pace_classifier("mean")`: tells slow from fast pulses by frames spread over a video."""
     config = colour_config()
     config.data.sampling = "uniform"
     config.model.input = "difference"
@@ -145,7 +135,7 @@ def pace_classifier() -> Callable[[str], Classifier]:
 
 @pytest.fixture(scope="session")
 def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
-    """Saves the trained network with a config, `make_workdir({"data.sampling": "uniform"})`, as training would."""
+    """`make_workdir({"data.sampling": "uniform"})`: a workdir as training would write it."""
 
     @functools.cache
     def make(changes: tuple[tuple[str, object], ...]) -> Path:
@@ -154,7 +144,8 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
         for key, value in changes:
             group, name = key.split(".")
             config[group][name] = value
-        checkpoints = Checkpoints(workdir)
+        Workdir(workdir).claim(config)
+        checkpoints = CheckpointStore(workdir)
         checkpoints.save(
             40,
             colour_weights,
@@ -164,6 +155,8 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
                 "classes": list(COLOURS),
                 "protocol": "grouped",
                 "training_videos": {},
+                "progress": {"best": None},
+                "validation_sha256": [],
                 "window_seconds": WINDOW_SECONDS,
             },
             metrics={"accuracy": 1.0, "loss": 0.01},
@@ -176,37 +169,39 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def workdir(make_workdir) -> Path:
-    """A workdir whose model looks at the first four frames."""
+    """A workdir whose model uses the first four frames."""
     return make_workdir()
 
 
 @pytest.fixture(scope="session")
 def load(make_workdir) -> Callable[..., Classifier]:
-    """`load({"data.sampling": "uniform"})`: a classifier with this config, compiled once for all tests."""
+    """`load({"data.sampling": "uniform"})`: a classifier of this config, shared by all tests."""
     loaded = functools.cache(Classifier.load)
     return lambda changes=None: loaded(make_workdir(changes))
 
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory) -> dict[str, Path]:
-    """Real files: one of each colour (12 frames, as long as the training videos), and one that turns red, blue, green."""
+    """Files: one per colour (12 frames, as in training), and a long one of all colours."""
     folder = tmp_path_factory.mktemp("videos")
-    files = {colour: write_video(folder / f"{colour}.avi", noisy(colour, 12)) for colour in COLOURS}
+    files = {
+        colour: write_frames(folder / f"{colour}.avi", noisy(colour, 12)) for colour in COLOURS
+    }
     turning = np.concatenate([noisy("red", 40), noisy("blue", 40), noisy("green", 22)])
-    files["turning"] = write_video(folder / "turning.mp4", turning)
+    files["turning"] = write_frames(folder / "turning.mp4", turning)
     return files
 
 
 @pytest.fixture(scope="session")
 def poison(tmp_path_factory) -> Path:
-    """A video that takes long enough to be caught while it is decoded."""
+    """A video that takes long enough to decode that it can be interrupted."""
     frames_THWC = np.tile(noisy("red", 50), (100, 1, 1, 1))
-    return write_video(tmp_path_factory.mktemp("poison") / "poison.avi", frames_THWC)
+    return write_frames(tmp_path_factory.mktemp("poison") / "poison.avi", frames_THWC)
 
 
 @pytest.fixture(scope="session")
 def strike() -> Callable[..., contextlib.AbstractContextManager]:
-    """`with strike(path, signal):` sends a signal to each child process that has this file open, again and again."""
+    """`with strike(path, signal):` keeps signalling the child processes that have a file open."""
 
     @contextlib.contextmanager
     def striking(path: Path, blow: signal.Signals) -> Iterator[None]:
@@ -232,7 +227,7 @@ def strike() -> Callable[..., contextlib.AbstractContextManager]:
 
 @pytest.fixture(scope="session")
 def display() -> Iterator[str]:
-    """The name of an X display that nobody sees."""
+    """The name of a virtual X display."""
     if not (shutil.which("Xvfb") and shutil.which("xdotool")):
         pytest.skip("Xvfb and xdotool are not installed")
     server = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""`python open_windows.py COUNT`: opens one window after the other on a busy core; prints what each showed at most."""
+"""`python open_windows.py COUNT`: opens windows on a busy core, prints the maximum of each."""
 
 import os
 import subprocess
@@ -16,11 +16,11 @@ if hasattr(os, "sched_setaffinity"):
 overlay.check_display()
 seen = []
 with tempfile.TemporaryDirectory() as folder:
-    # Something else that wants the same core: threads of a window then run late.
+    # Another process on the same core delays the threads of a window.
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         for _ in range(int(sys.argv[1])):
-            with overlay.Window(paced=False) as window:
+            with overlay.DisplayWindow(paced=False) as window:
                 end = time.monotonic() + 0.3
                 while time.monotonic() < end:
                     window.show(np.full((240, 320, 3), 200, np.uint8), 0.0)

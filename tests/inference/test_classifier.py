@@ -1,4 +1,4 @@
-"""A loaded classifier: the same answer as evaluation, a time line for long videos, and a sliding window."""
+"""A loaded classifier: the predictions of evaluation, time lines, and a sliding window."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from hypothesis import example, given, strategies as st
 
 import vid3d
 from vid3d import models
-from vid3d.config import UserError
-from vid3d.data import clips, frames
-from vid3d.data.augment import normalise
-from vid3d.data.plan import Durations, plan
-from vid3d.data.windows import Window, window_of
+from vid3d.errors import UserError
 from vid3d.evaluation import evaluate
 from vid3d.inference import files
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.video import gather
+from vid3d.models.normalise import normalise
+from vid3d.video import clips, frames, resize
+from vid3d.video.plan import Durations, plan
+from vid3d.video.windows import TemporalWindow, temporal_window
 
 CLASSES = ["red", "green", "blue"]
 SAMPLINGS = {
@@ -65,8 +65,8 @@ def test_a_workdir_loads_and_labels_files_and_frames(workdir, videos, noisy):
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)
-def test_the_answer_is_that_of_evaluation(load, colour_weights, videos, name):
-    """Computed again from the parts that evaluation uses: decode and fit, clips, normalise, softmax, mean over views."""
+def test_prediction_equals_evaluation(load, colour_weights, videos, name):
+    """Recomputed from evaluation's parts: decode, fit, clips, normalise, softmax, mean."""
     classifier = load(SAMPLINGS[name] | {"eval.long_videos": "views"})
     config = classifier.config
     video = frames.read_video(videos["turning"], config.data)
@@ -89,7 +89,7 @@ def test_the_answer_is_that_of_evaluation(load, colour_weights, videos, name):
 
 @pytest.mark.parametrize("how", ["mean", "longest"])
 @pytest.mark.parametrize("name", SAMPLINGS)
-def test_evaluate_answers_for_long_videos_as_predict_does(
+def test_long_videos_evaluate_as_they_predict(
     make_workdir, noisy, write_video, tmp_path, name, how
 ):
     """By the command line's own functions, with videos of training length among them."""
@@ -127,7 +127,7 @@ def test_evaluate_answers_for_long_videos_as_predict_does(
 
 @pytest.mark.parametrize("name", ["first", "every second frame", "by time", "uniform"])
 @pytest.mark.parametrize("colour", CLASSES)
-def test_a_long_video_of_one_class_gets_that_class_and_one_segment(load, noisy, name, colour):
+def test_long_video_of_one_class_has_one_segment(load, noisy, name, colour):
     answer = load(SAMPLINGS[name]).predict(noisy(colour, 120))
     assert answer.label == colour and answer.probability > 0.8
     assert answer.segments == ((0.0, answer.seconds, colour, answer.probability),)
@@ -137,8 +137,8 @@ def test_a_long_video_of_one_class_gets_that_class_and_one_segment(load, noisy, 
     )
 
 
-def test_a_long_video_is_not_taken_for_a_fast_one(pace_classifier, pulsing):
-    """Frames spread over five videos in a row are five times as far apart as those that the network knows."""
+def test_long_slow_video_is_not_labelled_fast(pace_classifier, pulsing):
+    """Frames spread over five joined videos are five times as far apart as in training."""
     for pace in ("slow", "fast"):
         video = np.concatenate([pulsing(pace, 12, phase=k / 8) for k in range(5)])
         assert pace_classifier("mean").predict(video[:12]).label == pace
@@ -153,7 +153,7 @@ def test_a_long_video_is_not_taken_for_a_fast_one(pace_classifier, pulsing):
 
 
 @pytest.mark.parametrize("name", ["first", "every second frame", "by time", "uniform"])
-def test_a_mixed_video_is_answered_by_the_mean_of_its_time_line(load, noisy, name):
+def test_mixed_video_averages_its_time_line(load, noisy, name):
     """Or by its longest stretch: not by clips that mix what happened at different times."""
     video = np.concatenate([noisy("red", 50), noisy("blue", 40), noisy("red", 38)])
     mean, longest = (
@@ -181,17 +181,15 @@ def test_a_mixed_video_is_answered_by_the_mean_of_its_time_line(load, noisy, nam
 
 def frames_of(video: np.ndarray, data) -> np.ndarray:
     """Fitted frames."""
-    settings = {"size": frames.stored_size(data), "resize": data.resize, "color": data.color}
-    return np.stack([frames.fit(frame, **settings) for frame in video])
+    settings = {"size": resize.stored_size(data), "resize": data.resize, "color": data.color}
+    return np.stack([resize.fit(frame, **settings) for frame in video])
 
 
 @pytest.mark.parametrize(
     ("name", "p95", "windows"),
     [("uniform", 0.0, True), ("uniform", 2.8, False), ("first", 2.8, False)],
 )
-def test_a_video_that_some_training_videos_are_as_long_as_is_not_long(
-    make_workdir, videos, name, p95, windows
-):
+def test_training_durations_are_not_long_videos(make_workdir, videos, name, p95, windows):
     """Checkpoints of earlier versions know the median alone."""
     classifier = Classifier.load(make_workdir(SAMPLINGS[name]))
     classifier.p95_seconds = p95
@@ -200,8 +198,8 @@ def test_a_video_that_some_training_videos_are_as_long_as_is_not_long(
     assert answer.note or not windows
 
 
-def test_where_the_training_length_is_unknown_it_says_so(make_workdir, noisy):
-    """A clip that is spread over the video fits any length; one of a fixed length would leave most of the video out."""
+def test_unknown_training_duration_is_noted(make_workdir, noisy):
+    """Clips spread over the video fit any length; fixed-length ones would skip most of it."""
     for name, text in (
         (
             "uniform",
@@ -215,7 +213,7 @@ def test_where_the_training_length_is_unknown_it_says_so(make_workdir, noisy):
     assert classifier.predict(noisy("red", 6)).note == ""
 
 
-def test_frames_that_evaluation_does_not_know_do_not_count(make_workdir, noisy):
+def test_unstored_frames_do_not_count(make_workdir, noisy):
     classifier = Classifier.load(make_workdir({"data.stored_frames": 10}))
     answer = classifier.predict(np.concatenate([noisy("red", 10), noisy("blue", 90)]))
     assert answer.label == "red" and answer.num_frames == 100
@@ -225,7 +223,7 @@ def test_frames_that_evaluation_does_not_know_do_not_count(make_workdir, noisy):
 
 
 @pytest.mark.parametrize("name", ["first", "every second frame", "by time", "uniform"])
-def test_a_long_video_gets_a_time_line(load, videos, name):
+def test_long_video_has_a_time_line(load, videos, name):
     answer = load(SAMPLINGS[name]).predict(videos["turning"])
     assert [s.label for s in answer.segments if s.end - s.start > 0.5] == ["red", "blue", "green"]
     assert answer.segments[0].start == 0 and answer.segments[-1].end == answer.seconds
@@ -236,18 +234,16 @@ def test_a_long_video_gets_a_time_line(load, videos, name):
     assert all(0 < s.probability <= 1 for s in answer.segments)
 
 
-def test_a_video_that_is_not_held_in_memory_gives_the_same_answer(classifier, videos, monkeypatch):
+def test_second_decoding_gives_the_same_prediction(classifier, videos, monkeypatch):
     held = classifier.predict(videos["turning"])
     monkeypatch.setattr("vid3d.inference.files.HELD_BYTES", 20_000)
     assert classifier.predict(videos["turning"]) == held
-    monkeypatch.setattr("vid3d.data.decoding.SLOT_BYTES", 20_000)  # it comes in several parts
+    monkeypatch.setattr("vid3d.video.decoding.SLOT_BYTES", 20_000)  # it comes in several parts
     paths = [videos["red"], videos["turning"], videos["turning"]]
     assert [answer for _, answer in classifier.predict_many(paths)][1:] == [held, held]
 
 
-def test_a_file_that_is_gone_when_it_is_decoded_again_costs_only_itself(
-    classifier, videos, tmp_path, monkeypatch
-):
+def test_file_deleted_before_second_decoding_fails_alone(classifier, videos, tmp_path, monkeypatch):
     """It was too long to be held in memory."""
     path = tmp_path / "gone.mp4"
 
@@ -265,9 +261,7 @@ def test_a_file_that_is_gone_when_it_is_decoded_again_costs_only_itself(
     assert isinstance(answers[0], UserError) and answers[1].label == "red"
 
 
-def test_a_file_that_is_shorter_when_it_is_decoded_again_costs_only_itself(
-    classifier, videos, monkeypatch
-):
+def test_file_shortened_before_second_decoding_fails_alone(classifier, videos, monkeypatch):
     whole = files.stream
 
     def cut(path, settings, *, timeout):
@@ -281,7 +275,7 @@ def test_a_file_that_is_shorter_when_it_is_decoded_again_costs_only_itself(
     assert second[1].label == "red"
 
 
-def test_many_files_come_in_order_and_a_bad_one_stops_nothing(classifier, videos, tmp_path):
+def test_many_files_are_ordered_despite_unreadable_ones(classifier, videos, tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("no video")
     paths = [
@@ -312,7 +306,7 @@ def decoders() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
-            if "vid3d.data.decoder" in process.cmdline():
+            if "vid3d.video.decoder" in process.cmdline():
                 found.append(process)
     return found
 
@@ -321,7 +315,7 @@ def decoders() -> list[psutil.Process]:
     ("blow", "reason"),
     [(signal.SIGSTOP, "the decoder hung: nothing for 2 s"), (signal.SIGSEGV, "crashed (SIGSEGV)")],
 )
-def test_a_file_that_hangs_or_crashes_the_decoder_is_an_error_of_its_own(
+def test_file_that_breaks_the_decoder_fails_alone(
     make_workdir, strike, poison, videos, blow, reason
 ):
     classifier = Classifier.load(make_workdir({"data.decode_timeout": 2.0}))
@@ -341,7 +335,7 @@ def test_a_file_that_hangs_or_crashes_the_decoder_is_an_error_of_its_own(
     assert len(decoders()) <= before
 
 
-def test_a_batch_of_any_size_gives_the_same_probabilities(classifier, noisy):
+def test_batch_size_does_not_change_probabilities(classifier, noisy):
     many = np.stack([noisy("green", 4, size=(16, 16), seed=seed) for seed in range(9)])
     together = classifier.probabilities(many)
     assert together.shape == (9, 3)
@@ -353,7 +347,7 @@ def test_a_batch_of_any_size_gives_the_same_probabilities(classifier, noisy):
 
 @pytest.mark.parametrize("name", ["first", "every second frame", "uniform"])
 def test_stream_labels_the_windows_of_a_file(load, videos, name):
-    """Each push labels exactly the window that ends with the frame, as if it were cut out of the file."""
+    """Each push labels exactly the window that ends with the frame, as if cut from the file."""
     classifier = load(SAMPLINGS[name] | {"eval.views": 1})
     whole = list(frames.read_frames(videos["turning"]))
     length = {"first": 4, "every second frame": 7, "uniform": 12}[name]
@@ -371,8 +365,8 @@ def test_stream_labels_the_windows_of_a_file(load, videos, name):
         assert len(stream._ring) <= length + 1
 
 
-def test_stream_by_time_spans_a_time_at_any_rate(load, noisy):
-    """Four frames at 12.5 a second span 0.24 s, whether the camera gives 10, 25 or 60 a second, or stumbles."""
+def test_stream_window_lasts_the_same_at_any_rate(load, noisy):
+    """Four frames at 12.5 fps span 0.24 s at any rate of the camera, even an irregular one."""
     classifier = load(SAMPLINGS["by time"])
     rng = np.random.default_rng(0)
     for fps in (10, 25, 60):
@@ -408,14 +402,14 @@ def test_stream_smooths_and_says_unknown(load, noisy):
     assert smooth.push(noisy("red", 1)[0]) is None
 
 
-def test_frames_of_another_kind_are_refused(classifier, noisy):
+def test_invalid_frames_are_refused(classifier, noisy):
     red = noisy("red", 4)
     for wrong, reason in (
         (red.astype(np.float32), "float32"),
         (red[..., :1], r"\[48, 64, 1\]"),
         (red[0], "uint8"),
         ([], "no frames"),
-        (None, "a video's path or a list of frames, no NoneType"),
+        (None, "a video's path or a list of frames, not NoneType"),
         ((frame for frame in red), "no generator"),
     ):
         with pytest.raises(UserError, match=reason):
@@ -429,7 +423,7 @@ def test_frames_of_another_kind_are_refused(classifier, noisy):
         next(classifier.predict_many("abc"))
 
 
-def test_no_such_workdir_or_checkpoint(workdir, tmp_path):
+def test_missing_workdir_or_checkpoint_raises(workdir, tmp_path):
     for path, checkpoint, reason in (
         (tmp_path / "none", "best", "none"),
         (tmp_path, "best", "no checkpoint"),
@@ -443,13 +437,14 @@ def test_tensorflow_is_not_imported(workdir, videos):
     code = (
         "import sys, vid3d, vid3d.inference.predict, vid3d.inference.live\n"
         f"print(vid3d.load({str(workdir)!r}).predict({str(videos['red'])!r}).label)\n"
-        "print([m for m in sys.modules if m.split('.')[0] in ('tensorflow', 'tensorflow_datasets')])"
+        "print([m for m in sys.modules"
+        " if m.split('.')[0] in ('tensorflow', 'tensorflow_datasets')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["red", "[]"]
 
 
-def test_gather_holds_only_what_is_needed():
+def test_gather_keeps_only_needed_frames():
     requests = [np.array([0, 1, 2]), np.array([8, 9, 9]), np.array([0, 4, 9]), np.array([5])]
     alive = []
 
@@ -472,7 +467,7 @@ def test_tiles_cover_every_frame(classifier):
     for sampling, fps in itertools.product(("first", "uniform"), (0.0, 10.0)):
         with data.unlocked():
             data.sampling, data.fps = sampling, fps
-        window = window_of(data, 0.4)
+        window = temporal_window(data, 0.4)
         for total in (1, 2, 4, 5, 9, 10, 11, 39, 40, 41):
             times = np.arange(total) / 25
             tiles = window.tiles(times)
@@ -488,15 +483,15 @@ def test_tiles_cover_every_frame(classifier):
     num_frames=st.integers(1, 32),
 )
 @example(rate=25.0, total=70, fps=10.0, num_frames=10)
-def test_of_two_tiles_the_later_one_always_has_frames_of_its_own(rate, total, fps, num_frames):
-    window = Window(frames=0, seconds=(num_frames - 1) / fps, sampling="first")
+def test_every_tile_has_frames_of_its_own(rate, total, fps, num_frames):
+    window = TemporalWindow(frames=0, seconds=(num_frames - 1) / fps, sampling="first")
     tiles = window.tiles(np.arange(total) / rate)
     assert tiles[0][0] == 0 and tiles[-1][1] == total
     for (start, stop), (following, end) in itertools.pairwise(tiles):
         assert start < following <= stop < end
 
 
-def test_a_video_whose_last_window_but_one_ends_with_it_is_labelled(workdir):
+def test_second_last_window_may_end_with_the_video(workdir):
     classifier = Classifier.load(workdir)
     with classifier.config.unlocked():
         classifier.config.data.fps = 10.0
@@ -507,7 +502,7 @@ def test_a_video_whose_last_window_but_one_ends_with_it_is_labelled(workdir):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing ends with a thread")
-def test_the_decoder_outlives_the_thread_that_asked_first(workdir, videos):
+def test_decoder_survives_the_thread_that_started_it(workdir, videos):
     classifier = Classifier.load(workdir)
     pids = []
     for _ in range(3):
@@ -522,7 +517,7 @@ def test_the_decoder_outlives_the_thread_that_asked_first(workdir, videos):
     classifier._decoders.end()
 
 
-def test_what_is_cleared_while_the_network_works_stays_cleared(workdir, noisy, monkeypatch):
+def test_clear_during_prediction_is_kept(workdir, noisy, monkeypatch):
     classifier = Classifier.load(workdir)
     stream = classifier.stream(fps=25)
     probabilities = classifier.probabilities

@@ -1,4 +1,4 @@
-"""Live labels: in a real window, in a video, as JSON; from files, and from a camera that comes and goes.
+"""Live labels of files and an unreliable camera, in a real window, in a video and as JSON.
 
 The camera is ffmpeg serving a video in real time over HTTP, as network cameras do.
 """
@@ -24,11 +24,11 @@ import numpy as np
 import psutil
 import pytest
 
-from vid3d.config import UserError
-from vid3d.data import frames
+from vid3d.errors import UserError
 from vid3d.inference.camera import Worker
 from vid3d.inference.live import Recording, live
-from vid3d.inference.writer import VideoWriter
+from vid3d.video import frames
+from vid3d.video.writer import VideoWriter
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +92,7 @@ def wait_for_listener(server: subprocess.Popen) -> None:
     raise AssertionError("ffmpeg does not listen")
 
 
-def test_a_file_is_labelled_window_by_window_and_always_the_same(workdir, videos, load, capsys):
+def test_labels_of_a_file_are_reproducible(workdir, videos, load, capsys):
     runs = []
     for _ in range(2):
         assert live(workdir, videos["turning"], as_json=True) == 0
@@ -109,7 +109,7 @@ def test_a_file_is_labelled_window_by_window_and_always_the_same(workdir, videos
     assert [a.probabilities for a in answers if a] == [line["probabilities"] for line in runs[0]]
 
 
-def test_a_file_named_as_a_url_is_labelled_once_and_never_overwritten(workdir, videos, capsys):
+def test_file_urls_are_never_overwritten(workdir, videos, capsys):
     url = videos["turning"].absolute().as_uri()
     assert live(workdir, url, as_json=True) == 0
     assert len(lines_of(capsys.readouterr().out)) == 99
@@ -117,7 +117,7 @@ def test_a_file_named_as_a_url_is_labelled_once_and_never_overwritten(workdir, v
         live(workdir, url, output=videos["turning"])
 
 
-def test_hop_smoothing_and_threshold_come_from_the_config(workdir, videos, capsys):
+def test_live_options_are_applied(workdir, videos, capsys):
     overrides = [("live.every", "10"), ("live.smoothing", "0.7"), ("live.threshold", "0.9")]
     live(workdir, videos["turning"], as_json=True, overrides=overrides)
     lines = lines_of(capsys.readouterr().out)
@@ -129,16 +129,14 @@ def test_hop_smoothing_and_threshold_come_from_the_config(workdir, videos, capsy
         live(workdir, videos["red"], as_json=True, overrides=[("live.evry", "8")])
 
 
-def test_a_file_shorter_than_the_window_gets_one_label(make_workdir, videos, capsys):
+def test_file_shorter_than_a_window_has_one_label(make_workdir, videos, capsys):
     workdir = make_workdir({"data.sampling": "uniform", "live.window": 5.0})
     live(workdir, videos["green"], as_json=True)
     lines = lines_of(capsys.readouterr().out)
     assert [line["label"] for line in lines] == ["green"]
 
 
-def test_a_file_shorter_than_the_window_shows_its_label_from_the_first_frame_on(
-    make_workdir, videos, tmp_path
-):
+def test_short_file_shows_its_label_from_the_start(make_workdir, videos, tmp_path):
     workdir = make_workdir({"data.sampling": "uniform", "live.window": 5.0})
     output = tmp_path / "annotated.mp4"
     live(workdir, videos["green"], output=output)
@@ -149,7 +147,7 @@ def test_a_file_shorter_than_the_window_shows_its_label_from_the_first_frame_on(
         assert np.abs(bar.astype(int) - bars[-1]).mean() < 12
 
 
-def test_an_annotated_video_has_every_frame_with_its_label(workdir, videos, tmp_path, capsys):
+def test_annotated_video_labels_every_frame(workdir, videos, tmp_path, capsys):
     output = tmp_path / "annotated.mp4"
     assert live(workdir, videos["turning"], output=output) == 0
     assert capsys.readouterr().out == f"wrote {output}: 102 frames, 99 labels\n"
@@ -165,13 +163,13 @@ def test_an_annotated_video_has_every_frame_with_its_label(workdir, videos, tmp_
     assert (annotated[50][0][-26:, :160] > 180).all(axis=2).sum() > 20  # white letters
 
 
-def test_labels_and_video_at_once(workdir, videos, tmp_path, capsys):
+def test_json_and_video_together(workdir, videos, tmp_path, capsys):
     live(workdir, videos["red"], output=tmp_path / "red.mp4", as_json=True)
     assert {line["label"] for line in lines_of(capsys.readouterr().out)} == {"red"}
     assert len(list(frames.read_frames(tmp_path / "red.mp4"))) == 12
 
 
-def test_what_cannot_be_opened_is_one_line(workdir, videos, tmp_path, port):
+def test_unreadable_sources_give_one_error_line(workdir, videos, tmp_path, port):
     (tmp_path / "empty.mp4").touch()
     for source, reason in (
         (tmp_path / "none.mp4", "no such file"),
@@ -188,7 +186,7 @@ def test_what_cannot_be_opened_is_one_line(workdir, videos, tmp_path, port):
     assert [p.name for p in tmp_path.iterdir()] == ["empty.mp4"]
 
 
-def test_without_a_display_there_is_one_line(workdir, videos):
+def test_missing_display_gives_one_error_line(workdir, videos):
     for name in ("", ":987"):
         with process(f"--workdir={workdir}", f"--source={videos['red']}", DISPLAY=name) as child:
             out, err = child.communicate(timeout=PATIENCE)
@@ -239,7 +237,7 @@ def test_no_window_stays_black_on_a_busy_machine(display):
 
 
 @pytest.mark.parametrize("way", ["escape", "close"])
-def test_a_window_shows_the_label_and_is_ended_by_its_user(
+def test_window_shows_the_label_until_closed(
     workdir, noisy, write_video, tmp_path, display, way, port
 ):
     """That of a file by a key, that of a camera by its button."""
@@ -266,7 +264,7 @@ def test_a_window_shows_the_label_and_is_ended_by_its_user(
     assert (child.returncode, out, err) == (0, "", "")
 
 
-def test_a_stream_that_is_cut_off_in_its_first_frame_is_named(workdir, videos, serve, tmp_path):
+def test_stream_cut_in_its_first_frame_raises(workdir, videos, serve, tmp_path):
     if not shutil.which("ffmpeg"):
         pytest.skip("ffmpeg is not installed")
     path = tmp_path / "stream.mkv"
@@ -280,7 +278,7 @@ def test_a_stream_that_is_cut_off_in_its_first_frame_is_named(workdir, videos, s
             live(workdir, url, as_json=True)
 
 
-def test_what_ends_a_thread_is_raised_where_it_is_waited_for():
+def test_thread_errors_are_raised_by_check():
     class Fails(Worker):
         def run(self):
             raise UserError("no memory left")
@@ -291,7 +289,7 @@ def test_what_ends_a_thread_is_raised_where_it_is_waited_for():
             time.sleep(0.01)
 
 
-def test_a_camera_that_is_lost_is_opened_again(workdir, videos, tmp_path, port):
+def test_lost_camera_is_reopened(workdir, videos, tmp_path, port):
     output = tmp_path / "out.mp4"
     with contextlib.ExitStack() as stack:
         with camera(videos["red"], port) as url:
@@ -317,7 +315,7 @@ def test_a_camera_that_is_lost_is_opened_again(workdir, videos, tmp_path, port):
     assert shown[0] == 0 and shown[-1] == 2
 
 
-def test_nothing_grows_over_ten_thousand_frames(workdir, videos, port):
+def test_memory_is_constant_over_ten_thousand_frames(workdir, videos, port):
     with (
         camera(videos["turning"], port, real_time=False) as url,
         process(f"--workdir={workdir}", f"--source={url}", "--json") as child,
@@ -336,14 +334,14 @@ def test_nothing_grows_over_ten_thousand_frames(workdir, videos, port):
     assert (max(threads), max(handles)) == counts[0], counts
 
 
-def test_a_camera_is_recorded_for_a_while(workdir, videos, tmp_path, port):
+def test_camera_is_recorded_for_the_given_time(workdir, videos, tmp_path, port):
     with camera(videos["green"], port) as url:
         live(workdir, url, output=tmp_path / "out.mp4", seconds=1.0)
     for frame, _ in frames.read_frames(tmp_path / "out.mp4"):
         assert frame[:200].mean(axis=(0, 1)).argmax() == 1
 
 
-def test_a_recording_keeps_the_time_of_its_camera(tmp_path):
+def test_recording_keeps_camera_times(tmp_path):
     """A frame that is shown again is not written again, and of a long gap a second is kept."""
     path = tmp_path / "out.mp4"
     came = [3.0, 3.01, 3.02, 3.02, 3.1, 3.2, 3.7, 103.7, 103.8]
@@ -355,7 +353,7 @@ def test_a_recording_keeps_the_time_of_its_camera(tmp_path):
     assert times == pytest.approx([0, 0.01, 0.02, 0.1, 0.2, 0.7, 1.7, 1.8], abs=1e-3)
 
 
-def test_a_damaged_file_is_named_at_its_end(workdir, shared, capsys):
+def test_damaged_file_is_reported(workdir, shared, capsys):
     assert live(workdir, shared / "odd_videos" / "corrupted.mp4", as_json=True) == 0
     assert "warning: " in (said := capsys.readouterr().err)
     assert "corrupted.mp4: damaged: 1 packet lost at 3.00 s" in said and said.count("\n") == 1

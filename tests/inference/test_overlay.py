@@ -1,4 +1,4 @@
-"""What a viewer sees of a label, on frames of any size."""
+"""The bar with label and probability, on frames of any size."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ def test_bar_is_legible_and_inside_the_frame(size):
     assert letters[:, 0].max() < len(drawn) - 1 and white[:, 1].max() < drawn.shape[1] - 1
 
 
-def test_the_line_is_as_long_as_the_probability():
+def test_line_length_is_the_probability():
     drawn = overlay.draw(grey(240, 320), "a", probability=0.25)
     green_or_amber = (np.ptp(drawn.astype(int), axis=2) > 60).any(axis=0)
     assert green_or_amber.sum() == 80 and green_or_amber[:80].all()
 
 
-def test_a_frame_is_not_written_on():
+def test_draw_leaves_the_frame_unchanged():
     frame = grey(240, 320)
     overlay.draw(frame, "label", probability=0.5)
     assert (frame == 128).all()
 
 
-def test_long_labels_are_cut_and_other_letters_replaced():
+def test_long_labels_are_cut_and_non_ascii_replaced():
     wide = overlay.draw(grey(240, 320), "an endless label " * 9, probability=0.5, note="12 ms")
     short = overlay.draw(grey(240, 320), "", probability=0.5, note="12 ms")
     assert (wide[:, 235:] == short[:, 235:]).all()  # probability and note are not written over
     assert overlay.ascii_text("Çà et là\n太") == "Ca et la??"
 
 
-def test_no_shape_of_frame_is_too_strange():
+def test_extreme_frame_shapes_are_drawn():
     for size in ((1, 1), (2, 3000), (3000, 2), (20, 20)):
         drawn = overlay.draw(grey(*size), "label", probability=0.5, note="1 ms")
         assert max(drawn.shape) <= 4096

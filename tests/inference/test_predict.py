@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 from vid3d import cli
-from vid3d.config import UserError
-from vid3d.data import frames
+from vid3d.errors import UserError
 from vid3d.inference import overlay, predict as module
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.predict import predict
+from vid3d.video import frames
 
 
 @pytest.fixture
 def folder(videos, tmp_path):
-    """A folder as people have it: videos at several depths, other files, a broken one, a hidden one."""
+    """A realistic folder: nested videos, other files, a broken one and a hidden one."""
     root = tmp_path / "videos"
     (root / "deep" / "er").mkdir(parents=True)
     shutil.copy(videos["red"], root / "-dash.avi")
@@ -35,7 +35,7 @@ def folder(videos, tmp_path):
     return root
 
 
-def test_json_is_one_object_and_nothing_else(workdir, folder, load, capsys):
+def test_json_is_one_object(workdir, folder, load, capsys):
     assert predict(workdir, [folder], as_json=True) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["errors"] == []
@@ -45,8 +45,8 @@ def test_json_is_one_object_and_nothing_else(workdir, folder, load, capsys):
     assert [p["label"] for p in by_path.values()] == ["red", "blue", "red"]
     turning = by_path[str(folder / "turning.mp4")]
     assert list(turning) == [
-        "path", "label", "probability", "probabilities", "segments", "num_frames", "seconds", "damage",
-        "note",
+        "path", "label", "probability", "probabilities", "segments", "num_frames", "seconds",
+        "damage", "note",
     ]  # fmt: skip
     answer = load().predict(folder / "turning.mp4")
     assert turning["probabilities"] == pytest.approx(answer.probabilities, abs=1e-6)
@@ -54,7 +54,7 @@ def test_json_is_one_object_and_nothing_else(workdir, folder, load, capsys):
     assert list(turning["segments"][0]) == ["start", "end", "label", "probability"]
 
 
-def test_a_file_that_cannot_be_read_is_a_line_and_the_exit_code(workdir, folder, capsys):
+def test_unreadable_file_sets_the_exit_code(workdir, folder, capsys):
     (folder / "broken.mp4").write_text("no video")
     assert predict(workdir, [folder, "missing.mp4"], as_json=True) == 1
     out, err = capsys.readouterr()
@@ -68,7 +68,7 @@ def test_a_file_that_cannot_be_read_is_a_line_and_the_exit_code(workdir, folder,
     ("blow", "reason"),
     [(signal.SIGSTOP, "the decoder hung: nothing for 3 s"), (signal.SIGSEGV, "crashed (SIGSEGV)")],
 )
-def test_a_video_that_hangs_or_crashes_the_decoder_costs_only_itself(
+def test_video_that_breaks_the_decoder_fails_alone(
     make_workdir, poison, strike, videos, capsys, blow, reason
 ):
     workdir = make_workdir({"data.decode_timeout": 3.0})
@@ -81,7 +81,7 @@ def test_a_video_that_hangs_or_crashes_the_decoder_costs_only_itself(
     assert error["path"] == str(poison) and reason in error["error"]
 
 
-def test_a_video_that_crashes_the_decoder_while_its_copy_is_written_keeps_its_answer(
+def test_crash_while_annotating_keeps_the_prediction(
     workdir, poison, strike, videos, tmp_path, capsys, monkeypatch
 ):
     whole = module.annotate
@@ -100,7 +100,17 @@ def test_a_video_that_crashes_the_decoder_while_its_copy_is_written_keeps_its_an
     assert [p.name for p in sorted((tmp_path / "out").iterdir())] == ["blue.mp4", "green.mp4"]
 
 
-def test_csv_has_a_row_a_video_and_a_column_a_class(workdir, folder, capsys):
+def test_folder_tells_what_it_leaves_out(workdir, folder, tmp_path, capsys):
+    (folder / "scan.tiff").write_text("a picture")
+    (tmp_path / "empty.mp4").mkdir()
+    assert predict(workdir, [folder, tmp_path / "empty.mp4"], as_json=True) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["predictions"]
+    assert "left out: 1 .tiff" in printed.err
+    assert "empty.mp4: no videos in this folder" in printed.err
+
+
+def test_csv_has_rows_per_video_and_columns_per_class(workdir, folder, capsys):
     assert predict(workdir, [folder], as_csv=True) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["label"] for row in rows] == ["red", "blue", "red"]
@@ -110,7 +120,7 @@ def test_csv_has_a_row_a_video_and_a_column_a_class(workdir, folder, capsys):
     assert rows[2]["segments"].startswith("0.00-1.6") and rows[2]["segments"].endswith("green")
 
 
-def test_a_long_video_has_one_answer_wherever_it_is_shown(
+def test_long_video_has_the_same_label_everywhere(
     make_workdir, noisy, write_video, tmp_path, capsys
 ):
     """Ten clips of one colour, one that turns, and one of training length."""
@@ -153,9 +163,7 @@ def test_a_long_video_has_one_answer_wherever_it_is_shown(
     assert "note: " + str(paths[0]) + " and 1 more: from 10 windows of 0.48 s: longer than" in shown
 
 
-def test_how_a_long_video_is_answered_can_be_set_and_nothing_else(
-    workdir, noisy, write_video, tmp_path, capsys
-):
+def test_only_options_of_long_videos_can_be_set(workdir, noisy, write_video, tmp_path, capsys):
     """The longest stretch is not the most frequent colour."""
     parts = [noisy(c, n) for c, n in (("red", 40), ("blue", 48), ("red", 40))]
     path = write_video(tmp_path / "a.avi", np.concatenate(parts))
@@ -174,7 +182,7 @@ def test_how_a_long_video_is_answered_can_be_set_and_nothing_else(
             predict(workdir, [path], overrides=[(key, value)])
 
 
-def test_table_names_every_video_and_the_time_line(workdir, folder, capsys, monkeypatch):
+def test_table_lists_videos_and_time_lines(workdir, folder, capsys, monkeypatch):
     assert predict(workdir, [folder]) == 0
     out = capsys.readouterr().out
     assert "-dash.avi" in out.replace("\n", "") and "0:04.1" in out
@@ -185,7 +193,7 @@ def test_table_names_every_video_and_the_time_line(workdir, folder, capsys, monk
     assert "green" not in out and " more: see --json or --csv" in out
 
 
-def test_annotated_copies_show_the_label_that_holds(workdir, folder, tmp_path, capsys):
+def test_annotated_copies_show_the_current_label(workdir, folder, tmp_path, capsys):
     output = tmp_path / "out"
     assert predict(workdir, [folder, folder / "-dash.avi"], output=output) == 0
     copies = sorted(p.relative_to(output).as_posix() for p in output.rglob("*") if p.is_file())
@@ -202,7 +210,7 @@ def test_annotated_copies_show_the_label_that_holds(workdir, folder, tmp_path, c
     assert str(output) in capsys.readouterr().out
 
 
-def test_equal_names_are_numbered_and_originals_kept(workdir, videos, tmp_path):
+def test_copies_with_equal_names_are_numbered(workdir, videos, tmp_path):
     for name, colour in (("a", "red"), ("b", "blue")):
         (tmp_path / name).mkdir()
         shutil.copy(videos[colour], tmp_path / name / "clip.avi")
@@ -217,7 +225,7 @@ def test_equal_names_are_numbered_and_originals_kept(workdir, videos, tmp_path):
     assert (output / "clip.mp4").read_bytes() == before
 
 
-def test_a_copy_that_cannot_be_written_costs_no_answer(workdir, videos, tmp_path, capsys):
+def test_unwritable_copy_keeps_the_prediction(workdir, videos, tmp_path, capsys):
     output = tmp_path / "out"
     (output / "red.mp4").mkdir(parents=True)
     assert predict(workdir, [videos["red"], videos["blue"]], output=output, as_json=True) == 1
@@ -227,7 +235,7 @@ def test_a_copy_that_cannot_be_written_costs_no_answer(workdir, videos, tmp_path
     assert len(list(frames.read_frames(output / f"{videos['blue'].stem}.mp4"))) > 0
 
 
-def test_a_folder_for_copies_that_cannot_be_made_costs_no_answer(workdir, folder, tmp_path, capsys):
+def test_unwritable_copy_folder_keeps_the_prediction(workdir, folder, tmp_path, capsys):
     output = tmp_path / "out"
     output.mkdir()
     (output / "deep").touch()
@@ -238,9 +246,7 @@ def test_a_folder_for_copies_that_cannot_be_made_costs_no_answer(workdir, folder
     assert f"cannot write to {output / 'deep' / 'er'}" in error["error"]
 
 
-def test_paths_are_printed_as_they_were_given_and_no_line_is_folded(
-    workdir, videos, tmp_path, capsys, monkeypatch
-):
+def test_paths_are_printed_as_given(workdir, videos, tmp_path, capsys, monkeypatch):
     deep = tmp_path / ("long" * 20) / ("name" * 20)
     deep.mkdir(parents=True)
     shutil.copy(videos["red"], deep / "clip.avi")
@@ -252,7 +258,7 @@ def test_paths_are_printed_as_they_were_given_and_no_line_is_folded(
     assert not capsys.readouterr().out
 
 
-def test_bad_arguments_are_one_line(workdir, videos, tmp_path):
+def test_bad_arguments_give_one_error_line(workdir, videos, tmp_path):
     (tmp_path / "file").touch()
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -268,7 +274,7 @@ def test_bad_arguments_are_one_line(workdir, videos, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_real_videos_are_labelled_or_named(workdir, shared, capsys):
+def test_real_videos_are_labelled_or_reported(workdir, shared, capsys):
     assert predict(workdir, [shared / "odd_videos"], as_json=True) == 1
     printed = json.loads(capsys.readouterr().out)
     assert len(printed["predictions"]) + len(printed["errors"]) == 17
@@ -280,7 +286,7 @@ def test_real_videos_are_labelled_or_named(workdir, shared, capsys):
 
 
 @pytest.mark.parametrize("form", ["", "--csv"])
-def test_a_name_that_is_no_text_is_printed_as_it_is(form, workdir, videos, tmp_path):
+def test_undecodable_file_names_are_printed(form, workdir, videos, tmp_path):
     """Where Python would refuse to: in most locales."""
     name = os.fsencode(tmp_path) + b"/\xffred.avi"
     shutil.copy(videos["red"], os.fsdecode(name))
@@ -291,9 +297,7 @@ def test_a_name_that_is_no_text_is_printed_as_it_is(form, workdir, videos, tmp_p
     assert name in done.stdout
 
 
-def test_where_no_copy_was_written_none_is_announced(
-    workdir, videos, tmp_path, monkeypatch, capsys
-):
+def test_only_written_copies_are_announced(workdir, videos, tmp_path, monkeypatch, capsys):
     def fail(*_, **__) -> None:
         raise UserError("no space left")
 
@@ -304,7 +308,7 @@ def test_where_no_copy_was_written_none_is_announced(
     assert "no annotated copy of" in said.err
 
 
-def test_asked_to_end_it_leaves_no_half_copy(workdir, videos, tmp_path, start):
+def test_sigterm_leaves_no_partial_copy(workdir, videos, tmp_path, start):
     copies = tmp_path / "copies"
     paths = [shutil.copy(videos["turning"], tmp_path / f"{k}.mp4") for k in range(60)]
     process = start("predict", f"--workdir={workdir}", f"--output={copies}", *paths)
@@ -316,7 +320,7 @@ def test_asked_to_end_it_leaves_no_half_copy(workdir, videos, tmp_path, start):
     assert not list(copies.glob(".*"))
 
 
-def test_without_a_standard_output_it_still_works(workdir, videos):
+def test_closed_stdout_is_no_error(workdir, videos):
     """As with `>&-`: the next file that is opened takes its number."""
     command = [sys.executable, "-m", "vid3d", "predict", f"--workdir={workdir}", str(videos["red"])]
     shell = ["sh", "-c", 'exec "$@" >&- <&-', "sh", *command]
@@ -324,7 +328,7 @@ def test_without_a_standard_output_it_still_works(workdir, videos):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_an_encoding_that_replaces_letters_is_left_as_it_is(workdir, videos, tmp_path):
+def test_lossy_output_encoding_is_kept(workdir, videos, tmp_path):
     path = shutil.copy(videos["red"], tmp_path / "é.avi")
     command = [sys.executable, "-m", "vid3d.cli", "predict", f"--workdir={workdir}", path]
     environment = os.environ | {"PYTHONIOENCODING": "ascii:replace", "XLA_FLAGS": ""}
@@ -333,13 +337,13 @@ def test_an_encoding_that_replaces_letters_is_left_as_it_is(workdir, videos, tmp
 
 
 @pytest.mark.parametrize("arguments", [("--workdir=", "a.mp4"), ("--workdir=runs/x", "")])
-def test_an_empty_path_is_not_the_current_folder(arguments, capsys):
+def test_empty_paths_are_refused(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["predict", *arguments])
     assert "it is empty: is a variable unset?" in capsys.readouterr().err
 
 
-def test_a_video_that_ends_early_is_labelled_and_named(workdir, shared, tmp_path, capsys):
+def test_truncated_video_is_labelled_with_a_warning(workdir, shared, tmp_path, capsys):
     """Whatever line breaks are in its name."""
     path = shutil.copy(shared / "odd_videos" / "corrupted.mp4", tmp_path / "cor\nrupted.mp4")
     assert predict(workdir, [path], as_json=True) == 0

@@ -1,4 +1,4 @@
-"""The published architectures: sizes, shapes and counts of the papers, and the options that all of them share."""
+"""The published architectures: sizes, shapes and counts of the papers, and shared options."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from vid3d import config, models
+from vid3d import config, errors, models, schema
 from vid3d.models import summary
 from vid3d.models.layers import drop_path, drop_rates
+from vid3d.ops import convolution
 
 pytestmark = pytest.mark.slow
 
@@ -26,12 +27,29 @@ def build(name: str, *, num_classes: int = 6, axis_name: str | None = None, **ch
 
 
 def variable_shapes(module, *shape: int):
-    clips = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
-    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+    return models.shapes(module, (*shape, 3))
+
+
+@pytest.fixture
+def library_form():
+    """For tests of shapes or operations alone: XLA's own operations trace faster."""
+    with convolution.library_form():
+        yield
+
+
+traced_only = pytest.mark.usefixtures("library_form")
+
+
+@pytest.mark.parametrize("name", ["c3d", "r2plus1d_18", "s3d", "x3d_xs", "slowfast_r50"])
+def test_shapes_equal_those_of_the_cpu_algorithms(name):
+    module = build(name)
+    clips = jax.ShapeDtypeStruct((1, 8, 24, 24, 3), jnp.float32)
+    initialised = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
+    assert models.shapes(module, (8, 24, 24, 3)) == initialised
 
 
 def random_like(tree, seed: int = 0):
-    """Values for shapes, kernels of the size of their initialisation: faster than tracing it."""
+    """Random values for shapes, scaled as at initialisation: faster than tracing that."""
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -46,7 +64,7 @@ def random_like(tree, seed: int = 0):
     return jax.tree.map_with_path(draw, tree)
 
 
-# Frames, size, classes, parameters and multiply-adds (in units of 1e9) of a clip, and where they are printed.
+# Frames, size, classes, parameters and multiply-adds (in units of 1e9) per clip, and their source.
 PUBLISHED = {
     # MMAction2 model zoo; parameters are the sum over figure 3 of the paper
     "c3d": (16, 112, 101, 78_409_573, 38.5),
@@ -70,7 +88,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_parameters_and_flops_are_the_published_ones(name):
+def test_parameters_and_flops_equal_the_published_ones(name):
     frames, size, classes, parameters, multiply_adds = PUBLISHED[name]
     table = summary.summarise(described(name, frames, size), num_classes=classes)
     assert table.parameters == parameters
@@ -143,6 +161,7 @@ STAGES = {
 }
 
 
+@traced_only
 @pytest.mark.parametrize("case", STAGES, ids=lambda case: case[0])
 def test_features_of_every_stage_have_the_published_shape(case):
     name, frames, size = case
@@ -153,11 +172,13 @@ def test_features_of_every_stage_have_the_published_shape(case):
     assert {stage: value.shape[1:] for stage, value in stages.items()} == STAGES[case]
 
 
-# Counted by hand: every kernel adds (extent - 1) steps, every stride multiplies the step of what follows.
-#   r3d_18 in time: 3; four kernels of 3 -> 11; then a stride of 2 with each stage: 13, 25; 29, 53; 61, 109
+# Counted by hand: every kernel adds (size - 1) steps, every stride multiplies later steps.
+#   r3d_18 in time: 3; four kernels of 3 -> 11; then a stride of 2 per stage:
+#     13, 25; 29, 53; 61, 109
 #   x3d in time: 5, and two more for each of 26 blocks
 #   slow_r50 in time: 1, and two more for each of the 6 + 3 blocks of the last two stages
-#   slow_r50 in space: 7, pooling 11; step 4: 35; 43, 91 (step 8); 107, 267 (step 16); 299, 427 (step 32)
+#   slow_r50 in space: 7, pooling 11; step 4: 35; 43, 91 (step 8); 107, 267 (step 16);
+#     299, 427 (step 32)
 RECEPTIVE_FIELDS = {
     "r3d_18": (109, 219, 219),
     "mc3_18": (11, 219, 219),
@@ -168,12 +189,12 @@ RECEPTIVE_FIELDS = {
 
 
 @pytest.mark.parametrize("name", RECEPTIVE_FIELDS)
-def test_receptive_fields_by_hand(name):
+def test_receptive_fields_equal_hand_counts(name):
     table = summary.summarise(described(name, 8, 128))
     assert table.receptive_field == RECEPTIVE_FIELDS[name]
 
 
-def test_the_slow_pathway_takes_frames_evenly_from_first_to_last():
+def test_slow_pathway_takes_evenly_spaced_frames():
     from vid3d.models.slowfast import slow_frames
 
     clips = jnp.arange(32.0).reshape(1, 32, 1, 1, 1)
@@ -181,8 +202,9 @@ def test_the_slow_pathway_takes_frames_evenly_from_first_to_last():
     np.testing.assert_array_equal(slow_frames(clips, 8).ravel(), [0, 10, 20, 31])
 
 
+@traced_only
 @pytest.mark.parametrize("name", [name for name in models.NAMES if name != "conv3d"])
-def test_any_size_that_the_strides_allow(name):
+def test_smallest_clips_give_finite_logits(name):
     for shape in ((8, 24, 40), (16, 57, 33)):
         module = build(name)
         clips = jax.ShapeDtypeStruct((3, *shape, 3), jnp.float32)
@@ -200,8 +222,8 @@ def test_any_size_that_the_strides_allow(name):
         ("slowfast_r50_8x8", (10, 32, 32), "multiple of 4"),
     ],
 )
-def test_clips_that_the_strides_do_not_allow_are_one_clear_line(name, shape, words):
-    with pytest.raises(config.UserError, match=words):
+def test_too_small_clips_raise_a_clear_error(name, shape, words):
+    with pytest.raises(errors.UserError, match=words):
         variable_shapes(build(name), *shape)
 
 
@@ -240,7 +262,7 @@ def gradient(module, variables, clips):
     return jax.grad(loss, has_aux=True)(variables["params"])
 
 
-def test_remat_changes_neither_parameters_nor_statistics_nor_gradients():
+def test_remat_keeps_parameters_statistics_and_gradients():
     clips = np.random.default_rng(0).normal(size=(2, 4, 32, 32, 3)).astype(np.float32)
     stored, again = build("r3d_18"), build("r3d_18", remat=True)
     shapes = variable_shapes(stored, 4, 32, 32)
@@ -252,8 +274,9 @@ def test_remat_changes_neither_parameters_nor_statistics_nor_gradients():
         assert np.linalg.norm(a - b) <= 1e-2 * np.linalg.norm(a) + 1e-6
 
 
+@traced_only
 @pytest.mark.parametrize("name", ["c3d", "s3d", "x3d_s", "slowfast_r50", "r2plus1d_18"])
-def test_remat_is_there_for_every_family(name):
+def test_every_family_supports_remat(name):
     shape = (8, 24, 24)
     shapes = variable_shapes(build(name), *shape)
     module = build(name, remat=True)
@@ -263,7 +286,7 @@ def test_remat_is_there_for_every_family(name):
     assert {"remat", "remat2", "checkpoint"} & {e.primitive.name for e in jaxpr.eqns}
 
 
-def test_batch_statistics_over_a_mapped_axis_are_those_of_the_whole_batch():
+def test_mapped_batch_norm_equals_the_whole_batch():
     clips = np.random.default_rng(0).normal(size=(4, 4, 32, 32, 3)).astype(np.float32)
     alone, mapped = build("mc3_18", dropout=0.0), build("mc3_18", dropout=0.0, axis_name="batch")
     variables = random_like(variable_shapes(alone, 4, 32, 32))
@@ -285,8 +308,9 @@ def test_batch_statistics_over_a_mapped_axis_are_those_of_the_whole_batch():
         np.testing.assert_allclose(two[0], one, atol=1e-3 * np.abs(one).max())
 
 
+@traced_only
 @pytest.mark.parametrize("name", ["r2plus1d_18", "s3d", "x3d_s", "slowfast_r50"])
-def test_every_norm_of_every_family_averages_over_the_devices(name):
+def test_every_norm_averages_over_devices(name):
     """One sum over the mapped axis a norm; what comes of it is shown for one network above."""
     module, shape = build(name, axis_name="batch"), (8, 40, 40)
     shapes = variable_shapes(module, *shape)
@@ -309,11 +333,12 @@ def test_every_norm_of_every_family_averages_over_the_devices(name):
     assert (sums(train=True), sums(train=False)) == (norms, 0)
 
 
+@traced_only
 @pytest.mark.parametrize(
     ("name", "own"),
     [("conv3d", 0.9), ("r3d_18", 0.9), ("s3d", 0.999), ("x3d_s", 0.9), ("slow_r50", 0.9)],
 )
-def test_running_statistics_move_as_asked(name, own):
+def test_norm_momentum_reaches_every_norm(name, own):
     """Each of them is multiplied by what it keeps: as often as there are statistics."""
 
     def count(share: float, **options) -> int:
@@ -332,6 +357,7 @@ def test_running_statistics_move_as_asked(name, own):
     assert (count(own, norm_momentum=0.75), count(0.75, norm_momentum=0.75)) == (0, statistics)
 
 
+@traced_only
 @pytest.mark.parametrize("name", ["c3d", "r2plus1d_18", "s3d", "x3d_s", "slowfast_r50"])
 def test_every_family_computes_in_bfloat16(name):
     """All stages; only the last layer and what is stored are float32."""
@@ -345,7 +371,7 @@ def test_every_family_computes_in_bfloat16(name):
 
 
 @pytest.mark.parametrize(("form", "channels"), [("difference", 3), ("both", 6), ("log_speed", 6)])
-def test_differences_are_an_input_of_every_architecture(form, channels):
+def test_every_architecture_accepts_every_input_form(form, channels):
     shapes = variable_shapes(build("r3d_18", input=form), 6, 32, 32)
     assert shapes["params"]["stem_conv"]["kernel"].shape[3] == channels
 
@@ -358,7 +384,7 @@ class Dropped(nn.Module):
         return drop_path(x, rate=0.5, train=train)
 
 
-def test_a_skipped_block_is_skipped_for_whole_clips_and_keeps_the_mean():
+def test_drop_path_drops_whole_clips_and_keeps_the_mean():
     x = jnp.ones((400, 2, 3, 3, 4))
     y = np.asarray(Dropped().apply({}, x, train=True, rngs={"dropout": jax.random.key(0)}))
     per_clip = y.reshape(400, -1)
@@ -369,8 +395,9 @@ def test_a_skipped_block_is_skipped_for_whole_clips_and_keeps_the_mean():
     assert drop_rates(0.2, 4) == pytest.approx([0.05, 0.1, 0.15, 0.2])
 
 
+@traced_only
 @pytest.mark.parametrize("name", ["r3d_18", "x3d_s", "slowfast_r50"])
-def test_stochastic_depth_skips_more_and_more_and_leaves_evaluation_alone(name):
+def test_stochastic_depth_grows_with_depth_in_training_only(name):
     module = build(name, stochastic_depth=0.2)
     shapes = variable_shapes(module, 8, 24, 24)
     assert jax.tree.structure(shapes) == jax.tree.structure(variable_shapes(build(name), 8, 24, 24))
@@ -378,7 +405,7 @@ def test_stochastic_depth_skips_more_and_more_and_leaves_evaluation_alone(name):
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def draws(train: bool) -> bool:
-        """Whether one value a clip is drawn anywhere."""
+        """Whether one value per clip is drawn anywhere."""
         jaxpr = jax.make_jaxpr(
             lambda v, x, k: module.apply(
                 v, x, train=train, rngs={"dropout": k}, mutable=["batch_stats"]
@@ -390,17 +417,17 @@ def test_stochastic_depth_skips_more_and_more_and_leaves_evaluation_alone(name):
 
 
 @pytest.mark.parametrize("name", models.NAMES)
-def test_a_changed_key_is_called_unused_where_the_network_stays_the_same(name):
+def test_unused_keys_are_those_without_effect(name):
     changes = {
         "input": "both", "dropout": 0.1, "dtype": "bfloat16", "remat": True, "norm_momentum": 0.5,
-        "features": (4, 8), "kernel": (1, 3, 3), "pool": (1, 2, 2), "norm": "group", "head": "average", "hidden": 7,
-        "feature_dropout": 0.1,
+        "features": (4, 8), "kernel": (1, 3, 3), "pool": (1, 2, 2), "norm": "group",
+        "head": "average", "hidden": 7, "feature_dropout": 0.1,
     }  # fmt: skip
     before = described(name, 8, 32, norm="batch").model
     for key, value in changes.items():
         model = described(name, 8, 32, **{"norm": "batch", key: value}).model
         same = models.build(model, 6) == models.build(before, 6)
-        assert (f"model.{key}" in models.unused(model)) == same, key
-    assert models.unused(config.default().model) == []
+        assert (f"model.{key}" in schema.unused(model)) == same, key
+    assert schema.unused(config.default().model) == []
     plain = described("conv3d", 8, 32, norm_momentum=0.5).model
-    assert models.unused(plain) == ["model.norm_momentum"]
+    assert schema.unused(plain) == ["model.norm_momentum"]

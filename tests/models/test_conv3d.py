@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from vid3d import config, models
+from vid3d import config, errors, models
 from vid3d.models.layers import FAINT_EDGE, SLOW, input_form
+from vid3d.ops import convolution
 
 CLASSES = 5
 
@@ -25,7 +26,16 @@ def clips(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def initialised(module, x, seed: int = 0):
-    return jax.jit(lambda k, x: module.init(k, x, train=False))(jax.random.key(seed), x)
+    """Variables, which no form of convolution changes: the library's compiles faster."""
+    with convolution.library_form():
+        return jax.jit(lambda k, x: module.init(k, x, train=False))(jax.random.key(seed), x)
+
+
+@pytest.fixture
+def library_form():
+    """For options that no form of convolution changes: the library's compiles faster."""
+    with convolution.library_form():
+        yield
 
 
 def evaluate(module, variables, x) -> np.ndarray:
@@ -72,12 +82,13 @@ def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
     features = (128, 64, 32, 32, 32)
     x = clips(2, 10, 32, 32, 3)
     labels = np.array([3, 1])
-    # Other weights may put two values of a pooling window as close together as rounding, and then either may win.
+    # With other weights, two values of a pooling window may differ by rounding only, so that either
+    # may win.
     pytest.importorskip("keras").utils.set_random_seed(0)
     reference = keras_network(features, x.shape[1:])
     before = keras_parameters(reference)
     module = network(dropout=0.0, feature_dropout=0.0)
-    ours = jax.eval_shape(lambda: module.init(jax.random.key(0), x, train=False))["params"]
+    ours = models.shapes(module, x.shape[1:])["params"]
     assert jax.tree.map(jnp.shape, before) == jax.tree.map(lambda leaf: leaf.shape, ours)
 
     logits = evaluate(module, {"params": before}, x)
@@ -101,8 +112,8 @@ def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
         logits = module.apply({"params": parameters}, x, train=True)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    # Keras adds its epsilon of 1e-7 to the square root of the second moment before the correction of its bias, optax
-    # after it: in the first step that is 1e-7 / sqrt(1 - 0.999).
+    # Keras adds epsilon (1e-7) to the root of the second moment before bias correction, optax after
+    # it: in the first step that is 1e-7 / sqrt(1 - 0.999).
     adam = optax.adam(1e-3, eps=1e-7 / np.sqrt(1 - 0.999))
     updates, _ = adam.update(jax.jit(jax.grad(loss))(before), adam.init(before))
     after = optax.apply_updates(before, updates)
@@ -112,7 +123,7 @@ def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), after, expected)
 
 
-def test_the_initialisation_is_that_of_keras_without_normalisation_and_he_with():
+def test_initialisation_is_glorot_without_norm_and_he_with():
     x = clips(1, 4, 8, 8, 3)
     parameters = initialised(network(features=(64, 64)), x)["params"]
     kernel, bias = parameters["layer2"]["conv"]["kernel"], parameters["layer2"]["conv"]["bias"]
@@ -139,7 +150,7 @@ def test_the_initialisation_is_that_of_keras_without_normalisation_and_he_with()
         ("batch", "statistics", "log_speed"),
     ],
 )
-def test_every_norm_head_and_input_gives_finite_logits_on_odd_sizes(norm, head, form):
+def test_every_option_gives_finite_logits_on_odd_sizes(norm, head, form):
     x = clips(2, 5, 13, 9, 3)
     module = network(norm=norm, head=head, input=form, **SMALL)
     logits = evaluate(module, initialised(module, x), x)
@@ -150,7 +161,7 @@ def test_every_norm_head_and_input_gives_finite_logits_on_odd_sizes(norm, head, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 1, 20, 30, 3), (1, 31, 7, 7, 1)])
-def test_any_number_of_frames_size_and_channels(shape):
+def test_any_clip_shape_gives_finite_logits(shape):
     x = clips(*shape)
     module = network(**SMALL)
     assert evaluate(module, initialised(module, x), x).shape == (shape[0], CLASSES)
@@ -158,7 +169,7 @@ def test_any_number_of_frames_size_and_channels(shape):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_bfloat16_computes_near_float32_and_keeps_float32_parameters(norm):
+def test_bfloat16_is_close_and_keeps_float32_parameters(norm):
     x = clips(2, 6, 16, 16, 3)
     exact, coarse = network(norm=norm, **SMALL), network(norm=norm, dtype="bfloat16", **SMALL)
     variables = initialised(coarse, x)
@@ -170,7 +181,8 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_parameters(norm):
     np.testing.assert_allclose(logits, evaluate(exact, variables, x), atol=0.05)
 
 
-def test_batch_norm_moves_its_statistics_in_training_and_uses_them_in_evaluation():
+@pytest.mark.usefixtures("library_form")
+def test_batch_norm_updates_statistics_in_training_only():
     x = 5 + 3 * clips(4, 6, 12, 12, 3)
     module = network(norm="batch", dropout=0.0, feature_dropout=0.0, **SMALL)
     variables = initialised(module, x)
@@ -184,7 +196,8 @@ def test_batch_norm_moves_its_statistics_in_training_and_uses_them_in_evaluation
     np.testing.assert_allclose(settled, first, atol=0.02)
 
 
-def test_group_norm_does_not_look_at_the_other_clips():
+@pytest.mark.usefixtures("library_form")
+def test_group_norm_ignores_the_other_clips():
     x = clips(3, 6, 12, 12, 3)
     module = network(norm="group", **SMALL)
     variables = initialised(module, x)
@@ -219,7 +232,8 @@ def test_batch_norm_over_a_mapped_axis_equals_the_whole_batch():
     )
 
 
-def test_difference_sees_motion_only():
+@pytest.mark.usefixtures("library_form")
+def test_difference_is_zero_without_motion():
     still = np.repeat(clips(1, 1, 12, 12, 3), 6, axis=1)
     module = network(input="difference", **SMALL)
     variables = initialised(module, still)
@@ -237,7 +251,7 @@ def moving_slope(*, steepness, speed, acceleration=0.0):
 
 
 @pytest.mark.parametrize("steepness", [0.6, -0.9])
-def test_speed_is_that_of_the_edges_whatever_their_contrast(steepness):
+def test_edge_speed_is_independent_of_contrast(steepness):
     steady = input_form(moving_slope(steepness=steepness, speed=0.5), "speed")
     assert steady.shape == (1, 6, 6, 16, 2)
     inside = steady[:, :, :, 1:-1]  # at the border half of the gradient is missing
@@ -254,7 +268,7 @@ def test_speed_is_that_of_the_edges_whatever_their_contrast(steepness):
     assert input_form(noise, "speed")[..., :3].max() < 0.01 / FAINT_EDGE
 
 
-def test_the_logarithm_of_the_speed_has_one_step_for_twice_as_fast():
+def test_log_speed_adds_a_constant_per_doubling():
     rates = 0.25, 0.5, 1.0
     slow, middle, fast = (
         input_form(moving_slope(steepness=0.6, speed=rate), "log_speed")[0, 0, 0, 5, 0]
@@ -265,11 +279,12 @@ def test_the_logarithm_of_the_speed_has_one_step_for_twice_as_fast():
     np.testing.assert_allclose(middle - slow, np.log(2), rtol=0.25)
 
 
-def test_statistics_are_those_of_every_layer():
+@pytest.mark.usefixtures("library_form")
+def test_statistics_head_uses_every_layer():
     x = clips(2, 6, 20, 20, 3)
     module = network(norm="batch", head="statistics", dropout=0.0, features=(8, 16), hidden=0)
     variables = initialised(module, x)
-    maps = models.features(module, variables, x)
+    maps = jax.jit(lambda v: models.features(module, v, x))(variables)
     expected = np.concatenate(
         [f(maps[stage], (1, 2, 3)) for stage in ("stage1", "stage2") for f in (np.mean, np.std)], 1
     )
@@ -285,7 +300,7 @@ def test_statistics_are_those_of_every_layer():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
-def test_frames_only_network_does_not_see_the_order_of_the_frames():
+def test_frames_only_network_ignores_frame_order():
     x = clips(1, 6, 20, 20, 3)
     module = network(kernel=(1, 3, 3), pool=(1, 3, 3), head="time_average", **SMALL)
     variables = initialised(module, x)
@@ -297,7 +312,7 @@ def test_frames_only_network_does_not_see_the_order_of_the_frames():
     assert np.abs(logits - evaluate(tutorial, variables, x[:, ::-1])).max() > 1e-4
 
 
-def test_dropout_follows_its_key_and_sleeps_in_evaluation():
+def test_dropout_follows_its_key_in_training_only():
     x = clips(2, 6, 12, 12, 3)
     module = network(**SMALL)
     variables = initialised(module, x)
@@ -312,7 +327,7 @@ def test_dropout_follows_its_key_and_sleeps_in_evaluation():
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_remat_changes_no_parameter_name_and_no_gradient(norm):
+def test_remat_keeps_parameter_names_and_gradients(norm):
     x = clips(2, 6, 12, 12, 3)
     stored = network(norm=norm, dropout=0.0, feature_dropout=0.0, **SMALL)
     again = network(norm=norm, dropout=0.0, feature_dropout=0.0, remat=True, **SMALL)
@@ -335,10 +350,12 @@ def test_remat_changes_no_parameter_name_and_no_gradient(norm):
     )
 
 
-def test_features_of_every_stage():
+def test_features_returns_every_stage():
     x = clips(2, 10, 32, 32, 3)
     module = network(features=(8, 16, 4))
-    stages = models.features(module, initialised(module, x), x)
+    with convolution.library_form():
+        variables = models.shapes(module, x.shape[1:])
+        stages = jax.eval_shape(lambda v: models.features(module, v, x), variables)
     assert {name: stage.shape for name, stage in stages.items()} == {
         "stage1": (2, 4, 11, 11, 8),
         "stage2": (2, 2, 4, 4, 16),
@@ -355,15 +372,15 @@ def test_features_of_every_stage():
         ({"input": "flow"}, "frames, difference, both, speed"),
     ],
 )
-def test_a_wrong_choice_is_one_clear_line(changes, words):
-    with pytest.raises(config.UserError, match=words):
+def test_wrong_choices_raise_a_clear_error(changes, words):
+    with pytest.raises(errors.UserError, match=words):
         network(**changes)
 
 
 @pytest.mark.parametrize(
     ("form", "fewest"), [("difference", 2), ("both", 2), ("speed", 3), ("log_speed", 3)]
 )
-def test_too_few_frames_for_a_difference_are_an_error(form, fewest):
-    with pytest.raises(config.UserError, match=f"at least {fewest}"):
+def test_too_few_frames_for_a_difference_raise(form, fewest):
+    with pytest.raises(errors.UserError, match=f"at least {fewest}"):
         initialised(network(input=form), clips(1, fewest - 1, 8, 8, 3))
     initialised(network(input=form, **SMALL), clips(1, fewest, 8, 8, 3))

@@ -1,4 +1,4 @@
-"""Every architecture equals its reference in PyTorch, with random weights and random batch-norm statistics."""
+"""Every architecture equals its PyTorch reference, with random weights and norm statistics."""
 
 import copy
 import runpy
@@ -10,7 +10,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from vid3d import config, models
-from vid3d.models import convolution, published
+from vid3d.ops import convolution
+from vid3d.weights import published
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +31,7 @@ SMALL = ((6, 40, 40), (5, 56, 48))
 
 
 def reference(name: str, torch, torchvision, pytorchvideo):
-    """The network of torchvision or pytorchvideo; where it has a pooling of fixed size, a global one in its place."""
+    """The network of torchvision or pytorchvideo, with global pooling instead of a fixed size."""
     if name == "s3d":
         network = torchvision.s3d(num_classes=CLASSES, dropout=0.0)
         network.avgpool = torch.nn.AdaptiveAvgPool3d(1)
@@ -69,7 +70,7 @@ def reference(name: str, torch, torchvision, pytorchvideo):
 
 
 def randomise(torch, network, seed: int) -> None:
-    """Normalisations that do something, in the last layers of the blocks, too, without making the logits large."""
+    """Randomises all normalisations, those initialised to 0 included, and keeps logits small."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
@@ -98,7 +99,7 @@ def imported(name: str, network, torch, folder, clips: np.ndarray):
     model = config.default().model
     model.update(name=name, dropout=0.0)
     module = models.build(model, CLASSES)
-    blank = jax.eval_shape(lambda: module.init(jax.random.key(0), clips, train=False))
+    blank = models.shapes(module, clips.shape[1:])
     variables, notes = published.load(folder / "weights.pth", name=name, variables=blank)
     assert notes == []
     return module, variables
@@ -142,15 +143,15 @@ def test_logits_equal_the_reference_in_both_modes(name, network, torch, tmp_path
         np.testing.assert_allclose(training, expected_in_training, atol=1e-3)
 
 
-def test_x3d_as_it_is_published_on_clips_larger_than_its_own(torch, pytorchvideo, tmp_path, capsys):
-    """Its pooling goes window by window, and its softmax comes before their average: `experiments/parity.py` knows."""
+def test_published_x3d_on_larger_clips(torch, pytorchvideo, tmp_path, capsys):
+    """It pools by windows and averages their softmax, which `experiments/parity.py` handles."""
     torch.manual_seed(1)
     network = pytorchvideo.x3d.create_x3d(
         input_clip_length=4, input_crop_size=160, model_num_class=CLASSES
     )
     randomise(torch, network, seed=2)
     clips = random_clips(5, 168, 192)
-    # Windows that differ, and classes about as likely as each other: the order of softmax and average counts.
+    # Different windows and similarly likely classes: the order of softmax and average matters.
     clips[:, :, 130:] *= 6
     clips[:, 4:] *= 4
     inputs, head = as_reference_input(torch, "x3d_xs", clips), network.eval().blocks[5]
@@ -174,9 +175,11 @@ def test_x3d_as_it_is_published_on_clips_larger_than_its_own(torch, pytorchvideo
 def test_gradients_of_a_training_step_equal_the_reference(
     name, network, torch, tmp_path, monkeypatch
 ):
-    """In float64: in float32 one value that rounds across the corner of a ReLU moves PyTorch's own gradient by percents.
+    """In float64: in float32, rounding at the kink of a ReLU changes a gradient by percents.
 
-    The convolution is the library's, which knows float64; that the fast ones equal it is `test_convolution`'s to show.
+    The convolution is XLA's own, which supports float64; `test_convolution` compares the fast ones
+    with it.
+
     """
     monkeypatch.setattr(convolution, "conv3d", convolution.reference_conv3d)
     clips, labels = random_clips(*CLIPS.get(name, SMALL)[0]), np.array([2, 5])

@@ -20,8 +20,8 @@ def described(**changes):
     return c
 
 
-def test_the_tutorials_network_by_hand():
-    """10x224x224x3 -> 4x75x75 -> 2x25x25 -> 1x9x9 -> 1x3x3 -> 1x1x1, 128, 64, 32, 32, 32 features."""
+def test_tutorial_network_equals_hand_counts():
+    """10x224x224x3 -> 4x75x75 -> 2x25x25 -> 1x9x9 -> 1x3x3 -> 1x1x1; 128 to 32 features."""
     table = summary.summarise(described())
     assert [row.shape for row in table.rows] == [
         (4, 75, 75, 128),
@@ -42,7 +42,7 @@ def test_the_tutorials_network_by_hand():
         1024 * 5 + 5,
     ]
     assert table.parameters == 381_349
-    # Before pooling: 10*224*224 positions, 27*3 inputs, 128 outputs, two operations each, and so on.
+    # Before pooling: 10*224*224 positions, 27*3 inputs, 128 outputs, two FLOPs each, and so on.
     assert [row.flops for row in table.rows] == [
         2 * 501_760 * 81 * 128,
         2 * 22_500 * 3456 * 64,
@@ -52,15 +52,17 @@ def test_the_tutorials_network_by_hand():
         2 * 32 * 1024,
         2 * 1024 * 5,
     ]
-    # A kernel of 3 adds 2 steps, a pooling window of 3 two more, and triples the step: 5, 5+4*3, 17+4*9, ...
+    # A kernel of 3 adds 2 steps; a pooling window of 3 adds 2 and triples the step: 5, 5+4*3,
+    # 17+4*9, ...
     sees = [row.receptive_field for row in table.rows]
     assert sees[:5] == [(n, n, n) for n in (5, 17, 53, 161, 485)]
     assert sees[5] == sees[6] == (summary.ALL,) * 3
     assert table.receptive_field == (485, 485, 485)
 
 
-# (positions of the output, values of the kernel, channels in, channels out, how often) of every convolution and dense layer
-# for 16 frames at 112x112 and 5 classes, from the tables of the papers; then what biases or norms add.
+# (positions of the output, values of the kernel, channels in, channels out, count) of every
+# convolution and dense layer for 16 frames at 112x112 and 5 classes, from the tables of the papers;
+# then the parameters of biases or norms.
 STAGE1, STAGE2, STAGE3, STAGE4 = 16 * 56 * 56, 8 * 28 * 28, 4 * 14 * 14, 2 * 7 * 7
 BY_HAND = {
     "c3d": (
@@ -116,7 +118,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_published_architectures_by_hand(name):
+def test_architectures_equal_hand_counts(name):
     layers, others = BY_HAND[name]
     found = summary.summarise(described(model__name=name, data__num_frames=16, data__size=112))
     kernels = [size * channels * features * n for _, size, channels, features, n in layers]
@@ -126,7 +128,7 @@ def test_published_architectures_by_hand(name):
     )
 
 
-def test_a_frames_only_network_sees_one_frame():
+def test_frames_only_network_has_a_field_of_one_frame():
     table = summary.summarise(
         described(model__kernel=(1, 3, 3), model__pool=(1, 3, 3), model__head="time_average")
     )
@@ -135,21 +137,21 @@ def test_a_frames_only_network_sees_one_frame():
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
-def test_normalisation_adds_two_numbers_a_channel_and_takes_the_bias(norm):
+def test_norm_replaces_the_bias_by_two_parameters_per_channel(norm):
     table = summary.summarise(described(model__norm=norm, model__head="average"))
     assert table.parameters == 381_349 + 128 + 64 + 32 + 32 + 32
     assert table.flops == summary.summarise(described()).flops
     assert table.receptive_field == (485, 485, 485)
 
 
-def test_neighbouring_differences_see_one_frame_more():
+def test_difference_input_adds_a_frame_to_the_field():
     table = summary.summarise(described(model__input="difference", data__color="gray"))
     assert table.rows[0].receptive_field == (6, 5, 5)
     assert table.rows[0].parameters == 27 * 128 + 128
 
 
 class Branches(nn.Module):
-    """Two paths of different reach, a strided slice, groups, and a channel gate that sees everything."""
+    """Two paths of different extent, a strided slice, groups, and a gate over the whole clip."""
 
     @nn.compact
     def __call__(self, x, *, train):
@@ -162,7 +164,7 @@ class Branches(nn.Module):
         return nn.Dense(2)(x.mean(axis=(1, 2, 3)))
 
 
-def test_branches_slices_groups_and_gates_by_hand():
+def test_branches_slices_groups_and_gates_equal_hand_counts():
     table = summary.trace(Branches(), clip_shape=(16, 32, 32, 3), title="branches")
     rows = {row.name: row for row in table.rows}
     assert rows["Conv3D_0"].shape == (16, 16, 16, 8)
@@ -180,7 +182,7 @@ def test_branches_slices_groups_and_gates_by_hand():
     assert rows["Dense_1"].receptive_field == (summary.ALL,) * 3
 
 
-def test_the_table_names_every_layer_and_the_totals():
+def test_table_lists_every_layer_and_the_totals():
     text = io.StringIO()
     table = summary.render(summary.summarise(described(data__classes=("jump", "run"))))
     Console(file=text, width=100).print(table)
@@ -188,9 +190,9 @@ def test_the_table_names_every_layer_and_the_totals():
         assert word in text.getvalue()
 
 
-def test_the_command_prints_the_table_of_a_config(call):
+def test_command_prints_the_table_of_a_config(call):
     small = ("--config.model.features=2", "--config.model.hidden=0", "--config.model.head=average")
     done = call("summary", "--config=configs/demo.py", *small)
     assert "conv3d" in done.stdout and "5 classes" in done.stdout
     # Two kernels of 27 weights a channel, their normalisation, two weights and a bias a class.
-    assert f"{2 * 27 * 3 + 2 * 2 + 2 * 5 + 5} parameters, 2.99 MFLOPs a clip" in done.stdout
+    assert f"{2 * 27 * 3 + 2 * 2 + 2 * 5 + 5} parameters, 2.99 MFLOPs per clip" in done.stdout

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, config as configs, models, parallel
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.training import loop, optim, steps
 from vid3d.training.state import create
 
@@ -49,12 +49,13 @@ def states(config, *, count: int, **options) -> list:
     state = create(model, optimizer, seed=0, clip_shape=shape, ema=config.optim.ema > 0)
     step = jax.pmap(
         steps.build_train_step(
-            model, optimizer, data=config.data, augmentation=config.augment, flip=False,
-            label_smoothing=0.0, seed=0, axis_name=parallel.AXIS, ema=config.optim.ema,
-            frozen_backbone=config.optim.backbone_rate == 0, **options,
+            model, optimizer, config, flip=False, axis_name=parallel.AXIS, **options
         ),
-        axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.devices()[:1],
-    )  # fmt: skip
+        axis_name=parallel.AXIS,
+        in_axes=(None, 0),
+        out_axes=(None, None),
+        devices=jax.devices()[:1],
+    )
     found = [jax.device_get(state)]
     for number in range(count):
         shards = {name: x[None] for name, x in batch_of(number).items()}
@@ -68,7 +69,7 @@ def assert_trees(assertion, one, two) -> None:
         assertion(a, b)
 
 
-def test_the_moving_average_equals_its_recursion_and_is_what_is_evaluated():
+def test_evaluation_uses_the_moving_average():
     found = states(small_config(optim__ema=0.9), count=12)
     for name in ("params", "batch_stats"):
         expected = jax.tree.map(np.float64, getattr(found[0], name))
@@ -87,7 +88,7 @@ def test_the_moving_average_equals_its_recursion_and_is_what_is_evaluated():
     assert "params" in found[-1].optimizer()
 
 
-def test_a_state_with_averages_comes_back_from_what_is_saved():
+def test_a_state_with_averages_is_restored():
     state = states(small_config(optim__ema=0.9), count=2)[-1]
     back = state.restored(copy.deepcopy(state.weights()), copy.deepcopy(state.optimizer()))
     assert jax.tree.structure(back) == jax.tree.structure(state)
@@ -95,7 +96,7 @@ def test_a_state_with_averages_comes_back_from_what_is_saved():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_a_linear_probe_moves_the_last_layer_alone(name):
+def test_a_linear_probe_trains_only_the_last_layer(name):
     config = small_config(
         optim__backbone_rate=0.0, optim__name=name, optim__weight_decay=0.1, model__dropout=0.5
     )
@@ -114,8 +115,8 @@ def test_a_linear_probe_moves_the_last_layer_alone(name):
 
 
 @pytest.mark.slow
-def test_the_gradient_of_a_linear_probe_is_that_of_the_whole_in_evaluation_mode():
-    """With the batch statistics of evaluation, freezing does not change how the last layer moves."""
+def test_a_probe_has_the_gradient_of_the_whole_network():
+    """With evaluation's batch statistics, freezing does not change the last layer's gradient."""
     probe = states(small_config(model__norm="none", optim__backbone_rate=0.0), count=1)[-1]
     whole = states(small_config(model__norm="none"), count=1)[-1]
     assert_trees(
@@ -125,7 +126,7 @@ def test_the_gradient_of_a_linear_probe_is_that_of_the_whole_in_evaluation_mode(
     )
 
 
-def test_a_lower_backbone_rate_scales_the_steps_of_all_layers_but_the_last():
+def test_backbone_rate_scales_all_layers_but_the_last():
     slow = states(small_config(optim__backbone_rate=0.1, optim__weight_decay=0.01), count=1)
     fast = states(small_config(optim__weight_decay=0.01), count=1)
     moved = [
@@ -145,7 +146,7 @@ def test_a_lower_backbone_rate_scales_the_steps_of_all_layers_but_the_last():
     assert np.abs(moved[0]["layer1"]["conv"]["kernel"]).max() > 1e-4
 
 
-def test_balanced_class_weights_give_each_class_the_same_sum():
+def test_balanced_class_weights_sum_alike_per_class():
     labels_N = np.array([0] * 12 + [1] * 3 + [2])
     weights = steps.balanced_weights(labels_N, 3)
     sums = np.bincount(labels_N, weights=np.array(weights)[labels_N])
@@ -156,7 +157,7 @@ def test_balanced_class_weights_give_each_class_the_same_sum():
     np.testing.assert_allclose(weighted, plain * np.array(weights)[labels_N], rtol=1e-5)
 
 
-def test_class_weights_count_in_the_step():
+def test_class_weights_change_the_loss():
     plain = states(small_config(), count=1)[-1]
     same = states(small_config(), count=1, class_weights_K=(1.0, 1.0, 1.0))[-1]
     other = states(small_config(), count=1, class_weights_K=(3.0, 0.0, 0.0))[-1]
@@ -200,14 +201,14 @@ def unbroken(once):
 
 
 @pytest.mark.slow
-def test_a_run_with_every_piece_resumes_exactly(unbroken, tmp_path, assert_same_run):
+def test_a_run_with_every_option_resumes_exactly(unbroken, tmp_path, assert_same_run):
     train(tmp_path / "run", 1)
     train(tmp_path / "run", 3)
     assert_same_run(tmp_path / "run", unbroken)
 
 
 @pytest.mark.parametrize("rate", ["0", "0.5"])
-def test_a_probe_and_a_fine_tuning_start_from_a_workdir_and_resume_exactly(
+def test_runs_initialised_from_a_workdir_resume_exactly(
     rate, unbroken, tmp_path, capfd, assert_same_run
 ):
     probe = {"optim.backbone_rate": rate, "model.init_from": str(unbroken)}
@@ -227,7 +228,7 @@ def test_a_probe_and_a_fine_tuning_start_from_a_workdir_and_resume_exactly(
     assert set(source["training_videos"].values()) <= set(meta["training_videos"].values())
 
 
-def test_blocks_are_skipped_where_there_are_blocks():
+def test_stochastic_depth_needs_residual_blocks():
     model = configs.default().model
     model.stochastic_depth = 0.2
     for name in models.NAMES:

@@ -9,21 +9,20 @@ import time
 import jax.numpy as jnp
 import pytest
 
+from vid3d.checkpoint import Workdir
 from vid3d.training import record
 from vid3d.training.tensorboard import Board
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (600, "10 min"), (9000, "2.5 h")])
-def test_a_time_is_said_in_the_unit_that_fits(seconds, words):
+def test_durations_have_a_fitting_unit(seconds, words):
     assert record.duration(seconds) == words
 
 
-def test_where_there_is_no_terminal_a_line_now_and_then_says_how_it_goes(
-    tmp_path, monkeypatch, capsys
-):
+def test_progress_is_plain_lines_without_a_terminal(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(record, "PLAIN_INTERVAL", 0.0)
     steps = {"first_step": 0, "last_step": 4, "steps_per_epoch": 2}
-    recorder = record.Recorder(tmp_path, batch_size=8, **steps)
+    recorder = record.Recorder(Workdir(tmp_path), batch_size=8, **steps)
     for step in (1, 2):
         recorder.show(step, loss=1.25, accuracy=0.5)
     recorder.close()
@@ -33,16 +32,16 @@ def test_where_there_is_no_terminal_a_line_now_and_then_says_how_it_goes(
     assert second.startswith("epoch 1.0, step 2/4: ") and second.endswith(" s left")
 
 
-def test_a_profile_is_written_when_its_last_step_is_over(tmp_path):
-    with record.Profile(tmp_path, (1, 2)) as profile:
+def test_a_profile_is_written_after_its_last_step(tmp_path):
+    with record.Profile(Workdir(tmp_path), (1, 2)) as profile:
         for step, active in enumerate((False, True, True, False)):
             profile.at(step)
-            assert profile.active == active
+            assert bool(profile.staged) == active
             jnp.arange(step).sum()
         assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1
 
 
-def test_a_full_disk_under_tensorboard_is_an_error_and_no_wait_for_ever(tmp_path):
+def test_a_full_disk_does_not_hang_tensorboard(tmp_path):
     """More values than tensorboardX's queue holds."""
     board = Board(tmp_path, purge_step=1)
     board.add_scalar("a", 1.0, 1)

@@ -1,4 +1,4 @@
-"""The step is right on any number of devices, repeats bit for bit, and never trains on with a bad number."""
+"""The step is right on any number of devices, repeats bit for bit, and stops at a bad number."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from vid3d import config as configs, models, parallel
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.training import optim, steps
-from vid3d.training.progress import BadNumberError, Progress, check_sums
+from vid3d.training.progress import BadNumberError, TrainingProgress, check_sums
 from vid3d.training.state import create
 
 CLASSES, FRAMES, SIZE = 3, 4, 12
@@ -38,17 +38,19 @@ def batch_of(size: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def run_steps(config, batches, *, devices: int, seed: int = 0):
-    """Trains on the first `devices` devices; returns the losses and the state. `seed` is that of the draws alone."""
+    """The losses and the state of a training on some devices; `seed` is that of the draws alone."""
     model = models.build(config.model, CLASSES, axis_name=parallel.AXIS)
     optimizer = optim.build(config.optim, lambda _: config.optim.learning_rate)
     state = create(model, optimizer, seed=config.seed, clip_shape=(FRAMES, SIZE, SIZE, 3))
+    drawn = config.copy_and_resolve_references()
+    drawn.seed = seed
     step = jax.pmap(
-        steps.build_train_step(
-            model, optimizer, data=config.data, augmentation=config.augment, flip=True,
-            label_smoothing=config.optim.label_smoothing, seed=seed, axis_name=parallel.AXIS,
-        ),
-        axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=(None, None), devices=jax.devices()[:devices],
-    )  # fmt: skip
+        steps.build_train_step(model, optimizer, drawn, flip=True, axis_name=parallel.AXIS),
+        axis_name=parallel.AXIS,
+        in_axes=(None, 0),
+        out_axes=(None, None),
+        devices=jax.devices()[:devices],
+    )
     losses = []
     for batch in batches:
         shards = {k: x.reshape(devices, -1, *x.shape[1:]) for k, x in batch.items()}
@@ -59,7 +61,7 @@ def run_steps(config, batches, *, devices: int, seed: int = 0):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4, 8])
-def test_any_number_of_devices_gives_the_losses_of_one(devices):
+def test_any_number_of_devices_gives_the_same_losses(devices):
     config = small_config(augment__brightness=0.2)
     batches = [batch_of(seed=s) for s in range(3)]
     one, state_one = run_steps(config, batches, devices=1)
@@ -71,7 +73,7 @@ def test_any_number_of_devices_gives_the_losses_of_one(devices):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-def test_batch_statistics_are_those_of_the_global_batch_and_equal_on_all_devices():
+def test_batch_statistics_are_those_of_the_global_batch():
     config = small_config(model__norm="batch", model__head="average")
     _, one = run_steps(config, [batch_of()], devices=1)
     _, four = run_steps(config, [batch_of()], devices=4)
@@ -103,7 +105,7 @@ def one_clip(times: int = 1) -> dict[str, np.ndarray]:
     return {name: np.repeat(x[:1], times, axis=0) for name, x in batch_of().items()}
 
 
-def test_dropout_is_drawn_anew_for_each_step_seed_and_device():
+def test_dropout_differs_by_step_seed_and_device():
     config = still(model__dropout=0.5, model__hidden=64)
     losses, _ = run_steps(config, [one_clip()] * 3, devices=1)
     assert len(set(losses)) == 3
@@ -115,7 +117,7 @@ def test_dropout_is_drawn_anew_for_each_step_seed_and_device():
     assert len(set(calm)) == 1
 
 
-def test_augmentation_is_drawn_anew_for_each_round_video_and_seed_and_not_for_each_step():
+def test_augmentation_differs_by_round_video_and_seed():
     config = still(augment__brightness=0.4)
     clip = one_clip()
     later = clip | {"round_B": clip["round_B"] + 1}
@@ -125,7 +127,7 @@ def test_augmentation_is_drawn_anew_for_each_round_video_and_seed_and_not_for_ea
     assert run_steps(config, [clip], devices=1, seed=1)[0][0] != first
 
 
-def test_masked_clips_count_for_nothing():
+def test_masked_clips_do_not_count():
     config = small_config(optim__name="sgd")
     batch = batch_of(8)
     half = {name: x[:4] for name, x in batch.items()}
@@ -139,7 +141,7 @@ def test_masked_clips_count_for_nothing():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_accumulating_two_batches_equals_one_of_twice_the_size():
+def test_accumulating_two_batches_equals_one_large_batch():
     batch = batch_of(8)
     halves = [{name: x[i : i + 4] for name, x in batch.items()} for i in (0, 4)]
     _, whole = run_steps(small_config(optim__name="sgd"), [batch], devices=1)
@@ -158,7 +160,7 @@ def test_weight_decay_leaves_out_biases_and_scales():
     np.testing.assert_allclose(updates["bias"], 0.0)
 
 
-def test_learning_rate_warms_up_then_falls_to_zero():
+def test_learning_rate_warms_up_and_decays_to_zero():
     config = small_config(
         optim__schedule="cosine", optim__warmup="2 epochs", optim__learning_rate=0.1
     )
@@ -177,7 +179,7 @@ def test_a_warm_up_longer_than_the_training_is_refused():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_bad_number_names_the_step_the_culprit_and_the_videos(bad):
+def test_a_bad_number_names_step_culprit_and_videos(bad):
     config = small_config()
     model = models.build(config.model, CLASSES)
     state = create(
@@ -200,7 +202,7 @@ def test_a_bad_number_names_the_step_the_culprit_and_the_videos(bad):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_one_bad_number_in_one_array_is_seen(bad):
+def test_one_bad_number_in_an_array_is_found(bad):
     tree = {"a": np.ones((3, 4), np.float32), "b": np.ones(1000, np.float32)}
     assert np.asarray(steps.all_finite(tree)).all()
     tree["b"][777] = bad
@@ -214,11 +216,8 @@ def test_the_step_reports_a_gradient_that_overflows():
     optimizer = optim.build(config.optim, lambda _: 1e30)
     state = create(model, optimizer, seed=0, clip_shape=(FRAMES, SIZE, SIZE, 3))
     step = parallel.map_step(
-        steps.build_train_step(
-            model, optimizer, data=config.data, augmentation=config.augment, flip=True, label_smoothing=0.0,
-            seed=0, axis_name=parallel.AXIS,
-        )
-    )  # fmt: skip
+        steps.build_train_step(model, optimizer, config, flip=True, axis_name=parallel.AXIS)
+    )
     state = parallel.replicate(state)
     with pytest.raises(BadNumberError):
         for number in range(1, 6):
@@ -226,8 +225,8 @@ def test_the_step_reports_a_gradient_that_overflows():
             check_sums(number, jax.device_get(sums), params=state.params, videos=[])
 
 
-def test_progress_counts_and_stops_early():
-    progress = Progress()
+def test_progress_averages_and_stops_early():
+    progress = TrainingProgress()
     progress.add({"loss": 8.0, "correct": 2, "count": 4})
     progress.add({"loss": 4.0, "correct": 4, "count": 4})
     assert progress.averages() == {"loss": 1.5, "accuracy": 0.75}
@@ -241,7 +240,7 @@ def test_progress_counts_and_stops_early():
     assert progress.evaluated({"accuracy": 0.5, "loss": 0.9})
 
 
-def test_a_batch_that_does_not_divide_names_batches_that_do():
+def test_an_indivisible_batch_size_names_divisible_ones():
     with pytest.raises(
         UserError, match=r"train\.batch_size=12 cannot be divided by 8 devices: take 8 or 16"
     ):

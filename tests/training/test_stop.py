@@ -20,7 +20,7 @@ def run(script: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_during_imports_it_is_noted_and_acted_upon_after_them(name):
+def test_a_signal_during_imports_acts_after_them(name):
     script = ASK.format(name) + (
         "print('imported')\n"
         "try:\n    stop.interrupt_at_once()\n"
@@ -30,7 +30,7 @@ def test_during_imports_it_is_noted_and_acted_upon_after_them(name):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_swallowed_by_a_destructor_it_is_still_known_to_the_loop(name):
+def test_a_signal_swallowed_by_a_destructor_stops_the_loop(name):
     script = (
         "stop.interrupt_at_once()\n"
         "class Swallows:\n"
@@ -41,7 +41,7 @@ def test_swallowed_by_a_destructor_it_is_still_known_to_the_loop(name):
     assert run(script) == "True"
 
 
-def test_in_the_loop_it_is_a_request_and_a_second_ctrl_c_interrupts():
+def test_a_second_ctrl_c_interrupts_the_loop():
     script = (
         "stop.interrupt_at_once()\n"
         "with stop.StopSignal() as asked:\n"

@@ -1,26 +1,25 @@
-"""Weights that were trained elsewhere: where a training starts, and a workdir without a training."""
+"""Pretrained weights initialise a training run, or make a workdir without one."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
-from pathlib import Path
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fixtures.videos import write_frames
 
 import vid3d
 from vid3d import checkpoint, config as configs, models
 from vid3d.cli import main
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.evaluation.evaluate import evaluate
 from vid3d.inference.classifier import Classifier
-from vid3d.models import zoo
 from vid3d.training import transfer
+from vid3d.weights import zoo
 
 
 def fresh(model, num_classes: int, frames: int = 4, size: int = 32) -> dict:
@@ -32,7 +31,7 @@ def fresh(model, num_classes: int, frames: int = 4, size: int = 32) -> dict:
     return jax.tree.map(lambda leaf: np.full(leaf.shape, -1, np.float32), shapes)
 
 
-def test_a_workdir_gives_its_weights_and_its_last_layer_to_the_same_classes(smoke_run):
+def test_initialising_keeps_the_last_layer_for_the_same_classes(smoke_run):
     step = checkpoint.resolve(smoke_run)
     weights, meta = checkpoint.restore_weights(smoke_run, step)
     config = configs.from_json(json.dumps(meta["config"]))
@@ -50,6 +49,11 @@ def test_a_workdir_gives_its_weights_and_its_last_layer_to_the_same_classes(smok
     )
     assert "5 classes: the last layer starts anew, for 5" in renamed.notes[1]
     assert (renamed.variables["params"]["classes"]["kernel"] == -1).all()
+    # From shapes alone, before there is a state, it is the same in the end.
+    values = fresh(config.model, 5, **shape)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), values)
+    early = transfer.initial(config.model, shapes, (*classes[:4], "something else"))
+    jax.tree.map(np.testing.assert_array_equal, early.over(values), renamed.variables)
     np.testing.assert_array_equal(
         renamed.variables["params"]["layer1"]["conv"]["kernel"],
         weights["params"]["layer1"]["conv"]["kernel"],
@@ -64,7 +68,7 @@ def test_a_workdir_gives_its_weights_and_its_last_layer_to_the_same_classes(smok
     )
 
 
-def test_what_is_no_start_is_one_clear_line(smoke_run, tmp_path):
+def test_unusable_initial_weights_are_one_line(smoke_run, tmp_path):
     model = configs.default().model
     model.name = "mc3_18"
     for origin, words in (
@@ -77,7 +81,7 @@ def test_what_is_no_start_is_one_clear_line(smoke_run, tmp_path):
             transfer.initial(model, fresh(model, 5), ("a", "b", "c", "d", "e"))
 
 
-def test_a_published_head_is_kept_for_its_own_classes_only(
+def test_a_published_last_layer_is_kept_for_its_classes(
     published_state, write_safetensors, tmp_path
 ):
     path = tmp_path / "w.safetensors"
@@ -130,20 +134,12 @@ def test_an_imported_workdir_has_the_preprocessing_of_its_weights(imported):
 SMALL = {"data.size": "32", "data.stored_size": "36,40", "data.num_frames": "4", "eval.views": "1"}
 
 
-def write_video(path: Path, frames_THWC: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25.0, (64, 48))
-    for frame in frames_THWC:
-        writer.write(frame[:, :, ::-1])
-    writer.release()
-
-
 def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
     rng = np.random.default_rng(0)
     for name in ("archery", "zumba"):
         for number in range(4):
             frames = rng.integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
-            write_video(tmp_path / "videos" / name / f"{number}.avi", frames)
+            write_frames(tmp_path / "videos" / name / f"{number}.avi", frames, codec="MJPG")
     overrides = list((SMALL | {"eval.batch_size": "8"}).items())
     figures, folder = evaluate(str(imported), data=str(tmp_path / "videos"), overrides=overrides)
     assert (figures["num_videos"], figures["step"]) == (8, 0)
@@ -164,33 +160,35 @@ def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
 
 def test_an_imported_workdir_labels_a_file_and_a_stream(imported, tmp_path, capsys):
     video = tmp_path / "short.avi"
-    write_video(video, np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8))
+    noise = np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
+    write_frames(video, noise, codec="MJPG")
     answers = []
     for command in (("predict", str(video)), ("live", f"--source={video}")):
         assert main([*command, f"--workdir={imported}", "--json"]) == 0
         answers.append(capsys.readouterr().out)
     [predicted] = json.loads(answers[0])["predictions"]
     [seen] = map(json.loads, answers[1].splitlines())
-    # The video is shorter than a clip, so that all views of the one and the window of the other are the same frames.
+    # The video is shorter than a clip, so that all views of the one and the window of the other are
+    # the same frames.
     assert tuple(predicted["probabilities"]) == zoo.class_names("kinetics400")
     assert predicted["probability"] > 1.5 / 400  # the weights say something
     assert seen["probabilities"] == pytest.approx(predicted["probabilities"], abs=1e-5)
     assert seen["label"] == predicted["label"]
 
 
-def test_testing_an_imported_workdir_without_videos_says_what_to_do(imported, tmp_path):
+def test_testing_an_imported_workdir_needs_data(imported, tmp_path):
     for overrides in ([], [("data.root", str(tmp_path))]):
         with pytest.raises(UserError, match=r"name the videos to test with --data=FOLDER\|CSV"):
             evaluate(str(imported), overrides=overrides)
 
 
-def test_training_in_an_imported_workdir_says_what_to_do(imported, call):
+def test_training_in_an_imported_workdir_is_refused(imported, call):
     done = call("train", "--config=configs/demo.py:smoke", f"--workdir={imported}", check=1)
     assert f"--config.model.init_from={imported}" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_what_cannot_be_imported_is_one_clear_line(weights, tmp_path):
+def test_unusable_imports_are_one_line(weights, tmp_path):
     (tmp_path / "five.txt").write_text("a\nb\nc\nd\ne\n")
     full = tmp_path / "full"
     full.mkdir()

@@ -1,4 +1,4 @@
-"""What goes wrong in the middle of a training: a bad number, a full disk, accuracy that falls. Nothing good is lost."""
+"""A bad number, a full disk or falling accuracy loses no good checkpoint."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from vid3d import checkpoint, cli, config as configs, parallel
-from vid3d.checkpoint.writing import Checkpoints
-from vid3d.evaluation import evaluate
+from vid3d.checkpoint import Workdir
+from vid3d.checkpoint.writing import CheckpointStore
+from vid3d.evaluation.predictions import Predictions
 from vid3d.training import loop
 from vid3d.training.progress import BadNumberError
 
@@ -45,10 +46,8 @@ def rows(workdir: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("where", ["the loss", "the gradient of", "the new value of"])
-def test_a_bad_number_stops_the_run_a_step_later_and_the_last_good_checkpoint_stays(
-    where, tmp_path, monkeypatch
-):
-    """A real training; before step 9, in the second epoch of six steps, one of its inputs is spoilt."""
+def test_a_bad_number_stops_the_run_without_a_checkpoint(where, tmp_path, monkeypatch):
+    """A training run; before step 9, in the second epoch of six steps, an input is spoilt."""
     bad_step, steps = 9, []
 
     def spoil(state, batch):
@@ -79,7 +78,7 @@ def test_a_bad_number_stops_the_run_a_step_later_and_the_last_good_checkpoint_st
     assert [row["step"] for row in rows(workdir)] == [6]
 
 
-def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+def test_a_non_finite_validation_loss_stops_the_run(tmp_path, monkeypatch):
     """The weights are finite, and so large that what they say of the validation videos is not."""
 
     def map_eval(step):
@@ -90,7 +89,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatc
     monkeypatch.setattr(parallel, "map_eval", map_eval)
     with pytest.raises(BadNumberError, match=r"^step 6: the validation loss is not finite"):
         train(tmp_path / "run")
-    assert not rows(tmp_path / "run") and not checkpoint.steps(tmp_path / "run")
+    assert not rows(tmp_path / "run") and not Workdir(tmp_path / "run").checkpoints()
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +98,10 @@ def whole(once) -> Path:
     return once("trouble", train)
 
 
-def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_is_room(
-    whole, small_disk, capfd, monkeypatch, assert_same_run
-):
+def test_a_run_on_a_full_disk_resumes_later(whole, small_disk, capfd, monkeypatch, assert_same_run):
     disk = small_disk("64m")
     workdir, ballast = disk / "run", disk / "ballast"
-    save = Checkpoints.save
+    save = CheckpointStore.save
 
     def fill(self, step, *rest, **options):
         if step == 12 and not ballast.exists():
@@ -114,15 +111,15 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_
                     file.flush()
         return save(self, step, *rest, **options)
 
-    monkeypatch.setattr(Checkpoints, "save", fill)
+    monkeypatch.setattr(CheckpointStore, "save", fill)
     capfd.readouterr()
     assert cli.main(arguments(workdir)) == 1
     said = capfd.readouterr().err
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("vid3d train: error:")
     assert "No space left" in said.splitlines()[-1]
-    assert checkpoint.steps(workdir) == [6]
-    checkpoint.verify(workdir, 6)
+    assert Workdir(workdir).checkpoints() == [6]
+    Workdir(workdir).verify(6)
     ballast.unlink()
     ballast.mkdir()  # not again
     assert cli.main(arguments(workdir)) == 0
@@ -130,7 +127,7 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line_and_it_goes_on_when_there_
     assert_same_run(workdir, whole)
 
 
-def test_a_disk_that_is_lost_ends_the_run_in_one_line_and_it_goes_on_when_it_is_back(
+def test_a_run_on_a_lost_disk_resumes_later(
     whole, tmp_path, small_disk, capfd, monkeypatch, assert_same_run
 ):
     real = tmp_path / "real"
@@ -154,22 +151,20 @@ def test_a_disk_that_is_lost_ends_the_run_in_one_line_and_it_goes_on_when_it_is_
     assert last.startswith(f"vid3d train: error: {workdir}") and "No such file" in last
     assert not list(disk.iterdir())  # nothing was written in its place
     subprocess.run(mount, check=True)
-    assert checkpoint.steps(workdir) == [6]
+    assert Workdir(workdir).checkpoints() == [6]
     assert cli.main(arguments(workdir)) == 0
     assert "resuming at step 6" in capfd.readouterr().err
     assert_same_run(workdir, whole)
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_workdir_that_cannot_be_written_is_one_line(small_disk, capsys):
+def test_an_unwritable_workdir_is_one_line(small_disk, capsys):
     disk = small_disk("1m")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     assert cli.main(arguments(disk / "run")) == 1
     said = capsys.readouterr().err
-    assert (
-        said
-        == f"vid3d train: error: cannot write in the workdir {disk / 'run'}: Read-only file system\n"
-    )
+    where = f"cannot write in the workdir {disk / 'run'}"
+    assert said == f"vid3d train: error: {where}: Read-only file system\n"
 
 
 @pytest.fixture
@@ -181,12 +176,10 @@ def overfitting(monkeypatch):
         judged.append(self)
         return 0.9 - 0.01 * len(judged)
 
-    monkeypatch.setattr(evaluate.Predictions, "accuracy", worse)
+    monkeypatch.setattr(Predictions, "accuracy", worse)
 
 
-def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_from_the_latest(
-    overfitting, tmp_path, capfd
-):
+def test_an_overfitting_run_keeps_best_and_latest(overfitting, tmp_path, capfd):
     """Resume starts from the latest, which is not the best."""
     more = {"train.epochs": "50", "train.batch_size": "48", "optim.schedule": "constant"}
     workdir = tmp_path / "run"
@@ -202,10 +195,10 @@ def test_fifty_epochs_of_overfitting_leave_the_best_and_the_latest_and_go_on_fro
     capfd.readouterr()
     assert train(workdir, **(more | {"train.epochs": "51"})) == loop.FINISHED
     assert "resuming at step 50 of 51" in capfd.readouterr().err
-    assert checkpoint.steps(workdir) == [1, 50, 51]
+    assert Workdir(workdir).checkpoints() == [1, 50, 51]
 
 
-def test_more_epochs_after_early_stopping_say_that_it_stopped_early(overfitting, tmp_path, capfd):
+def test_more_epochs_after_early_stopping_change_nothing(overfitting, tmp_path, capfd):
     more = {"optim.schedule": "constant", "train.early_stopping": "1", "train.epochs": "4"}
     workdir = tmp_path / "run"
     assert train(workdir, **more) == loop.FINISHED

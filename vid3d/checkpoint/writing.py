@@ -1,47 +1,38 @@
-"""Writes checkpoints, goes on from the newest, and clears up what a kill or a bad disk has left."""
+"""Writes checkpoints, restores the newest, and clears up what a kill or a bad disk has left."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from vid3d import parallel, storage
-from vid3d.checkpoint import (
-    begun,
-    best_of,
-    deleting,
-    look,
-    read_meta,
-    steps,
-    without_manifest,
-)
-from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests, verify
-from vid3d.config import UserError
+from vid3d.checkpoint import Address, best_of, deletion_mark, read_metas, without_manifest
+from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests
+from vid3d.checkpoint.workdir import Workdir
+from vid3d.errors import UserError
 
 BESIDE = 2**17  # bytes of a checkpoint beside its arrays and its meta
 FULL = ("No space left", "File too large", "Disk quota exceeded")
 
 
-class Checkpoints:
+class CheckpointStore:
     """Writes the checkpoints of one run and restores its newest; keeps the best and the two latest.
 
     Two, because the latest may turn out damaged. All hosts call every method together.
     """
 
-    def __init__(self, workdir: str | Path):
-        self.workdir = storage.place(workdir)
-        folder = storage.absolute(self.workdir / "checkpoints")
+    def __init__(self, workdir: Address):
+        self.workdir = Workdir(workdir)
         if parallel.is_main():
-            remove_interrupted(folder)
+            remove_interrupted(self.workdir)
             set_aside_damaged(self.workdir)
         parallel.barrier("checkpoints")
         self.manager = ocp.CheckpointManager(
-            folder,
+            storage.absolute(self.workdir.checkpoints_folder),
             options=ocp.CheckpointManagerOptions(
                 enable_async_checkpointing=False, cleanup_tmp_directories=True
             ),
@@ -64,7 +55,8 @@ class Checkpoints:
             weights: {"params", "batch_stats"}, replicated on this host's devices.
             optimizer: {"opt_state", "step"}, likewise.
             meta: JSON-able; the metrics are added.
-            metrics: validation "accuracy" and "loss" as Python floats, or None where it was not evaluated.
+            metrics: validation "accuracy" and "loss" as Python floats, or None where it was not
+                evaluated.
         """
         items = ocp.args.Composite(
             weights=ocp.args.StandardSave(parallel.to_global(weights)),
@@ -74,7 +66,7 @@ class Checkpoints:
         full = f"checkpoint {step} of {self.workdir}: No space left; free some, and call again"
         size = sum(leaf.nbytes for leaf in jax.tree.leaves((weights, optimizer)))
         # A save that fails half-way says so in pages.
-        if storage.room(self.workdir) < size + len(json.dumps(meta)) + BESIDE:
+        if storage.free_bytes(self.workdir.path) < size + len(json.dumps(meta)) + BESIDE:
             raise UserError(full)
         try:
             self.manager.save(step, args=items)
@@ -84,7 +76,7 @@ class Checkpoints:
                 raise UserError(full) from error
             raise
         if parallel.is_main():
-            folder = self.workdir / "checkpoints" / str(step)
+            folder = self.workdir.checkpoint_folder(step)
             manifest = json.dumps({"sha256": digests(folder)}, indent=1)
             storage.write_whole(folder / MANIFEST, manifest)
             delete_old(self.workdir)
@@ -101,7 +93,7 @@ class Checkpoints:
         Raises:
             UserError: it belongs to another model.
         """
-        found = steps(self.workdir)
+        found = self.workdir.checkpoints()
         if not found:
             return None
         step = found[-1]
@@ -121,75 +113,78 @@ class Checkpoints:
         return (
             parallel.to_local(restored["weights"]),
             parallel.to_local(restored["optimizer"]),
-            read_meta(self.workdir, step),
+            self.workdir.meta(step),
         )
 
     def close(self) -> None:
         self.manager.close()
 
 
-def remove_interrupted(folder: Path) -> None:
-    """Deletes the checkpoint whose deletion was cut off, and the newest where its writing was: it lacks its manifest.
+def remove_interrupted(workdir: Workdir) -> None:
+    """Deletes a checkpoint whose deletion was cut off, and the newest if it lacks its manifest.
 
     Raises:
-        UserError: another one lacks it, or the only one that there is, although it was evaluated: it was lost.
+        UserError: another one lacks it, or the only one that there is, although it was evaluated:
+            it was lost.
     """
-    workdir = folder.parent
-    for mark in folder.glob(deleting("*")):
-        delete(folder, mark.name.removeprefix(deleting("")))
-    lost, newest = without_manifest(workdir), begun(workdir)[-1:]
-    if newest and not steps(workdir) and (workdir / "evaluation").is_dir():
+    folder = storage.absolute(workdir.checkpoints_folder)
+    for mark in folder.glob(deletion_mark("*")):
+        delete(workdir, mark.name.removeprefix(deletion_mark("")))
+    lost, newest = without_manifest(workdir), workdir.started_checkpoints()[-1:]
+    if newest and not workdir.checkpoints() and workdir.evaluations_folder.is_dir():
         lost = lost or newest
     if lost:
         raise UserError(
-            f"the checkpoints {', '.join(map(str, lost))} in {folder} have lost their {MANIFEST}: bring it back, remove "
-            "them if they shall be trained again, or take another --workdir"
+            f"the checkpoints {', '.join(map(str, lost))} in {folder} have lost their {MANIFEST}: "
+            "restore it, remove them if they shall be trained again, or take another --workdir"
         )
     for step in newest:
-        if step not in steps(workdir):
+        if step not in workdir.checkpoints():
             print(f"removing {folder / str(step)}: its writing was cut off", file=sys.stderr)
-            storage.remove_folder(folder / str(step))
+            storage.remove_folder(workdir.checkpoint_folder(step))
 
 
-def delete(folder: Path, step: int | str) -> None:
-    """Deletes a checkpoint; it does not count from the first moment on, and what a kill leaves is known for what it is."""
-    storage.write_whole(folder / deleting(step), "")
+def delete(workdir: Workdir, step: int | str) -> None:
+    """Deletes a checkpoint; a kill leaves no checkpoint, and a mark beside its remains."""
+    folder = workdir.checkpoints_folder
+    storage.write_whole(folder / deletion_mark(step), "")
     (folder / str(step) / MANIFEST).unlink(missing_ok=True)
     storage.remove_folder(folder / str(step))
-    (folder / deleting(step)).unlink()
+    (folder / deletion_mark(step)).unlink()
 
 
-def delete_old(workdir: Path) -> None:
-    """Deletes all checkpoints but the best, the two latest and what is damaged."""
-    older = steps(workdir)[:-2]
+def delete_old(workdir: Workdir) -> None:
+    """Deletes all checkpoints but the best, the two latest and the damaged ones."""
+    older = workdir.checkpoints()[:-2]
     if not older:
         return
-    whole, _ = look(workdir)
-    kept = best_of(whole)
+    metas, _ = read_metas(workdir)
+    kept = best_of(metas)
     for step in older:
-        if step == kept or step not in whole:
+        if step == kept or step not in metas:
             continue
-        delete(workdir / "checkpoints", step)
+        delete(workdir, step)
 
 
-def set_aside_damaged(workdir: Path) -> None:
-    """Renames each damaged checkpoint to `damaged-STEP`, with a warning; Orbax fails at the sight of some of them.
+def set_aside_damaged(workdir: Workdir) -> None:
+    """Renames each damaged checkpoint to `damaged-STEP`, with a warning: Orbax fails on some.
 
     Raises:
         UserError: none is left.
     """
-    found, errors = steps(workdir), {}
+    found = workdir.checkpoints()
+    errors: dict[int, DamagedError] = {}
     for step in found:
         try:
-            verify(workdir, step)
+            workdir.verify(step)
         except DamagedError as error:
             errors[step] = error
     whole = [step for step in found if step not in errors]
     if found and not whole:
         raise UserError(f"{errors[found[-1]]}; no older checkpoint is left")
-    for step, error in errors.items():
+    for step, damage in errors.items():
         what = "going back to the one before it" if step > whole[-1] else "it is left out"
-        print(f"warning: {error}: {what}", file=sys.stderr)
-        folder = workdir / "checkpoints"
-        storage.remove_folder(folder / f"damaged-{step}")
-        (folder / str(step)).rename(folder / f"damaged-{step}")
+        print(f"warning: {damage}: {what}", file=sys.stderr)
+        aside = workdir.checkpoints_folder / f"damaged-{step}"
+        storage.remove_folder(aside)
+        workdir.checkpoint_folder(step).rename(aside)

@@ -1,8 +1,9 @@
 """Decoding on Apache Beam, where one machine is too small: the only file that knows Beam.
 
-The videos are dealt out in parts. A worker decodes a part as this machine would, with children that a broken video may
-take down, and writes its shards into a folder of their own; here they are put together. So the videos and the cache have
-to lie on disks that all workers see under the same paths, and vid3d has to be installed on them.
+The videos are dealt out in parts. A worker decodes a part as this machine would, with children that
+a broken video may take down, and writes its shards into a folder of their own; here they are put
+together. So the videos and the cache have to lie on disks that all workers see under the same
+paths, and vid3d has to be installed on them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import shutil
 import uuid
 from pathlib import Path
 
-from vid3d.config import UserError
-from vid3d.data import decoding, ingest, shards
-from vid3d.data.records import Settings
+from vid3d.data import ingest, shards
+from vid3d.errors import UserError
+from vid3d.video import decoding
+from vid3d.video.records import Settings
 
 PART_VIDEOS = 32
 RESULT = "written.pickle"
@@ -33,18 +35,19 @@ def decode(
         paths: the videos; their numbers in this order are the jobs.
         settings: what to store.
         timeout: see `decoding.decode`.
-        options: of Beam's pipeline, as on a command line: "--runner=FlinkRunner --flink_master=host:8081".
+        options: of Beam's pipeline, as on a command line: "--runner=FlinkRunner
+            --flink_master=host:8081".
 
     Raises:
-        UserError: Beam is not there, or the pipeline fails.
+        UserError: Beam is not installed, or the pipeline fails.
     """
-    logging.getLogger().setLevel(logging.ERROR)  # Beam warns of parts of it that are not used
+    logging.getLogger().setLevel(logging.ERROR)  # Beam warns of parts of itself that are not used
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
         raise UserError("--beam needs Apache Beam: pip install 'vid3d[beam]'") from None
-    paths = [os.path.abspath(path) for path in paths]  # a worker may stand in another folder
+    paths = [os.path.abspath(path) for path in paths]  # a worker may run in another folder
     parts = [
         (number, paths[start : start + PART_VIDEOS])
         for number, start in enumerate(range(0, len(paths), PART_VIDEOS))
@@ -71,13 +74,16 @@ def decode(
 def decode_part(
     part: tuple[int, list[str]], *, folder: str, settings: Settings, timeout: float
 ) -> None:
-    """A worker's share: decodes some videos into `folder/part-NUMBER`; the first of several tries that ends counts."""
+    """A worker's share: decodes some videos into `folder/part-NUMBER`.
+
+    The first of several attempts to finish counts.
+    """
     number, paths = part
     whole = Path(folder) / f"part-{number:05d}"
     attempt = whole.with_name(f"{whole.name}.{uuid.uuid4().hex}")
     attempt.mkdir()
     events = decoding.decode(paths, settings, workers=1, timeout=timeout)
-    (attempt / RESULT).write_bytes(pickle.dumps(ingest.write(attempt, events)))
+    (attempt / RESULT).write_bytes(pickle.dumps(ingest.write_events(attempt, events)))
     try:
         attempt.rename(whole)
     except OSError:
@@ -95,8 +101,8 @@ def gather(folder: Path, num_parts: int) -> ingest.Written:
         first_job, first_shard = number * PART_VIDEOS, len(written.shards)
         for job, event in found.done.items():
             written.done[first_job + job] = event
-        for job, (shard, position) in found.places.items():
-            written.places[first_job + job] = first_shard + shard, position
+        for job, (shard_number, position) in found.places.items():
+            written.places[first_job + job] = first_shard + shard_number, position
         for job, reason in found.bad.items():
             written.bad[first_job + job] = reason
         for shard in found.shards:

@@ -1,67 +1,74 @@
-"""Room on the disk: how much the shards will need, whether it is there, and an error before it is all gone."""
+"""Disk space: what the shards will need, whether it is free, and an error before it runs out."""
 
 from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from vid3d.config import UserError
-from vid3d.data import builders, decoding
-from vid3d.data.decoding import Done, Event, Frames
-from vid3d.data.records import Settings, record_bytes
+from vid3d.data import tfds_frames
+from vid3d.errors import UserError
+from vid3d.terminal import format_bytes
+from vid3d.video import decoding
+from vid3d.video.decoding import Done, Event, Frames
+from vid3d.video.records import Settings, record_bytes
 
 JPEG_SHARE = 1 / 12  # of the raw size
 SAMPLE = 24  # videos whose headers are read for the estimate
 UNKNOWN_LENGTH = 250  # frames, where no header tells it
-RESERVE_BYTES = 128 * 2**20  # that stay free
+RESERVE_BYTES = 128 * 2**20  # to stay free
 REMEDY = "data.store=jpeg, data.stored_frames, or a smaller data.size"
 
 
-def estimate(paths: list[str], settings: Settings, data: ConfigDict) -> int:
-    """Bytes that the shards will take; without a limit on the frames, from the headers of some of the videos."""
-    num_frames = settings.max_frames
+def estimate_bytes(paths: list[str], settings: Settings, data: ConfigDict) -> int:
+    """Bytes that the shards will take.
+
+    Without a limit on the frames, from the headers of some of the videos.
+    """
+    num_frames: float = settings.max_frames
     if not num_frames and data.source == "tfds":
-        num_frames = builders.mean_length(data)
+        num_frames = tfds_frames.mean_length(data)
     elif not num_frames:
         sample = paths[:: -(-len(paths) // SAMPLE)]
         looks = decoding.decode(
             sample,
             settings,
-            workers=min(decoding.workers(data), 2),
+            workers=min(decoding.num_workers(data), 2),
             timeout=data.decode_timeout,
             look=True,
         )
         claims = [event.claimed for event in looks if isinstance(event, Done) and event.claimed]
-        # A header that claims a million frames for a short video shall not stop anybody.
+        # A header that wrongly claims a million frames must not stop a run.
         most = 20 * statistics.median(claims or [UNKNOWN_LENGTH])
         num_frames = statistics.fmean(min(c, most) for c in claims or [UNKNOWN_LENGTH])
     share = JPEG_SHARE if settings.store == "jpeg" else 1
     return int(len(paths) * num_frames * record_bytes(settings) * share)
 
 
-def check(folder: Path, paths: list[str], need: int, console: Console) -> None:
+def check_free(folder: Path, paths: list[str], need: int, console: Console) -> None:
     """Says how much is needed and how much is free.
 
     Raises:
-        UserError: it is not enough.
+        UserError: too little is free.
     """
     free = shutil.disk_usage(folder).free
     console.print(
-        f"preparing {len(paths)} videos in {folder.parent}: about {size(need)}, {size(free)} are free"
+        f"preparing {len(paths)} videos in {folder.parent}: about {format_bytes(need)}, "
+        f"{format_bytes(free)} are free"
     )
     if need + RESERVE_BYTES > free:
         raise UserError(
-            f"{folder.parent} has {size(free)} free, {len(paths)} videos need about {size(need)}, and "
-            f"{size(RESERVE_BYTES)} have to stay free: set data.cache_dir to a larger disk, {REMEDY}"
+            f"{folder.parent} has {format_bytes(free)} free, {len(paths)} videos need about "
+            f"{format_bytes(need)}, and {format_bytes(RESERVE_BYTES)} have to stay free: set "
+            f"data.cache_dir to a larger disk, {REMEDY}"
         )
 
 
-def watch(events: Iterator[Event], folder: Path) -> Iterator[Event]:
+def watch_free(events: Iterable[Event], folder: Path) -> Iterator[Event]:
     """Passes the events on, and stops with an error before the disk is full."""
     written = 0
     for event in events:
@@ -72,10 +79,6 @@ def watch(events: Iterator[Event], folder: Path) -> Iterator[Event]:
                 written = 0
                 if shutil.disk_usage(folder).free < RESERVE_BYTES:
                     raise UserError(
-                        f"the disk of {folder.parent} is full: set data.cache_dir to a larger one, {REMEDY}"
+                        f"the disk of {folder.parent} is full: set data.cache_dir to a larger one, "
+                        f"{REMEDY}"
                     )
-
-
-def size(count: float) -> str:
-    """A number of bytes for people."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,14 +1,15 @@
-"""From decoded videos to shards: where each frame went, and what decoding has shown about each video."""
+"""From decoded videos to shards: where each frame went, and the facts about each video."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vid3d.data import disk, shards
-from vid3d.data.decoding import Again, Done, Event, Failed, Frames
+from vid3d.data import disk
+from vid3d.data.shards import Shard, ShardWriter
+from vid3d.video.decoding import Again, Done, Events, Failed, Frames
 
 
 @dataclass
@@ -17,34 +18,34 @@ class Written:
 
     Attributes:
         shards: in order.
-        done: job -> what decoding has shown.
+        done: job -> its facts.
         places: job -> shard, position of its first frame in it.
         bad: job -> why it cannot be read.
     """
 
-    shards: list[shards.Shard] = field(default_factory=list)
+    shards: list[Shard] = field(default_factory=list)
     done: dict[int, Done] = field(default_factory=dict)
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
     bad: dict[int, str] = field(default_factory=dict)
 
 
-def write(
-    folder: Path, events: Iterator[Event], advance: Callable[[bool], None] = lambda is_bad: None
+def write_events(
+    folder: Path, events: Events, advance: Callable[[bool], None] = lambda is_bad: None
 ) -> Written:
     """Writes videos into an empty folder as they come.
 
     Args:
         folder: for the shards.
-        events: of `decoding.decode` or `builders.decode`; they are closed at the end.
+        events: of `decoding.decode` or `tfds_frames.decode`; they are closed at the end.
         advance: is called after each video with whether it is bad.
 
     Raises:
         OSError: the disk does not take it.
-        UserError: the disk is full.
+        UserError: the disk is nearly full.
     """
     written = Written()
-    with shards.ShardWriter(folder) as writer, contextlib.closing(events):
-        for event in disk.watch(events, folder):
+    with ShardWriter(folder) as writer, contextlib.closing(events):
+        for event in disk.watch_free(events, folder):
             if isinstance(event, Frames):
                 written.places.setdefault(event.job, writer.place(event.lane))
                 writer.add(event.lane, event.records)

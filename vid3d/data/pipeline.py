@@ -1,9 +1,10 @@
 """tf.data: from prepared shards to batches.
 
-A batch is a dict of numpy arrays: `clips_BTHWC` uint8 (evaluation: `clips_BVTHWC`, V clips of one video), `labels_B`
-int32, `mask_B` float32 (0 marks padding), `index_B` int32, the position of the video in its split, and `round_B` int32, how
-often it was drawn before (the epoch, unless classes are balanced). The order is a function of (seed, epoch) alone: nothing
-is buffered that a resume would have to restore, and each host computes its own slice of the same global batch.
+A batch is a dict of numpy arrays: `clips_BTHWC` uint8 (evaluation: `clips_BVTHWC`, V clips of one
+video), `labels_B` int32, `mask_B` float32 (0 marks padding), `index_B` int32, the position of the
+video in its split, and `round_B` int32, how often it was drawn before (the epoch, unless classes
+are balanced). The order is a function of (seed, epoch) alone: nothing is buffered that a resume
+would have to restore, and each host computes its own slice of the same global batch.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError
-from vid3d.data.clips import clip_indices
-from vid3d.data.plan import UNKNOWN, Durations, plan
 from vid3d.data.prepared import Prepared
-from vid3d.data.shards import quiet_tensorflow
 from vid3d.data.store import FrameStore
+from vid3d.errors import UserError
+from vid3d.tf import quiet_tensorflow
+from vid3d.video.clips import clip_indices
+from vid3d.video.plan import UNKNOWN, Durations, plan
 
 Batch = dict[str, np.ndarray]
-ORDER = 2  # of the clips of a training; 1 repeated itself after 256 epochs and seeds
 
 
 class Clips:
-    """Random access to the clips of one split, from memory where they fit and from the shards otherwise.
+    """Random access to the clips of a split, from memory where they fit, else from the shards.
 
-    Training draws a clip of each video. In evaluation each has a plan, `eval.views` clips or the windows of a long video,
-    which comes in rows of `eval.views` clips: one row a video, and as many as it takes for a long one.
+    Training draws a clip of each video. In evaluation each has a plan, `eval.views` clips or the
+    windows of a long video, which comes in rows of `eval.views` clips: one row per video, more for
+    a long one.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Clips:
         self.labels_N = np.array([label_of[v.label] for v in self.videos], np.int32)
         self.frame_shape = prepared.frame_shape
         self.store = FrameStore(prepared)
-        self.frames = None
+        self.frames: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -83,7 +84,7 @@ class Clips:
         return Durations(float(np.median(seconds_N)), float(np.quantile(seconds_N, 0.95)))
 
     def note(self) -> str:
-        """How many videos evaluation does not answer like one of training length, and how; otherwise ""."""
+        """How many videos are not answered like those of training length, and how; otherwise ""."""
         noted = [(v.path, p.note) for v, p in zip(self.videos, self.plans, strict=True) if p.note]
         if not noted:
             return ""
@@ -92,14 +93,17 @@ class Clips:
         return f"{count} are not answered like those of training length: {path}, for one, {note}"
 
     def records(self, index: int, position: float) -> np.ndarray:
-        """Record numbers of the training clip of one video that starts at this position, int64 [T]."""
+        """Record numbers of a video's training clip that starts at this position, int64 [T]."""
         facts, sampling = self.facts[index], self.data.sampling
         return facts.first_record + clip_indices(
             facts.times_N, self.data, sampling=sampling, position=position
         )
 
     def row_records(self, row_B: np.ndarray) -> np.ndarray:
-        """Record numbers of rows of evaluation, int64 [B, V, T]; a row that is not full repeats its last clip."""
+        """Record numbers of rows of evaluation, int64 [B, V, T].
+
+        A row that is not full repeats its last clip.
+        """
         rows = []
         for video, first in self.rows_R2[row_B].tolist():
             clips = self.plans[video].indices[first : first + self.views]
@@ -121,7 +125,10 @@ class Clips:
         return np.unique(np.concatenate(pieces)) if pieces else np.zeros(0, np.int64)
 
     def hold_in_memory(self, budget_bytes: int) -> int:
-        """Loads the split's frames if they fit; returns the bytes they take, 0 where they stream instead."""
+        """Loads the split's frames if they fit.
+
+        Returns the bytes they take, 0 where they stream instead.
+        """
         needed = self.needed_records()
         size = len(needed) * int(np.prod(self.frame_shape))
         if size > budget_bytes:
@@ -134,7 +141,10 @@ class Clips:
     def draw_positions(
         self, index_B: np.ndarray, *, seed: int, epoch: int | np.ndarray
     ) -> list[float]:
-        """Where each training clip starts, from (seed, epoch, index) alone; the epoch may be one a clip."""
+        """Where each training clip starts, from (seed, epoch, index) alone.
+
+        Each clip may have an epoch of its own.
+        """
         if self.data.sampling in ("first", "center"):
             return [0.5] * len(index_B)
         draws = []
@@ -183,9 +193,10 @@ def train_batches(
 ) -> Iterator[Batch]:
     """This host's share of the global batches of steps first_step <= step < last_step.
 
-    Each epoch is a permutation of the split (`tf.random.experimental.index_shuffle`, a cipher keyed by (seed, epoch)).
-    The cipher looks at eight bits of a key alone where there are few videos: it is applied once for each eight bits.
-    With `balance` an epoch is as long, but has every class as often: see `balanced`.
+    Each epoch is a permutation of the split (`tf.random.experimental.index_shuffle`, a cipher keyed
+    by (seed, epoch)). Where there are few videos, the cipher looks only at eight bits of a key: it
+    is applied once per eight bits. With `balance` an epoch is as long, but has every class equally
+    often: see `balanced`.
     """
     tf = quiet_tensorflow()
 
@@ -214,14 +225,14 @@ def train_batches(
 def balanced(
     labels_N: np.ndarray, *, seed: int
 ) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]:
-    """An order of epochs in which every class is drawn as often as any other, up to one.
+    """An order in which the classes are drawn equally often, up to one video per epoch.
 
-    A class goes through a permutation of its videos, then through another one, across the epochs: none of its videos is
-    drawn twice before all were drawn once.
+    A class goes through a permutation of its videos, then through another one, across the epochs:
+    none of its videos is drawn twice before all were drawn once.
 
     Returns:
-        draw(places, epoch) -> (positions in the split, how often each was drawn before), int64; places are those of an
-        epoch of N, in any order.
+        draw(places, epoch) -> (positions in the split, how often each was drawn before), int64;
+        places are those of an epoch of N, in any order.
     """
     members = [np.flatnonzero(labels_N == label) for label in np.unique(labels_N)]
     whole, rest = divmod(len(labels_N), len(members))
@@ -234,12 +245,13 @@ def balanced(
 
     def draw(places: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         drawn, epoch = [], int(epoch)
-        # An epoch draws every class `whole` times, and `rest` classes, which change with the epoch, once more.
-        cycles, begun = divmod(epoch, len(members))
+        # An epoch draws every class `whole` times, and `rest` classes, which change with the epoch,
+        # once more.
+        cycles, started = divmod(epoch, len(members))
         for place in places.tolist():
             label = (place + epoch) % len(members)
             more = cycles * rest + np.count_nonzero(
-                (label - np.arange(begun)) % len(members) < rest
+                (label - np.arange(started)) % len(members) < rest
             )
             number = epoch * whole + int(more) + place // len(members)
             times, inside = divmod(number, len(members[label]))
@@ -253,7 +265,9 @@ def balanced(
 def eval_batches(
     clips: Clips, *, batch_size: int, host: tuple[int, int] = (0, 1)
 ) -> Iterator[Batch]:
-    """This host's share of the batches that hold each row of clips once, in order; the last one is padded and masked.
+    """This host's share of the batches that hold each row of clips once, in order.
+
+    The last one is padded and masked.
 
     Over all hosts the rows of a batch come in the order of the hosts.
     """
@@ -270,7 +284,9 @@ def eval_batches(
 
 
 def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
-    """Turns a tf.data set of (places, rounds), [share] each, into batches; past the end is padding.
+    """Turns a tf.data.Dataset of (places, rounds), [share] each, into batches.
+
+    Places past the end are padding.
 
     A place is that of a video in the split, in evaluation that of a row of clips.
 
@@ -291,7 +307,7 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
                 return clips.read(clips.row_records(inside))
             return clips.read(clips.batch_records(inside, seed=seed, epoch=round_B))
         except UserError as error:
-            damage.append(error)  # TensorFlow makes an error of its own of it
+            damage.append(error)  # TensorFlow raises an error of its own instead
             raise
 
     def load(place_B, round_B):

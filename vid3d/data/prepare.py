@@ -1,7 +1,7 @@
-"""Every video decoded once: from an index to shards of frames in the cache, with the facts that decoding has shown.
+"""Every video decoded once: from an index to shards of frames and facts in the cache.
 
-The cache holds the frames of a set of files. Labels and splits come from the index when the frames are used, so that
-another protocol, sampling or augmentation decodes nothing again.
+The cache holds the frames of a set of files. Labels and splits come from the index when the frames
+are used, so that another protocol, sampling or augmentation decodes nothing again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -18,28 +17,23 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from vid3d import storage
-from vid3d.config import UserError, cache_folder
-from vid3d.data import beam, builders, cache, decoding, disk, ingest, reuse, shards
-from vid3d.data.decoding import Event
-from vid3d.data.frames import OPENCV, stored_size
-from vid3d.data.index import Index, find
-from vid3d.data.picture import decode_options
-from vid3d.data.prepared import FACTS, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
-from vid3d.data.reader import DECODER
-from vid3d.data.records import Settings
-from vid3d.data.report import (
-    Progress,
-    check_bad,
-    make_console,
-    report,
-    summary,
-    write_ledger,
-    write_manifest,
-)
+from vid3d import cache, storage
+from vid3d.config import cache_folder
+from vid3d.data import beam, disk, ingest, reuse, shards, tfds_frames
+from vid3d.data.prepared import FACTS, FORMAT, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
+from vid3d.data.report import check_bad, report, summary, write_ledger, write_manifest
+from vid3d.datasets.index import find
+from vid3d.datasets.videos import Index
+from vid3d.errors import UserError
+from vid3d.terminal import VideoProgress, make_console
+from vid3d.video import decoding
+from vid3d.video.decoding import Events
+from vid3d.video.picture import decode_options
+from vid3d.video.reader import DECODER
+from vid3d.video.records import Settings
+from vid3d.video.resize import OPENCV, stored_size
 
-TOUCHED = "touched.json"  # when the files were, that were decoded
-FORMAT = 2  # of the prepared folder; a change of it decodes again
+TOUCHED = "touched.json"  # when the decoded files were last changed
 
 
 def prepare(
@@ -58,15 +52,17 @@ def prepare(
         index: the videos; by default those of the config.
         quiet: print nothing.
         strict: raise where bad videos are more than the config allows.
-        stalled_seconds: how long to wait for another process that prepares the same and does not get on.
-        beam_options: decode on Apache Beam, with these options of its pipeline; None decodes on this machine.
+        stalled_seconds: how long to wait for another process that prepares the same and makes no
+            progress.
+        beam_options: decode on Apache Beam, with these options of its pipeline; None decodes on
+            this machine.
 
     Raises:
         UserError: the disk is too small, or too many videos, or any test video, cannot be read.
     """
     data = config.data
     index = index or find(data, config.seed)
-    folder = cache_folder(data.cache_dir) / f"frames-{key(index, data)}"
+    folder = cache_folder(data.cache_dir) / f"frames-{cache_key(index, data)}"
     console = make_console(quiet=quiet)
     is_new = cache.make_once(
         folder,
@@ -89,15 +85,15 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
 
     Args:
         config: the whole config.
-        output: folder for the two files; by default one of these videos' own in the cache folder.
+        output: folder for the two files; by default a folder for these videos in the cache.
 
     Returns:
         Whether all videos can be read.
 
     Raises:
-        UserError: there is nothing to look at, or the folder cannot be written.
+        UserError: there are no videos, or the folder cannot be written.
     """
-    chosen = storage.local(output or "", "--output").absolute()
+    chosen = storage.require_local(output or "", "--output").absolute()
     if output:
         storage.check_folder(chosen)
     prepared = prepare(config, strict=False)
@@ -110,10 +106,10 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
     return not prepared.bad
 
 
-def key(index: Index, data: ConfigDict) -> str:
-    """Names the cached frames: changes with any file and with whatever decides about a stored frame."""
+def cache_key(index: Index, data: ConfigDict) -> str:
+    """The name of the cached frames: changes with any file and with whatever determines a frame."""
     digest = hashlib.sha256(frame_settings(data).encode())
-    if data.source == "tfds":  # its videos are no files; the root tells the version
+    if data.source == "tfds":  # its videos are not files; the root tells the version
         digest.update(index.root.encode())
     for video in index.videos:
         digest.update(
@@ -123,14 +119,14 @@ def key(index: Index, data: ConfigDict) -> str:
 
 
 def frame_settings(data: ConfigDict) -> str:
-    """Whatever decides about a stored frame besides the file that it comes from."""
+    """Whatever determines a stored frame besides the file that it comes from."""
     decoder = (DECODER, OPENCV, *astuple(decode_options(data)))
     frame = (stored_size(data), data.resize, data.color, data.stored_frames, data.store)
     return repr((FORMAT, *decoder, *frame))
 
 
 def identity(root: str, path: str) -> str:
-    """What tells a file from an older one with the same name, but for a copy that keeps the time: its size and time."""
+    """Size and time of a file, which tell it from an older one unless a copy kept both."""
     try:
         status = os.stat(os.path.join(root, path))
     except OSError:
@@ -138,8 +134,11 @@ def identity(root: str, path: str) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def touched(root: str, path: str) -> int:
-    """When a file or its name was last changed in any way, in nanoseconds; the system sets it, and no copy keeps it."""
+def changed_ns(root: str, path: str) -> int:
+    """When a file or its name was last changed in any way, in nanoseconds.
+
+    The system sets it, and no copy keeps it.
+    """
     try:
         return os.stat(os.path.join(root, path)).st_ctime_ns
     except OSError:
@@ -147,21 +146,21 @@ def touched(root: str, path: str) -> int:
 
 
 def is_current(folder: Path, index: Index, console: Console) -> bool:
-    """Whether the files still are those that were decoded: of those that were touched since, by their content."""
+    """Whether the files are those that were decoded; touched ones are compared by content."""
     try:
         before = json.loads((folder / TOUCHED).read_text())
-    except (OSError, ValueError):  # of an earlier version
-        before = {}
-    now = {video.path: touched(index.root, video.path) for video in index.videos}
+    except (OSError, ValueError):  # damaged
+        return False
+    now = {video.path: changed_ns(index.root, video.path) for video in index.videos}
     if now.items() <= before.items():
         return True
     changed = [path for path, time in now.items() if before.get(path) != time]
-    console.print(f"looking whether {len(changed)} files are still those that were decoded")
+    console.print(f"checking whether {len(changed)} files are those that were decoded")
     facts = json.loads((folder / FACTS).read_text())["videos"]
     for path in changed:
         if path in facts and storage.sha256(Path(index.root, path)) != facts[path]["sha256"]:
             return False
-    with contextlib.suppress(OSError):  # a cache of somebody else's
+    with contextlib.suppress(OSError):  # another user's cache
         storage.write_whole(folder / TOUCHED, json.dumps(before | now))
     return True
 
@@ -179,8 +178,8 @@ def build(
         decode=decode_options(data),
     )
     paths = [os.path.join(index.root, video.path) for video in index.videos]
-    disk.check(folder, paths, disk.estimate(paths, settings, data), console)
-    times = {video.path: touched(index.root, video.path) for video in index.videos}
+    disk.check_free(folder, paths, disk.estimate_bytes(paths, settings, data), console)
+    times = {video.path: changed_ns(index.root, video.path) for video in index.videos}
     marks = [
         f"{path} {identity('', path)} {time}"
         for path, time in zip(paths, times.values(), strict=True)
@@ -190,9 +189,37 @@ def build(
     bad = {index.videos[job].path: reason for job, reason in decoded.bad.items()}
     if written:
         shards.write_metadata(folder, written, frame_shape=settings.frame_shape, store=data.store)
-    starts = np.cumsum([0] + [shard.records for shard in written])
+    times_N, videos = describe_videos(index, decoded)
+    np.save(folder / TIMES, times_N)
+    write_ledger(bad, folder / LEDGER)
+    # Frames of a tfds builder come from no files and are not copied to another list.
+    jobs = () if data.source == "tfds" else decoded.done
+    sidecar = {
+        "format": FORMAT,
+        "frame_shape": settings.frame_shape,
+        "store": data.store,
+        "decode_timeout": data.decode_timeout,
+        "shards": {shard.path.name: shard.records for shard in written},
+        "bytes": {shard.path.name: shard.path.stat().st_size for shard in written},
+        "videos": videos,
+        "bad": bad,
+        "origin": {
+            "settings": frame_settings(data),
+            "videos": {index.videos[job].path: marks[job] for job in jobs},
+        },
+    }
+    (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
+    (folder / TOUCHED).write_text(json.dumps(times))
+    (folder / SUMS).write_text(json.dumps(sums(folder)))
+
+
+def describe_videos(
+    index: Index, decoded: ingest.Written
+) -> tuple[np.ndarray, dict[str, dict[str, object]]]:
+    """Seconds of every record, float64 [N], and path -> facts of each readable video."""
+    starts = np.cumsum([0] + [shard.records for shard in decoded.shards])
     times_N = np.zeros(starts[-1])
-    videos = {}
+    videos: dict[str, dict[str, object]] = {}
     for job, event in sorted(decoded.done.items()):
         shard, position = decoded.places[job]
         first, count = int(starts[shard]) + position, len(event.times)
@@ -205,23 +232,7 @@ def build(
             "size": event.size,
             "damage": event.damage,
         }
-    np.save(folder / TIMES, times_N)
-    write_ledger(bad, folder / LEDGER)
-    sidecar = {
-        "frame_shape": settings.frame_shape,
-        "store": data.store,
-        "decode_timeout": data.decode_timeout,
-        "shards": {shard.path.name: shard.records for shard in written},
-        "bytes": {shard.path.name: shard.path.stat().st_size for shard in written},
-        "videos": videos,
-        "bad": bad,
-    }
-    if data.source != "tfds":
-        origin = {index.videos[job].path: marks[job] for job in decoded.done}
-        sidecar["origin"] = {"settings": frame_settings(data), "videos": origin}
-    (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
-    (folder / TOUCHED).write_text(json.dumps(times))
-    (folder / SUMS).write_text(json.dumps(sums(folder)))
+    return times_N, videos
 
 
 def decode(
@@ -234,7 +245,7 @@ def decode(
     console: Console,
     beam_options: str | None,
 ) -> ingest.Written:
-    """Decodes the videos on Beam, out of a tfds builder, or with children of this process."""
+    """Decodes the videos on Beam, from a tfds builder, or in child processes."""
     if beam_options is not None:
         if data.source == "tfds":
             raise UserError("--beam decodes video files: data.source=tfds is prepared without it")
@@ -243,20 +254,20 @@ def decode(
             folder, paths, settings, timeout=data.decode_timeout, options=beam_options
         )
     if data.source == "tfds":
-        events = builders.decode(data, index, settings)
+        events = tfds_frames.decode(data, index, settings)
     else:
         events = copy_or_decode(folder.parent, paths, marks, settings, data)
-    with Progress(len(paths), console) as progress:
-        return ingest.write(folder, events, lambda is_bad: progress.advance(bad=is_bad))
+    with VideoProgress(len(paths), console) as progress:
+        return ingest.write_events(folder, events, lambda is_bad: progress.advance(bad=is_bad))
 
 
 def copy_or_decode(
     cache_dir: Path, paths: list[str], marks: list[str], settings: Settings, data: ConfigDict
-) -> Iterator[Event]:
-    """The events of all videos: first of those that lie in the cache for another list of videos, then of the rest."""
+) -> Events:
+    """The events of all videos: first of those in the cache for another list, then of the rest."""
     nothing = Index(root="", videos=(), classes=(), protocol="")
     rest = set(range(len(paths)))
-    for event in reuse.copy(
+    for event in reuse.copy_stored(
         cache_dir,
         settings=frame_settings(data),
         marks=marks,
@@ -267,8 +278,8 @@ def copy_or_decode(
         yield event
     jobs, timeout = sorted(rest), data.decode_timeout
     events = decoding.decode(
-        [paths[job] for job in jobs], settings, workers=decoding.workers(data), timeout=timeout
+        [paths[job] for job in jobs], settings, workers=decoding.num_workers(data), timeout=timeout
     )
     with contextlib.closing(events):
-        for event in events:
-            yield replace(event, job=jobs[event.job])
+        for found in events:
+            yield replace(found, job=jobs[found.job])

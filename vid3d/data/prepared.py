@@ -9,27 +9,29 @@ from pathlib import Path
 
 import numpy as np
 
-from vid3d.data.decoding import HUNG
-from vid3d.data.index import Index
+from vid3d.datasets.videos import Index
+from vid3d.video.decoding import HUNG
 
 FACTS = "videos.json"
 TIMES = "times.npy"
 LEDGER = "bad_videos.csv"
-SUMS = "sha256.json"  # of the files that say which record is which frame; the records have checksums of their own
+FORMAT = 2  # of a prepared folder; one with another number is prepared again
+# Of the files that say which record is which frame; the records have checksums of their own.
+SUMS = "sha256.json"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What decoding has shown about one video.
+    """The facts about one decoded video.
 
     Attributes:
         sha256: of the file.
         first_record: the number of its first frame in the shards; the others follow.
         num_frames: stored frames.
         times_N: their seconds, from 0.
-        fps: frames a second, measured.
+        fps: frames per second, measured.
         size: height and width of the video, upright.
-        damage: what is wrong with a video that can be used nevertheless, or "".
+        damage: what is wrong with a video that is used nevertheless, or "".
     """
 
     sha256: str
@@ -46,14 +48,14 @@ class Prepared:
     """Decoded videos on disk.
 
     Attributes:
-        directory: of the tfds data set, one record a frame.
+        directory: of the tfds data set, one record per frame.
         index: the videos with their labels and splits.
         frame_shape: height, width, channels.
         store: "raw" or "jpeg".
         shards: file name -> number of records, in the order of the records.
         facts: by path, of the readable videos.
         bad: path -> reason, of the others.
-        sums: what tells this folder from one that another process puts in its place.
+        sums: distinguishes this folder from one that another process puts in its place.
     """
 
     directory: Path
@@ -82,7 +84,7 @@ class Prepared:
 
 def load(folder: Path, index: Index) -> Prepared:
     """Reads the facts of a prepared folder for the videos of an index."""
-    written = (folder / SUMS).read_text()  # first: what is read after it is as new or newer
+    written = (folder / SUMS).read_text()  # first: what is read after it is at least as new
     sidecar = json.loads((folder / FACTS).read_text())
     times = np.asarray(np.load(folder / TIMES, mmap_mode="r"))
     facts = {}
@@ -103,11 +105,13 @@ def load(folder: Path, index: Index) -> Prepared:
 
 
 def is_whole(folder: Path, decode_timeout: float) -> bool:
-    """Whether a prepared folder is there as it was written, and no video hung that is given more time now."""
+    """Whether a prepared folder is as it was written, and no hung video would get more time now."""
     try:
         if json.loads((folder / SUMS).read_text()) != sums(folder):
             return False
         sidecar = json.loads((folder / FACTS).read_text())
+        if sidecar["format"] != FORMAT:
+            return False
         hung = any(HUNG in reason for reason in sidecar["bad"].values())
         if hung and decode_timeout > sidecar["decode_timeout"]:
             return False

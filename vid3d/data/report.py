@@ -1,4 +1,4 @@
-"""What preparing shows and leaves to read: progress, the report, the ledger of bad videos, the manifest."""
+"""What preparation reports: the table of videos, the ledger of bad ones, the manifest."""
 
 from __future__ import annotations
 
@@ -7,88 +7,30 @@ import csv
 import io
 import os
 import statistics
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
-from rich import progress as bars
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vid3d.config import UserError
-from vid3d.data import disk
-from vid3d.data.clips import is_short
+from vid3d import terminal
+from vid3d.errors import UserError
+from vid3d.terminal import printable
+from vid3d.video.clips import is_short
 
 if TYPE_CHECKING:
     from vid3d.data.prepared import Prepared
 
 FEW_VALIDATION = 10  # videos, below which chance chooses the best checkpoint
 SPLITS = ("train", "val", "test")
-LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
-
-
-def make_console(*, quiet: bool = False) -> Console:
-    """Standard error, where nothing is wrapped or taken for markup."""
-    return Console(stderr=True, quiet=quiet, soft_wrap=True, markup=False, highlight=False)
-
-
-class Progress:
-    """Counts videos: a bar on a terminal, now and then a line elsewhere. A context manager."""
-
-    def __init__(self, total: int, console: Console, *, doing: str = "decoding"):
-        """Shows nothing yet."""
-        self.total = total
-        self.doing = doing
-        self.console = console
-        self.done = self.bad = 0
-        self.start = self.last_line = time.monotonic()
-        self.bar = None
-
-    def __enter__(self) -> Progress:
-        if self.console.is_terminal and not self.console.quiet:
-            self.bar = bars.Progress(
-                bars.TextColumn(self.doing),
-                bars.BarColumn(),
-                bars.MofNCompleteColumn(),
-                bars.TextColumn("{task.fields[rate]:.0f} videos/s"),
-                bars.TimeRemainingColumn(),
-                console=self.console,
-            )
-            self.bar.start()
-            self.task = self.bar.add_task("", total=self.total, rate=0.0)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
-        seconds = time.monotonic() - self.start
-        self.console.print(
-            f"{self.doing}: {self.done} videos in {seconds:.1f} s ({self.done / max(seconds, 1e-9):.0f} videos/s)"
-            + (f", {self.bad} bad" if self.bad else "")
-        )
-
-    def advance(self, *, bad: bool = False) -> None:
-        """One more video is done."""
-        self.done += 1
-        self.bad += bad
-        now = time.monotonic()
-        rate = self.done / max(now - self.start, 1e-9)
-        if self.bar:
-            self.bar.update(self.task, completed=self.done, rate=rate)
-        elif now - self.last_line > LINE_SECONDS:
-            self.last_line = now
-            left = (self.total - self.done) / rate
-            self.console.print(
-                f"{self.doing}: {self.done} of {self.total} videos, {rate:.0f} videos/s, {left:.0f} s left"
-            )
 
 
 def report(prepared: Prepared, data: ConfigDict) -> RenderableType:
-    """Counts a class and a split, lengths, sizes, rates, short and bad videos, duplicates across splits, notes."""
+    """Counts per class and split, lengths, sizes, rates, short, bad and duplicate videos, notes."""
     index = prepared.index
     good = [video for video in index.videos if video.path in prepared.facts]
     title = Text(printable(f"{index.root}, protocol {index.protocol}"))
@@ -115,7 +57,7 @@ def summary(prepared: Prepared) -> RenderableType:
 
 
 def warnings(prepared: Prepared) -> list[Text]:
-    """What nobody should overlook: duplicates, bad videos, and a validation split that is too small to choose by."""
+    """Warnings: duplicates, bad videos, and a validation split that is too small to choose by."""
     lines = [f"DUPLICATES: {line}" for line in duplicates(prepared)]
     if prepared.bad:
         path, reason = next(iter(prepared.bad.items()))
@@ -123,8 +65,9 @@ def warnings(prepared: Prepared) -> list[Text]:
     validation = sum(video.path in prepared.facts for video in prepared.index.split("val"))
     if 0 < validation < FEW_VALIDATION:
         lines.append(
-            f"FEW: the validation split, which chooses the best checkpoint, has {validation} of the videos: the choice is "
-            "mostly chance; data.val_fraction or a manifest.csv gives it more"
+            f"FEW: the validation split, which chooses the best checkpoint, has {validation} of "
+            "the videos: the choice is mostly chance; data.val_fraction or a manifest.csv gives it "
+            "more"
         )
     return [Text(printable(line), style="bold red") for line in lines]
 
@@ -146,20 +89,23 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
     ]
     total = sum(path.stat().st_size for path in prepared.directory.iterdir())
     lines = [
-        f"frames a video: {min(lengths)} to {max(lengths)}, median {statistics.median(lengths):g}",
-        f"frames a second: {min(rates):.4g} to {max(rates):.4g}, median {statistics.median(rates):.4g}",
+        f"frames per video: {min(lengths)} to {max(lengths)}, median "
+        f"{statistics.median(lengths):g}",
+        f"frames per second: {min(rates):.4g} to {max(rates):.4g}, median "
+        f"{statistics.median(rates):.4g}",
         f"sizes: {named}{f' and {len(sizes) - 4} more' if len(sizes) > 4 else ''}",
         f"shorter than a clip ({data.short}): {short} of {len(facts)}",
-        f"stored: {prepared.directory} ({disk.size(total)}, {prepared.store})",
+        f"stored: {prepared.directory} ({terminal.format_bytes(total)}, {prepared.store})",
     ]
     sets = [p for p in prepared.directory.parent.glob("frames-*") if p.is_dir()]
     if len(sets) > 1:
         taken = 0
         for folder in sets:
-            with contextlib.suppress(OSError):  # another user's, or on its way out
+            with contextlib.suppress(OSError):  # another user's, or being removed
                 taken += sum(file.stat().st_size for file in folder.iterdir())
         lines.append(
-            f"cache: {len(sets)} sets of frames, {disk.size(taken)}; frames-* that no training uses may be deleted"
+            f"cache: {len(sets)} sets of frames, {terminal.format_bytes(taken)}; frames-* that no "
+            "training run uses may be deleted"
         )
     if damaged:
         lines.append(f"{len(damaged)} videos are damaged, such as {damaged[0]}")
@@ -167,7 +113,7 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
 
 
 def duplicates(prepared: Prepared) -> list[str]:
-    """Sentences about files with the same content, first those on different sides."""
+    """Sentences about files with the same content, first those in different splits."""
     same = defaultdict(list)
     for video in prepared.index.videos:
         if video.path in prepared.facts:
@@ -189,7 +135,7 @@ def duplicates(prepared: Prepared) -> list[str]:
 
 
 def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
-    """Makes sure that no test video is bad, and not more of the others than allowed.
+    """Makes sure that no test video is bad, and no more of the others than allowed.
 
     Raises:
         UserError: names the ledger.
@@ -199,11 +145,12 @@ def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
         bad = [v.path for v in videos if v.path in prepared.bad]
         allowed = 0 if is_test else max_bad_fraction * len(videos)
         if len(bad) > allowed:
-            side = "test" if is_test else "training and validation"
+            split = "test" if is_test else "training and validation"
             more = "" if is_test else f" (data.max_bad_fraction={max_bad_fraction:g})"
             raise UserError(
-                f"{len(bad)} of {len(videos)} {side} videos cannot be read{more}, such as "
-                f"{bad[0]} ({prepared.bad[bad[0]]}); all are listed in {prepared.ledger}: replace or remove them"
+                f"{len(bad)} of {len(videos)} {split} videos cannot be read{more}, such as "
+                f"{bad[0]} ({prepared.bad[bad[0]]}); all are listed in {prepared.ledger}: replace "
+                "or remove them"
             )
 
 
@@ -216,10 +163,11 @@ def write_ledger(bad: Mapping[str, str], path: Path) -> None:
 
 
 def write_manifest(prepared: Prepared, folder: Path) -> Path:
-    """Writes the videos with their labels, groups and splits as a manifest that can be edited and trained on.
+    """Writes the videos with labels, groups and splits as a manifest to edit and train on.
 
-    Paths are relative where the videos are below the manifest's folder, otherwise absolute. A manifest that is there and
-    says something else, having been edited maybe, stays; the new one is numbered.
+    Paths are relative where the videos are below the manifest's folder, otherwise absolute. A
+    manifest that is there and differs, perhaps because it was edited, stays; the new one is
+    numbered.
 
     Returns:
         The file: manifest.csv, or manifest-2.csv and so on.
@@ -240,8 +188,3 @@ def write_manifest(prepared: Prepared, folder: Path) -> Path:
         path = folder / f"manifest-{number}.csv"
     path.write_bytes(written)
     return path
-
-
-def printable(line: str) -> str:
-    """A line without the bytes of undecodable file names, on which a terminal would fail."""
-    return line.encode("utf-8", "backslashreplace").decode()

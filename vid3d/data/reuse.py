@@ -1,32 +1,29 @@
-"""Frames of the same files that lie in the cache for another list of videos: copied, which is faster than decoding."""
+"""Frames that are cached for another list of videos: copied, which is faster than decoding."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from vid3d.config import UserError
-from vid3d.data.decoding import Again, Done, Frames
+from vid3d.data.prepared import FACTS, Prepared
 from vid3d.data.store import FrameStore
+from vid3d.errors import UserError
+from vid3d.video.decoding import Again, Done, Events, Frames
 
-if TYPE_CHECKING:
-    from vid3d.data.prepared import Prepared
-
-LANE = -1  # in the shards; those of decoders are 0 and up
+LANE = -1  # of the copies; those of decoders are 0 and up
 RECORDS = 64  # copied at once
 
 
-def copy(
+def copy_stored(
     cache: Path, *, settings: str, marks: Sequence[str], load: Callable[[Path], Prepared | None]
-) -> Iterator[Frames | Done | Again]:
-    """Brings what is stored already as if it were decoded now, a video after the other; `Again` is one that is damaged.
+) -> Events:
+    """The events of videos that are stored already, as if decoded now; `Again` marks a damaged one.
 
     Args:
         cache: the folder with the prepared folders.
-        settings: what decides about a stored frame; a folder that says something else is left alone.
-        marks: by job, what tells a file from all others.
+        settings: what determines a stored frame; folders with other settings are skipped.
+        marks: by job, what identifies a file.
         load: reads a prepared folder; None where it is not whole.
     """
     wanted = {mark: job for job, mark in enumerate(marks)}
@@ -34,8 +31,8 @@ def copy(
         prepared = load(folder) if folder.is_dir() else None
         if prepared is None:
             continue
-        origin = json.loads((folder / "videos.json").read_text()).get("origin")
-        if not origin or origin["settings"] != settings:  # earlier versions did not write it
+        origin = json.loads((folder / FACTS).read_text())["origin"]
+        if origin["settings"] != settings:
             continue
         store = FrameStore(prepared)
         for path, mark in origin["videos"].items():
@@ -47,7 +44,7 @@ def copy(
             try:
                 for start in range(facts.first_record, end, RECORDS):
                     yield Frames(LANE, job, store.read(range(start, min(start + RECORDS, end))))
-            except UserError:  # damaged, or not ours to read
+            except UserError:  # damaged, or not readable
                 yield Again(LANE, job)
                 continue
             yield Done(

@@ -1,25 +1,24 @@
-"""Writes stored frames: tfds shards with one record a frame.
+"""Writes stored frames: tfds shards with one record per frame.
 
 The shards are ArrayRecord files written as they come; tfds reads them with
-`tfds.builder_from_directory(folder).as_data_source("all")`. The records are not compressed: that makes writing nine and
-reading two times as fast as with tfds's own writer, for shards half as large again.
+`tfds.builder_from_directory(folder).as_data_source("all")`. The records are not compressed: that
+makes writing nine and reading two times as fast as with tfds's own writer, for shards half as large
+again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from vid3d.process import loading
+from vid3d.process import without_gc
+from vid3d.tf import quiet_tensorflow
 
 NAME = "vid3d_frames"
 SPLIT = "frames"
@@ -29,18 +28,19 @@ OPTIONS = "group_size:1,uncompressed"  # group_size:1 is what random access want
 
 @dataclass
 class Shard:
-    """A shard that is being written."""
+    """A file of records."""
 
     path: Path
-    writer: ArrayRecordWriter | None  # None once it is closed
     records: int = 0
     bytes: int = 0
 
 
 class ShardWriter:
-    """Writes frames into shards: one open shard a lane, so that the frames of a video stay together. A context manager.
+    """Writes frames into shards: one open shard per lane keeps the frames of a video together.
 
-    Where a record ends up is known when all shards are: until then a place is (shard, position in it).
+    A context manager.
+
+    The number of a record is known once all shards are; until then its place is (shard, position).
     """
 
     def __init__(self, folder: Path, *, shard_bytes: int = SHARD_BYTES):
@@ -48,24 +48,28 @@ class ShardWriter:
         self.folder = folder
         self.shard_bytes = shard_bytes
         self.shards: list[Shard] = []
-        self.open: dict[int, int] = {}
+        self.open: dict[int, tuple[int, ArrayRecordWriter]] = {}  # lane -> shard, its writer
 
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number in self.open.values():
+    def __exit__(self, *error: object) -> None:
+        for _, writer in self.open.values():
             with contextlib.suppress(RuntimeError):
-                self.shards[number].writer.close()
+                writer.close()
 
     def place(self, lane: int) -> tuple[int, int]:
         """Where the next record of a lane goes."""
+        number, _ = self.open_shard(lane)
+        return number, self.shards[number].records
+
+    def open_shard(self, lane: int) -> tuple[int, ArrayRecordWriter]:
+        """The number and the writer of the lane's shard, a new one where none is open."""
         if lane not in self.open:
             path = self.folder / f"shard-{len(self.shards):05d}"
-            self.open[lane] = len(self.shards)
-            self.shards.append(Shard(path, ArrayRecordWriter(str(path), OPTIONS)))
-        number = self.open[lane]
-        return number, self.shards[number].records
+            self.open[lane] = len(self.shards), ArrayRecordWriter(str(path), OPTIONS)
+            self.shards.append(Shard(path))
+        return self.open[lane]
 
     def add(self, lane: int, records: Iterable[bytes | memoryview]) -> None:
         """Appends serialized tf.Examples to the lane's shard.
@@ -73,11 +77,11 @@ class ShardWriter:
         Raises:
             OSError: the disk does not take them.
         """
-        number, _ = self.place(lane)
+        number, writer = self.open_shard(lane)
         shard = self.shards[number]
         with as_os_error():
             for record in records:
-                shard.writer.write(bytes(record))
+                writer.write(bytes(record))
                 shard.records += 1
                 shard.bytes += len(record)
 
@@ -87,24 +91,24 @@ class ShardWriter:
         Raises:
             OSError: the disk does not take it.
         """
-        number, _ = self.place(lane)
+        number, writer = self.open_shard(lane)
         if self.shards[number].bytes >= self.shard_bytes:
             del self.open[lane]
             with as_os_error():
-                self.shards[number].writer.close()
+                writer.close()
 
     def finish(self) -> list[Shard]:
-        """Closes all shards and names them as tfds does; returns them in the order of their records.
+        """Closes all shards and names them as tfds does.
+
+        Returns them in the order of their records.
 
         Raises:
             OSError: a shard did not reach the disk whole.
         """
         while self.open:
-            _, number = self.open.popitem()
+            _, (_, writer) = self.open.popitem()
             with as_os_error():
-                self.shards[number].writer.close()
-        for shard in self.shards:
-            shard.writer = None
+                writer.close()
         name_as_tfds(self.folder, self.shards)
         return self.shards
 
@@ -125,45 +129,6 @@ def as_os_error() -> Iterator[None]:
         raise OSError(errno.EIO, str(error).split(";")[0]) from error
 
 
-def quiet_tensorflow() -> Any:
-    """The tensorflow module, without the lines that it prints when it is loaded, and without the GPUs that JAX needs."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with contextlib.nullcontext() if "tensorflow" in sys.modules else loading_tensorflow():
-        import tensorflow as tf
-
-        tf.config.set_visible_devices([], "GPU")
-    return tf
-
-
-@contextlib.contextmanager
-def loading_tensorflow() -> Iterator[None]:
-    """Silence, and no Keras: TensorFlow loads it, and with it scikit-learn, a second before anybody asks for it."""
-    keras = "TF_USE_LEGACY_KERAS"  # the older one, which is not installed; `tf.keras` looks again when it is used
-    before = os.environ.get(keras)
-    os.environ[keras] = "1"
-    try:
-        with silent_stderr(), loading():
-            yield
-    finally:
-        del os.environ[keras]
-        if before is not None:
-            os.environ[keras] = before
-
-
-@contextlib.contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Drops what compiled code writes to standard error, for which there is no other switch."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def write_metadata(
     folder: Path, shards: Sequence[Shard], *, frame_shape: tuple[int, int, int], store: str
 ) -> None:
@@ -178,7 +143,7 @@ def write_metadata(
         store: "raw" or "jpeg".
     """
     quiet_tensorflow()
-    with loading():
+    with without_gc():
         import tensorflow_datasets as tfds
 
     if store == "jpeg":
@@ -204,5 +169,5 @@ def write_metadata(
         split_infos=[info],
         filename_template=template,
         check_data=False,  # reads through tf.data, which has no reader for ArrayRecord
-        description="Frames of videos, one record a frame, in the order of each video.",
+        description="Frames of videos, one record per frame, in the order of each video.",
     )

@@ -10,23 +10,23 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
-from vid3d.config import UserError
-from vid3d.data.frames import decode_jpeg
 from vid3d.data.prepared import Prepared, is_there
+from vid3d.errors import UserError
+from vid3d.video.records import decode_jpeg
 
 OPEN_SHARDS = 128  # of a store at once: a process may have some 1,000 files open
 LOAD_RECORDS = 512  # frames read at once when many are loaded
 
 
 class DamagedError(UserError):
-    """A shard is not what was written."""
+    """A shard is not as it was written."""
 
 
 def damaged(path: Path, why: str) -> DamagedError:
-    """The error of a shard that is not what was written."""
+    """The error for a shard that is not as it was written."""
     return DamagedError(
-        f"{path} is damaged ({why.split(';')[0]}): remove the folder {path.parent}, and the next call decodes its "
-        "videos again"
+        f"{path} is damaged ({why.split(';')[0]}): remove the folder {path.parent}, and the next "
+        "call decodes its videos again"
     )
 
 
@@ -69,7 +69,8 @@ class FrameStore:
             error = caught
         if not is_there(self.prepared):  # after the opening: the file may be that of the new folder
             raise DamagedError(
-                f"{path.parent} was prepared anew while this process used it, or removed: start the same command again"
+                f"{path.parent} was prepared anew while this process used it, or removed: start "
+                "the same command again"
             )
         if isinstance(error, FileNotFoundError):
             raise damaged(path, "it is missing")
@@ -84,7 +85,9 @@ class FrameStore:
         self.reader.cache_clear()
 
     def read(self, records: Sequence[int] | np.ndarray) -> list[bytes]:
-        """The serialized tf.Examples of these records, in this order; a record may be asked for twice.
+        """The serialized tf.Examples of these records, in this order.
+
+        A record may be asked for twice.
 
         Raises:
             IndexError: there is no such record.
@@ -120,7 +123,10 @@ class FrameStore:
         return frames_NHWC
 
     def parse(self, record: bytes) -> np.ndarray:
-        """The frame of a serialized tf.Example, uint8 [H, W, C]; it is the string that the record ends with."""
+        """The frame of a serialized tf.Example, uint8 [H, W, C].
+
+        It is the string that the record ends with.
+        """
         if self.encoding == "raw":
             pixels = np.frombuffer(record, np.uint8, offset=len(record) - self.frame_bytes)
             return pixels.reshape(self.frame_shape)

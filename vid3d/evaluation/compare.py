@@ -1,4 +1,4 @@
-"""Several runs side by side: what differs in their configs, their curves, their figures, and a paired test for two."""
+"""Several runs side by side: configs, curves, figures and, for two, a paired test."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vid3d import config as configs, storage, terminal
 from vid3d.evaluation import metrics, plots
 from vid3d.evaluation.paired import Paired, pair, paired_lines
 from vid3d.evaluation.runs import (
-    Run,
+    ComparedRun,
     but_for_the_seed,
     data_note,
     differing_keys,
     find_workdirs,
-    names,
     over_seeds,
     read,
+    short_names,
     test_missing,
 )
 from vid3d.models.summary import quantity
@@ -33,41 +33,40 @@ from vid3d.models.summary import quantity
 MOST_COLUMNS = 4  # differing keys that the table of runs has room for
 LEAST_WIDTH = 10  # of a column that is folded
 MARGIN = 3  # of a column, with the line beside it
-LEAVE_OUT = (
-    "clips/s",
-    "FLOPs\na clip",
-    "parameters",
-)  # the first first, where the terminal is narrow
+LEAVE_OUT = ("clips/s", "FLOPs\nper clip", "parameters")  # in this order, on a narrow terminal
 
 
 def compare(folders: Sequence[str], *, output: str = "", test: bool = False) -> bool:
-    """Prints the comparison and, with `output`, writes runs.csv, curves.png and for two runs differing_videos.csv.
+    """Prints the comparison; with `output`, writes runs.csv, curves.png and differing_videos.csv.
 
     Args:
         folders: workdirs, or folders of workdirs, such as that of a sweep.
         output: a folder, made where it is missing.
-        test: evaluate the best checkpoints that were not tested yet.
+        test: whether to test the best checkpoints that were not tested yet.
 
     Returns:
-        Whether all could be tested that were asked to be.
+        Whether all that were to be tested could be.
 
     Raises:
-        UserError: a folder that is no workdir and holds none, or an output that cannot be written.
+        UserError: a folder that is not a workdir and holds none, or an output that cannot be
+            written.
     """
     workdirs = find_workdirs(folders)
     if output:
-        storage.check_folder(storage.place(output))
-    whole = test_missing(workdirs) if test else True
-    runs = [read(workdir, name) for workdir, name in zip(workdirs, names(workdirs), strict=True)]
+        storage.check_folder(storage.as_path(output))
+    all_tested = test_missing(workdirs) if test else True
+    runs = [
+        read(workdir, name) for workdir, name in zip(workdirs, short_names(workdirs), strict=True)
+    ]
     keys = differing_keys(runs)
     paired = pair(*runs) if len(runs) == 2 else None
     show(runs, keys, paired, advise=not test)
     if output:
-        write(storage.place(output), runs, keys, paired)
-    return whole
+        write(storage.as_path(output), runs, keys, paired)
+    return all_tested
 
 
-def record(run: Run, keys: Sequence[str]) -> dict[str, Any]:
+def csv_row(run: ComparedRun, keys: Sequence[str]) -> dict[str, Any]:
     """The row of a run in runs.csv; what is not known is empty."""
     flat = configs.flatten(run.config)
     test = run.test or {}
@@ -91,8 +90,8 @@ def record(run: Run, keys: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def interval(run: Run) -> tuple[str, tuple[float, float]] | None:
-    """The 95% interval of the test: ("groups", that over them) where there is that one, otherwise ("wilson", it)."""
+def interval(run: ComparedRun) -> tuple[str, Sequence[float]] | None:
+    """`metrics.best_interval` of the test; None where the run is not tested."""
     return metrics.best_interval(run.test) if run.test else None
 
 
@@ -101,14 +100,14 @@ def value_text(value: Any) -> str:
 
 
 def show(
-    runs: Sequence[Run],
+    runs: Sequence[ComparedRun],
     keys: Sequence[str],
     paired: Paired | None,
     *,
     advise: bool = True,
     console: Console | None = None,
 ) -> None:
-    """Prints the comparison; `advise`: says what tests those that are not tested."""
+    """Prints the comparison; with `advise`, says how to test the runs that are not tested."""
     console = console or terminal.console()
     left_out = list(LEAVE_OUT)
     folded, fixed_columns = columns(runs, keys if len(keys) <= MOST_COLUMNS else ())
@@ -121,27 +120,27 @@ def show(
         add_folded(table, title, cells)
     for title in fixed_columns:
         table.add_column(title, justify="right", no_wrap=True)
-    for cells in zip(*folded.values(), *fixed_columns.values(), strict=True):
-        table.add_row(*map(Text, cells))
+    for row in zip(*folded.values(), *fixed_columns.values(), strict=True):
+        table.add_row(*map(Text, row))
     console.print(table)
     if len(folded) <= len(keys):
         show_differences(console, runs, keys)
     lines = [
         *notes(runs, keys, advise=advise),
-        *(paired_lines(*runs, paired) if len(runs) == 2 else ()),
+        *(paired_lines(runs[0], runs[1], paired) if paired else ()),
     ]
     if len(left_out) < len(LEAVE_OUT):
         gone = ", ".join(LEAVE_OUT[: len(LEAVE_OUT) - len(left_out)]).replace("\n", " ")
-        lines.append(f"no room for {gone}: a wider terminal, a pipe or --output has them")
+        lines.append(f"no room for {gone}: use a wider terminal, a pipe or --output")
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 
 
 def columns(
-    runs: Sequence[Run], keys: Sequence[str]
+    runs: Sequence[ComparedRun], keys: Sequence[str]
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """The cells of the table of runs by column: those that may be folded, and the figures."""
-    records = [record(run, keys) for run in runs]
+    records = [csv_row(run, keys) for run in runs]
     folded = {title: [r[title] for r in records] for title in ("run", *keys)}
     figures = {
         "validation\naccuracy": [fixed(r["val_accuracy"]) for r in records],
@@ -153,7 +152,7 @@ def columns(
         "videos": [str(r["test_videos"] or "") for r in records],
         "sources": [str(r["test_sources"] or "") for r in records],
         "parameters": ["" if r["parameters"] is None else f"{r['parameters']:,}" for r in records],
-        "FLOPs\na clip": [
+        "FLOPs\nper clip": [
             "" if r["flops"] is None else quantity(r["flops"]).strip() for r in records
         ],
         "clips/s": [fixed(r["clips_per_second"], 1) for r in records],
@@ -162,7 +161,7 @@ def columns(
 
 
 def least_width(folded: dict[str, list[str]], figures: dict[str, list[str]]) -> int:
-    """How wide the table of runs has to be."""
+    """Characters that the table of runs takes at least."""
     narrow = [min(LEAST_WIDTH, widest(title, cells)) for title, cells in folded.items()]
     return 1 + sum(
         width + MARGIN
@@ -180,14 +179,15 @@ def add_folded(table: Table, title: str, cells: Sequence[str]) -> None:
     table.add_column(Text(title, overflow="fold"), overflow="fold", min_width=least)
 
 
-def show_differences(console: Console, runs: Sequence[Run], keys: Sequence[str]) -> None:
-    """Prints the differing keys, a line each, with as many runs beside each other as there is room for."""
+def show_differences(console: Console, runs: Sequence[ComparedRun], keys: Sequence[str]) -> None:
+    """Prints the differing keys, one per line, with as many runs side by side as fit."""
     flat = [configs.flatten(run.config) for run in runs]
-    room = max(1, (console.width - 1 - widest("config", keys) - MARGIN) // (LEAST_WIDTH + MARGIN))
-    for first in range(0, len(runs), room):
+    left = console.width - 1 - widest("config", keys) - MARGIN
+    per_table = max(1, left // (LEAST_WIDTH + MARGIN))
+    for first in range(0, len(runs), per_table):
         table = Table()
         table.add_column("config", no_wrap=True)
-        some = range(first, min(first + room, len(runs)))
+        some = range(first, min(first + per_table, len(runs)))
         for k in some:
             add_folded(table, runs[k].name, [value_text(flat[k][key]) for key in keys])
         for key in keys:
@@ -199,22 +199,23 @@ def fixed(number: float | None, digits: int = 3) -> str:
     return "" if number is None else f"{number:.{digits}f}"
 
 
-def notes(runs: Sequence[Run], keys: Sequence[str], *, advise: bool = True) -> list[str]:
+def notes(runs: Sequence[ComparedRun], keys: Sequence[str], *, advise: bool = True) -> list[str]:
     """What has to be said about the table."""
     lines = data_note(runs)
     if not keys and not lines and len(runs) > 1:
         lines.append("the configs do not differ")
     for name, group in over_seeds(runs).items():
-        tested = [run.test["accuracy"] for run in group if run.test]
-        if len(tested) > 1:
-            mean, deviation = statistics.mean(tested), statistics.stdev(tested)
+        accuracies = [run.test["accuracy"] for run in group if run.test]
+        if len(accuracies) > 1:
+            mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies)
             lines.append(
-                f"{name}: test accuracy {mean:.3f}, standard deviation {deviation:.3f} over {len(tested)} seeds"
+                f"{name}: test accuracy {mean:.3f}, standard deviation {deviation:.3f} over "
+                f"{len(accuracies)} seeds"
             )
     protocols = {run.test["protocol"] for run in runs if run.test}
     if len(protocols) > 1:
         lines.append(
-            f"note: the test accuracies stand on different protocols: {', '.join(sorted(protocols))}"
+            "note: the test accuracies are of different protocols: " + ", ".join(sorted(protocols))
         )
     elif protocols:
         lines.append(f"protocol: {protocols.pop()}")
@@ -229,11 +230,11 @@ def notes(runs: Sequence[Run], keys: Sequence[str], *, advise: bool = True) -> l
     return lines
 
 
-def interval_note(tested: Sequence[Run]) -> str:
-    """What the intervals of the table take for independent."""
-    groups = [run.name for run in tested if interval(run)[0] == "groups"]
-    wilson = [run.name for run in tested if interval(run)[0] == "wilson"]
-    if not groups:
+def interval_note(tested: Sequence[ComparedRun]) -> str:
+    """Says what the intervals of the table take for independent."""
+    kinds = {run.name: metrics.best_interval(run.test)[0] for run in tested if run.test}
+    wilson = [name for name, kind in kinds.items() if kind == "wilson"]
+    if len(wilson) == len(kinds):
         return "95% interval: Wilson's, as if each video had its own source"
     line = "95% interval: over the sources, whose videos are alike"
     return line + (
@@ -241,10 +242,12 @@ def interval_note(tested: Sequence[Run]) -> str:
     )
 
 
-def write(folder: Path, runs: Sequence[Run], keys: Sequence[str], paired: Paired | None) -> None:
+def write(
+    folder: Path, runs: Sequence[ComparedRun], keys: Sequence[str], paired: Paired | None
+) -> None:
     """Writes runs.csv and curves.png, and differing_videos.csv where there is a paired test."""
     storage.make_folder(folder)
-    records = [record(run, keys) for run in runs]
+    records = [csv_row(run, keys) for run in runs]
     write_csv(folder / "runs.csv", list(records[0]), [list(r.values()) for r in records])
     curves = {run.name: run.curve for run in runs}
     alike = {run.name: but_for_the_seed(run) for run in runs}

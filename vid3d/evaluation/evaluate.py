@@ -1,143 +1,62 @@
-"""Evaluates one checkpoint on one split: every video is counted once, whatever the batch size and the devices."""
+"""Evaluates one checkpoint on one split, or on other videos, and writes down what it got right."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from flax import linen as nn
 from flax.errors import ScopeParamShapeError
-from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs, models, parallel, storage
-from vid3d.config import UserError
-from vid3d.data import index as data_index, pipeline, prepare
-from vid3d.data.augment import normalise
-from vid3d.data.plan import Durations, Plan
-from vid3d.data.report import duplicates, printable
+from vid3d import models, parallel, storage
+from vid3d.checkpoint import Address, Workdir
+from vid3d.data import pipeline, prepare
+from vid3d.data.prepared import Prepared
+from vid3d.data.report import duplicates
+from vid3d.datasets import index as data_index
+from vid3d.datasets.videos import Index
+from vid3d.errors import UserError
 from vid3d.evaluation import metrics, plots, sets
-from vid3d.text import first_few, shorten
-
-# What may differ from the training: where the videos are, how they are read, and which clips are looked at.
-OVERRIDES = (
-    "data.num_frames",
-    "data.frame_step",
-    "data.fps",
-    "data.size",
-    "data.stored_size",
-    "data.sampling",
-    "data.root",
-    "data.cache_dir",
-    "data.workers",
-    "data.decode_timeout",
-    "data.memory_budget_mb",
-    "eval.views",
-    "eval.long_videos",
-    "eval.batch_size",
+from vid3d.evaluation.predictions import (
+    Predictions,
+    build_eval_step,
+    eval_batch_size,
+    predict,
 )
+from vid3d.evaluation.restored import (
+    Restored,
+    override_notes,
+    restore,
+    result_overrides,
+    suffix,
+)
+from vid3d.terminal import printable
+from vid3d.text import first_few
+from vid3d.video.plan import Durations
 
 TRAINED_ON = "these videos were in the training: the accuracy says nothing about others"
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """probabilities_NK float32, losses_N float32 and labels_N int32, in the order of the split's videos."""
-
-    probabilities_NK: np.ndarray
-    losses_N: np.ndarray
-    labels_N: np.ndarray
-
-    def accuracy(self) -> float:
-        return metrics.top_k_correct(self.probabilities_NK, self.labels_N, 1) / len(self.labels_N)
-
-    def loss(self) -> float:
-        return float(self.losses_N.astype(np.float64).mean())
-
-
-def build_eval_step(
-    model: nn.Module, *, data: ConfigDict
-) -> Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]:
-    """Builds step(variables, batch) -> `log_probabilities_BVK` of each clip."""
-
-    def eval_step(variables, batch):
-        clips_BVTHWC = batch["clips_BVTHWC"]
-        b, v = clips_BVTHWC.shape[:2]
-        clips = normalise(clips_BVTHWC.reshape(b * v, *clips_BVTHWC.shape[2:]), data)
-        logits = model.apply(variables, clips, train=False).astype(jnp.float32)
-        return {"log_probabilities_BVK": jax.nn.log_softmax(logits).reshape(b, v, -1)}
-
-    return eval_step
-
-
-def run(
-    mapped_step: Callable, variables: Any, clips: pipeline.Clips, *, batch_size: int
-) -> Predictions:
-    """Runs a mapped eval step over every video of `clips`.
-
-    Args:
-        mapped_step: `parallel.map_eval(build_eval_step(...))`.
-        variables: params and batch_stats, replicated.
-        clips: for evaluation.
-        batch_size: rows of clips over all devices and hosts: videos, but for long ones, which have several.
-    """
-    answers: list[tuple[np.ndarray, float]] = []
-    waiting: list[np.ndarray] = []  # rows [V, K] of the next video
-    batches = pipeline.eval_batches(clips, batch_size=batch_size, host=parallel.host())
-    for batch in parallel.prefetch(batches):
-        kept = {"mask_B": batch["mask_B"]} | mapped_step(variables, batch)
-        gathered = parallel.gather_hosts(parallel.unshard(kept))
-        merged = {name: x.reshape(-1, *x.shape[2:]) for name, x in gathered.items()}
-        for log_p_VK in merged["log_probabilities_BVK"][merged["mask_B"] > 0]:
-            waiting.append(log_p_VK)
-            plan = clips.plans[len(answers)]
-            if len(waiting) * clips.views >= len(plan.indices):
-                log_p_NK = np.concatenate(waiting)[: len(plan.indices)]
-                label, how = clips.labels_N[len(answers)], clips.evaluation.long_videos
-                answers.append(answer(plan, log_p_NK, label, how))
-                waiting = []
-    return Predictions(
-        probabilities_NK=np.stack([probabilities_K for probabilities_K, _ in answers]),
-        losses_N=np.array([loss for _, loss in answers], np.float32),
-        labels_N=clips.labels_N,
-    )
-
-
-def answer(
-    plan: Plan, log_p_NK: np.ndarray, label: int, long_videos: str
-) -> tuple[np.ndarray, float]:
-    """One video's probabilities, float32 [K], and its loss, from the logarithms of those of its clips."""
-    probabilities_NK = np.exp(log_p_NK)
-    weights_N = plan.weights(probabilities_NK, long_videos)
-    counted = weights_N > 0
-    # Not the logarithm of the probability, which may be too small for a float.
-    with np.errstate(invalid="ignore"):  # a network that diverged says NaN, which ends the run
-        loss = -np.logaddexp.reduce(log_p_NK[counted, label] + np.log(weights_N[counted]))
-    return (weights_N @ probabilities_NK).astype(np.float32), float(loss)
-
-
 def evaluate(
-    workdir: str,
+    workdir: Address,
     *,
-    name: str = "best",
+    checkpoint: str = "best",
     split: str = "test",
-    overrides: list[tuple[str, str]] = (),
+    overrides: Sequence[tuple[str, str]] = (),
     data: str | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Evaluates a checkpoint and writes `evaluation/SPLIT-CHECKPOINT/`, or `evaluation/data-FOLDER-HASH-CHECKPOINT/`;
-    with overrides that can change the figures these are at the end of the name, such as `test-best-num_frames=5`.
+    """Evaluates a checkpoint and writes its figures into the workdir.
+
+    The folder is `evaluation/SPLIT-CHECKPOINT/`, or `evaluation/data-FOLDER-HASH-CHECKPOINT/`.
+    Overrides that can change the figures are at the end of the folder's name, such as
+    `test-best-num_frames=5`.
 
     Args:
-        workdir: a training's folder.
-        name: "best", "latest" or a step.
+        workdir: of the training run.
+        checkpoint: "best", "latest" or a step.
         split: "test", "val" or "train".
         overrides: (key, text) pairs, such as ("data.root", "/elsewhere").
         data: another folder or CSV; all its videos are evaluated, its classes are mapped by name.
@@ -148,138 +67,141 @@ def evaluate(
     Raises:
         UserError: no such checkpoint; another class list; a video the checkpoint was trained on.
     """
-    storage.check_folder(storage.place(workdir) / "evaluation")
-    step, weights, meta = checkpoint.load(workdir, name)
-    config = configs.from_json(json.dumps(meta["config"]))
-    for key, text in overrides:
-        configs.apply(config, key, text)
-        if key not in OVERRIDES:
-            raise UserError(
-                f"config.{key} is fixed by the checkpoint: only {', '.join(OVERRIDES)} can be set here"
-            )
-    configs.validate(config)
-    trained = configs.flatten(configs.from_json(json.dumps(meta["config"])))
-    asked = changed(trained, configs.flatten(config))
-    classes = tuple(meta["classes"])
-    if "imported" in meta and data is None:
-        raise UserError(
-            f"{workdir} was imported and has no split of its own: name the videos to test with --data=FOLDER|CSV"
-        )
-    if data is not None:
-        index = sets.other_set(config, data, classes)
-        folder_name = f"{sets.set_name(data)}-{name}"
-        split = "test"
-        asked.pop("data.root", None)  # --data names the videos
-    else:
-        index = data_index.find(config.data, config.seed)
-        folder_name = f"{split}-{name}"
-        if index.classes != classes:
-            raise UserError(
-                f"the videos in {index.root} have the classes {first_few(index.classes)}, "
-                f"the checkpoint {first_few(classes)}"
-            )
-    prepared = prepare.prepare(config, index=index, quiet=True)
-    parallel.agree(prepared.listing(), what="videos, labels or splits")
-    clips = pipeline.Clips(
-        prepared, split, config.data, evaluation=config.eval, trained=Durations.of(meta)
-    )
-    if not len(clips):
-        raise UserError(f"no video in the {split} split of {index.root}")
-    listed = storage.place(workdir) / "videos.csv"
-    if data is None and listed.exists():  # what the root holds counts, not how it is written
-        asked.pop("data.root", None)
-        embedded = config.data.source == "synthetic"  # the config describes it
-        side = "test" if split == "val" and config.data.validate_on_test else split
-        if not embedded and not sets.same_videos(listed, clips, side):
-            asked["data.root"] = index.root
-    seen = sets.seen_in_training(clips, meta["training_videos"])
-    if seen and split != "train":
-        raise UserError(
-            f"{len(seen)} of {len(clips)} {split} videos were in the training of this checkpoint, "
-            f"such as {seen[0]}: a number on them means nothing"
-            + (sets.gone(listed, prepared, split) if data is None else "")
-        )
-    protocol_says_it = data is None and config.data.validate_on_test
-
-    batch_size = config.eval.batch_size or config.train.batch_size
-    parallel.check_batch_size(batch_size, "eval.batch_size")
-    model = models.build(config.model, len(classes))
-    mapped = parallel.map_eval(build_eval_step(model, data=config.data))
-    clips.hold_in_memory(config.data.memory_budget_mb * 2**20)
-    try:
-        predictions = run(mapped, parallel.replicate(weights), clips, batch_size=batch_size)
-    except ScopeParamShapeError:
-        raise UserError(
-            f"the weights of {workdir} do not fit clips of {config.data.num_frames} frames of "
-            f"{config.data.size}x{config.data.size}: leave data.num_frames and data.size as they were trained"
-        ) from None
+    workdir = Workdir(workdir)
+    storage.check_folder(workdir.evaluations_folder)
+    restored = restore(workdir, checkpoint, overrides, data)
+    split = split if data is None else "test"
+    index = find_videos(restored)
+    prepared = prepare.prepare(restored.config, index=index, quiet=True)
+    parallel.check_same(prepared.listing(), what="videos, labels or splits")
+    clips = find_clips(restored, prepared, split)
+    seen = check_unseen(restored, prepared, clips, split)
+    asked = result_overrides(restored, clips, split, index.root)
+    predictions = predict_all(restored, clips)
     figures = {
         "split": split,
-        "checkpoint": name,
-        "step": step,
+        "checkpoint": checkpoint,
+        "step": restored.step,
         "protocol": index.protocol,
         "data": index.root,
         "num_expected": clips.num_expected,
-        "views": config.eval.views,
+        "views": restored.config.eval.views,
         "overrides": asked,
         "notes": [
-            *override_notes(asked, trained, listed=listed.exists()),
-            *index.notes,
-            *map(printable, filter(None, [clips.note(), *duplicates(prepared)])),
+            *override_notes(restored, asked),
+            *video_notes(restored, prepared, clips),
             *([TRAINED_ON] if seen else []),
-            *(
-                sets.validated(listed, clips, meta)
-                if split == "test" and not protocol_says_it
-                else []
-            ),
+            *validation_notes(restored, clips, split),
         ],
-    } | metrics.summarise(
+    } | summarise(predictions, clips, restored.classes)
+    name = split if data is None else sets.set_name(data)
+    folder = workdir.evaluation_folder(f"{name}-{checkpoint}{suffix(asked)}")
+    if parallel.is_main():
+        storage.make_folder(folder)
+        with storage.folder_lock(folder.parent):
+            write(folder, figures, predictions, clips, restored.classes)
+    return figures, folder
+
+
+def find_videos(restored: Restored) -> Index:
+    """The videos of the training run or of another folder or CSV, where all are test videos.
+
+    Raises:
+        UserError: an imported checkpoint, which has no data set of its own; another class list.
+    """
+    if not restored.is_own:
+        return data_index.find_unsplit(restored.config.data, restored.classes)
+    if "imported" in restored.meta:
+        raise UserError(
+            f"{restored.workdir} was imported and has no split of its own: name the videos to test "
+            "with --data=FOLDER|CSV"
+        )
+    index = data_index.find(restored.config.data, restored.config.seed)
+    if index.classes != restored.classes:
+        raise UserError(
+            f"the videos in {index.root} have the classes {first_few(index.classes)}, "
+            f"the checkpoint {first_few(restored.classes)}"
+        )
+    return index
+
+
+def find_clips(restored: Restored, prepared: Prepared, split: str) -> pipeline.Clips:
+    """The clips of a split, loaded later.
+
+    Raises:
+        UserError: there are none.
+    """
+    config, trained = restored.config, Durations.of(restored.meta)
+    clips = pipeline.Clips(prepared, split, config.data, evaluation=config.eval, trained=trained)
+    if not len(clips):
+        raise UserError(f"no video in the {split} split of {prepared.index.root}")
+    return clips
+
+
+def check_unseen(
+    restored: Restored, prepared: Prepared, clips: pipeline.Clips, split: str
+) -> list[str]:
+    """The videos that the checkpoint was trained on; there are some in the training split only.
+
+    Raises:
+        UserError: they are in another split.
+    """
+    seen = sets.seen_in_training(clips, restored.meta["training_videos"])
+    if seen and split != "train":
+        gone = sets.gone(restored.workdir, prepared, split) if restored.is_own else ""
+        raise UserError(
+            f"{len(seen)} of {len(clips)} {split} videos were in the training of this checkpoint, "
+            f"such as {seen[0]}: a number on them means nothing{gone}"
+        )
+    return seen
+
+
+def predict_all(restored: Restored, clips: pipeline.Clips) -> Predictions:
+    """The network's answers for all videos.
+
+    Raises:
+        UserError: a batch that the devices cannot share, or clips that the weights do not fit.
+    """
+    config = restored.config
+    batch_size = eval_batch_size(config)
+    parallel.check_batch_size(batch_size, "eval.batch_size")
+    model = models.build(config.model, len(restored.classes))
+    step = parallel.map_eval(build_eval_step(model, data=config.data))
+    clips.hold_in_memory(config.data.memory_budget_mb * 2**20)
+    try:
+        return predict(step, parallel.replicate(restored.weights), clips, batch_size=batch_size)
+    except ScopeParamShapeError:
+        raise UserError(
+            f"the weights of {restored.workdir} do not fit clips of {config.data.num_frames} "
+            f"frames of {config.data.size}x{config.data.size}: leave data.num_frames and data.size "
+            "as they were trained"
+        ) from None
+
+
+def summarise(
+    predictions: Predictions, clips: pipeline.Clips, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """`metrics.summarise` with the source group of each video."""
+    return metrics.summarise(
         predictions.probabilities_NK,
         predictions.losses_N,
         predictions.labels_N,
         classes,
         groups=[video.group or video.path for video in clips.videos],
     )
-    folder = storage.place(workdir) / "evaluation" / (folder_name + suffix(asked))
-    if parallel.is_main():
-        storage.make_folder(folder)
-        with storage.alone(folder.parent):
-            write(folder, figures, predictions, clips, classes)
-    return figures, folder
 
 
-def changed(trained: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The values that differ from the training's and can change a figure."""
-    free = set(configs.RESULT_FREE) - {"data.root"}
-    return {key: now[key] for key in OVERRIDES if now[key] != trained[key] and key not in free}
+def video_notes(restored: Restored, prepared: Prepared, clips: pipeline.Clips) -> list[str]:
+    """What has to be known about the videos."""
+    said = [note for note in (clips.note(), *duplicates(prepared)) if note]
+    return [*prepared.index.notes, *map(printable, said)]
 
 
-def override_notes(asked: dict[str, Any], trained: dict[str, Any], *, listed: bool) -> list[str]:
-    """Says that the figures are not those of the checkpoint as it was trained."""
-    notes = []
-    for key, value in asked.items():
-        if key == "data.root" and listed:
-            notes.append("override: these are not the videos that videos.csv lists in this split")
-        elif key == "data.root":
-            notes.append(
-                "override: videos.csv is gone, and whether these are its videos is not known"
-            )
-        else:
-            notes.append(
-                f"override: {key} is {shorten(value)}, not {shorten(trained[key])} as trained"
-            )
-    return notes
-
-
-def suffix(asked: dict[str, Any]) -> str:
-    """The end of a folder's name that tells an evaluation with overrides from the one without."""
-    texts = {
-        key: sets.set_name(value)
-        if key == "data.root"
-        else re.sub(r"[^\w.]+", "x", str(value)).strip("x")
-        for key, value in asked.items()
-    }
-    return "".join(f"-{key.partition('.')[2]}={text}" for key, text in texts.items())
+def validation_notes(restored: Restored, clips: pipeline.Clips, split: str) -> list[str]:
+    """Says which test videos chose the checkpoint, where the protocol does not say it."""
+    if split != "test" or (restored.is_own and restored.config.data.validate_on_test):
+        return []
+    return sets.validated(clips, restored.meta)
 
 
 def write(

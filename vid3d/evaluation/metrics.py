@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-DRAWN_AT_ONCE = 500  # of the signs of all groups
+DRAWN_AT_ONCE = 500  # signs of all groups: bounds the memory
 
 Z_95 = 1.959963984540054  # the 97.5% point of the standard normal distribution
 
 
 def wilson_interval(correct: float, total: float) -> tuple[float, float]:
-    """The 95% interval of a proportion (Wilson 1927), which stays inside [0, 1] and holds for few videos.
+    """The 95% interval of a proportion (Wilson 1927), inside [0, 1] and right for few videos.
 
-    Neither number has to be whole, as SciPy's want to be.
+    SciPy's takes whole numbers only; an effective number of videos is not whole.
     """
     p, z2 = correct / total, Z_95**2
     centre = (p + z2 / (2 * total)) / (1 + z2 / total)
@@ -27,16 +26,18 @@ def wilson_interval(correct: float, total: float) -> tuple[float, float]:
 
 
 def group_interval(shares: Sequence[float], groups: Sequence[str]) -> tuple[float, float]:
-    """The 95% interval of the mean of `shares` where videos of one group are alike: Wilson's, for as many independent
-    videos as say as much about the mean.
+    """The 95% interval of the mean of `shares` where videos of one group are alike: Wilson's, for
+    as many independent videos as say as much about the mean.
 
-    These are the videos over the design effect, the variance by groups over that of independent videos; and fewer by the
-    factor (z / t)^2, as that variance is itself an estimate (Korn and Graubard 1998, "Confidence intervals for
-    proportions with small expected number of positive counts"; with Wilson's interval Franco et al. 2019). They are
-    never more than the videos and never fewer than the groups, a group that holds more of the videos than others
-    counting for less (Kish 1965). t has the degrees of freedom of that number of groups (Carter, Schnepel and
-    Steigerwald 2017), and no more than there are groups with a wrong video, or with a right one: the fewer, the less is
-    known of how alike videos are. Where all are right, nothing is, and each group counts as one video.
+    These are the videos over the design effect, the variance by groups over that of independent
+    videos; and fewer by the factor (z / t)^2, as that variance is itself an estimate (Korn and
+    Graubard 1998, "Confidence intervals for proportions with small expected number of positive
+    counts"; with Wilson's interval Franco et al. 2019). They are never more than the videos and
+    never fewer than the groups, a group that holds more of the videos than others counting for less
+    (Kish 1965). t has the degrees of freedom of that number of groups (Carter, Schnepel and
+    Steigerwald 2017), and no more than there are groups with a wrong video, or with a right one:
+    the fewer, the less is known of how alike videos are. Where all are right, nothing is, and each
+    group counts as one video.
 
     `experiments/coverage.py` measures how often it holds.
 
@@ -62,7 +63,10 @@ def group_interval(shares: Sequence[float], groups: Sequence[str]) -> tuple[floa
 
 
 def best_interval(figures: dict[str, Any]) -> tuple[str, Sequence[float]]:
-    """Of the two intervals of `summarise`: ("groups", that over groups) where there is one, otherwise ("wilson", it)."""
+    """Which interval of `summarise` to show, and the interval.
+
+    "groups", the one over groups, where there is one, otherwise "wilson".
+    """
     by_group = figures.get("interval_groups")
     return ("groups", by_group) if by_group else ("wilson", figures["interval"])
 
@@ -77,34 +81,42 @@ def sources(figures: dict[str, Any]) -> str:
 def sign_flip_p_value(
     gains: Sequence[float], groups: Sequence[str], *, draws: int = 20_000
 ) -> float:
-    """How probable a difference as large as this one is, two-sided, if both sides were equally good.
+    """The two-sided probability of a difference at least this large if both runs were equally good.
 
-    Videos of one group are alike: the signs of whole groups are flipped, all ways of it where there are at most `draws`,
-    otherwise that many at random from a fixed seed. With one video a group this is McNemar's exact test. Source: Winkler
-    et al. 2015, "Multi-level block permutation", NeuroImage 123.
+    Videos of one group are alike: the signs of whole groups are flipped, in all ways where there
+    are at most `draws` of them, otherwise in that many ways, drawn from a fixed seed. With one
+    video per group this is McNemar's exact test. Source: Winkler et al. 2015, "Multi-level block
+    permutation", NeuroImage 123.
 
     Args:
-        gains: by how much the first side is better on each video.
+        gains: by how much the first run is better on each video.
         groups: the group of each video.
         draws: of signs.
     """
+    from scipy.stats import permutation_test
+
     _, number_N = np.unique(groups, return_inverse=True)
     gain_G = np.bincount(number_N, weights=gains)
     gain_G = gain_G[gain_G != 0]
-    if not len(gain_G):
+    if len(gain_G) < 2:  # either sign is as large
         return 1.0
-    if 2 ** len(gain_G) <= draws:
-        signs = np.array(list(itertools.product((-1, 1), repeat=len(gain_G))))
-        return float(np.mean(np.abs(signs @ gain_G) >= abs(gain_G.sum())))
-    random, as_large = np.random.default_rng(0), 0
-    for start in range(0, draws, DRAWN_AT_ONCE):
-        signs = random.choice((-1, 1), (min(DRAWN_AT_ONCE, draws - start), len(gain_G)))
-        as_large += np.count_nonzero(np.abs(signs @ gain_G) >= abs(gain_G.sum()))
-    return (as_large + 1) / (draws + 1)
+    found = permutation_test(
+        (gain_G,),
+        lambda gain_G, axis: abs(gain_G.sum(axis=axis)),
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=draws,
+        batch=DRAWN_AT_ONCE,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
 
 
 def top_k_correct(probabilities_NK: np.ndarray, labels_N: np.ndarray, k: int) -> int:
-    """How many videos have their label among the k most probable classes; of equal ones the lower index is first."""
+    """How many videos have their label among the k most probable classes.
+
+    Of equally probable classes the lower index comes first.
+    """
     order_NK = np.argsort(-probabilities_NK, axis=1, kind="stable")
     return int((order_NK[:, :k] == labels_N[:, None]).any(axis=1).sum())
 
@@ -127,16 +139,17 @@ def summarise(
     """Every figure of one evaluation, as plain Python values.
 
     Args:
-        probabilities_NK: one row a video.
-        losses_N: cross-entropy a video.
+        probabilities_NK: one row per video.
+        losses_N: cross-entropy of each video.
         labels_N: the true classes.
         classes: names, in the order of the labels.
         groups: the source of each video; without them each video is its own.
 
     Returns:
-        accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval (Wilson's, as if the
-        videos were independent), interval_groups (that over groups; None where each video is one), num_groups, correct,
-        num_videos and per_class: precision, recall and f1 (0 where a class was never predicted or has no video) and count.
+        accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval
+        (Wilson's, as if the videos were independent), interval_groups (that over groups; None where
+        each video is one), num_groups, correct, num_videos and per_class: precision, recall and f1
+        (0 where a class was never predicted or has no video) and count.
     """
     from sklearn.metrics import precision_recall_fscore_support
 

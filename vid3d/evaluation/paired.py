@@ -1,11 +1,11 @@
-"""Two runs on the same test videos: which videos only one of them has right, and whether that is chance."""
+"""Two runs on the same test videos: which only one of them has right, and if that is chance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from vid3d.evaluation import metrics
-from vid3d.evaluation.runs import Run
+from vid3d.evaluation.runs import ComparedRun
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,12 @@ class Paired:
     Attributes:
         only_first: videos that only the first run has right; only_second: likewise.
         both, neither: the other videos.
-        p_value: two-sided, of a difference this large if the two were equally good and the videos independent.
+        p_value: two-sided, of a difference this large if the two were equally good and the videos
+            independent.
         num_groups: source groups that the videos come from; None where that is not known of all.
         p_value_groups: the same where videos of one group are alike; None likewise.
-        differing: (path, true class, prediction of the first, of the second) where the two predict another class.
+        differing: (path, true class, prediction of the first, of the second) where the two predict
+            another class.
     """
 
     only_first: int
@@ -31,7 +33,7 @@ class Paired:
     differing: list[tuple[str, str, str, str]]
 
 
-def pair(first: Run, second: Run) -> Paired | None:
+def pair(first: ComparedRun, second: ComparedRun) -> Paired | None:
     """The paired test; None where the two were not both tested on the same videos."""
     if not first.answers or first.answers.keys() != second.answers.keys():
         return None
@@ -47,9 +49,10 @@ def pair(first: Run, second: Run) -> Paired | None:
             differing.append((video[0], label, a, b))
     discordant = counts[True, False] + counts[False, True]
     p = binomtest(counts[True, False], discordant).pvalue if discordant else 1.0
-    # A video that the training did not list, as one that was renamed since, is of an unknown source.
-    groups = [first.groups.get(path) for path, _ in first.answers]
-    known = None not in groups
+    groups = [first.groups[path] for path, _ in first.answers if path in first.groups]
+    # The source of a video that the training run did not list, such as one that was renamed since,
+    # is not known.
+    known = len(groups) == len(first.answers)
     return Paired(
         only_first=counts[True, False],
         only_second=counts[False, True],
@@ -62,13 +65,14 @@ def pair(first: Run, second: Run) -> Paired | None:
     )
 
 
-def paired_lines(first: Run, second: Run, paired: Paired | None) -> list[str]:
+def paired_lines(first: ComparedRun, second: ComparedRun, paired: Paired | None) -> list[str]:
     """McNemar's test in words."""
     if paired is None:
         return []
     lines = [
-        f"of {len(first.answers)} test videos both have {paired.both} right and {paired.neither} wrong; "
-        f"only {first.name} has {paired.only_first} right, only {second.name} {paired.only_second}: "
+        f"of {len(first.answers)} test videos both have {paired.both} right and {paired.neither} "
+        f"wrong; only {first.name} has {paired.only_first} right, only {second.name} "
+        f"{paired.only_second}: "
         f"p = {paired.p_value:.3g} (McNemar's exact test, two-sided)"
     ]
     if paired.num_groups is None:
@@ -77,12 +81,13 @@ def paired_lines(first: Run, second: Run, paired: Paired | None) -> list[str]:
         )
     elif paired.num_groups < len(first.answers):
         lines.append(
-            f"they come from {paired.num_groups} sources: p = {paired.p_value_groups:.3g} where the videos of a source "
-            "are taken together (signs of whole sources flipped)"
+            f"they come from {paired.num_groups} sources: p = {paired.p_value_groups:.3g} where "
+            "the videos of a source are taken together (signs of whole sources flipped)"
         )
     if paired.differing:
         lines.append(
-            f"{len(paired.differing)} videos on which they differ (true: {first.name} | {second.name}):"
+            f"{len(paired.differing)} videos on which they differ (true: {first.name} | "
+            f"{second.name}):"
         )
     lines += [f"  {path}  {label}: {a} | {b}" for path, label, a, b in paired.differing]
     return lines

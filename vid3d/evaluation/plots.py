@@ -13,12 +13,12 @@ from matplotlib.ticker import MaxNLocator
 
 from vid3d import storage
 
-WRITTEN_OUT = 15  # up to this many classes each cell carries its count
-TOLD_APART = 10  # colours that are easily told apart
+MOST_COUNTED = 15  # classes up to which each cell shows its count
+DISTINCT_COLOURS = 10  # that are easily told apart
 
 
 def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) -> Figure:
-    """A confusion matrix: rows are the true classes, colours the share of the row, numbers the counts.
+    """A confusion matrix: a row per true class, coloured by the share of the row, with counts.
 
     Args:
         matrix: int [true, predicted].
@@ -28,10 +28,10 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
     classes, title = list(map(plain, classes)), plain(title)
     n = len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    cell = 0.75 if n <= WRITTEN_OUT else 0.17
+    cell = 0.75 if n <= MOST_COUNTED else 0.17
     side = max(3.2, cell * n)
     longest = max(len(name) for name in classes)
-    font = 9 if n <= WRITTEN_OUT else 6
+    font = 9 if n <= MOST_COUNTED else 6
     margin = 0.6 + longest * font / 72 * 0.62
     figure = Figure(figsize=(side + margin + 1.0, side + margin + 0.5), layout="compressed")
     axes = figure.add_subplot()
@@ -44,7 +44,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title, fontsize=10)
-    if n <= WRITTEN_OUT:
+    if n <= MOST_COUNTED:
         for row in range(n):
             for column in range(n):
                 color = "white" if shares[row, column] > 0.5 else "black"
@@ -58,22 +58,23 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
 def curves_figure(
     curves: Mapping[str, Sequence[Mapping[str, float]]], alike: Mapping[str, str] | None = None
 ) -> Figure:
-    """Validation accuracy and loss of several runs over the epochs; of more than ten runs, those that are alike share a
-    colour and a name.
+    """Validation accuracy and loss of several runs over the epochs; of more than ten runs, those
+    that are alike share a colour and a name.
 
     Args:
-        curves: name of the run -> its rows with `epoch` and, where it has validation videos, `val/accuracy` and `val/loss`.
+        curves: name of the run -> its rows with `epoch` and, where it has validation videos,
+            `val/accuracy` and `val/loss`.
         alike: name of the run -> what is equal for runs that are alike; without it none are.
     """
     kinds: dict[str, list[str]] = {}
     for name in curves:
-        kinds.setdefault(alike[name] if alike and len(curves) > TOLD_APART else name, []).append(
-            name
-        )
+        kinds.setdefault(
+            alike[name] if alike and len(curves) > DISTINCT_COLOURS else name, []
+        ).append(name)
     height = max(3.6, 0.17 * len(kinds) + 1.2)
     figure = Figure(figsize=(11, height), layout="constrained")
     axes = figure.subplots(1, 2)
-    few = len(kinds) <= TOLD_APART
+    few = len(kinds) <= DISTINCT_COLOURS
     colors = matplotlib.colormaps["tab10" if few else "turbo"]
     for number, names in enumerate(kinds.values()):
         color = colors(number if few else number / (len(kinds) - 1))

@@ -13,7 +13,7 @@ from vid3d.evaluation import metrics
 
 
 def show(figures: dict[str, Any], folder: Path) -> None:
-    """Prints the table of classes, the accuracy with its interval, count and protocol, and where the files lie."""
+    """Prints the classes, the accuracy with interval, count and protocol, and the files."""
     console = Console(soft_wrap=True, highlight=False)
     table = Table("class", "precision", "recall", "F1", "videos")
     for column in table.columns[1:]:
@@ -24,10 +24,8 @@ def show(figures: dict[str, Any], folder: Path) -> None:
     console.print(table)
     low, high = figures["interval"]
     over = f", {metrics.sources(figures)}"
-    if figures["interval_groups"]:
-        over = "; {:.4f} to {:.4f} over {}".format(
-            *figures["interval_groups"], metrics.sources(figures)
-        )
+    if by_group := figures["interval_groups"]:
+        over = f"; {by_group[0]:.4f} to {by_group[1]:.4f} over {metrics.sources(figures)}"
     top5 = figures["top5_accuracy"]
     console.print(
         f"accuracy {figures['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}{over})"
@@ -36,9 +34,9 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         markup=False,
     )
     console.print(
-        f"{figures['num_videos']} of {figures['num_expected']} {figures['split']} videos, protocol: "
-        f"{figures['protocol']}, checkpoint: {figures['checkpoint']} (step {figures['step']}), "
-        f"views: {figures['views']}",
+        f"{figures['num_videos']} of {figures['num_expected']} {figures['split']} videos, "
+        f"protocol: {figures['protocol']}, "
+        f"checkpoint: {figures['checkpoint']} (step {figures['step']}), views: {figures['views']}",
         markup=False,
     )
     for note in figures["notes"]:

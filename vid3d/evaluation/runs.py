@@ -1,4 +1,4 @@
-"""What the workdirs of several runs say: configs, curves, costs, and the answers on the test videos."""
+"""What the workdirs of several runs say: configs, curves, costs and answers on test videos."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, config as configs, storage
-from vid3d.config import UserError
+from vid3d import checkpoint, config as configs, schema, storage
+from vid3d.checkpoint import Address, Workdir
+from vid3d.errors import UserError
 from vid3d.evaluation import evaluate
 from vid3d.models.summary import summarise
 from vid3d.text import first_few
 
-VIDEOS = ("path", "label", "group", "split", "sha256")  # columns of videos.csv
 ANSWERS = ("path", "true", "predicted")  # of predictions.csv
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """One workdir.
 
     Attributes:
@@ -35,16 +35,17 @@ class Run:
         saved: the validation accuracies that the checkpoints have.
         parameters: trainable numbers; None before the first checkpoint.
         flops: of one clip, two a multiply-add; None likewise.
-        clips_per_second: of the training, the median of its evaluations' intervals; None where it has none.
+        clips_per_second: of the training, the median of its evaluations' intervals; None where it
+            has none.
         test: evaluation/test-best/metrics.json, or None where the best checkpoint was not tested.
         answers: (path, sha256) of each test video -> (true class, predicted class).
         groups: path of each video -> its source group, or its path where that is unknown.
-        videos: (sha256, label) of each video, sorted; empty for the embedded data set, which the config describes, and
-            before the first step.
+        videos: (sha256, label) of each video, sorted; empty for the embedded data set, which the
+            config describes, and before the first step.
     """
 
     name: str
-    workdir: Path
+    workdir: Workdir
     config: ConfigDict
     curve: list[dict[str, Any]]
     saved: list[float]
@@ -63,31 +64,30 @@ class Run:
         return max([*rows, *self.saved], default=None)
 
 
-def find_workdirs(folders: Sequence[str]) -> list[Path]:
+def find_workdirs(folders: Sequence[str]) -> list[Workdir]:
     """The workdirs among these folders and directly below them, each once.
 
     Raises:
         UserError: there is none in one of the folders.
     """
-    found: dict[Path, Path] = {}
-    for folder in map(storage.place, folders):
+    found: dict[Path, Workdir] = {}
+    for folder in map(storage.as_path, folders):
         if not folder.is_dir():
             raise UserError(f"no folder {folder}")
-        inside = (
-            [folder]
-            if (folder / "config.json").is_file()
-            else sorted(folder.iterdir(), key=natural)
-        )
-        workdirs = [path for path in inside if (path / "config.json").is_file()]
+        inside = [Workdir(folder)]
+        if not inside[0].config_file.is_file():
+            inside = [Workdir(path) for path in sorted(folder.iterdir(), key=natural)]
+        workdirs = [workdir for workdir in inside if workdir.config_file.is_file()]
         if not workdirs:
             raise UserError(
-                f"{folder} is no workdir, and no folder of workdirs: config.json is missing"
+                f"{folder} is not a workdir, and not a folder of workdirs: config.json is missing"
             )
-        found |= {resolve(path): path for path in workdirs}
-        begun = [p.name for p in inside if p not in workdirs and (p / "log.txt").is_file()]
-        if begun:
+        found |= {canonical(workdir.path): workdir for workdir in workdirs}
+        started = [w.path.name for w in inside if w not in workdirs and w.log_file.is_file()]
+        if started:
             print(
-                f"warning: runs of {folder} without a config.json are left out: {first_few(begun)}",
+                f"warning: runs of {folder} without a config.json are left out: "
+                f"{first_few(started)}",
                 file=sys.stderr,
             )
     return list(found.values())
@@ -99,14 +99,14 @@ def natural(path: Path) -> list[str | float]:
     return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
-def resolve(path: Path) -> Path:
+def canonical(path: Path) -> Path:
     """The one path that stands for a folder, however it was written."""
     return path if storage.is_remote(path) else path.resolve()
 
 
-def names(workdirs: Sequence[Path]) -> list[str]:
+def short_names(workdirs: Sequence[Workdir]) -> list[str]:
     """The folders' names, with as many parents as it takes to tell them apart."""
-    parts = [resolve(path).parts for path in workdirs]
+    parts = [canonical(workdir.path).parts for workdir in workdirs]
     for depth in range(1, max(map(len, parts)) + 1):
         short = ["/".join(p[-depth:]) for p in parts]
         if len(set(short)) == len(short):
@@ -114,31 +114,29 @@ def names(workdirs: Sequence[Path]) -> list[str]:
     raise AssertionError("find_workdirs gives each folder once")
 
 
-def read(workdir: Path, name: str) -> Run:
+def read(workdir: Address, name: str) -> ComparedRun:
     """Everything that a workdir says about its run."""
-    config = configs.read(workdir / "config.json")
+    workdir = Workdir(workdir)
+    config = workdir.config()
     counted, saved = None, []
-    whole, errors = checkpoint.look(workdir)
+    metas, errors = checkpoint.read_metas(workdir)
     for error in errors:
         print(f"warning: {error}: it is left out", file=sys.stderr)
-    if metas := list(whole.values()):
-        counted = summarise(config, num_classes=len(metas[-1]["classes"]))
-        saved = [meta["metrics"]["accuracy"] for meta in metas if meta["metrics"]]
-    timings = rows(workdir / "timings.jsonl")
-    rates = [row["clips_per_second"] for row in timings if "clips_per_second" in row]
+    if metas:
+        counted = summarise(config, num_classes=len(metas[max(metas)]["classes"]))
+        saved = [meta["metrics"]["accuracy"] for meta in metas.values() if meta["metrics"]]
+    rates = [row["clips_per_second"] for row in workdir.timings() if "clips_per_second" in row]
     test = read_test(workdir)
-    listed = (
-        storage.table(workdir / "videos.csv", VIDEOS) if (workdir / "videos.csv").exists() else []
-    )
+    listed = workdir.videos()
     embedded = config.data.source == "synthetic"
-    return Run(
+    return ComparedRun(
         name=name,
         workdir=workdir,
         config=config,
-        curve=rows(workdir / "metrics.jsonl"),
+        curve=workdir.rows(),
         saved=saved,
-        parameters=counted and counted.parameters,
-        flops=counted and counted.flops,
+        parameters=counted.parameters if counted else None,
+        flops=counted.flops if counted else None,
         clips_per_second=statistics.median(rates) if rates else None,
         test=test,
         answers=read_answers(workdir, test) if test else {},
@@ -147,46 +145,39 @@ def read(workdir: Path, name: str) -> Run:
     )
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a .jsonl file; none where it is missing."""
-    lines = storage.read(path).splitlines(keepends=True) if path.exists() else []
-    try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: a line of it is no JSON ({error})") from None
+def read_test(workdir: Workdir) -> dict[str, Any] | None:
+    """The figures of the test of the best checkpoint as it was trained, without overrides.
 
-
-def read_test(workdir: Path) -> dict[str, Any] | None:
-    """The figures of the test of the best checkpoint as it was trained, without overrides; None where there are none, or
-    a later checkpoint is the best."""
-    path = workdir / "evaluation" / "test-best" / "metrics.json"
+    None where there are none, or a later checkpoint is the best.
+    """
+    path = workdir.evaluation_folder("test-best") / "metrics.json"
     if not path.exists():
         return None
     try:
         figures = json.loads(path.read_text())
-        figures["step"], figures["correct"], figures["num_videos"]
+        figures["step"], figures["correct"], figures["num_videos"], figures["overrides"]
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged: evaluate again ({error})") from None
-    if figures.get("overrides"):  # older versions write none
+    if figures["overrides"]:
         return None
-    if checkpoint.steps(workdir) and figures["step"] != checkpoint.best(workdir):
+    if workdir.checkpoints() and figures["step"] != checkpoint.best(workdir):
         return None
     return figures
 
 
-def read_answers(workdir: Path, figures: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str]]:
+def read_answers(
+    workdir: Workdir, figures: dict[str, Any]
+) -> dict[tuple[str, str], tuple[str, str]]:
     """predictions.csv: (path, sha256) -> (true class, predicted class).
 
     Raises:
         UserError: it is not there, or not that of these figures.
     """
-    path = workdir / "evaluation" / "test-best" / "predictions.csv"
+    path = workdir.evaluation_folder("test-best") / "predictions.csv"
     if not path.exists():
         raise UserError(f"{path} is missing: evaluate again")
-    listed = workdir / "videos.csv"
-    rows = storage.table(listed, VIDEOS) if listed.exists() else []
-    sha256 = {row["path"]: row["sha256"] for row in rows}
-    found = storage.table(path, ANSWERS)
+    sha256 = {row["path"]: row["sha256"] for row in workdir.videos()}
+    found = storage.read_csv(path, ANSWERS)
     correct = sum(row["true"] == row["predicted"] for row in found)
     if (len(found), correct) != (figures["num_videos"], figures["correct"]):
         raise UserError(f"{path} is not that of metrics.json beside it: evaluate again")
@@ -195,7 +186,7 @@ def read_answers(workdir: Path, figures: dict[str, Any]) -> dict[tuple[str, str]
     }
 
 
-def is_tested(workdir: Path) -> bool:
+def is_tested(workdir: Workdir) -> bool:
     """Whether there are whole figures of the best checkpoint."""
     try:
         figures = read_test(workdir)
@@ -204,13 +195,16 @@ def is_tested(workdir: Path) -> bool:
         return False
 
 
-def test_missing(workdirs: Sequence[Path]) -> bool:
-    """Tests the best checkpoints that were not tested yet; names each that cannot be, and returns whether all could."""
+def test_missing(workdirs: Sequence[Workdir]) -> bool:
+    """Tests the best checkpoints that were not tested yet.
+
+    Names each that cannot be tested, and returns whether all could.
+    """
     whole = True
     for workdir in workdirs:
         try:
             if checkpoint.best(workdir) is not None and not is_tested(workdir):
-                figures, _ = evaluate.evaluate(str(workdir))
+                figures, _ = evaluate.evaluate(workdir)
                 if figures["overrides"]:
                     raise UserError(" ".join(figures["notes"]))
         except (UserError, OSError) as error:
@@ -219,47 +213,51 @@ def test_missing(workdirs: Sequence[Path]) -> bool:
     return whole
 
 
-def differing_keys(runs: Sequence[Run]) -> list[str]:
+def differing_keys(runs: Sequence[ComparedRun]) -> list[str]:
     """The keys that can change a result and do not have the same value in all configs.
 
-    Where the videos lie is one of them if they are not the same.
+    data.root is one of them where the runs do not have the same videos.
     """
     flat = [configs.flatten(run.config) for run in runs]
-    free = set(configs.RESULT_FREE) - ({"data.root"} if len(data_sets(runs)) > 1 else set())
+    free = set(schema.RESULT_FREE) - ({"data.root"} if len(data_sets(runs)) > 1 else set())
     return [key for key in flat[0] if key not in free and any(f[key] != flat[0][key] for f in flat)]
 
 
-def data_sets(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs by the videos they have, in whatever folder and split; without those of which that is not known."""
-    found: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+def data_sets(runs: Sequence[ComparedRun]) -> list[list[ComparedRun]]:
+    """The runs grouped by their videos, in whatever folder and split.
+
+    Without the runs whose videos are not known.
+    """
+    found: dict[tuple[tuple[str, str], ...], list[ComparedRun]] = {}
     for run in runs:
         if run.videos:
             found.setdefault(run.videos, []).append(run)
     return list(found.values())
 
 
-def data_note(runs: Sequence[Run]) -> list[str]:
+def data_note(runs: Sequence[ComparedRun]) -> list[str]:
     """Says which runs have which videos, where they are not the same."""
     sets = data_sets(runs)
     if len(sets) < 2:
         return []
     words = (
-        f"{len(some[0].videos)} in {some[0].config.data.root} ({first_few(run.name for run in some)})"
-        for some in sets
+        f"{len(group[0].videos)} in {group[0].config.data.root} "
+        f"({first_few(run.name for run in group)})"
+        for group in sets
     )
     return [f"note: the runs do not have the same videos: {'; '.join(words)}"]
 
 
-def but_for_the_seed(run: Run) -> str:
+def but_for_the_seed(run: ComparedRun) -> str:
     """Equal for runs on the same videos whose configs differ in nothing but the seed."""
     flat = configs.flatten(run.config)
-    kept = {key: value for key, value in flat.items() if key not in configs.RESULT_FREE}
+    kept = {key: value for key, value in flat.items() if key not in schema.RESULT_FREE}
     return repr((kept | {"seed": None}, run.videos))
 
 
-def over_seeds(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that differ in nothing but the seed, one a seed, by the name of the first; only where there are several."""
-    groups: dict[str, dict[int, Run]] = {}
+def over_seeds(runs: Sequence[ComparedRun]) -> dict[str, list[ComparedRun]]:
+    """Groups of runs that differ in nothing but the seed, one run per seed, by the first name."""
+    groups: dict[str, dict[int, ComparedRun]] = {}
     for run in runs:
         groups.setdefault(but_for_the_seed(run), {}).setdefault(run.config.seed, run)
     several = [list(group.values()) for group in groups.values() if len(group) > 1]

@@ -1,4 +1,4 @@
-"""The videos that an evaluation looks at: other folders, and what the training has had to do with them."""
+"""The videos of an evaluation: other folders, and which of them the training run has used."""
 
 from __future__ import annotations
 
@@ -8,64 +8,69 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d import storage
-from vid3d.config import UserError
-from vid3d.data import index as data_index, manifests, pipeline
+from vid3d.checkpoint import Workdir
+from vid3d.data import pipeline
 from vid3d.data.prepared import Prepared
+from vid3d.datasets import manifest
+from vid3d.errors import UserError
 
 
-def other_set(config: ConfigDict, data: str, classes: tuple[str, ...]) -> data_index.Index:
-    """The index of a folder or CSV in which every video is a test video, labelled in the order of `classes`."""
+def other_config(config: ConfigDict, data: str) -> ConfigDict:
+    """The config with the videos of another folder or CSV, whose own splits and folds do not count.
+
+    Raises:
+        UserError: there is no such folder or file.
+    """
     path = Path(data)
     if not data or not path.exists():
         raise UserError(f"--data={data}: there is no such folder or file")
-    with config.unlocked():
-        config.data.source = "manifest" if path.is_file() else "auto"
-        config.data.root = str(path)
-        config.data.classes = ()
-        config.data.protocol = "random"  # its own splits and folds do not count
-    return data_index.find_unsplit(config.data, classes)
+    other = config.copy_and_resolve_references()
+    with other.unlocked():
+        other.data.source = "manifest" if path.is_file() else "auto"
+        other.data.root = str(path)
+        other.data.classes = ()
+        other.data.protocol = "random"
+    return other
 
 
 def set_name(data: str) -> str:
-    """`data-NAME-HASH`: the folder or file that `--data` names, and a hash of the path that tells equal names apart."""
+    """`data-NAME-HASH`: the name of a folder or file, and a hash that tells equal names apart."""
     path = Path(data).expanduser().resolve()
-    last = path.parent if path.name == manifests.NAME else path
+    last = path.parent if path.name == manifest.NAME else path
     return f"data-{last.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
-def same_videos(listed: Path, clips: pipeline.Clips, split: str) -> bool:
+def same_videos(workdir: Workdir, clips: pipeline.Clips, split: str) -> bool:
     """Whether a split holds the videos, by content and label, that videos.csv has in it."""
-    rows = storage.table(listed, ("sha256", "label", "split"))
+    rows = workdir.videos(("sha256", "label", "split"))
     before = sorted((row["sha256"], row["label"]) for row in rows if row["split"] == split)
     hashes = clips.hashes()
     return before == sorted((hashes[video.path], video.label) for video in clips.videos)
 
 
-def validated(listed: Path, clips: pipeline.Clips, meta: dict[str, Any]) -> list[str]:
-    """Says how many of the videos, by content, were validation videos of the training: those that chose its best."""
-    if "validation_sha256" in meta:
-        before = set(meta["validation_sha256"])
-    elif listed.exists():  # checkpoints of earlier versions do not say it
-        rows = storage.table(listed, ("sha256", "split"))
-        before = {row["sha256"] for row in rows if row["split"] == "val"}
-    else:
-        return []
+def validated(clips: pipeline.Clips, meta: dict[str, Any]) -> list[str]:
+    """Says how many of the videos, by content, chose the best checkpoint as validation videos."""
+    before = set(meta["validation_sha256"])
     count = sum(sha256 in before for sha256 in clips.hashes().values())
-    words = "were validation videos of the training or of the weights it began with, and chose the best checkpoint"
-    return [f"{count} of these videos {words}"] if count else []
+    if not count:
+        return []
+    return [
+        f"{count} of these videos were validation videos of the training run or of the weights it "
+        "started from, and chose the best checkpoint"
+    ]
 
 
-def gone(listed: Path, prepared: Prepared, split: str) -> str:
-    """Says which videos of a split are not there any more: where splits are drawn, that moves others into it."""
-    if not listed.exists():
-        return ""
+def gone(workdir: Workdir, prepared: Prepared, split: str) -> str:
+    """Says which videos of a split are gone: where splits are drawn, others take their place."""
     there = {facts.sha256 for facts in prepared.facts.values()}
-    rows = storage.table(listed, ("path", "sha256", "split"))
+    rows = workdir.videos(("path", "sha256", "split"))
     found = [row["path"] for row in rows if row["split"] == split and row["sha256"] not in there]
     if not found:
         return ""
-    return f"; {len(found)} {split} videos that {listed} lists are gone, such as {found[0]}, and others took their place"
+    return (
+        f"; {len(found)} {split} videos that {workdir.videos_file} lists are gone, such as "
+        f"{found[0]}, and others took their place"
+    )
 
 
 def seen_in_training(clips: pipeline.Clips, training_videos: dict[str, str]) -> list[str]:

@@ -1,3 +1,3 @@
-"""WEIGHTS -> LABELS ON VIDEO: files, cameras and one's own loop. Nothing here imports tensorflow."""
+"""WEIGHTS -> LABELS of files, cameras and streams; no TensorFlow. Start with `classifier.py`."""
 
-from vid3d.data import frames  # noqa: F401  # first: it quietens OpenCV, which has to happen before OpenCV is loaded
+import vid3d.video  # noqa: F401  # silences OpenCV, which only works before OpenCV is imported

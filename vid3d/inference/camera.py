@@ -1,4 +1,4 @@
-"""A camera that runs on a clock of its own: a thread takes its frames, the newest wins, a lost one is opened again."""
+"""A camera read by a thread that keeps the newest frame and reopens the camera if it is lost."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from vid3d.config import UserError
-from vid3d.data.container import VideoError
-from vid3d.data.reader import ConversionError
-from vid3d.data.sources import Source
+from vid3d.errors import UserError
 from vid3d.inference.stream import Stream
+from vid3d.video.container import VideoError
+from vid3d.video.reader import ConversionError
+from vid3d.video.sources import Source
 
-FIRST_PAUSE = 0.5  # seconds until a lost camera is opened again; doubled each time it fails
+FIRST_PAUSE = 0.5  # seconds before a lost camera is reopened; doubled after each failure
 LONGEST_PAUSE = 8.0
 
 
@@ -27,24 +27,24 @@ class Taken(NamedTuple):
     number: int
     frame_HWC: np.ndarray
     seconds: float  # on the camera's clock
-    full: bool  # whether the stream's window is full with it
+    full: bool  # whether it fills the stream's window
 
 
 class Worker(abc.ABC):
-    """A thread that lives as long as a `with` block; what goes wrong in it is raised by `check`."""
+    """A thread that lives as long as a `with` block; `check` raises the error that ended it."""
 
     def __init__(self):
-        """Starts nothing yet."""
+        """Prepares the thread, which `with` starts."""
         self.ended = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._guard, name=type(self).__name__, daemon=True)
 
     @abc.abstractmethod
     def run(self) -> None:
-        """The work; returns soon after `ended` is set."""
+        """The body of the thread; returns soon after `ended` is set."""
 
     def check(self) -> None:
-        """Raises what ended the thread."""
+        """Raises the error that ended the thread, if any."""
         if self._error:
             raise self._error
 
@@ -60,23 +60,23 @@ class Worker(abc.ABC):
 
     def __exit__(self, *_: object) -> None:
         self.ended.set()
-        self._thread.join(timeout=5)  # a camera that hangs in its driver does not keep the program
+        self._thread.join(timeout=5)  # a camera that hangs in its driver does not block the exit
 
 
 class Camera(Worker):
-    """Takes the frames of a camera as they come, gives them to a stream and remembers the newest.
+    """Reads frames from a camera, feeds them to a stream and keeps the newest.
 
     Attributes:
-        stream: who gets the frames; None until somebody wants them.
+        stream: the consumer of the frames; None until there is one.
         newest: the newest frame.
-        lost: the camera gives no frames and is being opened again.
+        lost: whether the camera has stopped giving frames and is being reopened.
     """
 
     def __init__(self, reader: Source):
-        """Takes the first frame.
+        """Reads the first frame.
 
         Raises:
-            UserError: there is none.
+            UserError: the camera gives no frames.
         """
         super().__init__()
         self.reader = reader
@@ -91,11 +91,11 @@ class Camera(Worker):
         self._take(first)
 
     def clock(self) -> float:
-        """Seconds since the camera was opened for the first time."""
+        """Seconds since the camera was first opened."""
         return time.perf_counter() - self._began
 
     def wait(self, *, after: int, timeout: float) -> Taken | None:
-        """The newest frame, once its number is above `after`; None if that takes more than `timeout` seconds."""
+        """Waits for a frame with a number above `after`; None after `timeout` seconds."""
         with self._came:
             came = self._came.wait_for(lambda: self.newest.number > after, timeout)
             return self.newest if came else None
@@ -126,7 +126,7 @@ class Camera(Worker):
         """The next frame; None where the signal is lost.
 
         Raises:
-            UserError: a frame came and cannot be converted to RGB.
+            UserError: a frame cannot be converted to RGB.
         """
         try:
             item = self.reader.read()

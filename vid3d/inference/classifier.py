@@ -1,4 +1,4 @@
-"""One checkpoint as a classifier: probabilities for a file, for frames in memory, or for a stream of frames."""
+"""A classifier from a checkpoint: labels files, frames in memory and streams of frames."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from concurrent.futures import Future
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d import checkpoint as checkpoints, models, parallel
-from vid3d.config import UserError, from_json
-from vid3d.data import frames
-from vid3d.data.augment import normalise
-from vid3d.data.clips import duration
-from vid3d.data.decoding import Pool
-from vid3d.data.plan import Durations, plan
+from vid3d.config import from_json
+from vid3d.errors import UserError
 from vid3d.inference import files
 from vid3d.inference.prediction import Prediction, Segment
-from vid3d.inference.stream import Stream, fit
-from vid3d.inference.video import Video, gather, time_line
+from vid3d.inference.stream import Stream, check_frame
+from vid3d.inference.video import QueuedVideo, gather, time_line
+from vid3d.models.normalise import clip_shape, normalise
+from vid3d.video import container, resize
+from vid3d.video.clips import duration
+from vid3d.video.decoding import Pool
+from vid3d.video.plan import Durations, plan
 
 UNKNOWN = "unknown"
 BATCH_SIZE = 8  # clips
 
 
 class Classifier:
-    """The weights of one checkpoint and the network, compiled for the default device.
+    """The network with the weights of one checkpoint, compiled for the default device.
 
     Attributes:
         config: the config of the training run.
         classes: class names in the order of the labels.
-        step: optimizer steps that the checkpoint has seen.
+        step: optimizer steps up to the checkpoint.
     """
 
     def __init__(
@@ -53,15 +54,15 @@ class Classifier:
         window_seconds: float = 0.0,
         p95_seconds: float = 0.0,
     ):
-        """Takes weights that are already in memory; `load` reads them from a workdir.
+        """Takes weights in memory; `load` reads them from a workdir.
 
         Args:
             weights: {"params"} and, with batch normalisation, {"batch_stats"}.
             config: the whole config.
             classes: class names in the order of the labels.
-            step: optimizer steps that the weights have seen.
-            window_seconds: median duration of the training videos; 0 is unknown.
-            p95_seconds: what 95% of the training videos do not exceed; 0 is unknown.
+            step: optimizer steps that led to the weights.
+            window_seconds: median duration of the training videos; 0 if unknown.
+            p95_seconds: 95th percentile of the duration of the training videos; 0 if unknown.
         """
         self.config = config
         self.classes = tuple(classes)
@@ -73,23 +74,23 @@ class Classifier:
 
         def network(weights: dict[str, Any], clips_BTHWC: jax.Array) -> jax.Array:
             logits_BK = module.apply(weights, normalise(clips_BTHWC, config.data), train=False)
-            return jax.nn.softmax(logits_BK)
+            return jax.nn.softmax(cast(jax.Array, logits_BK))  # not a tuple, as nothing is mutable
 
         self._network = parallel.in_shares(jax.jit(network))
-        # A process that decodes for `predict` stays for its next call, and ends with the classifier.
+        # The decoding process of `predict` is kept for its next call and ends with the classifier.
         self._decoders, self._decoding = Pool(), threading.Lock()
         weakref.finalize(self, self._decoders.end)
 
     @classmethod
     def load(cls, workdir: str | Path, checkpoint: str = "best") -> Classifier:
-        """Reads weights, config and class names of one checkpoint; the optimizer stays on disk.
+        """Reads weights, config and class names of one checkpoint, but not the optimizer's state.
 
         Args:
-            workdir: a folder that training wrote.
+            workdir: the folder of a training run.
             checkpoint: "best" (highest validation accuracy), "latest", or the number of a step.
 
         Raises:
-            UserError: no such workdir or checkpoint, or a damaged one.
+            UserError: the workdir or checkpoint does not exist or is damaged.
         """
         step, weights, meta = checkpoints.load(workdir, str(checkpoint))
         trained = Durations.of(meta)
@@ -105,16 +106,17 @@ class Classifier:
     def predict(
         self, source: str | Path | np.ndarray | Sequence[np.ndarray], *, fps: float | None = None
     ) -> Prediction:
-        """Answers for one video as evaluation does; a long video is answered by windows and has a time line.
+        """Labels one video as evaluation does; a long video is labelled by windows, on a time line.
 
-        A file is decoded in a process of its own: one that hangs or crashes the decoder is an error, too.
+        Files are decoded in a separate process, so that one that hangs or crashes the decoder
+        raises an error, too.
 
         Args:
             source: a video file, or its frames: uint8 RGB [N, H, W, 3] or a list of [H, W, 3].
-            fps: rate of frames in memory; by default the model's `data.fps`, or 25.
+            fps: frame rate of frames in memory; by default the model's `data.fps`, or 25.
 
         Raises:
-            UserError: the file cannot be read, or the frames are not of this type and shape.
+            UserError: the file cannot be read, or the frames have another type or shape.
         """
         video = self._read(source) if isinstance(source, (str, Path)) else self._take(source, fps)
         answer = next(self._answers([video], batch_size=BATCH_SIZE))
@@ -130,51 +132,52 @@ class Classifier:
         workers: int = 2,
         sizes: dict[str, tuple[int, int]] | None = None,
     ) -> Iterator[tuple[str, Prediction | UserError]]:
-        """Answers for many files: processes decode the next ones while the network works.
+        """Labels many files; processes decode the next ones while the network computes.
 
         Args:
             paths: video files.
-            batch_size: clips that the network sees at once, of one or of several videos.
-            workers: decoding processes.
-            sizes: is filled with the height and width of each video that can be read.
+            batch_size: clips per call of the network, of one or several videos.
+            workers: number of decoding processes.
+            sizes: filled with the height and width of each readable video, if given.
 
         Yields:
-            (path, prediction), in the order of `paths`; (path, error) for a file that cannot be read.
+            (path, prediction) in the order of `paths`, or (path, error) for an unreadable file.
         """
         if min(batch_size, workers) < 1:
             raise UserError(f"batch_size={batch_size} and workers={workers} have to be at least 1")
         if isinstance(paths, (str, Path)):
             raise UserError(f"predict_many takes a list of paths: predict_many([{str(paths)!r}])")
-        paths = list(map(str, paths))
-        found = files.read_many(paths, self.config.data, workers=workers)
+        names = [str(path) for path in paths]
+        found = files.read_many(names, self.config.data, workers=workers)
 
-        def videos() -> Iterator[Video | UserError]:
-            for path, file in zip(paths, found, strict=True):
+        def videos() -> Iterator[QueuedVideo | UserError]:
+            for name, file in zip(names, found, strict=True):
                 if isinstance(file, files.File) and sizes is not None:
-                    sizes[path] = file.size
+                    sizes[name] = file.size
                 yield self._plan_file(file) if isinstance(file, files.File) else file
 
         with contextlib.closing(found):
-            yield from zip(paths, self._answers(videos(), batch_size=batch_size), strict=True)
+            yield from zip(names, self._answers(videos(), batch_size=batch_size), strict=True)
 
     def stream(self, *, fps: float | None = None) -> Stream:
-        """A sliding window for one's own loop over frames; `config.live` says how it is smoothed.
+        """A sliding window for your own loop over frames; `config.live` sets the smoothing.
 
         Args:
-            fps: rate of frames that are pushed without their time; by default the model's `data.fps`, or 25.
+            fps: rate of frames that are pushed without a time; by default the model's `data.fps`,
+                or 25.
         """
         return Stream(self, fps=self._rate(fps))
 
     def compile(self) -> None:
-        """Compiles the network for a single clip, which otherwise happens with the first one."""
-        data = self.config.data
-        channels = 1 if data.color == "gray" else 3
-        shape = (1, data.num_frames, *frames.stored_size(data), channels)
+        """Compiles the network for a single clip, which the first call would otherwise do."""
+        num_frames, *_, channels = clip_shape(self.config.data)
+        shape = (1, num_frames, *resize.stored_size(self.config.data), channels)
         self.probabilities(np.zeros(shape, np.uint8))
 
     def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:
-        """What the network says of uint8 clips of the stored size: float32 [B, K]."""
-        size = 1 << (len(clips_BTHWC) - 1).bit_length()  # few shapes, so few compilations
+        """Class probabilities of uint8 clips of the stored size: float32 [B, K]."""
+        # Batches are padded to a power of two: few shapes, few compilations.
+        size = 1 << (len(clips_BTHWC) - 1).bit_length()
         padding = [(0, size - len(clips_BTHWC))] + [(0, 0)] * 4
         probabilities_BK = self._network(self._weights, np.pad(clips_BTHWC, padding))
         return np.asarray(probabilities_BK)[: len(clips_BTHWC)]
@@ -191,7 +194,7 @@ class Classifier:
         damage: str = "",
         note: str = "",
     ) -> Prediction:
-        """Puts names to probabilities; without `segments` the whole stretch from start to end is one."""
+        """Builds a prediction from probabilities; by default with one segment, start to end."""
         best = int(probabilities_K.argmax())
         probability = float(probabilities_K[best])
         label = self.classes[best] if probability >= threshold else UNKNOWN
@@ -206,39 +209,40 @@ class Classifier:
             note=note,
         )
 
-    def _read(self, path: str | Path) -> Video:
-        """Decodes a file in the process that stays for the next one."""
+    def _read(self, path: str | Path) -> QueuedVideo:
+        """Decodes a file in the process that is kept between calls."""
         with self._decoding:
             (file,) = files.read_many([str(path)], self.config.data, workers=1, kept=self._decoders)
         if isinstance(file, UserError):
             raise file
         return self._plan_file(file)
 
-    def _plan_file(self, file: files.File) -> Video:
-        """Chooses the clips that answer for a file."""
+    def _plan_file(self, file: files.File) -> QueuedVideo:
+        """Chooses the clips that represent a file."""
         return replace(self._plan(file.times, file.frames), damage=file.damage)
 
-    def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> Video:
-        """Frames in memory, fitted like those of a file."""
+    def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> QueuedVideo:
+        """Fits frames in memory like those of a file."""
         if not hasattr(source, "__len__"):
-            raise UserError(f"give a video's path or a list of frames, no {type(source).__name__}")
+            raise UserError(f"give a video's path or a list of frames, not {type(source).__name__}")
         if not len(source):
             raise UserError("there are no frames to predict from")
         rate = self._rate(fps)
-        fitted = [fit(frame, self.config.data) for frame in source]
+        how = resize.fitting(self.config.data)
+        fitted = [resize.fit(check_frame(frame), **how) for frame in source]
         return self._plan([i / rate for i in range(len(fitted))], lambda: fitted)
 
     def _rate(self, fps: float | None) -> float:
-        """Frames a second of those that come without their times."""
+        """The rate of frames that come without times."""
         if fps is not None and not 0 < fps < np.inf:
             raise UserError(f"fps={fps} has to be a number above 0")
-        return fps or self.config.data.fps or frames.DEFAULT_FPS
+        return fps or self.config.data.fps or container.DEFAULT_FPS
 
-    def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> Video:
-        """Chooses the clips that answer for a video."""
+    def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> QueuedVideo:
+        """Chooses the clips that represent a video."""
         times_N, trained = np.array(times), Durations(self.window_seconds, self.p95_seconds)
         clips = plan(times_N, self.config.data, self.config.eval, trained)
-        return Video(
+        return QueuedVideo(
             frames=frames,
             plan=clips,
             num_frames=len(times),
@@ -248,38 +252,38 @@ class Classifier:
         )
 
     def _answers(
-        self, videos: Iterable[Video | UserError], *, batch_size: int
+        self, videos: Iterable[QueuedVideo | UserError], *, batch_size: int
     ) -> Iterator[Prediction | UserError]:
-        """Sends the clips of all videos through the network in full batches; answers in the order of the videos.
+        """Runs the clips of all videos in full batches; yields in the order of the videos.
 
-        While the network works on one batch, the next one is put together.
+        While the network computes one batch, the next one is assembled.
         """
-        waiting: deque[Video | UserError] = deque()
+        waiting: deque[QueuedVideo | UserError] = deque()
 
-        def clips() -> Iterator[tuple[Video, int, np.ndarray]]:
+        def clips() -> Iterator[tuple[QueuedVideo, int, np.ndarray]]:
             for video in videos:
                 waiting.append(video)
-                if isinstance(video, Video):
+                if isinstance(video, QueuedVideo):
                     try:
                         for number, clip_THWC in gather(video.frames(), video.plan.indices):
                             yield video, number, clip_THWC
-                    except UserError as error:  # it was decoded twice, and failed the second time
+                    except UserError as error:  # decoding it a second time failed
                         waiting[-1] = error
 
-        def note(batch: list[tuple[Video, int, np.ndarray]], computing: Future) -> None:
+        def note(batch: list[tuple[QueuedVideo, int, np.ndarray]], computing: Future) -> None:
             for (video, number, _), row_K in zip(batch, computing.result(), strict=True):
                 video.probabilities_NK[number] = row_K
                 video.missing -= 1
 
         def finished() -> Iterator[Prediction | UserError]:
-            while waiting and not (isinstance(waiting[0], Video) and waiting[0].missing):
+            while waiting and not (isinstance(waiting[0], QueuedVideo) and waiting[0].missing):
                 video = waiting.popleft()
-                yield self._answer(video) if isinstance(video, Video) else video
+                yield self._answer(video) if isinstance(video, QueuedVideo) else video
 
         computing, flow = None, clips()
         while batch := list(islice(flow, batch_size)):
             clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
-            following = batch, parallel.start(self.probabilities, clips_BTHWC)
+            following = batch, parallel.call_in_thread(self.probabilities, clips_BTHWC)
             if computing:
                 note(*computing)
                 yield from finished()
@@ -288,8 +292,8 @@ class Classifier:
             note(*computing)
         yield from finished()
 
-    def _answer(self, video: Video) -> Prediction:
-        """The weighted mean of the clips, and the time line."""
+    def _answer(self, video: QueuedVideo) -> Prediction:
+        """The weighted mean over the clips, and the time line."""
         rows_NK = video.probabilities_NK
         weights_N = video.plan.weights(rows_NK, self.config.eval.long_videos)
         return self.prediction(

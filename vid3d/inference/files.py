@@ -1,22 +1,23 @@
-"""Video files for a classifier, decoded in child processes: one that hangs or crashes the decoder costs only itself."""
+"""Video files decoded in child processes: a file that hangs or crashes one affects no other."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError
-from vid3d.data import decoding
-from vid3d.data.frames import stored_size
-from vid3d.data.picture import decode_options
-from vid3d.data.records import Settings
+from vid3d.errors import UserError
+from vid3d.video import decoding
+from vid3d.video.picture import decode_options
+from vid3d.video.records import Settings
+from vid3d.video.resize import stored_size
 
-HELD_BYTES = 256 * 2**20  # fitted frames of files whose turn comes; what is more is decoded twice
+# For fitted frames of files that wait for their turn; files beyond it are decoded twice.
+HELD_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,11 @@ class File:
     """A decoded file.
 
     Attributes:
-        times: the seconds of its frames.
-        size: height and width of the video, upright.
-        damage: what is wrong with a file that can be read nevertheless, or "".
-        frames: its fitted frames from the first on, as often as asked for; raises a UserError where they have to be
-            decoded again and cannot be.
+        times: the times of its frames, in seconds.
+        size: height and width of the upright video.
+        damage: what is wrong with a file that can still be read, or "".
+        frames: returns its fitted frames from the first on, at each call; raises a UserError if
+            they have to be decoded again and that fails.
     """
 
     times: list[float]
@@ -39,14 +40,14 @@ class File:
 
 def read_many(
     paths: Sequence[str], data: ConfigDict, *, workers: int, kept: decoding.Pool | None = None
-) -> Iterator[File | UserError]:
-    """Decodes files side by side; gives them, or what is wrong with them, in the order of `paths`.
+) -> Generator[File | UserError, None, None]:
+    """Decodes files in parallel; yields each file, or its error, in the order of `paths`.
 
     Args:
         paths: video files.
         data: `config.data`; the geometry and `decode_timeout` are read.
-        workers: decoding processes.
-        kept: processes of earlier calls with the same `data`, which stay for the next one.
+        workers: number of decoding processes.
+        kept: processes of earlier calls with the same `data`, kept for the next call.
     """
     settings = Settings(
         stored_size(data),
@@ -57,7 +58,7 @@ def read_many(
         decode=decode_options(data),
     )
     timeout, shape = data.decode_timeout, settings.frame_shape
-    held: dict[int, list[np.ndarray] | None] = {}  # by job; None where they are too many
+    held: dict[int, list[np.ndarray] | None] = {}  # by job; None if they are too many
     ready: dict[int, File | UserError] = {}
     due = 0
     events = decoding.decode(paths, settings, workers=workers, timeout=timeout, kept=kept)
@@ -89,10 +90,10 @@ def read_many(
 
 
 def fitted(path: str, settings: Settings, *, timeout: float, count: int) -> Iterator[np.ndarray]:
-    """The frames of `stream` without their seconds.
+    """The frames of `stream` without their times.
 
     Raises:
-        UserError: the decoder fails, or it is not the `count` of frames any more.
+        UserError: the decoder fails, or the number of frames is no longer `count`.
     """
     left = count
     for frame_HWC, _ in stream(path, settings, timeout=timeout):
@@ -105,7 +106,7 @@ def fitted(path: str, settings: Settings, *, timeout: float, count: int) -> Iter
 
 
 def stream(path: str, settings: Settings, *, timeout: float) -> Iterator[tuple[np.ndarray, float]]:
-    """The frames of one file and their seconds as they are decoded, in a child process.
+    """Decodes one file in a child process and yields its frames and their seconds.
 
     Raises:
         UserError: the decoder fails.
@@ -122,5 +123,5 @@ def stream(path: str, settings: Settings, *, timeout: float) -> Iterator[tuple[n
 
 
 def unpack(record: bytes | memoryview, shape: tuple[int, int, int]) -> np.ndarray:
-    """A copy of the frame that a raw record ends with."""
+    """A copy of the frame at the end of a raw record."""
     return np.frombuffer(record, np.uint8)[-int(np.prod(shape)) :].reshape(shape).copy()

@@ -1,8 +1,9 @@
-"""`vid3d live`: labels a camera or a file while it plays, in a window or into an annotated video.
+"""`vid3d live`: labels a camera or a playing file, in a window or into an annotated video.
 
-A file is answered window by window, whatever time that takes, so that two runs say the same. A camera does not wait:
-one thread takes its frames, one labels the newest window, and the main thread shows the newest frame with the newest
-label. Nothing queues up between them, so that neither the delay nor the memory grows.
+A file is labelled window by window, however long that takes, so that the labels are reproducible. A
+camera does not wait: one thread reads its frames, another labels the newest window, and the main
+thread shows the newest frame with the newest label. There is no queue between them, so neither
+delay nor memory grows.
 """
 
 from __future__ import annotations
@@ -22,45 +23,46 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d import storage
-from vid3d.config import UserError, apply, validate
-from vid3d.data import frames
-from vid3d.data.picture import DecodeOptions, decode_options
-from vid3d.data.reader import check_file
-from vid3d.data.sources import Source, file_path
+from vid3d.config import apply, validate
+from vid3d.errors import UserError
 from vid3d.inference import overlay
 from vid3d.inference.camera import Camera, Worker
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.stream import Stream
-from vid3d.inference.writer import VideoWriter
+from vid3d.video import container
+from vid3d.video.picture import DecodeOptions, decode_options
+from vid3d.video.reader import check_file
+from vid3d.video.sources import Source, file_path
+from vid3d.video.writer import VideoWriter
 
-LONGEST_GAP = 1.0  # seconds; what a camera misses beyond is left out of the annotated video
+LONGEST_GAP = 1.0  # seconds; longer gaps of a camera are shortened to this in the annotated video
 
 
 class Label(NamedTuple):
-    """An answer, and how late it came."""
+    """A prediction and its latency."""
 
     prediction: Prediction
-    latency: float  # seconds from taking the newest frame of the window to the answer
+    latency: float  # seconds from the newest frame of the window to the prediction
 
 
 class Sink(Protocol):
-    """Where annotated frames go; `show` says whether to go on."""
+    """The target of annotated frames; `show` returns whether to go on."""
 
     def show(self, frame_HWC: np.ndarray, seconds: float) -> bool: ...
 
 
 class Display:
-    """What the user gets: labels as JSON lines, frames with the newest label, or both."""
+    """The output: labels as JSON lines, frames with the newest label, or both."""
 
     def __init__(self, sink: Sink | None, *, as_json: bool):
-        """Takes where the frames go; None is nowhere."""
+        """Takes the target of the frames; None drops them."""
         self.sink = sink
         self.as_json = as_json
         self.num_labels = 0
 
     def label(self, label: Label) -> None:
-        """Takes a new label."""
+        """Counts a new label, and prints it as JSON if asked to."""
         self.num_labels += 1
         if self.as_json:
             print(json.dumps(as_dict(label)), flush=True)
@@ -68,7 +70,7 @@ class Display:
     def frame(
         self, frame_HWC: np.ndarray, seconds: float, label: Label | None, *, lost: bool
     ) -> bool:
-        """Shows a frame; says whether to go on."""
+        """Shows a frame; returns whether to go on."""
         if self.sink is None:
             return True
         if lost:
@@ -102,49 +104,53 @@ def live(
     overrides: Iterable[tuple[str, str]] = (),
     seconds: float = 0.0,
 ) -> int:
-    """Labels a source until it ends, its window is closed (ESC or the close button), or the process is interrupted.
+    """Labels a source until it ends, its window is closed, or the process is interrupted.
 
-    A window is opened unless there is an output or JSON is asked for. A camera that is lost is opened again.
+    A window, closed by ESC or its close button, is opened unless `output` or `as_json` is given. A
+    lost camera is reopened.
 
     Args:
-        workdir: a folder that training wrote.
+        workdir: the folder of a training run.
         source: the number of a camera, a URL, or a video file.
         checkpoint: "best", "latest", or the number of a step.
-        output: an annotated video to write.
-        as_json: print one JSON object a label, and nothing else.
-        overrides: keys `live.*` of the config and their values as text.
-        seconds: end a camera after this time; 0 never.
+        output: the annotated video to write.
+        as_json: print one JSON object per label, and nothing else.
+        overrides: (key, text) pairs for `live.*` of the config.
+        seconds: stop a camera after this time; 0 means never.
 
     Returns:
         The exit code 0.
 
     Raises:
-        UserError: no workdir, a source that cannot be opened or read, no display, or an output that cannot be written.
+        UserError: the workdir does not exist, the source cannot be opened or read, there is no
+            display, or the output cannot be written.
     """
     with contextlib.ExitStack() as stack:
         name = str(source)
-        file = storage.local(output, "--output") if output else None
+        file = storage.require_local(output, "--output") if output else None
         if (path := file_path(name)) is not None:
             check_source(path, file)
         if not output and not as_json:
             overlay.check_display()
         classifier = Classifier.load(workdir, checkpoint)
         configure(classifier.config, overrides)
-        classifier.compile()  # before the first frame, not while it waits
+        classifier.compile()  # before the first frame arrives
         options = decode_options(classifier.config.data)
         reader = open_source(name, options)
-        camera = stack.enter_context(Camera(reader) if reader.is_camera else reader)
+        camera = stack.enter_context(Camera(reader)) if reader.is_camera else None
+        if camera is None:
+            stack.enter_context(reader)
         sink: Sink | None = None
         if file:
-            writer = stack.enter_context(VideoWriter(file, fps=reader.fps or frames.DEFAULT_FPS))
+            writer = stack.enter_context(VideoWriter(file, fps=reader.fps or container.DEFAULT_FPS))
             sink = Recording(writer, longest_gap=LONGEST_GAP if reader.is_camera else math.inf)
         elif not as_json:
-            sink = stack.enter_context(overlay.Window(paced=not reader.is_camera))
+            sink = stack.enter_context(overlay.DisplayWindow(paced=not reader.is_camera))
         stream = classifier.stream()
         display = Display(sink, as_json=as_json)
         every = classifier.config.live.every
         with until_interrupted():
-            if reader.is_camera:
+            if camera:
                 label_camera(camera, stream, display, every=every, seconds=seconds)
             else:
                 every = every or classifier.config.data.frame_step
@@ -157,7 +163,10 @@ def live(
 
 
 def label_file(reader: Source, stream: Stream, display: Display, *, every: int) -> None:
-    """Labels windows that are `every` frames apart; a video shorter than a window has one label, from its first frame on."""
+    """Labels windows that are `every` frames apart.
+
+    A video shorter than a window has one label, from its first frame on.
+    """
     label = label_if_short(reader, stream)
     if label:
         display.label(label)
@@ -166,8 +175,9 @@ def label_file(reader: Source, stream: Stream, display: Display, *, every: int) 
     while item := read(reader):
         frame_HWC, seconds = item
         taken = time.perf_counter()
-        if stream.add(frame_HWC, seconds) and number >= due:
-            label = Label(stream.predict(), time.perf_counter() - taken)
+        full = stream.add(frame_HWC, seconds)
+        if full and number >= due and (prediction := stream.predict()):
+            label = Label(prediction, time.perf_counter() - taken)
             display.label(label)
             due = number + every
         if not display.frame(frame_HWC, seconds, label, lost=False):
@@ -176,19 +186,20 @@ def label_file(reader: Source, stream: Stream, display: Display, *, every: int) 
 
 
 def label_if_short(source: Source, stream: Stream) -> Label | None:
-    """The label of a file that ends before the window is full; None for a longer one, of which one window is read."""
+    """The label of a file shorter than one window; None for a longer one."""
     with open_source(source.name, source.options) as again:
         while item := read(again):
             if stream.add(*item):
                 return None
     taken = time.perf_counter()
-    return Label(stream.predict(), time.perf_counter() - taken)
+    prediction = stream.predict()
+    return Label(prediction, time.perf_counter() - taken) if prediction else None
 
 
 def label_camera(
     camera: Camera, stream: Stream, display: Display, *, every: int, seconds: float
 ) -> None:
-    """Shows the newest frame with the newest label until the display is closed, or for so many seconds."""
+    """Shows the newest frame and label until the display is closed or `seconds` have passed."""
     camera.stream = stream
     end = camera.clock() + seconds if seconds else math.inf
     with Labeller(camera, stream, display, every=every) as labels:
@@ -201,14 +212,14 @@ def label_camera(
 
 
 class Labeller(Worker):
-    """Labels the newest window as soon as the one before is done and `every` frames have come.
+    """Labels the newest window once the last one is done and `every` frames have arrived.
 
     Attributes:
-        newest: the newest label; None while the window is not full.
+        newest: the newest label; None until the window is full.
     """
 
     def __init__(self, camera: Camera, stream: Stream, display: Display, *, every: int):
-        """Takes what is labelled and who is told."""
+        """Takes the source of windows and the target of labels."""
         super().__init__()
         self.camera, self.stream, self.display, self.every = camera, stream, display, every
         self.newest: Label | None = None
@@ -229,23 +240,23 @@ class Labeller(Worker):
             seen = taken.number + max(self.every, 1) - 1
 
     def check(self) -> None:
-        """Raises what ended this thread or the camera's."""
+        """Raises the error that ended this thread or the camera's, if any."""
         super().check()
         self.camera.check()
 
 
 class Recording:
-    """Writes annotated frames to a video that keeps their times."""
+    """Writes annotated frames to a video and keeps their times."""
 
     def __init__(self, writer: VideoWriter, *, longest_gap: float):
-        """Takes the writer, and how many seconds of a gap between two frames are kept."""
+        """Takes the writer, and the seconds to which longer gaps between frames are shortened."""
         self.writer = writer
         self.longest_gap = longest_gap
         self._before: float | None = None
         self._left_out = 0.0  # seconds
 
     def show(self, frame_HWC: np.ndarray, seconds: float) -> bool:
-        """Writes a frame, unless it is the one before once more."""
+        """Writes a frame, unless it was written already."""
         if self._before is None:
             self._left_out = seconds
         elif seconds <= self._before:
@@ -258,14 +269,14 @@ class Recording:
 
 
 def check_source(path: str, output: Path | None) -> None:
-    """Looks at a file before anything is loaded.
+    """Checks a file before anything is loaded.
 
     Raises:
-        UserError: it cannot be read, or the output would take its place.
+        UserError: it cannot be read, or the output would overwrite it.
     """
     try:
         check_file(path)
-    except frames.VideoError as error:
+    except container.VideoError as error:
         raise UserError(f"{path}: {error}") from None
     if output and output.exists() and output.samefile(path):
         raise UserError(f"--output={output} would overwrite the source: give another file")
@@ -279,7 +290,7 @@ def open_source(name: str, options: DecodeOptions) -> Source:
     """
     try:
         return Source(name, options)
-    except frames.VideoError as error:
+    except container.VideoError as error:
         raise UserError(f"{name}: {error}") from None
 
 
@@ -287,11 +298,11 @@ def read(source: Source) -> tuple[np.ndarray, float] | None:
     """The next frame and its seconds; None at the end.
 
     Raises:
-        UserError: there is not a single frame, or one cannot be converted.
+        UserError: there are no frames, or one cannot be converted.
     """
     try:
         return source.read()
-    except frames.VideoError as error:
+    except container.VideoError as error:
         raise UserError(f"{source.name}: {error}") from None
 
 
@@ -299,7 +310,7 @@ def configure(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
     """Applies overrides of `live.*`.
 
     Raises:
-        UserError: another key, or a value that does not fit.
+        UserError: another key, or an invalid value.
     """
     for key, text in overrides:
         apply(config, key, text)
@@ -312,7 +323,7 @@ def configure(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
 
 @contextlib.contextmanager
 def until_interrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block and nothing else: they are how a camera is stopped."""
+    """Ctrl-C and SIGTERM end only the block: they are the way to stop a camera."""
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
     try:

@@ -1,4 +1,4 @@
-"""What a viewer sees: a bar with label and probability on each frame, as it is drawn, and in a window."""
+"""Draws a bar with label and probability on frames, and shows them in a window."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import unicodedata
 import cv2
 import numpy as np
 
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 TITLE = "vid3d"
 ESCAPE = 27
 NO_WINDOW = "no display to open a window on: use --output=annotated.mp4 for a video, or --json"
 NO_WINDOWS = (
-    "this OpenCV opens no windows (opencv-python-headless): use --output=annotated.mp4 for a video, or --json, "
-    "or call `pip install --force-reinstall --no-deps opencv-python`"
+    "this OpenCV opens no windows (opencv-python-headless): use --output=annotated.mp4 for a "
+    "video, or --json, or call `pip install --force-reinstall --no-deps opencv-python`"
 )
-LARGEST_WINDOW = (720, 1280)  # pixels, height and width; larger frames are shown smaller
-SMALLEST = 240  # pixels; the text cannot be read on a smaller frame
-LARGEST = 4096  # pixels that no frame is enlarged beyond
+LARGEST_WINDOW = (720, 1280)  # pixels, height and width; larger frames are scaled down
+SMALLEST = 240  # pixels of the shorter side; text is unreadable on smaller frames
+LARGEST = 4096  # pixels; no frame is enlarged beyond it
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE, GRAY = (255, 255, 255), (170, 170, 170)
 SURE, UNSURE = (64, 200, 120), (235, 170, 60)  # colours of the probability line, RGB
@@ -31,15 +31,15 @@ SURE, UNSURE = (64, 200, 120), (235, 170, 60)  # colours of the probability line
 def draw(
     frame_HWC: np.ndarray, label: str, *, probability: float | None = None, note: str = ""
 ) -> np.ndarray:
-    """A copy of a frame with a bar at its foot: the label, its probability and a note, such as the latency.
+    """A copy of a frame with a bar at the bottom: label, probability and a note, e.g. latency.
 
-    A frame whose shorter side has fewer than `SMALLEST` pixels is enlarged by a whole number first. The text is
-    ASCII, shortened where it is wider than the frame.
+    Frames with a shorter side below `SMALLEST` pixels are first enlarged by an integer factor. Text
+    is ASCII, and shortened if it is wider than the frame.
 
     Args:
         frame_HWC: uint8 RGB.
         label: the text on the left.
-        probability: from 0 to 1, as a number and as a line above the bar; None leaves both out.
+        probability: from 0 to 1, drawn as a number and as a line above the bar; None draws neither.
         note: smaller text on the right.
 
     Returns:
@@ -52,7 +52,7 @@ def draw(
     bar = min(max(26, round(0.075 * min(height, width))), height)
     margin = bar // 4
     top = height - bar
-    canvas[top:] = canvas[top:] // 4  # darkened: white text reads on any scene
+    canvas[top:] = canvas[top:] // 4  # darkened, so that white text is readable on any scene
     if probability is not None:
         line = max(2, bar // 12)
         colour = SURE if probability >= 0.5 else UNSURE
@@ -83,10 +83,10 @@ def put(
     left: int = 0,
     right: int | None = None,
 ) -> int:
-    """Writes text into the bar, from `left` or up to `right`; its capitals are `share` of the bar high.
+    """Writes text into the bar, from `left` or up to `right`; capitals fill `share` of its height.
 
     Returns:
-        Its width in pixels.
+        The width of the text in pixels.
     """
     scale, thickness = font(bar, share)
     width = cv2.getTextSize(text, FONT, scale, thickness)[0][0]
@@ -96,13 +96,13 @@ def put(
 
 
 def font(bar: int, share: float) -> tuple[float, int]:
-    """(scale, thickness) of letters that are `share` of the bar high; at scale 1 they have about 22 pixels."""
+    """(scale, thickness) of capitals that fill `share` of the bar; scale 1 is about 22 pixels."""
     scale = bar * share / 22
     return scale, max(1, round(1.6 * scale))
 
 
 def shorten(text: str, width: int, bar: int) -> str:
-    """Cuts text at its end, marked by "..", until it is at most `width` pixels wide in the bar's font."""
+    """Shortens text, marked by "..", to at most `width` pixels in the bar's font."""
     scale, thickness = font(bar, 0.5)
     kept = text
     while kept and cv2.getTextSize(text, FONT, scale, thickness)[0][0] > width:
@@ -112,38 +112,38 @@ def shorten(text: str, width: int, bar: int) -> str:
 
 
 def ascii_text(text: str) -> str:
-    """Accents are dropped and what then still is not ASCII becomes "?": drawn text has no other letters everywhere."""
+    """Drops accents and replaces other non-ASCII characters by "?", as OpenCV draws only ASCII."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return "".join(c if c.isprintable() and c.isascii() else "?" for c in plain)
 
 
-class Window:
-    """A window that ESC or its close button ends; a context manager."""
+class DisplayWindow:
+    """A window that ESC or its close button closes; a context manager."""
 
     def __init__(self, *, paced: bool):
-        """Opens nothing yet.
+        """The window is opened with the first frame.
 
         Args:
-            paced: show each frame at its time and not earlier, as a file needs it; a camera paces itself.
+            paced: show each frame at its time, as a file needs; a camera paces itself.
         """
         self.paced = paced
         self._begin = 0.0  # when a frame of time 0 was due
         self._opened = False
 
     def show(self, frame_HWC: np.ndarray, seconds: float) -> bool:
-        """Shows a frame that is due at `seconds`; says whether the window is still open."""
+        """Shows a frame that is due at `seconds`; returns whether the window is still open."""
         now = time.perf_counter()
         if not self._opened:
             self._open(frame_HWC)
             self._begin = now - seconds
-        self._begin = max(self._begin, now - seconds)  # what is late is not made up for by a rush
+        self._begin = max(self._begin, now - seconds)  # late frames do not make the next ones hurry
         due = self._begin + seconds if self.paced else now
         if not self._is_open():
             return False
         cv2.imshow(TITLE, cv2.cvtColor(frame_HWC, cv2.COLOR_RGB2BGR))
         while True:
             left = due - time.perf_counter()
-            # Keys and clicks are only noticed in here, so that one long wait becomes several.
+            # Keys and clicks are only noticed in here, so a long wait is split into several.
             key = cv2.waitKey(min(max(round(1000 * left), 1), 50))
             if key & 0xFF == ESCAPE or not self._is_open():
                 return False
@@ -155,7 +155,7 @@ class Window:
         scale = min(1.0, LARGEST_WINDOW[0] / height, LARGEST_WINDOW[1] / width)
         try:
             cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        except cv2.error:  # elsewhere than with Qt the display is asked only now
+        except cv2.error:  # backends other than Qt contact the display only now
             raise UserError(NO_WINDOW) from None
         cv2.resizeWindow(TITLE, round(width * scale), round(height * scale))
         self._opened = True
@@ -166,7 +166,7 @@ class Window:
         except cv2.error:  # the last window is closed
             return False
 
-    def __enter__(self) -> Window:
+    def __enter__(self) -> DisplayWindow:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -175,17 +175,17 @@ class Window:
 
 
 def check_display() -> None:
-    """Finds out whether there is a display, and readies it; on Linux Qt ends the whole process where it finds none.
+    """Checks for a display and prepares it; on Linux, Qt aborts the process if there is none.
 
     Raises:
-        UserError: there is none, or an OpenCV without windows.
+        UserError: there is no display, or OpenCV was built without windows.
     """
     if not cv2.currentUIFramework():
         raise UserError(NO_WINDOWS)
     if sys.platform != "linux":
         return
     try:
-        xcb = ctypes.CDLL("libxcb.so.1")  # what Qt itself connects with
+        xcb = ctypes.CDLL("libxcb.so.1")  # the library that Qt connects with
         xcb.xcb_connect.restype = ctypes.c_void_p
         connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
         failed = xcb.xcb_connection_has_error(connection)
@@ -194,7 +194,8 @@ def check_display() -> None:
         failed = True
     if failed:
         raise UserError(NO_WINDOW)
-    # OpenCV's wheel brings a libX11-xcb of its own, which does not fit the libX11 of today's systems: Qt then loses the
-    # events that Xlib reads first, and where "the window is visible" is among them it stays black for ever.
+    # OpenCV's wheel bundles a libX11-xcb that does not match the libX11 of current systems. Qt then
+    # misses the events that Xlib reads first, and if "the window is visible" is among them, the
+    # window stays black. Loading the system's library first avoids this.
     with contextlib.suppress(OSError):
         ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)

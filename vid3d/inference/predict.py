@@ -1,4 +1,4 @@
-"""`vid3d predict`: labels files and folders as a table, JSON or CSV, and writes annotated copies."""
+"""`vid3d predict`: labels videos as a table, JSON or CSV, and writes annotated copies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -16,17 +17,18 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import storage, terminal
-from vid3d.config import UserError, apply, validate
-from vid3d.data.listings import VIDEO_SUFFIXES, walk
-from vid3d.data.picture import decode_options
-from vid3d.data.records import Settings
+from vid3d.config import apply, validate
+from vid3d.errors import UserError
 from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
-from vid3d.inference.writer import VideoWriter
+from vid3d.video.files import VIDEO_SUFFIXES, find_videos, left_out
+from vid3d.video.picture import decode_options
+from vid3d.video.records import Settings
+from vid3d.video.writer import VideoWriter
 
-OVERRIDES = ("eval.long_videos", "eval.views")  # which clips answer for a video
-LISTED = 12  # segments of one video in the table; JSON and CSV have all
+OVERRIDES = ("eval.long_videos", "eval.views")  # which clips represent a video
+LISTED = 12  # segments per video in the table; JSON and CSV have all
 
 
 def predict(
@@ -39,25 +41,27 @@ def predict(
     output: str | Path = "",
     overrides: Iterable[tuple[str, str]] = (),
 ) -> int:
-    """Labels videos and prints the answers; a file that cannot be read is one line on standard error.
+    """Labels videos and prints the predictions, and a line on stderr per unreadable file.
 
     Args:
-        workdir: a folder that training wrote.
-        paths: video files, and folders whose videos are taken at any depth.
+        workdir: the folder of a training run.
+        paths: video files, and folders that are searched for videos at any depth.
         checkpoint: "best", "latest", or the number of a step.
         as_json: print one JSON object, and nothing else.
-        as_csv: print one row a video, and nothing else.
-        output: a folder for a copy of each video with its labels drawn.
-        overrides: keys of `OVERRIDES` and their values as text.
+        as_csv: print one row per video, and nothing else.
+        output: a folder for annotated copies of the videos.
+        overrides: (key, text) pairs; the keys are those of `OVERRIDES`.
 
     Returns:
-        The exit code: 1 where a file could not be read, otherwise 0.
+        The exit code: 1 if a file could not be read, otherwise 0.
 
     Raises:
-        UserError: no workdir, a folder without videos, an output that cannot be written, or another key.
+        UserError: the workdir does not exist, there are only folders without videos, the output cannot be written,
+            or an override has another key.
     """
-    videos = collect(paths)
-    copies = name_copies(videos, storage.local(output, "--output")) if output else {}
+    found = collect(paths)
+    videos = found.videos
+    copies = name_copies(videos, storage.require_local(output, "--output")) if output else {}
     classifier = Classifier.load(workdir, checkpoint)
     for key, text in overrides:
         apply(classifier.config, key, text)
@@ -68,7 +72,7 @@ def predict(
             )
     validate(classifier.config)
     answers: dict[str, Prediction] = {}
-    errors: dict[str, str] = {}
+    errors = dict(found.empty)
     sizes: dict[str, tuple[int, int]] = {}
     progress = track(
         classifier.predict_many((path for path, _ in videos), sizes=sizes),
@@ -88,11 +92,13 @@ def predict(
                 annotate(path, answer, copies[path], sizes[path], classifier.config.data)
             except UserError as error:
                 errors[path] = f"no annotated copy of {path}: {error}"
+    for note in found.notes:
+        print(f"vid3d predict: note: {one_line(note)}", file=sys.stderr)
     for path, answer in answers.items():
         if answer.damage:
             print(f"vid3d predict: warning: {one_line(path)}: {answer.damage}", file=sys.stderr)
-    for error in errors.values():
-        print(f"vid3d predict: error: {one_line(error)}", file=sys.stderr)
+    for reason in errors.values():
+        print(f"vid3d predict: error: {one_line(reason)}", file=sys.stderr)
     if as_json:
         predictions = [{"path": path} | as_dict(answer) for path, answer in answers.items()]
         failed = [{"path": path, "error": error} for path, error in errors.items()]
@@ -107,37 +113,58 @@ def predict(
 
 
 def one_line(text: str) -> str:
-    """A text with its line breaks replaced: a file's name may have some."""
+    """Replaces line breaks, which names of files may contain, by spaces."""
     return " ".join(text.split())
 
 
-def collect(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
-    """The files to label, each with the path under which its copy goes; a folder stands for the videos in it.
+class Found(NamedTuple):
+    """What the paths of a command line stand for.
 
-    A name that is no folder is taken as a file, even where there is none: that shows when it is read.
+    Attributes:
+        videos: each with its path relative to the folder of annotated copies.
+        empty: the folders without videos, with the reason.
+        notes: sentences about files that were left out.
+    """
+
+    videos: list[tuple[str, Path]]
+    empty: dict[str, str]
+    notes: list[str]
+
+
+def collect(paths: Sequence[str | Path]) -> Found:
+    """The files to label.
+
+    A path that is not a folder counts as a file, even if it does not exist: reading it reports
+    that.
 
     Raises:
-        UserError: a folder without videos.
+        UserError: there are only folders without videos.
     """
-    found: list[tuple[str, Path]] = []
+    found = Found([], {}, [])
     for given in paths:
         path = Path(given)
         if not path.is_dir():
-            found.append((str(given), Path(path.name)))
+            found.videos.append((str(given), Path(path.name)))
             continue
-        below = sorted(p for p in walk(path) if Path(p).suffix.lower() in VIDEO_SUFFIXES)
+        below, others = find_videos(path)
         if not below:
             known = ", ".join(sorted(VIDEO_SUFFIXES))
-            raise UserError(f"{path}: no videos in this folder; looked for {known}")
-        found += [(str(path / name), Path(name)) for name in below]
-    return list({path: (path, copy) for path, copy in found}.values())
+            found.empty[str(given)] = f"{path}: no videos in this folder; looked for {known}"
+        elif others:
+            found.notes.append(f"{path}: {left_out(others)}")
+        found.videos.extend((str(path / name), Path(name)) for name in below)
+    if found.empty and not found.videos:
+        raise UserError(next(iter(found.empty.values())))
+    unique = {path: (path, copy) for path, copy in found.videos}
+    return found._replace(videos=list(unique.values()))
 
 
 def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Path]:
-    """Where the annotated copy of each video goes: an .mp4 with its name, numbered where two have the same.
+    """The path of each video's annotated copy: an .mp4 of its name, numbered if names coincide.
 
     Raises:
-        UserError: a copy would take the place of a video, or the folder is a file, lies in none, or cannot be written.
+        UserError: a copy would overwrite a video, or the folder is a file, has no parent folder, or
+            cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output={folder} is a file: give a folder for the annotated videos")
@@ -166,17 +193,17 @@ def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, P
 def annotate(
     path: str, answer: Prediction, copy: Path, size: tuple[int, int], data: ConfigDict
 ) -> None:
-    """Writes a copy of a video that shows, on each frame and at its time, the label that holds there.
+    """Writes a copy of a video that shows the current label on each frame.
 
     Args:
         path: the video.
-        answer: what it was labelled.
+        answer: its prediction.
         copy: the file to write.
         size: height and width of its frames.
-        data: `config.data`; how pictures become frames and `decode_timeout` are read.
+        data: `config.data`; the decoding options and `decode_timeout` are read.
 
     Raises:
-        UserError: the copy cannot be written, or the video not be decoded again.
+        UserError: the copy cannot be written, or the video cannot be decoded again.
     """
     whole = Settings(size, "squash", "rgb", max_frames=0, store="raw", decode=decode_options(data))
     try:
@@ -198,7 +225,7 @@ def as_dict(answer: Prediction) -> dict[str, object]:
 
 
 def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
-    """One row a video: the answer, the time line as text, and one probability a class."""
+    """Prints one row per video: label, time line as text, and one probability per class."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     fixed = ("path", "label", "probability", "num_frames", "seconds", "segments", "damage", "note")
     writer.writerow((*fixed, *(f"probability:{name}" for name in classes)))
@@ -209,7 +236,7 @@ def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
 
 
 def print_table(answers: dict[str, Prediction]) -> None:
-    """Prints the table, and below it how answers were made that are not those of videos of training length."""
+    """Prints the table, and below it the notes on predictions that were made in another way."""
     console = terminal.console()
     console.print(table(answers))
     paths: dict[str, list[str]] = {}
@@ -224,7 +251,7 @@ def print_table(answers: dict[str, Prediction]) -> None:
 
 
 def table(answers: dict[str, Prediction]) -> Table:
-    """One line a video, and below it one a segment where it has several."""
+    """One line per video, followed by one per segment if it has several."""
     shown = Table(box=None, pad_edge=False)
     shown.add_column("video", overflow="fold")
     shown.add_column("time", justify="right", no_wrap=True)
@@ -233,7 +260,7 @@ def table(answers: dict[str, Prediction]) -> Table:
     for path, answer in answers.items():
         segments = answer.segments
         shown.add_row(
-            Text(path),
+            Text(one_line(path)),
             clock(answer.seconds),
             Text(answer.label, style="bold"),
             f"{answer.probability:.3f}",

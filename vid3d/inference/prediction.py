@@ -1,4 +1,4 @@
-"""What a classifier answers."""
+"""The answers of a classifier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Segment(NamedTuple):
-    """A stretch of a video with one label; its probability is the mean of the windows in it, by the time they answer for."""
+    """A stretch of a video with one label, and its windows' mean probability, by duration."""
 
     start: float  # seconds
     end: float
@@ -17,17 +17,19 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one video, or for one window of a stream.
+    """The prediction for one video, or for one window of a stream.
 
     Attributes:
-        label: the most probable class; in a stream "unknown" where its probability is below the threshold.
+        label: the most probable class; in a stream "unknown" if its probability is below the
+            threshold.
         probability: of the most probable class.
         probabilities: class -> probability, in the order of the classes.
-        segments: the time line; a single segment unless the video is much longer than the training videos.
-        num_frames: frames of the video or the window.
-        seconds: their duration.
-        damage: what is wrong with a file that can be read nevertheless, such as an early end, or "".
-        note: how the answer was made, where it was not made like that for a video of training length, or "".
+        segments: the time line; a single segment unless the video is much longer than the training
+            videos.
+        num_frames: number of frames of the video or window.
+        seconds: duration of the video or window.
+        damage: what is wrong with a file that can still be read, such as an early end, or "".
+        note: how the prediction was made, if not as for a video of training length, or "".
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""A sliding window over frames that come one by one."""
+"""A sliding window over a stream of frames."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from vid3d.config import UserError
-from vid3d.data import frames
-from vid3d.data.clips import clip_indices
-from vid3d.data.windows import window_of
+from vid3d.errors import UserError
+from vid3d.video.clips import clip_indices
+from vid3d.video.resize import fit, fitting
+from vid3d.video.windows import temporal_window
 
 if TYPE_CHECKING:
     from vid3d.inference.classifier import Classifier
@@ -27,8 +26,8 @@ class Stream:
         for frame in my_camera:
             prediction = stream.push(frame)  # None until the window is full
 
-    Each frame is brought to the network's size once, when it comes, and kept until no window needs it any more.
-    `add` and `predict` are the two halves of `push` and may be called from two threads.
+    Each frame is fitted to the network's size once, when it arrives, and kept as long as a window
+    needs it. `add` and `predict` are the two halves of `push` and may be called from two threads.
     """
 
     def __init__(self, classifier: Classifier, *, fps: float):
@@ -37,7 +36,7 @@ class Stream:
         self.fps = fps
         self.settings = classifier.config.live
         self.data = classifier.config.data
-        self._window = window_of(self.data, self.settings.window or classifier.window_seconds)
+        self._window = temporal_window(self.data, self.settings.window or classifier.window_seconds)
         self._lock = threading.Lock()
         self._ring: deque[tuple[np.ndarray, float]] = deque()
         self._smooth_K: np.ndarray | None = None
@@ -49,30 +48,32 @@ class Stream:
 
         Args:
             frame_HWC: uint8 RGB of any size.
-            seconds: when it was taken, ascending; by default the frames come at `fps`.
+            seconds: the time of the frame, ascending; by default frames come at `fps`.
 
         Returns:
-            The answer, or None while the window is not full.
+            The prediction, or None until the window is full.
         """
         return self.predict() if self.add(frame_HWC, seconds) else None
 
     def add(self, frame_HWC: np.ndarray, seconds: float | None = None) -> bool:
-        """Adds a frame without labelling anything; says whether the window is full."""
-        fitted = fit(frame_HWC, self.data)
+        """Adds a frame without labelling anything; returns whether the window is full."""
+        fitted = fit(check_frame(frame_HWC), **fitting(self.data))
         with self._lock:
             self._ring.append((fitted, self._count / self.fps if seconds is None else seconds))
             self._count += 1
             start = self._window.start(self._times())
-            # The frame before the window stays: with the next one's time it may be in the window again.
+            # The frame before the window stays: the next one's time may move it back into the
+            # window.
             for _ in range((start or 0) - 1):
                 self._ring.popleft()
             return start is not None
 
     def predict(self) -> Prediction | None:
-        """Labels the newest window, or all that has come while it is not full; None before the first frame.
+        """Labels the newest window, or all frames so far; None before the first frame.
 
-        The probabilities are smoothed over time as `live.smoothing` says, and the label is "unknown" where the largest
-        is below `live.threshold`. The segment of the answer says from when to when the window was.
+        Probabilities are smoothed over time by `live.smoothing`, and the label is "unknown" if the
+        largest is below `live.threshold`. The segment of the prediction holds the start and end of
+        the window.
         """
         with self._lock:
             if not self._ring:
@@ -109,15 +110,16 @@ class Stream:
         return np.array([seconds for _, seconds in self._ring])
 
 
-def fit(frame_HWC: Any, data: ConfigDict) -> np.ndarray:
-    """Brings one frame to the size and colour that the network was trained with, uint8 [H, W, C].
+def check_frame(frame_HWC: Any) -> np.ndarray:
+    """One frame as an array.
 
     Raises:
-        UserError: it is not uint8 RGB.
+        UserError: it is not uint8 RGB [H, W, 3].
     """
     array = np.asarray(frame_HWC)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise UserError(
-            f"a frame has to be uint8 RGB [height, width, 3], this one is {array.dtype} {list(array.shape)}"
+            "a frame has to be uint8 RGB [height, width, 3], this one is "
+            f"{array.dtype} {list(array.shape)}"
         )
-    return frames.fit(array, size=frames.stored_size(data), resize=data.resize, color=data.color)
+    return array

@@ -1,4 +1,4 @@
-"""A video on its way through the network, from its frames to its time line."""
+"""A video while the network labels it, from its frames to its time line."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vid3d.data.plan import Plan, stretches
 from vid3d.inference.prediction import Segment
+from vid3d.video.plan import Plan, stretches
 
 
 @dataclass
-class Video:
-    """A video on its way through the network.
+class QueuedVideo:
+    """A video with the clips that the network has labelled so far.
 
     Attributes:
-        frames: the fitted frames from the first on; may be called again.
-        plan: the clips that answer for it.
+        frames: returns the fitted frames from the first on, at each call.
+        plan: the clips that represent it.
         num_frames: of the whole video.
         seconds: of the whole video.
-        probabilities_NK: what the network said of each clip so far.
-        missing: clips that it has not seen.
+        probabilities_NK: class probabilities of each clip, as far as computed.
+        missing: number of clips without probabilities.
         damage: what is wrong with the file, or "".
     """
 
@@ -34,8 +34,8 @@ class Video:
     damage: str = ""
 
 
-def time_line(video: Video, classes: Sequence[str]) -> tuple[Segment, ...]:
-    """The windows that the network has seen, neighbours of one label made one segment; empty where all have one label."""
+def time_line(video: QueuedVideo, classes: Sequence[str]) -> tuple[Segment, ...]:
+    """Segments of neighbouring windows with the same label; empty if all have the same label."""
     windows_NK, bounds = video.probabilities_NK, video.plan.bounds
     found = stretches(windows_NK) if bounds else []
     if len(found) < 2:
@@ -54,17 +54,17 @@ def time_line(video: Video, classes: Sequence[str]) -> tuple[Segment, ...]:
 def gather(
     frames: Iterable[np.ndarray], indices: list[np.ndarray]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Picks clips out of frames that come in order, and holds only frames that a later clip needs.
+    """Picks clips from frames that arrive in order; keeps only frames that a clip still needs.
 
     Args:
         frames: uint8 [H, W, C] each.
         indices: the frame numbers of each clip, in any order.
 
     Yields:
-        (number of the clip, uint8 [T, H, W, C]), each as soon as its last frame has come.
+        (number of the clip, uint8 [T, H, W, C]), each as soon as its last frame has arrived.
     """
-    ends: dict[int, list[int]] = {}  # frame -> the clips that it completes
-    needed_until: dict[int, int] = {}  # frame -> the last clip-completing frame that waits for it
+    ends: dict[int, list[int]] = {}  # frame -> clips that it completes
+    needed_until: dict[int, int] = {}  # frame -> last clip-completing frame that needs it
     for number, clip in enumerate(indices):
         end = int(clip.max())
         ends.setdefault(end, []).append(number)

@@ -1,11 +1,11 @@
-"""CLIPS -> LOGITS: one architecture a file, all called in the same way.
+"""CLIPS -> LOGITS: one architecture per file, built by `build`. Start with `conv3d.py`.
 
     module = build(config.model, num_classes)
     variables = module.init(key, clips_BTHWC, train=False)
     logits_BK = module.apply(variables, clips_BTHWC, train=False)
 
-Clips are float32 and normalised; logits are float32. Training needs `rngs={"dropout": key}` and, where there is batch
-normalisation, `mutable=["batch_stats"]`.
+All are called in this way. Clips are float32 and normalised; logits are float32. Training needs
+`rngs={"dropout": key}` and, where there is batch normalisation, `mutable=["batch_stats"]`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError, default, suggest
+from vid3d.errors import UserError, suggest
 from vid3d.models import c3d, conv3d, layers, resnet3d, s3d, slowfast, x3d
+from vid3d.ops import convolution
 
 NAMES = (
     "conv3d",
@@ -26,15 +27,14 @@ NAMES = (
     *x3d.ARCHITECTURES,
     *slowfast.ARCHITECTURES,
 )
-CONV3D_KEYS = ("features", "kernel", "pool", "norm", "head", "hidden", "feature_dropout")
 
 
 def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) -> nn.Module:
     """The module that `config.model` describes.
 
-    Every architecture has `name`, `input`, `dropout` (before the classes), `dtype` and `remat`, the residual ones
-    `stochastic_depth`, all but c3d `norm_momentum`; `init_from` is read by training. The other keys are those of conv3d, see
-    `unused`.
+    Every architecture uses `name`, `input`, `dropout` (before the last layer), `dtype` and `remat`,
+    the residual ones also `stochastic_depth`, all but c3d `norm_momentum`; training reads
+    `init_from`. The other keys belong to conv3d, see `schema.unused`.
 
     Args:
         model: the group `config.model`.
@@ -42,7 +42,8 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
         axis_name: mapped axis over which batch normalisation averages its statistics in training.
 
     Raises:
-        UserError: a name that does not exist, a value that is not one of its choices, or blocks to skip where there are none.
+        UserError: an unknown name, a value that is not one of the choices, or stochastic depth for
+            an architecture without residual blocks.
     """
     name = model.name
     check_choice("name", name, NAMES)
@@ -85,33 +86,25 @@ def build(model: ConfigDict, num_classes: int, *, axis_name: str | None = None) 
     )
 
 
-def unused(model: ConfigDict) -> list[str]:
-    """The keys of `config.model` that were set to something and that the architecture does not look at."""
-    fields = () if model.name == "conv3d" else CONV3D_KEYS
-    if model.name == "c3d" or (model.name == "conv3d" and model.norm != "batch"):
-        fields = (*fields, "norm_momentum")
-    standard = default().model
-    return [f"model.{name}" for name in fields if model[name] != standard[name]]
-
-
 def shapes(module: nn.Module, clip_shape: tuple[int, ...]) -> dict:
-    """The shapes of a network's variables for clips of shape (T, H, W, C); computes nothing.
+    """The shapes of a network's variables for clips of shape (T, H, W, C), without computing them.
 
     Raises:
-        UserError: the clip has too few frames, or is too small, for this network.
+        UserError: the clip has too few frames or pixels for this network.
     """
     clips = jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)
-    return jax.eval_shape(lambda clips: module.init(jax.random.key(0), clips, train=False), clips)
+    with convolution.library_form():  # the same shapes, traced several times faster
+        return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, train=False), clips)
 
 
 def features(module: nn.Module, variables: dict, clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
-    """The output of every stage by its name ("stem", "stage1", ...), as `BTHWC` maps, in evaluation mode."""
+    """The `BTHWC` output of each stage ("stem", "stage1", ...), in evaluation mode."""
     _, state = module.apply(variables, clips_BTHWC, train=False, mutable=["intermediates"])
     return {name: values[0] for name, values in state["intermediates"].items()}
 
 
 def check_choice(key: str, value: str, options: tuple[str, ...]) -> None:
-    """Raises a UserError where a text of `config.model` is not one of its options."""
+    """Raises a UserError unless the value of a key of `config.model` is one of its options."""
     if value not in options:
         near = suggest(value, options)
         raise UserError(f"config.model.{key}={value!r} is not one of {', '.join(options)}{near}")

@@ -1,7 +1,8 @@
 """C3D: eight convolutions of 3x3x3 and five poolings, then two wide dense layers.
 
-Tran, Bourdev, Fergus, Torresani, Paluri, "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015,
-figure 3. Clips of 16 frames at 112x112 in the paper; without normalisation.
+Tran, Bourdev, Fergus, Torresani, Paluri, "Learning Spatiotemporal Features with 3D Convolutional
+Networks", ICCV 2015, figure 3. The paper uses clips of 16 frames at 112x112 and no normalisation
+layers.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vid3d.models.layers import Conv3D, ConvPool, class_scores, he_normal, input_form
+from vid3d.models.network import Network
 
-# (features of the convolutions, pooling window) of each stage. The first pooling leaves time alone, so that the motion of
-# neighbouring frames is not merged too early.
+# (features of the convolutions, pooling window) of each stage. The first pooling keeps the temporal
+# resolution, so that motion is not merged too early.
 STAGES = (
     ((64,), (1, 2, 2)),
     ((128,), (2, 2, 2)),
@@ -23,20 +25,14 @@ STAGES = (
 )
 
 
-class C3D(nn.Module):
+class C3D(Network):
     """`clips_BTHWC` (float32, normalised; any T, H, W) -> `logits_BK` (float32).
 
-    Poolings round up at the border, as Caffe's do: 7x7 becomes 4x4. The first dense layer belongs to the size of the clip.
+    Pooling rounds sizes up, as Caffe does: 7x7 becomes 4x4. The first dense layer fits one clip
+    size only.
 
-    Attributes: see `vid3d.models.build`.
+    Attributes: see `Network`.
     """
-
-    num_classes: int
-    input: str = "frames"
-    dropout: float = 0.5
-    dtype: jnp.dtype = jnp.float32
-    axis_name: str | None = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
@@ -53,7 +49,7 @@ class C3D(nn.Module):
 
 
 class Stage(nn.Module):
-    """Convolutions with ReLU, the last of them together with the pooling."""
+    """Convolutions with ReLU; the last is fused with max pooling."""
 
     features: tuple[int, ...]
     pool: tuple[int, int, int]

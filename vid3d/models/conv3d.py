@@ -1,9 +1,10 @@
-"""The plain 3D-CNN: convolution, ReLU and max pooling a few times, one dense layer, the classes.
+"""The plain 3D-CNN: layers of convolution, ReLU and max pooling, a dense layer, the classes.
 
-With its defaults this is the network of the Keras tutorials on video classification: five layers of
-128, 64, 32, 32 and 32 features, kernels and pooling windows of 3 in time and space, all "same"-padded, a dense layer
-of 1024, dropout 0.25 before and 0.5 after it. Convolution in time and space follows Ji, Xu, Yang, Yu, "3D
-Convolutional Neural Networks for Human Action Recognition", ICML 2010.
+The defaults give the network of the Keras tutorials on video classification: five layers of 128,
+64, 32, 32 and 32 features, kernels and pooling windows of 3 in time and space, all "same"-padded, a
+dense layer of 1024 units, dropout 0.25 before and 0.5 after it. Convolution in time and space
+follows Ji, Xu, Yang, Yu, "3D Convolutional Neural Networks for Human Action Recognition", ICML
+2010.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from vid3d.models.layers import (
     he_normal,
     input_form,
 )
+from vid3d.models.network import Network
 
 HEADS = ("flatten", "average", "time_average", "statistics")
 
 
 class Layer(nn.Module):
-    """Convolution, normalisation, ReLU, max pooling. Without normalisation all four run as one."""
+    """Convolution, normalisation, ReLU, max pooling; fused if there is no normalisation."""
 
     features: int
     kernel: Triple
@@ -51,7 +53,7 @@ class Layer(nn.Module):
             name="conv",
         )
         if self.norm == "batch":
-            norm = batch_norm(
+            norm: nn.BatchNorm | nn.GroupNorm = batch_norm(
                 train=self.train,
                 axis_name=self.axis_name,
                 dtype=self.dtype,
@@ -62,39 +64,32 @@ class Layer(nn.Module):
         return MaxPool3D(self.pool, name="pool")(nn.relu(norm(conv(x_BTHWC))))
 
 
-class Conv3DNet(nn.Module):
+class Conv3DNet(Network, kw_only=True):
     """`clips_BTHWC` (float32, normalised; any T, H, W) -> `logits_BK` (float32).
 
     Attributes:
         features: channels of each layer; each layer divides T, H, W by `pool`, rounding up.
-        norm: "none", "batch" or "group", before the ReLU. Without it the initialisation is Keras's (Glorot uniform),
-            with it He's.
-        input: "frames", "difference", "both", "speed" or "log_speed", see `layers.input_form`.
-        head: what the classes see of the last map: "flatten" all of it, "average" its mean over time and space,
-            "time_average" its mean over time, so that frames are looked at one by one where the kernels and pooling
-            windows are 1 in time; "statistics" mean and deviation over time and space of every layer's map, so that
-            both fine and coarse patterns count, and how unevenly they are spread.
-        hidden: width of the dense layer; 0 leaves it out.
-        feature_dropout, dropout: share of the values dropped before the dense layer, and before the classes.
-        axis_name: mapped axis over which batch statistics are averaged in training.
-        norm_momentum: what running batch statistics keep in a step.
-        remat: recompute each layer's inside in the backward pass: less memory, more time, the same numbers.
+        norm: "none", "batch" or "group", before the ReLU. "none" initialises as Keras does (Glorot
+            uniform), the others with He's scheme.
+        head: how feature maps become the vector that is classified. "flatten" takes the whole last
+            map, "average" its mean over time and space, "time_average" its mean over time (with
+            kernels and pooling windows of 1 in time, frames are then processed independently).
+            "statistics" takes the mean and standard deviation over time and space of every layer's
+            map, and so covers fine and coarse patterns and how evenly they are spread.
+        hidden: width of the dense layer; 0 for none.
+        feature_dropout: dropout rate before the dense layer.
+        norm_momentum: share of the running statistics that each step keeps.
+        The others: see `Network`.
     """
 
-    num_classes: int
     features: tuple[int, ...] = (128, 64, 32, 32, 32)
     kernel: Triple = (3, 3, 3)
     pool: Triple = (3, 3, 3)
     norm: str = "none"
-    input: str = "frames"
     head: str = "flatten"
     hidden: int = 1024
     feature_dropout: float = 0.25
-    dropout: float = 0.5
-    dtype: jnp.dtype = jnp.float32
-    axis_name: str | None = None
     norm_momentum: float = 0.9
-    remat: bool = False
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
@@ -135,5 +130,5 @@ def mean_and_deviation(x_BTHWC: jax.Array) -> jax.Array:
     """Mean and standard deviation of every channel over time and space, float32 [B, 2C]."""
     x = x_BTHWC.astype(jnp.float32)
     variance = x.var(axis=(1, 2, 3))
-    # The gradient of a square root has no end at 0.
+    # d sqrt(x)/dx diverges at 0.
     return jnp.concatenate([x.mean(axis=(1, 2, 3)), jnp.sqrt(variance + 1e-6)], axis=-1)

@@ -1,6 +1,7 @@
-"""Blocks that several architectures share: convolution, pooling, normalisation, forms of the input.
+"""Building blocks of several architectures: convolution, pooling, normalisation, input forms.
 
-Every block takes and returns `BTHWC` arrays. Parameters are float32; `dtype` is that of the computation.
+Every block takes and returns `BTHWC` arrays. Parameters are float32; `dtype` is the type of the
+computation.
 """
 
 from __future__ import annotations
@@ -13,18 +14,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vid3d.config import UserError
-from vid3d.models import convolution
+from vid3d.errors import UserError
+from vid3d.ops import convolution
 
 Triple = tuple[int, int, int]
 Padding = str | Sequence[tuple[int, int]]
 
 NORMS = ("none", "batch", "group")
 INPUTS = ("frames", "difference", "both", "speed", "log_speed")
-FAINT_EDGE = (
-    0.06  # change from pixel to pixel, of clips in [0, 1], below which an edge tells no speed
-)
-SLOW = 0.1  # pixels a frame: "log_speed" is linear below it
+FAINT_EDGE = 0.06  # gradient per pixel, of clips in [0, 1], below which edges show no speed
+SLOW = 0.1  # pixels per frame; "log_speed" is about linear below it
 
 he_normal = nn.initializers.he_normal()
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -35,13 +34,13 @@ class Conv3D(nn.Module):
 
     Attributes:
         features: channels of the output.
-        kernel: its extent in (T, H, W).
+        kernel: kernel size in (T, H, W).
         strides: in (T, H, W).
-        padding: "SAME" or "VALID" as in XLA; "HALF" is half of the kernel on every side, whatever the strides, as
-            networks written in PyTorch have it; or (before, after) for each of T, H, W.
-        groups: the channels are split into so many groups that do not see each other.
-        use_bias: adds one number a channel.
-        kernel_init: Glorot uniform is the default of Keras.
+        padding: "SAME" or "VALID" as in XLA; "HALF" pads each side with half of the kernel,
+            whatever the strides, as is usual in PyTorch; or (before, after) for each of T, H, W.
+        groups: number of independent groups that the channels are split into.
+        use_bias: adds a bias per output channel.
+        kernel_init: Glorot uniform by default, as in Keras.
     """
 
     features: int
@@ -67,9 +66,10 @@ class Conv3D(nn.Module):
 
 
 class ConvPool(nn.Module):
-    """Convolution, bias, ReLU and max pooling in one: the full-size map between them is not kept.
+    """Convolution, bias, ReLU and max pooling, fused: the full-size map is never stored.
 
-    The parameters are those of `Conv3D`; both paddings are "SAME" and the pooling windows do not overlap.
+    The parameters are those of `Conv3D`; both paddings are "SAME" and the pooling windows do not
+    overlap.
     """
 
     features: int
@@ -88,7 +88,7 @@ class ConvPool(nn.Module):
 
 
 def conv_parameters(module: Conv3D | ConvPool, channels: int) -> tuple[jax.Array, jax.Array | None]:
-    """Kernel and bias of a convolution, in the type it computes in."""
+    """Kernel and bias of a convolution, in the type of its computation."""
     shape = (*module.kernel, channels, module.features)
     kernel = module.param("kernel", module.kernel_init, shape, jnp.float32).astype(module.dtype)
     if not module.use_bias:
@@ -103,12 +103,12 @@ def half_padding(window: Triple) -> tuple[tuple[int, int], ...]:
 
 
 class MaxPool3D(nn.Module):
-    """Max pooling; a module without parameters, so that `summary` shows it.
+    """Max pooling; a module, although it has no parameters, so that `summary` lists it.
 
     Attributes:
-        window: extent in (T, H, W).
-        strides: in (T, H, W); None is the window.
-        padding: as of `Conv3D`, filled with minus infinity.
+        window: size in (T, H, W).
+        strides: in (T, H, W); None means the window size.
+        padding: as in `Conv3D`, filled with minus infinity.
     """
 
     window: Triple
@@ -134,9 +134,10 @@ def batch_norm(
 ) -> Callable[..., nn.BatchNorm]:
     """Batch normalisation (Ioffe, Szegedy, 2015) as a constructor: `norm(name=...)(x)`.
 
-    Training takes mean and variance over the batch, time and space, in float32, and over the devices of
-    `axis_name` if one is given. Running statistics move by `1 - momentum` a step (0.9 here is 0.1 in PyTorch;
-    the 0.99 of Keras is still far from the data after a short run) and keep the biased variance.
+    Training takes mean and variance over the batch, time and space, in float32, and over the
+    devices of `axis_name` if given. Running statistics move by `1 - momentum` per step (0.9 here is
+    0.1 in PyTorch; Keras's 0.99 is still far from the data after a short run) and store the biased
+    variance.
     """
     return partial(
         nn.BatchNorm,
@@ -149,29 +150,30 @@ def batch_norm(
 
 
 def group_norm(features: int, *, dtype: jnp.dtype, name: str | None = None) -> nn.GroupNorm:
-    """Group normalisation (Wu, He, 2018) in groups of 16 channels, or the largest size that divides them."""
+    """Group normalisation (Wu, He, 2018); group size gcd(`features`, 16)."""
     return nn.GroupNorm(
         num_groups=None, group_size=math.gcd(features, 16), epsilon=1e-5, dtype=dtype, name=name
     )
 
 
 def window_average(x_BTHWC: jax.Array, *, window: Triple) -> jax.Array:
-    """The mean of every window of a map that moves by one, in float32; `BTHWC`.
+    """Average pooling with stride 1 and no padding, in float32; `BTHWC`.
 
-    The window is cut to the map where the map is smaller, so that small clips average over all of it; on larger ones
-    a mean over the windows counts the middle more often, as in the published networks.
+    The window is clipped to the map, so that small clips are averaged as a whole. On larger maps,
+    averaging over the windows weights the middle more, as in the published networks.
     """
-    window = tuple(min(pair) for pair in zip(window, x_BTHWC.shape[1:4], strict=True))
+    extents = tuple(min(pair) for pair in zip(window, x_BTHWC.shape[1:4], strict=True))
     x_BTHWC = x_BTHWC.astype(jnp.float32)
-    if window == x_BTHWC.shape[1:4]:
+    if extents == x_BTHWC.shape[1:4]:
         return x_BTHWC.mean(axis=(1, 2, 3), keepdims=True)
-    return nn.avg_pool(x_BTHWC, window, strides=(1, 1, 1))
+    return nn.avg_pool(x_BTHWC, extents, strides=(1, 1, 1))
 
 
 def drop_path(y_BTHWC: jax.Array, *, rate: float, train: bool) -> jax.Array:
-    """Stochastic depth (Huang et al., ECCV 2016): in training, the branch of a clip is left out with chance `rate`.
+    """Stochastic depth (Huang et al., ECCV 2016): training drops a clip's branch at `rate`.
 
-    What stays is scaled by 1 / (1 - rate), so that evaluation needs no factor. Called inside a compact module.
+    Kept branches are scaled by 1 / (1 - rate), so that evaluation needs no factor. Call it inside a
+    compact method.
     """
     if not rate:
         return y_BTHWC
@@ -180,25 +182,26 @@ def drop_path(y_BTHWC: jax.Array, *, rate: float, train: bool) -> jax.Array:
 
 
 def drop_rates(last: float, blocks: int) -> list[float]:
-    """The chance to be skipped of each block: it grows in even steps up to that of the last one."""
+    """The drop rate of each block, growing linearly up to `last`."""
     return [last * number / blocks for number in range(1, blocks + 1)]
 
 
 def class_scores(num_classes: int) -> nn.Dense:
-    """The last layer of the residual networks, in float32 whatever the network computes in."""
+    """The last layer of the residual networks; float32 whatever the network's type."""
     return nn.Dense(num_classes, kernel_init=nn.initializers.normal(0.01), name="classes")
 
 
 def input_form(clips_BTHWC: jax.Array, form: str) -> jax.Array:
-    """The clips as the network sees them.
+    """Turns clips into the network's input.
 
-    "frames" leaves them. "difference" is the absolute difference of neighbouring frames: what does not move is
-    black, and there is one frame less. "both" has the later frame and the difference side by side in the channels.
-    "speed" has the speed and the acceleration of edges side by side, see `edge_speed`, and two frames less.
-    "log_speed" is log(1 + speed / SLOW) of both: twice as fast is one step, for a small motion as for a large one.
+    "frames" leaves them as they are. "difference" is the absolute difference of neighbouring
+    frames: whatever does not move is black, and there is one frame fewer. "both" stacks the later
+    frame and the difference along the channels. "speed" stacks the speed and the acceleration of
+    edges, see `edge_speed`, and has two frames fewer. "log_speed" is log(1 + speed / SLOW) of both:
+    doubling a speed adds about the same amount to small and large motions.
 
     Raises:
-        UserError: a difference of a single frame, or an acceleration of two.
+        UserError: too few frames for a difference (2) or an acceleration (3).
     """
     if form == "frames":
         return clips_BTHWC
@@ -215,12 +218,13 @@ def input_form(clips_BTHWC: jax.Array, form: str) -> jax.Array:
 
 
 def edge_speed(clips_BTHWC: jax.Array) -> jax.Array:
-    """Speed and acceleration of the edges in every frame but the first and the last: [B, T - 2, H, W, 2C].
+    """Speed and acceleration of edges in all frames but the outer two: [B, T - 2, H, W, 2C].
 
-    An edge that moves by v pixels a frame changes a pixel by v times its own steepness: the change divided by the
-    gradient in space is the speed along the gradient, whatever the contrast of the camera (normal flow; Horn,
-    Schunck, "Determining Optical Flow", 1981). The change of the change gives the acceleration in the same way.
-    `FAINT_EDGE` keeps noise on flat ground from being divided by nothing.
+    An edge that moves by v pixels per frame changes a pixel by v times its gradient in space. The
+    change divided by that gradient is the speed along the gradient, independent of contrast (normal
+    flow; Horn, Schunck, "Determining Optical Flow", 1981). The second difference gives the
+    acceleration in the same way. `FAINT_EDGE` keeps noise in flat regions from being divided by
+    almost zero.
     """
     before, now, after = clips_BTHWC[:, :-2], clips_BTHWC[:, 1:-1], clips_BTHWC[:, 2:]
     x = jnp.pad(now, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)], mode="edge")
@@ -231,3 +235,6 @@ def edge_speed(clips_BTHWC: jax.Array) -> jax.Array:
     return jnp.abs(jnp.concatenate([speed, acceleration], axis=-1)) / jnp.tile(
         steepness, (1, 1, 1, 1, 2)
     )
+
+
+HEAD = "classes"

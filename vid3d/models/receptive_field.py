@@ -1,7 +1,8 @@
-"""The receptive field of every output of a network, followed through the operations that it is traced to.
+"""The receptive field of every output of a network, computed from its jaxpr.
 
-It is the extent of the input that a value depends on, in frames and pixels, padding counted. Group normalisation and
-gates see the whole clip, but say the same everywhere in it: they are looked through.
+It is the extent of the input that a value depends on, in frames and pixels, including padding.
+Group normalisation and gates depend on the whole clip, but equally at every position: they are
+ignored.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jax.core import ShapedArray
 from jax.extend import core
 
 ALL = math.inf  # a receptive field that covers the whole clip, whatever its size
@@ -18,14 +20,14 @@ ALL = math.inf  # a receptive field that covers the whole clip, whatever its siz
 
 @dataclass(frozen=True)
 class Axis:
-    """Along one axis, output number i depends on the inputs from `start + i * jump`, `size` of them."""
+    """Along one axis, output i depends on `size` inputs from `start + i * jump` on."""
 
     start: float = 0
     jump: float = 1
     size: float = 1
 
     def window(self, *, extent: int, stride: int, before: int) -> Axis:
-        """Through a window of `extent` that moves by `stride` over `before` values of padding."""
+        """The field after a window of `extent` and `stride`, with `before` values of padding."""
         return Axis(
             self.start - before * self.jump,
             self.jump * stride,
@@ -34,7 +36,7 @@ class Axis:
 
 
 def whole(size: float) -> float:
-    """Rounded up to whole frames or pixels: unevenly chosen frames have fractions of a step between them."""
+    """Rounds up to whole frames or pixels: frames picked unevenly are fractions of a step apart."""
     return size if size == ALL else math.ceil(size)
 
 
@@ -43,20 +45,22 @@ WHOLE: Field = (Axis(size=ALL),) * 3
 
 
 def join(fields: Sequence[Field]) -> Field:
-    """The smallest field that holds all the given ones."""
+    """The smallest field that contains all the given ones."""
     axes = []
     for parts in zip(*fields, strict=True):
         start = min(part.start for part in parts)
         end = max(part.start + part.size for part in parts)
         axes.append(Axis(start, max(part.jump for part in parts), end - start))
-    return tuple(axes)
+    time, height, width = axes
+    return time, height, width
 
 
 def receptive_fields(jaxpr: core.Jaxpr, num_variables: int) -> list[Field | None]:
     """The receptive field of every output of a jaxpr in its last input, the clips.
 
-    None is a value that does not depend on them. Convolutions, pooling and slices are followed along T, H, W of `BTHWC`
-    arrays; other operations pass the field on while they keep that shape, and see the whole clip when they do not.
+    None stands for a value that does not depend on them. Convolutions, pooling and slices are
+    followed along T, H, W of `BTHWC` arrays; other operations keep the field if they keep that
+    shape, and otherwise depend on the whole clip.
     """
     parameters: list[Field | None] = [None] * num_variables
     return walk(jaxpr, [*parameters, (Axis(), Axis(), Axis())])
@@ -83,13 +87,13 @@ def walk(jaxpr: core.Jaxpr, inputs: Sequence[Field | None]) -> list[Field | None
 
 def step(equation: core.JaxprEqn, fields: Sequence[Field | None]) -> Field | None:
     """The field of the output of one operation, given those of its inputs."""
-    after = equation.outvars[0].aval.shape
+    after = shape_of(equation.outvars[0])
     sources = [
-        (field, atom.aval.shape)
+        (field, shape_of(atom))
         for atom, field in zip(equation.invars, fields, strict=True)
-        # One value for all places is a gate.
+        # One value for all positions is a gate.
         if field is not None
-        and not (len(after) == 5 and atom.aval.shape[1:4] == (1, 1, 1) != after[1:4])
+        and not (len(after) == 5 and shape_of(atom)[1:4] == (1, 1, 1) != after[1:4])
     ]
     if not sources:
         return None
@@ -98,7 +102,7 @@ def step(equation: core.JaxprEqn, fields: Sequence[Field | None]) -> Field | Non
     parameters = equation.params
     name = equation.primitive.name
     if name == "conv_general_dilated":
-        extents = equation.invars[1].aval.shape[:3]  # the kernel is THWIO
+        extents = shape_of(equation.invars[1])[:3]  # the kernel is THWIO
         strides, padding = parameters["window_strides"], parameters["padding"]
     elif name.startswith("reduce_window"):
         extents = parameters["window_dimensions"][1:4]
@@ -107,14 +111,21 @@ def step(equation: core.JaxprEqn, fields: Sequence[Field | None]) -> Field | Non
         extents, strides = (1, 1, 1), (parameters["strides"] or (1,) * 5)[1:4]
         padding = [(-start, 0) for start in parameters["start_indices"][1:4]]
     elif name == "gather" and len(before) == len(after) == 5 and before[2:4] == after[2:4]:
-        time = field[0]  # some of the frames, about evenly spaced
+        time = field[0]  # picks some of the frames, about evenly spaced
         jump = time.jump * (before[1] - 1) / max(1, after[1] - 1)
         return (replace(time, jump=jump), *field[1:])
     elif len(before) == len(after) == 5 and before[1:4] == after[1:4]:
         return field
     else:
         return WHOLE
-    return tuple(
+    time, height, width = (
         axis.window(extent=extent, stride=stride, before=low)
         for axis, extent, stride, (low, _) in zip(field, extents, strides, padding, strict=True)
     )
+    return time, height, width
+
+
+def shape_of(atom: core.Var | core.Literal) -> tuple[int, ...]:
+    """The shape of an input or output of an operation; in networks all are arrays."""
+    assert isinstance(atom.aval, ShapedArray)
+    return atom.aval.shape

@@ -1,32 +1,26 @@
 """Residual networks in space and time: R3D, MC3 and R(2+1)D, with 18 or 34 layers.
 
-Tran, Wang, Torresani, Ray, LeCun, Paluri, "A Closer Look at Spatiotemporal Convolutions for Action Recognition",
-CVPR 2018. The layers, and the names r3d_18, mc3_18 and r2plus1d_18, are those of torchvision, whose weights fit
-(`vid3d.models.published`); clips of 16 frames at 112x112 there.
+Tran, Wang, Torresani, Ray, LeCun, Paluri, "A Closer Look at Spatiotemporal Convolutions for Action
+Recognition", CVPR 2018. The layers, and the names r3d_18, mc3_18 and r2plus1d_18, are those of
+torchvision, whose weights can be loaded (`vid3d.weights.published`); they were trained on clips of
+16 frames at 112x112.
 
     r3d      every convolution is 3x3x3
-    mc3      3x3x3 in the stem and the first stage, 1x3x3 afterwards: time is mixed early only, and never strided
-    r2plus1d every convolution is 1x3x3, normalisation, ReLU, 3x1x1, with as many parameters as 3x3x3
+    mc3      3x3x3 in the stem and the first stage, 1x3x3 afterwards; never strided in time
+    r2plus1d every convolution is 1x3x3, normalisation, ReLU, 3x1x1, with as many parameters
+             as 3x3x3
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vid3d.models.layers import (
-    Conv3D,
-    batch_norm,
-    class_scores,
-    drop_path,
-    drop_rates,
-    he_normal_fan_out,
-    input_form,
-)
+from vid3d.models.layers import input_form
+from vid3d.models.network import ResidualNetwork
 
 FULL, FLAT, FACTORED = "3x3x3", "1x3x3", "1x3x3 + 3x1x1"
 
@@ -40,39 +34,20 @@ ARCHITECTURES = {
 }
 
 
-class ResNet3D(nn.Module):
+class ResNet3D(ResidualNetwork, kw_only=True):
     """`clips_BTHWC` (float32, normalised; any T, H, W) -> `logits_BK` (float32).
 
     Attributes:
         stages: one value of `ARCHITECTURES`.
-        The others: see `vid3d.models.build`.
+        The others: see `ResidualNetwork`.
     """
 
-    num_classes: int
     stages: tuple[tuple[str, int], ...]
-    input: str = "frames"
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
-    axis_name: str | None = None
-    norm_momentum: float = 0.9
-    remat: bool = False
-    stochastic_depth: float = 0.0
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
-        conv = partial(
-            Conv3D,
-            padding="HALF",
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=he_normal_fan_out,
-        )
-        norm = batch_norm(
-            train=train,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            momentum=self.norm_momentum,
-        )
+        conv, norm = self.conv_and_norm(train=train)
         block = nn.remat(Block) if self.remat else Block
 
         x = input_form(clips_BTHWC, self.input)
@@ -85,23 +60,20 @@ class ResNet3D(nn.Module):
         x = nn.relu(norm(name="stem_norm")(x))
         self.sow("intermediates", "stem", x)
 
-        rates = iter(drop_rates(self.stochastic_depth, sum(depth for _, depth in self.stages)))
+        drops = iter(self.drop_paths(sum(depth for _, depth in self.stages), train=train))
         for stage, (kind, depth) in enumerate(self.stages, start=1):
             features = 32 * 2**stage  # 64, 128, 256, 512
             for number in range(1, depth + 1):
                 stride = 2 if stage > 1 and number == 1 else 1
-                drop = partial(drop_path, rate=next(rates), train=train)
                 name = f"stage{stage}_block{number}"
-                x = block(features, kind, stride, conv, norm, drop, name=name)(x)
+                x = block(features, kind, stride, conv, norm, next(drops), name=name)(x)
             self.sow("intermediates", f"stage{stage}", x)
 
-        x_BC = x.mean(axis=(1, 2, 3), dtype=jnp.float32)
-        x_BC = nn.Dropout(self.dropout, deterministic=not train)(x_BC)
-        return class_scores(self.num_classes)(x_BC)
+        return self.classify(x.mean(axis=(1, 2, 3), dtype=jnp.float32), train=train)
 
 
 class Block(nn.Module):
-    """Two convolutions and a way around them, which is itself a convolution where the shape changes."""
+    """Two convolutions and a shortcut, which is a convolution where the shape changes."""
 
     features: int
     kind: str
@@ -113,8 +85,8 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         channels = x_BTHWC.shape[-1]
-        # The width that gives a factored convolution as many parameters as the full one. As in the published weights,
-        # both convolutions of a block take it from the block's input.
+        # The width that gives a factored convolution as many parameters as a full one. As in the
+        # published weights, both convolutions of a block compute it from the block's input.
         middle = channels * self.features * 27 // (channels * 9 + 3 * self.features)
         time_stride = 1 if self.kind == FLAT else self.stride
 

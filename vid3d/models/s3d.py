@@ -1,9 +1,9 @@
 """S3D: the Inception network with every convolution split into space and time.
 
-Xie, Sun, Huang, Tu, Murphy, "Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs in Video
-Classification", ECCV 2018. The layers are those of torchvision's s3d, whose weights fit
-(`vid3d.models.published`); clips of 64 to 128 frames at 224x224 there. The names of the blocks are those of Szegedy et
-al., "Going Deeper with Convolutions", CVPR 2015.
+Xie, Sun, Huang, Tu, Murphy, "Rethinking Spatiotemporal Feature Learning: Speed-Accuracy Trade-offs
+in Video Classification", ECCV 2018. The layers are those of torchvision's s3d, whose weights can be
+loaded (`vid3d.weights.published`); it is made for clips of 64 to 128 frames at 224x224. The names
+of the blocks are those of Szegedy et al., "Going Deeper with Convolutions", CVPR 2015.
 """
 
 from __future__ import annotations
@@ -15,15 +15,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vid3d.config import UserError
-from vid3d.models.layers import (
-    Conv3D,
-    MaxPool3D,
-    batch_norm,
-    he_normal,
-    input_form,
-    window_average,
-)
+from vid3d.errors import UserError
+from vid3d.models.layers import Conv3D, MaxPool3D, batch_norm, he_normal, input_form, window_average
+from vid3d.models.network import Network
 
 # Features of the four branches: 1x1x1; 1x1x1 then 3x3x3; 1x1x1 then 3x3x3; pooling then 1x1x1.
 BLOCKS = {
@@ -39,19 +33,16 @@ BLOCKS = {
 }
 
 
-class S3D(nn.Module):
+class S3D(Network, kw_only=True):
     """`clips_BTHWC` (float32, normalised; at least 5 frames of 17x17) -> `logits_BK` (float32).
 
-    Attributes: see `vid3d.models.build`.
+    Attributes:
+        norm_momentum: share of the running statistics that each step keeps.
+        The others: see `Network`.
     """
 
-    num_classes: int
-    input: str = "frames"
     dropout: float = 0.2
-    dtype: jnp.dtype = jnp.float32
-    axis_name: str | None = None
     norm_momentum: float = 0.999
-    remat: bool = False
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
@@ -72,8 +63,8 @@ class S3D(nn.Module):
         if x.shape[1] < 5 or min(x.shape[2:4]) < 17:
             frames, height, width = x.shape[1:4]
             raise UserError(
-                f"s3d halves clips four times and sees {frames} frames of {height}x{width}: it needs at least "
-                "5 frames (config.data.num_frames) of 17x17 (config.data.size)"
+                f"s3d halves clips four times and sees {frames} frames of {height}x{width}: it "
+                "needs at least 5 frames (config.data.num_frames) of 17x17 (config.data.size)"
             )
         x = unit(64, (1, 7, 7), (1, 2, 2), name="conv1_spatial")(x)
         x = unit(64, (7, 1, 1), (2, 1, 1), name="conv1_temporal")(x)

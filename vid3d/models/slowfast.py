@@ -1,36 +1,27 @@
 """Slow and SlowFast: a residual network on few frames, and beside it a thin one on many.
 
-Feichtenhofer, Fan, Malik, He, "SlowFast Networks for Video Recognition", ICCV 2019, table 1. Names, layers and the choice
-of the slow frames are those of PySlowFast and pytorchvideo, whose weights fit (`vid3d.models.published`).
+Feichtenhofer, Fan, Malik, He, "SlowFast Networks for Video Recognition", ICCV 2019, table 1. Names,
+layers and the choice of the slow frames are those of PySlowFast and pytorchvideo, whose weights can
+be loaded (`vid3d.weights.published`).
 
     slow_r50           the slow pathway alone; clips of 8 frames, every 8th of the video
-    slowfast_r50       4x16: clips of 32 frames, every 2nd of the video; the slow pathway sees 4 of them
-    slowfast_r50_8x8   the same, the slow pathway sees 8 of them
+    slowfast_r50       4x16: clips of 32 frames, every 2nd of the video; the slow pathway sees 4
+    slowfast_r50_8x8   the same, but the slow pathway sees 8
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vid3d.config import UserError
-from vid3d.models.layers import (
-    Conv3D,
-    MaxPool3D,
-    batch_norm,
-    class_scores,
-    drop_path,
-    drop_rates,
-    he_normal_fan_out,
-    input_form,
-    window_average,
-)
+from vid3d.errors import UserError
+from vid3d.models.layers import MaxPool3D, input_form, window_average
+from vid3d.models.network import ResidualNetwork
 
 DEPTHS = (3, 4, 6, 3)  # blocks of the four stages of ResNet-50
 
@@ -39,8 +30,8 @@ DEPTHS = (3, 4, 6, 3)  # blocks of the four stages of ResNet-50
 class Fast:
     """The fast pathway: 1/8 of the width of the slow one."""
 
-    ratio: int  # frames of the fast pathway for each of the slow one
-    fusion_kernel: int  # extent in time of the convolutions that lead into the slow pathway
+    ratio: int  # frames of the fast pathway per frame of the slow one
+    fusion_kernel: int  # temporal kernel size of the convolutions from the fast to the slow pathway
 
 
 ARCHITECTURES = {
@@ -50,42 +41,22 @@ ARCHITECTURES = {
 }
 
 
-class SlowFast(nn.Module):
-    """`clips_BTHWC` (float32, normalised; T a multiple of the ratio, any H, W) -> `logits_BK` (float32).
+class SlowFast(ResidualNetwork, kw_only=True):
+    """`clips_BTHWC` (float32, normalised; T a multiple of the ratio) -> `logits_BK` (float32).
 
-    The stages are sown as `stem`, `stage1`, ... for the slow pathway, before the fast one is joined to it, and as
-    `fast_stem`, `fast_stage1`, ... for the fast one.
+    The stages are sown as `stem`, `stage1`, ... for the slow pathway, before the fast one is joined
+    to it, and as `fast_stem`, `fast_stage1`, ... for the fast one.
 
     Attributes:
-        fast: one value of `ARCHITECTURES`; None leaves the slow pathway alone.
-        The others: see `vid3d.models.build`.
+        fast: one value of `ARCHITECTURES`; None is the slow pathway alone.
+        The others: see `ResidualNetwork`.
     """
 
-    num_classes: int
     fast: Fast | None
-    input: str = "frames"
-    dropout: float = 0.5
-    dtype: jnp.dtype = jnp.float32
-    axis_name: str | None = None
-    norm_momentum: float = 0.9
-    remat: bool = False
-    stochastic_depth: float = 0.0
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
-        conv = partial(
-            Conv3D,
-            padding="HALF",
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=he_normal_fan_out,
-        )
-        norm = batch_norm(
-            train=train,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            momentum=self.norm_momentum,
-        )
+        conv, norm = self.conv_and_norm(train=train)
         block = nn.remat(Block) if self.remat else Block
 
         def stem(x: jax.Array, features: int, frames: int, *, name: str) -> jax.Array:
@@ -93,19 +64,18 @@ class SlowFast(nn.Module):
             x = nn.relu(norm(name=f"{name}_norm")(x))
             return MaxPool3D((1, 3, 3), (1, 2, 2), "HALF", name=f"{name}_pool")(x)
 
-        rates = drop_rates(self.stochastic_depth, sum(DEPTHS))
+        drops = self.drop_paths(sum(DEPTHS), train=train)
 
         def stage(x: jax.Array, width: int, frames: int, number: int, *, name: str) -> jax.Array:
             for block_number in range(1, DEPTHS[number - 1] + 1):
                 stride = 2 if number > 1 and block_number == 1 else 1
-                rate = rates[sum(DEPTHS[: number - 1]) + block_number - 1]
-                drop = partial(drop_path, rate=rate, train=train)
+                drop = drops[sum(DEPTHS[: number - 1]) + block_number - 1]
                 block_name = f"{name}_block{block_number}"
                 x = block(width, frames, stride, conv, norm, drop, name=block_name)(x)
             return x
 
-        def fuse(slow: jax.Array, fast: jax.Array, *, name: str) -> jax.Array:
-            kernel, strides = (self.fast.fusion_kernel, 1, 1), (self.fast.ratio, 1, 1)
+        def fuse(slow: jax.Array, fast: jax.Array, pathway: Fast, *, name: str) -> jax.Array:
+            kernel, strides = (pathway.fusion_kernel, 1, 1), (pathway.ratio, 1, 1)
             x = conv(2 * fast.shape[-1], kernel, strides, name=f"{name}_conv")(fast)
             return jnp.concatenate([slow, nn.relu(norm(name=f"{name}_norm")(x))], axis=-1)
 
@@ -116,31 +86,29 @@ class SlowFast(nn.Module):
         if self.fast:
             fast = stem(clips_BTHWC, 8, 5, name="fast_stem")
             self.sow("intermediates", "fast_stem", fast)
-            slow = fuse(slow, fast, name="stem_fusion")
+            slow = fuse(slow, fast, self.fast, name="stem_fusion")
 
         for number in (1, 2, 3, 4):
-            width = (
-                32 * 2**number
-            )  # 64, 128, 256, 512 inside the blocks, four times as many outside
+            # 64, 128, 256, 512 inside the blocks, four times as many outside.
+            width = 32 * 2**number
             slow = stage(slow, width, 3 if number > 2 else 1, number, name=f"stage{number}")
             self.sow("intermediates", f"stage{number}", slow)
             if self.fast:
                 fast = stage(fast, width // 8, 3, number, name=f"fast_stage{number}")
                 self.sow("intermediates", f"fast_stage{number}", fast)
                 if number < 4:
-                    slow = fuse(slow, fast, name=f"stage{number}_fusion")
+                    slow = fuse(slow, fast, self.fast, name=f"stage{number}_fusion")
 
         if self.fast:
             pathways = [window_average(x, window=(x.shape[1], 7, 7)) for x in (slow, fast)]
             x = jnp.concatenate(pathways, axis=-1)
         else:
             x = window_average(slow, window=(8, 7, 7))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return class_scores(self.num_classes)(x).mean((1, 2, 3))
+        return self.classify(x, train=train).mean((1, 2, 3))
 
 
 class Block(nn.Module):
-    """Bottleneck: `frames`x1x1, 1x3x3, 1x1x1 to four times the width, and a way around them."""
+    """Bottleneck: `frames`x1x1, 1x3x3, 1x1x1 to four times the width, and a shortcut."""
 
     width: int
     frames: int
@@ -165,7 +133,7 @@ class Block(nn.Module):
 
 
 def slow_frames(clips_BTHWC: jax.Array, ratio: int) -> jax.Array:
-    """Every `ratio`-th frame as the published weights were trained: evenly from the first frame to the last.
+    """One of `ratio` frames, spaced evenly from first to last as in the published weights.
 
     Raises:
         UserError: the number of frames is not a multiple of the ratio.
@@ -174,6 +142,7 @@ def slow_frames(clips_BTHWC: jax.Array, ratio: int) -> jax.Array:
     if frames % ratio:
         raise UserError(
             f"the slow pathway takes one of {ratio} frames and the clips have {frames}: "
-            f"config.data.num_frames has to be a multiple of {ratio} (one more with differences as input)"
+            f"config.data.num_frames has to be a multiple of {ratio} (one more with differences as "
+            "input)"
         )
     return clips_BTHWC[:, np.linspace(0, frames - 1, frames // ratio).astype(int)]

@@ -1,8 +1,8 @@
 """The table of a network: output shape, parameters, FLOPs and receptive field of every layer.
 
-The network is traced on shapes alone, nothing is computed. FLOPs are those of one clip: two for each multiply-add of
-a convolution or dense layer, nothing for biases, normalisation, activations and pooling. Papers on video often print
-the multiply-adds, that is half of it, under the name FLOPs.
+The network is traced on shapes alone; nothing is computed. FLOPs are per clip: two for each
+multiply-add of a convolution or dense layer, none for biases, normalisation, activations and
+pooling. Papers on video often call the multiply-adds, half of that, FLOPs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
-from jax import lax
 from ml_collections import ConfigDict
 from rich import box
 from rich.table import Table
 
 from vid3d import models
-from vid3d.models.layers import Conv3D, ConvPool, MaxPool3D, half_padding
-from vid3d.models.receptive_field import ALL, receptive_fields, whole
+from vid3d.models import normalise
+from vid3d.models.layers import Conv3D, ConvPool, MaxPool3D
+from vid3d.models.receptive_field import ALL, Field, receptive_fields, whole
+from vid3d.ops import convolution
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,13 @@ class Row:
     shape: tuple[int, ...]  # of the output, without the batch
     parameters: int
     flops: int
-    receptive_field: (
-        tuple[float, float, float] | None
-    )  # (frames, rows, columns); ALL is the whole clip
+    # (frames, rows, columns); ALL is the whole clip.
+    receptive_field: tuple[float, float, float] | None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows in the order of the computation, and what they are counted on."""
+    """The rows in the order of the computation, and the clip shape that they hold for."""
 
     title: str
     clip_shape: tuple[int, int, int, int]  # T, H, W, C
@@ -50,49 +50,52 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers; running statistics of batch normalisation are not counted."""
+        """Trainable parameters, without the running statistics of batch normalisation."""
         return sum(row.parameters for row in self.rows)
 
     @property
     def flops(self) -> int:
-        """Of one clip, two a multiply-add."""
+        """FLOPs per clip, two for each multiply-add."""
         return sum(row.flops for row in self.rows)
 
     @property
     def receptive_field(self) -> tuple[float, float, float]:
-        """The largest one that is not the whole clip, in (frames, rows, columns); 1 where there is none."""
+        """The largest one below the whole clip, (frames, rows, columns); 1 if there is none."""
         fields = [row.receptive_field for row in self.rows if row.receptive_field]
-        return tuple(max([1, *(f[axis] for f in fields if f[axis] != ALL)]) for axis in range(3))
+        frames, rows, columns = (
+            max([1, *(f[axis] for f in fields if f[axis] != ALL)]) for axis in range(3)
+        )
+        return frames, rows, columns
 
 
 def summarise(config: ConfigDict, *, num_classes: int | None = None) -> Summary:
-    """The table of the network that a config describes, on the clips that it describes.
+    """The table of a config's network, for the config's clips.
 
     Args:
         config: the whole config; `model` is the network, `data` gives the shape of a clip.
-        num_classes: of the last layer; None is the number of `data.classes`, or 5 where that is left open.
+        num_classes: of the last layer; None takes the number of `data.classes`, or 5 if that is
+            empty.
 
     Raises:
         vid3d.config.UserError: the config does not describe a network.
     """
     classes = num_classes or len(config.data.classes) or 5
     model = config.model.copy_and_resolve_references()
-    model.remat = False  # the same layers, and nothing hidden inside a checkpoint
-    size = config.data.size
-    clip_shape = (config.data.num_frames, size, size, 3 if config.data.color == "rgb" else 1)
+    model.remat = False  # the same layers, but not hidden inside a checkpoint
     counted = f"{classes} classes"
     if num_classes is None and not config.data.classes:
         counted += " (data.classes is open)"
     return trace(
-        models.build(model, classes), clip_shape=clip_shape, title=f"{model.name}, {counted}"
+        models.build(model, classes),
+        clip_shape=normalise.clip_shape(config.data),
+        title=f"{model.name}, {counted}",
     )
 
 
 def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: str) -> Summary:
     """The table of any module that maps `clips_BTHWC` to `logits_BK`."""
     clips = jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)
-    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
-    variables = jax.eval_shape(lambda k, x: module.init(k, x, train=False), key, clips)
+    variables = models.shapes(module, clip_shape)
     sizes: dict[tuple[str, ...], int] = {}
     for path, leaf in flatten_dict(variables["params"]).items():
         sizes[path[:-1]] = sizes.get(path[:-1], 0) + math.prod(leaf.shape)
@@ -104,8 +107,9 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
 
         def record(call, args, kwargs, context):
             layer = context.module
-            output = plain(layer, args[0]) if is_leaf(layer) else call(*args, **kwargs)
-            if layer.path and (is_leaf(layer) or layer.path in sizes):
+            # Group normalisation is ignored, see `receptive_field`.
+            output = args[0] if isinstance(layer, nn.GroupNorm) else call(*args, **kwargs)
+            if layer.path and (isinstance(layer, MaxPool3D) or layer.path in sizes):
                 calls.append((layer.path, layer, args[0].shape))
                 outputs.append(output)
             return output
@@ -114,7 +118,8 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
             module.apply(variables, clips, train=False)
         return outputs
 
-    jaxpr = jax.make_jaxpr(forward)(variables, clips)
+    with convolution.library_form():  # operations that `receptive_fields` can follow
+        jaxpr = jax.make_jaxpr(forward)(variables, clips)
     fields = receptive_fields(jaxpr.jaxpr, len(jax.tree.leaves(variables)))
     rows = [
         Row(
@@ -123,7 +128,7 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
             shape=tuple(output.shape[1:]),
             parameters=sizes.get(path, 0),
             flops=flops(layer, input_shape, output.shape),
-            receptive_field=None if field is None else tuple(whole(axis.size) for axis in field),
+            receptive_field=extents(field),
         )
         for (path, layer, input_shape), output, field in zip(
             calls, jaxpr.out_avals, fields, strict=True
@@ -134,37 +139,12 @@ def trace(module: nn.Module, *, clip_shape: tuple[int, int, int, int], title: st
     return Summary(title=title, clip_shape=clip_shape, rows=tuple(rows))
 
 
-def is_leaf(layer: nn.Module) -> bool:
-    return isinstance(layer, (Conv3D, ConvPool, MaxPool3D, nn.GroupNorm))
-
-
-def plain(layer: nn.Module, x_BTHWC: jax.Array) -> jax.Array:
-    """What a leaf does to shapes, as one convolution or pooling of XLA, however it is computed in earnest."""
-    if isinstance(layer, nn.GroupNorm):
-        return x_BTHWC
-    if isinstance(layer, MaxPool3D):
-        padding = half_padding(layer.window) if layer.padding == "HALF" else layer.padding
-        return max_pool(x_BTHWC, layer.window, layer.strides or layer.window, padding)
-    convolved = isinstance(layer, Conv3D)
-    strides, padding, groups = (1, 1, 1), "SAME", 1
-    if convolved:
-        strides, groups = layer.strides, layer.groups
-        padding = half_padding(layer.kernel) if layer.padding == "HALF" else layer.padding
-    kernel = jnp.zeros((*layer.kernel, x_BTHWC.shape[-1] // groups, layer.features), x_BTHWC.dtype)
-    y_BTHWC = lax.conv_general_dilated(
-        x_BTHWC,
-        kernel,
-        strides,
-        padding,
-        dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
-        feature_group_count=groups,
-    )
-    return y_BTHWC if convolved else max_pool(y_BTHWC, layer.pool, layer.pool, "SAME")
-
-
-def max_pool(x_BTHWC: jax.Array, window: Sequence[int], strides: Sequence[int], padding: Any):
-    padding = padding if isinstance(padding, str) else ((0, 0), *padding, (0, 0))
-    return lax.reduce_window(x_BTHWC, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), padding)
+def extents(field: Field | None) -> tuple[float, float, float] | None:
+    """The size of a receptive field in whole frames, rows and columns."""
+    if field is None:
+        return None
+    time, height, width = (whole(axis.size) for axis in field)
+    return time, height, width
 
 
 def flops(layer: nn.Module, input_shape: Sequence[int], output_shape: Sequence[int]) -> int:
@@ -186,8 +166,8 @@ def render(summary: Summary) -> Table:
     multiply_adds = summary.flops / 2
     table = Table(
         title=f"{summary.title}, clips of {frames} frames {height}x{width}x{channels}",
-        caption=f"{summary.parameters:,} parameters, {quantity(summary.flops)}FLOPs a clip: two for each of "
-        f"{quantity(multiply_adds)} multiply-adds of convolutions and dense layers",
+        caption=f"{summary.parameters:,} parameters, {quantity(summary.flops)}FLOPs per clip: two "
+        f"for each of {quantity(multiply_adds)} multiply-adds of convolutions and dense layers",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
         show_footer=True,
@@ -200,14 +180,14 @@ def render(summary: Summary) -> Table:
     table.add_column("sees\nframes", justify="right")
     table.add_column("sees\npixels", justify="right")
     for row in summary.rows:
-        frames, rows, columns = row.receptive_field or (0, 0, 0)
+        seen_frames, rows, columns = row.receptive_field or (0, 0, 0)
         table.add_row(
             row.name,
             row.kind,
             "x".join(str(n) for n in row.shape),
             f"{row.parameters:,}" if row.parameters else "",
             quantity(row.flops) if row.flops else "",
-            extent(frames),
+            extent(seen_frames),
             extent(rows) if rows == columns else f"{extent(rows)} x {extent(columns)}",
         )
     return table

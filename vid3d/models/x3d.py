@@ -1,73 +1,44 @@
-"""X3D: a small 2D network grown along frames, size, width and depth; depthwise convolutions in space and time.
+"""X3D: a small 2D network expanded along time, size, width and depth; depthwise convolutions.
 
-Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020. The layers are those of
-pytorchvideo's x3d_xs, x3d_s and x3d_m, whose weights fit (`vid3d.models.published`). The three share one network and
-differ in the clips that it is for: 4 frames at 160x160 (frames, size of the training crop), 13 at 160x160, 16 at 224x224.
+Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020. The layers
+are those of pytorchvideo's x3d_xs, x3d_s and x3d_m, whose weights can be loaded
+(`vid3d.weights.published`). The three are one network, trained on different clips: 4 frames at
+160x160 (the training crop), 13 at 160x160 and 16 at 224x224.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from vid3d.models.layers import (
-    Conv3D,
-    batch_norm,
-    class_scores,
-    drop_path,
-    drop_rates,
-    he_normal_fan_out,
-    input_form,
-    window_average,
-)
+from vid3d.models.layers import input_form, window_average
+from vid3d.models.network import ResidualNetwork
 
-# Window of the last pooling: the map of the clips that the network is for.
+# Window of the last pooling: the size of the map for the clips of training.
 ARCHITECTURES = {"x3d_xs": (4, 5, 5), "x3d_s": (13, 5, 5), "x3d_m": (16, 7, 7)}
 
 # (width, depth) of the four stages.
 STAGES = ((24, 3), (48, 5), (96, 11), (192, 7))
 
 
-class X3D(nn.Module):
+class X3D(ResidualNetwork, kw_only=True):
     """`clips_BTHWC` (float32, normalised; any T, H, W) -> `logits_BK` (float32).
 
-    Time is never strided. Larger clips than those of `ARCHITECTURES` are classified window by window, and the logits
-    averaged.
+    There are no strides in time. Clips larger than those of training are classified window by
+    window, and the logits are averaged.
 
     Attributes:
         window: one value of `ARCHITECTURES`.
-        The others: see `vid3d.models.build`.
+        The others: see `ResidualNetwork`.
     """
 
-    num_classes: int
     window: tuple[int, int, int]
-    input: str = "frames"
-    dropout: float = 0.5
-    dtype: jnp.dtype = jnp.float32
-    axis_name: str | None = None
-    norm_momentum: float = 0.9
-    remat: bool = False
-    stochastic_depth: float = 0.0
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array, *, train: bool) -> jax.Array:
-        conv = partial(
-            Conv3D,
-            padding="HALF",
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=he_normal_fan_out,
-        )
-        norm = batch_norm(
-            train=train,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            momentum=self.norm_momentum,
-        )
+        conv, norm = self.conv_and_norm(train=train)
         block = nn.remat(Block) if self.remat else Block
 
         x = input_form(clips_BTHWC, self.input)
@@ -76,7 +47,7 @@ class X3D(nn.Module):
         x = nn.relu(norm(name="stem_norm")(x))
         self.sow("intermediates", "stem", x)
 
-        rates = iter(drop_rates(self.stochastic_depth, sum(depth for _, depth in STAGES)))
+        drops = iter(self.drop_paths(sum(depth for _, depth in STAGES), train=train))
         for stage, (features, depth) in enumerate(STAGES, start=1):
             for number in range(1, depth + 1):
                 x = block(
@@ -85,7 +56,7 @@ class X3D(nn.Module):
                     gated=number % 2 == 1,
                     conv=conv,
                     norm=norm,
-                    drop=partial(drop_path, rate=next(rates), train=train),
+                    drop=next(drops),
                     name=f"stage{stage}_block{number}",
                 )(x)
             self.sow("intermediates", f"stage{stage}", x)
@@ -93,12 +64,11 @@ class X3D(nn.Module):
         x = nn.relu(norm(name="head_norm")(conv(432, (1, 1, 1), name="head_expand")(x)))
         x = window_average(x, window=self.window)
         x = nn.relu(conv(2048, (1, 1, 1), name="head_hidden")(x))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return class_scores(self.num_classes)(x.astype(jnp.float32)).mean((1, 2, 3))
+        return self.classify(x, train=train).mean((1, 2, 3))
 
 
 class Block(nn.Module):
-    """1x1x1 to 2.25 times the width, 3x3x3 channel by channel, in every second block a gate, 1x1x1 back."""
+    """1x1x1 to 2.25 times the width, depthwise 3x3x3, a gate in every second block, 1x1x1 back."""
 
     features: int
     stride: int
@@ -129,7 +99,7 @@ class Block(nn.Module):
 
 
 class Gate(nn.Module):
-    """Squeeze and excitation (Hu, Shen, Sun, CVPR 2018): each channel is scaled by what the whole clip says."""
+    """Squeeze and excitation (Hu, Shen, Sun, CVPR 2018): scales channels by global context."""
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
@@ -141,6 +111,6 @@ class Gate(nn.Module):
 
 
 def round_width(width: float) -> int:
-    """The nearest multiple of 8, at least 8, and not more than a tenth below the width."""
+    """The nearest multiple of 8, but at least 8 and at least 0.9 of the width."""
     rounded = max(8, int(width + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * width else rounded + 8

@@ -1,1 +1,4 @@
-"""Many runs of one config: what runs there are, where they run, how they are doing."""
+"""ONE CONFIG -> MANY RUNS: a config with values to try becomes a workdir per run, and a table.
+
+Start with `launch.py`.
+"""

@@ -1,4 +1,4 @@
-"""One `vid3d train` in a process of its own, its log, and what it said last."""
+"""One `vid3d train` in a process of its own, its log, and the last line of it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vid3d import storage
-from vid3d.config import UserError
-from vid3d.training import stop, workdir as workdirs
+from vid3d.checkpoint import workdir as workdirs
+from vid3d.errors import UserError
+from vid3d.training import stop
 
 
 def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> subprocess.Popen:
-    """Starts the training, which saves and ends when this process ends; what it prints is added to the log in its workdir.
+    """Starts a training run, which saves and ends when this process ends.
+
+    What it prints is added to the log in its workdir.
 
     Args:
-        workdir: is made where it is missing.
+        workdir: made where it is missing.
         config_text: the whole config as JSON, so that editing the config file changes no later run.
         environment: of the process.
 
@@ -28,9 +31,9 @@ def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> su
         OSError: the folder cannot be written.
     """
     store_log(workdir)
-    file = storage.here(workdir / workdirs.LOG)
+    file = storage.local_copy(workdir / workdirs.LOG)
     file.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "vid3d.cli", "train", "--config=-", "--num_processes=1"]
+    command = [sys.executable, "-m", "vid3d.cli", "train", "--config=-", "--num-processes=1"]
     with file.open("ab") as log, tempfile.TemporaryFile() as text:
         text.write(config_text.encode())
         text.seek(0)
@@ -41,11 +44,14 @@ def start(workdir: Path, config_text: str, environment: Mapping[str, str]) -> su
 
 
 def store_log(workdir: Path) -> None:
-    """Moves what a run in an object store has printed to its log there, now or, if that fails, before the next run."""
-    log = storage.here(workdir / workdirs.LOG)
+    """Moves what a run in an object store has printed to its log there.
+
+    If that fails, the next start of the run tries again.
+    """
+    log = storage.local_copy(workdir / workdirs.LOG)
     if storage.is_remote(workdir) and log.is_file():
         with contextlib.suppress(UserError):
-            storage.append(workdir / workdirs.LOG, storage.read(log))
+            storage.append_line(workdir / workdirs.LOG, storage.read_text(log))
             log.unlink()
 
 
@@ -64,8 +70,8 @@ def last_line(workdir: Path, log_start: int = 0) -> str:
 
 
 def last_words(workdir: Path, log_start: int, code: int) -> str:
-    """The last line that a process printed since the log had `log_start` bytes, and the signal that killed it."""
-    is_full = storage.room(workdir) < 2**16 if workdir.is_dir() else False
+    """The last line that a process printed since the log had `log_start` bytes, and its signal."""
+    is_full = storage.free_bytes(workdir) < 2**16 if workdir.is_dir() else False
     silent = "No space left for its log" if is_full else "it said nothing"
     last = last_line(workdir, log_start) or silent
     if code >= 0:

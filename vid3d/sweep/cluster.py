@@ -1,19 +1,21 @@
-"""The runs of a sweep on the machines of a Ray cluster: the only file that knows Ray.
+"""The runs of a sweep on the machines of a Ray cluster: the only file that imports Ray.
 
-Each run is an actor, so that it can be asked to save and stop while it trains. The workdir has to lie on a disk that all
-machines see, and vid3d has to be installed on each.
+Each run is an actor, so that it can be asked to save and stop while it trains. The workdir has to
+be on a disk that all machines see, and vid3d has to be installed on each.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import subprocess
 import time
+from typing import cast
 
 from vid3d import config as configs, storage
-from vid3d.config import UserError
+from vid3d.errors import UserError
 from vid3d.sweep import child
 from vid3d.sweep.devices import Slot
 from vid3d.sweep.table import State, Status
@@ -21,7 +23,7 @@ from vid3d.training.loop import RESUME_ME
 
 try:
     import ray
-    from ray import init  # which a mere folder of that name does not have
+    from ray import init  # which a folder of that name does not have
 except ImportError:
     raise UserError("--launcher=ray needs Ray: pip install 'vid3d[ray]'") from None
 
@@ -29,7 +31,7 @@ DEFAULT = "CPU=1"
 
 
 class Killed(Exception):
-    """A training ended without having been asked to; a retry goes on with it."""
+    """A training run ended without having been asked to; a retry resumes it."""
 
     def __init__(self, code: int):
         super().__init__(code)
@@ -40,7 +42,7 @@ class Cluster:
     """A connection to Ray, and what each run gets of it; a context manager.
 
     Attributes:
-        resources: Ray's name -> amount.
+        resources: of each run: Ray's name -> amount.
         retries: of a run that is killed, or whose machine is lost.
     """
 
@@ -50,7 +52,7 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         connect()
-        if not self.room():
+        if not self.capacity():
             ray.shutdown()
             asked = ", ".join(f"{name}={amount:g}" for name, amount in self.resources.items())
             raise UserError(f"--resources={asked}: no machine of the Ray cluster has as much")
@@ -59,7 +61,7 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         ray.shutdown()
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many runs fit at a time."""
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         return sum(
@@ -67,13 +69,13 @@ class Cluster:
             for machine in machines
         )
 
-    def start(self, status: Status, place: Slot) -> Task:
+    def start(self, status: Status, slot: Slot) -> RayJob:
         """Hands a run over to Ray."""
-        return Task(status, place, self.resources, self.retries)
+        return RayJob(status, slot, self.resources, self.retries)
 
 
 def connect(tries: int = 4) -> None:
-    """Joins the cluster at RAY_ADDRESS, or starts one on this machine; Ray gives a busy machine 30 seconds for that.
+    """Joins the cluster at RAY_ADDRESS, or starts one here, for which Ray allows 30 seconds.
 
     Raises:
         UserError: it cannot be reached.
@@ -81,7 +83,7 @@ def connect(tries: int = 4) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         # Nothing of what Ray writes is for the reader of the table.
-        init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of all kinds, a plain Exception among them
         ray.shutdown()
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -95,7 +97,7 @@ def parse(text: str) -> dict[str, float]:
     """ "CPU=2,GPU=1" as Ray's name -> amount.
 
     Raises:
-        UserError: it is no such text.
+        UserError: the text is not of this form.
     """
     found = {}
     for part in text.split(","):
@@ -110,68 +112,69 @@ def parse(text: str) -> dict[str, float]:
 
 
 class Trainer:
-    """The actor: one training on the machine that Ray has chosen."""
+    """The actor: one training run on the machine that Ray has chosen."""
 
     process: subprocess.Popen | None = None
-    asked = False
+    asked_to_stop = False
 
+    @ray.method
     def where(self) -> str:
         """The machine's name."""
         return socket.gethostname()
 
+    @ray.method(retry_exceptions=[Killed])
     def train(self, workdir: str, config_text: str) -> int:
         """Trains until it is finished, fails or is asked to stop; returns the exit code.
 
         Raises:
-            Killed: by a signal, or asked to stop by somebody else, such as a machine that is taken away.
+            Killed: by a signal, or stopped by another, such as a machine that is preempted.
         """
-        self.process = child.start(storage.place(workdir), config_text, os.environ)
-        if self.asked:
+        self.process = child.start(storage.as_path(workdir), config_text, os.environ)
+        if self.asked_to_stop:
             self.process.terminate()
         code = self.process.wait()
-        child.store_log(storage.place(workdir))
-        if not self.asked and (code < 0 or code == RESUME_ME):
+        child.store_log(storage.as_path(workdir))
+        if not self.asked_to_stop and (code < 0 or code == RESUME_ME):
             raise Killed(code)
         return code
 
+    @ray.method
     def stop(self) -> None:
         """Lets the training save and end."""
-        self.asked = True
+        self.asked_to_stop = True
         if self.process is not None:
             self.process.terminate()
 
 
-class Task:
-    """The driver's side of a run on Ray; the methods are those of `launch.Process`."""
+class RayJob:
+    """A run on a machine of the cluster; see `job.Job`."""
 
-    def __init__(self, status: Status, place: Slot, resources: dict[str, float], retries: int):
-        self.status, self.place = status, place
+    def __init__(self, status: Status, slot: Slot, resources: dict[str, float], retries: int):
+        self.status, self.slot = status, slot
         self.code: int | None = None
         self.trouble = ""
-        self.asked = False
+        self.asked_to_stop = False
         self.log_start = child.log_size(status.workdir)
         others = {name: need for name, need in resources.items() if name not in ("CPU", "GPU")}
-        self.actor = (
-            ray.remote(Trainer)
-            .options(
-                num_cpus=resources.get("CPU", 0),
-                num_gpus=resources.get("GPU", 0),
-                resources=others,
-                max_restarts=retries,
-                max_task_retries=retries,
-                max_concurrency=2,  # one trains, the other asks it to stop
-            )
-            .remote()
+        trainer = ray.remote(Trainer).options(
+            num_cpus=resources.get("CPU", 0),
+            num_gpus=resources.get("GPU", 0),
+            resources=others,
+            max_restarts=retries,
+            max_task_retries=retries,
+            max_concurrency=2,  # one trains, the other asks it to stop
         )
+        # Ray's types say that it might be the class as well.
+        self.actor = cast("ray.actor.ActorHandle[Trainer]", trainer.remote())
         text = configs.to_json(status.run.config)
-        self.where = self.actor.where.remote()
-        self.answer = self.actor.train.options(retry_exceptions=[Killed]).remote(
+        self.where: ray.ObjectRef[str] = self.actor.where.remote()
+        self.answer: ray.ObjectRef[int] = self.actor.train.remote(
             str(storage.absolute(status.workdir)), text
         )
         status.state, status.place, status.note = State.QUEUED, "", ""
 
-    def has_begun(self) -> bool:
-        """Whether Ray has found a place for it since it was last asked."""
+    def has_started(self) -> bool:
+        """Whether Ray found a machine for it since this was last asked."""
         if self.status.state is not State.QUEUED or not is_ready(self.where):
             return False
         with contextlib.suppress(ray.exceptions.RayError):
@@ -188,7 +191,7 @@ class Task:
         except Killed as error:
             self.code = error.code
         except ray.exceptions.RayError as error:
-            if self.asked:
+            if self.asked_to_stop:
                 self.code = RESUME_ME
             else:
                 self.code, self.trouble = 1, f"Ray lost it: {str(error).splitlines()[0]}"
@@ -197,10 +200,10 @@ class Task:
         return True
 
     def ask_to_stop(self) -> None:
-        """Lets the training save and end; one that has not begun does not begin."""
-        if self.asked:
+        """Lets the training save and end; one that is still queued does not start."""
+        if self.asked_to_stop:
             return
-        self.asked = True
+        self.asked_to_stop = True
         if self.status.state is State.QUEUED:
             self.kill()
         else:

@@ -1,4 +1,4 @@
-"""Which device each of several runs at a time gets: a GPU, a TPU chip, or a share of the cores."""
+"""The device of each of several runs at a time: a GPU, a TPU chip, or a share of the cores."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 TPU_PORT = 8476  # the first of the ports on which the chips of a host are addressed
 
-# JAX takes hold of every device that it sees, so another process has a look and ends.
+# JAX takes hold of every device that it sees, so another process counts them and ends.
 PROBE = """
 import json, jax
 devices = jax.local_devices()
@@ -40,7 +40,7 @@ class Slot:
 
     @contextlib.contextmanager
     def bound(self) -> Iterator[dict[str, str]]:
-        """Inside, this thread and the processes it starts have the slot's cores; yields their environment."""
+        """Binds this thread and the processes it starts to the slot; yields their environment."""
         environment = dict(os.environ) | dict(self.environment)
         if not self.cores:
             yield environment
@@ -67,9 +67,7 @@ def slots(parallel: int) -> list[Slot]:
     if backend == "cpu":
         return core_slots(parallel)
     if parallel > count:
-        raise UserError(
-            f"--parallel={parallel}: there are {count} {backend} devices for a run each"
-        )
+        raise UserError(f"--parallel={parallel}: there are {count} {backend} devices, one per run")
     bind = tpu_slot if backend == "tpu" else gpu_slot
     return [bind(number) for number in range(parallel)]
 
@@ -94,7 +92,9 @@ def core_slots(parallel: int) -> list[Slot]:
         return [Slot(f"share {number}") for number in range(parallel)]
     cores = sorted(os.sched_getaffinity(0))
     if parallel > len(cores):
-        raise UserError(f"--parallel={parallel}: there are {len(cores)} cores for a run each")
+        raise UserError(
+            f"--parallel={parallel}: there are {len(cores)} cores, at least one per run"
+        )
     ends = [len(cores) * number // parallel for number in range(parallel + 1)]
     shares = [cores[start:end] for start, end in itertools.pairwise(ends)]
     return [
@@ -114,7 +114,7 @@ def gpu_slot(number: int) -> Slot:
 
 
 def tpu_slot(number: int) -> Slot:
-    """One chip of a TPU VM, as processes that do not talk to each other share a host.
+    """One chip of a TPU VM whose processes do not talk to each other.
 
     The variables are those of https://gist.github.com/skye/f82ba45d2445bb19d53545538754f9a3.
     """

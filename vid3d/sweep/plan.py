@@ -1,4 +1,4 @@
-"""From `sweep(add)` in a config file to the list of runs, each with a checked config and a name of its own."""
+"""From `sweep(add)` in a config file to the list of runs, each with a checked config and a name."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d import config as configs, models
-from vid3d.config import UserError
+from vid3d import config as configs, models, schema
 from vid3d.config_file import run_file
+from vid3d.errors import UserError
 
 LONGEST_NAME = 120  # characters; a folder's name may have 255 bytes
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One run of a sweep.
 
     Attributes:
@@ -33,7 +33,9 @@ class Run:
     config: ConfigDict
 
 
-def plan(spec: str, overrides: Iterable[tuple[str, str]] = (), *, seeds: int = 1) -> list[Run]:
+def plan(
+    spec: str, overrides: Iterable[tuple[str, str]] = (), *, seeds: int = 1
+) -> list[PlannedRun]:
     """Every run of a sweep, checked.
 
     Args:
@@ -42,7 +44,8 @@ def plan(spec: str, overrides: Iterable[tuple[str, str]] = (), *, seeds: int = 1
         seeds: repeats of each run, with the seeds `config.seed`, `config.seed + 1`, ...
 
     Raises:
-        UserError: no sweep, no run, two runs of the same config, an override that does not fit (the run is named).
+        UserError: no sweep, no run, two runs of the same config, an override that does not fit; it
+            names the run.
     """
     overrides = list(overrides)
     added: list[dict[str, Any]] = []
@@ -63,7 +66,7 @@ def plan(spec: str, overrides: Iterable[tuple[str, str]] = (), *, seeds: int = 1
         for repeat in range(seeds):
             chosen = values | ({"seed": base.seed + repeat} if repeat else {})
             try:
-                runs.append(Run(name(chosen), chosen, configure(base, chosen)))
+                runs.append(PlannedRun(name(chosen), chosen, configure(base, chosen)))
             except UserError as error:
                 raise UserError(f"{where}, run {number} ({describe(chosen)}): {error}") from None
     refuse_twins(where, runs)
@@ -88,20 +91,20 @@ def configure(base: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     """A copy of `base` with these values, checked as far as that goes without the data.
 
     Raises:
-        UserError: an unknown key, a value of the wrong type or out of range, an unknown architecture, a key that it does
-            not look at.
+        UserError: an unknown key, a value of the wrong type or out of range, an unknown
+            architecture, a key that has no effect on it.
     """
     config = configs.from_json(configs.to_json(base))
     for key, value in values.items():
         configs.apply(config, key, value)
     configs.validate_new(config)
     models.build(config.model, num_classes=2)
-    if unused := [key for key in models.unused(config.model) if key in values]:
+    if unused := [key for key in schema.unused(config.model) if key in values]:
         raise UserError(f"{config.model.name} does not look at {', '.join(unused)}: leave it out")
     return config
 
 
-def refuse_twins(where: str, runs: list[Run]) -> None:
+def refuse_twins(where: str, runs: list[PlannedRun]) -> None:
     """Raises a UserError where two runs have the same config, however it was written."""
     first: dict[str, int] = {}
     for number, run in enumerate(runs, start=1):
@@ -114,7 +117,7 @@ def refuse_twins(where: str, runs: list[Run]) -> None:
 
 
 def describe(values: Mapping[str, Any]) -> str:
-    """ "optim.learning_rate=0.001, model.features=64,32"; the empty one is "the config as it is"."""
+    """ "optim.learning_rate=0.001, model.features=64,32"; of none, "the config as it is"."""
     return ", ".join(f"{key}={text(value)}" for key, value in values.items()) or (
         "the config as it is"
     )
@@ -132,9 +135,10 @@ def text(value: Any) -> str:
 def name(values: Mapping[str, Any], *, former: bool = False) -> str:
     """The name of a run's folder, such as "learning_rate=0.001,features=64-32".
 
-    It depends on the run's own overrides alone, so that a sweep that grows finds its finished runs again. A key is
-    written without its group where no other key ends like it. What a folder's name cannot hold is replaced, and a digest
-    of the values added; also where other values would have the same name. `former` is the name in earlier versions.
+    It depends on the run's own overrides alone, so that a sweep that grows finds its finished runs
+    again. A key is written without its group where no other key ends like it. What a folder's name
+    cannot hold is replaced, and a digest of the values is added; also where other values would have
+    the same name. `former` is the name in earlier versions.
     """
     if not values:
         return "base"
@@ -154,7 +158,7 @@ def name(values: Mapping[str, Any], *, former: bool = False) -> str:
 
 
 def is_ambiguous(values: Mapping[str, Any]) -> bool:
-    """Whether other values would look the same: ("a-b", "c") and ("a", "b-c"), or "a,b" and "a-b"."""
+    """Whether other values look the same: ("a-b", "c") and ("a", "b-c"), or "a,b" and "a-b"."""
     lists = [value for value in values.values() if isinstance(value, (tuple, list))]
     words = [value for value in values.values() if isinstance(value, str)]
     return any(set("-,") & set(text(part)) for value in lists for part in value) or any(
@@ -162,11 +166,11 @@ def is_ambiguous(values: Mapping[str, Any]) -> bool:
     )
 
 
-def shard(runs: list[Run], part: str) -> list[Run]:
+def shard(runs: list[PlannedRun], part: str) -> list[PlannedRun]:
     """The runs of one shard of several, "i/N" with i from 0 to N - 1: every N-th run; "" is all.
 
     Raises:
-        UserError: the text is no such fraction.
+        UserError: the text is not of this form.
     """
     if not part:
         return runs

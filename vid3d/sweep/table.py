@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import storage
-from vid3d.config import UserError
-from vid3d.sweep.plan import Run
+from vid3d.checkpoint import Workdir
+from vid3d.errors import UserError
+from vid3d.sweep.plan import PlannedRun, describe
 from vid3d.training.record import duration
 
 REFRESH_SECONDS = 1.0
@@ -31,7 +32,7 @@ class State(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
-    STOPPED = "stopped"  # it saved its state; the next call goes on with it
+    STOPPED = "stopped"  # it saved its state; the next call resumes it
     ELSEWHERE = "elsewhere"  # another process is training it
 
 
@@ -64,11 +65,13 @@ class Status:
         place: the device it runs on, or "".
         note: the last line of a run that failed.
         log: the file that the note is from, or None.
-        seen: (time.monotonic(), epochs done) at the start of its process and at each evaluation since.
-        looked: time.monotonic() of the last look at the rows of a run in an object store, and what was seen.
+        seen: (time.monotonic(), epochs done) at the start of its process and at each evaluation
+            since.
+        looked: time.monotonic() of the last look at the rows of a run in an object store, and the
+            rows.
     """
 
-    run: Run
+    run: PlannedRun
     workdir: Path
     state: State = State.WAITING
     place: str = ""
@@ -84,15 +87,14 @@ class Status:
         return f"{self.note[:LONGEST_NOTE]}..." + (f" see {self.log}" if self.log else "")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The whole rows of metrics.jsonl; in an object store, as they were some seconds ago while it trains."""
+        """The whole rows of metrics.jsonl; during training in an object store, some seconds old."""
         at, rows = self.looked
         recent = time.monotonic() - at < REMOTE_SECONDS and self.state is State.RUNNING
         if recent and storage.is_remote(self.workdir):
             return rows
         try:
-            lines = storage.read(self.workdir / "metrics.jsonl").splitlines(keepends=True)
-            rows = [json.loads(line) for line in lines if line.endswith("\n")]
-        except (OSError, UserError, ValueError):
+            rows = Workdir(self.workdir).rows()
+        except (OSError, UserError):
             return rows
         self.looked = time.monotonic(), rows
         return rows
@@ -107,8 +109,8 @@ class Status:
         rows = [row for row in self.rows() if "val/accuracy" in row]
         return max((row["val/accuracy"] for row in rows), default=None)
 
-    def seconds_an_epoch(self) -> float | None:
-        """Measured while the table looks on: between the evaluations, and from the start before the second one."""
+    def seconds_per_epoch(self) -> float | None:
+        """Between the evaluations that this process saw, or from the start to the first."""
         epoch, now = self.epoch(), time.monotonic()
         if not self.seen or epoch > self.seen[-1][1]:
             self.seen.append((now, epoch))
@@ -118,7 +120,7 @@ class Status:
 
     def seconds_left(self) -> float | None:
         """Until the last epoch; None before the first evaluation."""
-        rate = self.seconds_an_epoch()
+        rate = self.seconds_per_epoch()
         if rate is None:
             return None
         at, epoch = self.seen[-1]
@@ -126,7 +128,7 @@ class Status:
 
 
 def render(statuses: list[Status], parallel: int, *, most: int | None = None) -> Table:
-    """The table: run, state, epoch, best validation accuracy, time left, and why a run failed.
+    """The table: run, state, epoch, best validation accuracy, time left, and why it failed.
 
     Args:
         statuses: a row each.
@@ -169,13 +171,13 @@ def summary(statuses: list[Status], parallel: int) -> str:
 
 
 def total_left(statuses: list[Status], parallel: int) -> float | None:
-    """Seconds until all runs are done, those that have not begun at the mean of the others.
+    """Seconds until all runs are done, if those that wait take the mean of the others.
 
     None if unknown, or if none is running.
     """
     running = [s for s in statuses if s.state is State.RUNNING]
     known = [seconds for s in running if (seconds := s.seconds_left()) is not None]
-    rates = [(s, rate) for s in statuses if s.seen and (rate := s.seconds_an_epoch()) is not None]
+    rates = [(s, rate) for s in statuses if s.seen and (rate := s.seconds_per_epoch()) is not None]
     if not running or len(known) < len(running) or not rates:
         return None
     whole = [rate * s.run.config.train.epochs for s, rate in rates]
@@ -184,8 +186,24 @@ def total_left(statuses: list[Status], parallel: int) -> float | None:
     return max(max(known, default=0.0), total / parallel)
 
 
+def listing(statuses: list[Status]) -> str:
+    """A line per run: its state, its folder and its overrides; and how many there are."""
+    lines = []
+    for status in statuses:
+        note = f": {status.note}" if status.note else ""
+        overrides = describe(status.run.overrides)
+        lines.append(f"{status.state:9} {status.workdir}  ({overrides}){note}")
+    counts = Counter(status.state for status in statuses)
+    words = ", ".join(f"{number} {state}" for state, number in counts.items())
+    lines.append(f"{len(statuses)} runs" + (f": {words}" if words else " in this shard"))
+    return "\n".join(lines)
+
+
 class Board:
-    """Shows the table while it changes: live on a terminal, elsewhere a line for each change and the table at the end."""
+    """Shows the table while it changes: live on a terminal, elsewhere a line per change.
+
+    At the end it prints the table.
+    """
 
     def __init__(self, statuses: list[Status], parallel: int):
         self.statuses, self.parallel = statuses, parallel
@@ -199,7 +217,7 @@ class Board:
             self.draw()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.live.is_started:
             self.live.update("", refresh=True)
             self.live.stop()

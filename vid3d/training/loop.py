@@ -1,32 +1,41 @@
-"""The training: the story from a config to a workdir with its best checkpoint."""
+"""The training loop: from a config to a workdir with its best checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, models, parallel, storage
-from vid3d.checkpoint.writing import Checkpoints
-from vid3d.data import index as data_index, pipeline, prepare
-from vid3d.data.clips import clip_shape
-from vid3d.evaluation import evaluate, metrics, plots
-from vid3d.training import optim, record, transfer, workdir as workdirs
-from vid3d.training.progress import BadNumberError, Progress, check_sums
-from vid3d.training.setup import Setup, announce, eval_batch_size, set_up
+from vid3d import models, parallel
+from vid3d.checkpoint import Address, Workdir
+from vid3d.checkpoint.writing import CheckpointStore
+from vid3d.data import pipeline, prepare
+from vid3d.datasets import index as data_index
+from vid3d.evaluation import metrics, plots
+from vid3d.evaluation.predictions import eval_batch_size, predict
+from vid3d.models.normalise import clip_shape
+from vid3d.process import FINISHED, RESUME_ME
+from vid3d.training import optim, record, transfer
+from vid3d.training.announce import announce
+from vid3d.training.progress import BadNumberError, TrainingProgress, check_sums
+from vid3d.training.resume import (
+    StartingPoint,
+    announce_finished,
+    check_listed,
+    resume,
+    write_videos,
+)
+from vid3d.training.setup import Setup, set_up
 from vid3d.training.state import TrainState
 from vid3d.training.stop import StopSignal
 
-FINISHED, RESUME_ME = 0, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h
 
-
-def train(config: ConfigDict, workdir: str | Path) -> int:
-    """Trains one model, or goes on where the last call with this workdir stopped.
+def train(config: ConfigDict, workdir: Address) -> int:
+    """Trains one model, or resumes where the last call with this workdir stopped.
 
     Returns:
         FINISHED, or RESUME_ME after SIGTERM or SIGINT: the state of that moment is saved.
@@ -34,85 +43,57 @@ def train(config: ConfigDict, workdir: str | Path) -> int:
     Raises:
         UserError: something in the config, the data or the workdir that the user can put right.
     """
-    workdir = storage.place(workdir)
+    workdir = Workdir(workdir)
     parallel.check_batch_size(config.train.batch_size, "train.batch_size")
     parallel.check_batch_size(eval_batch_size(config), "eval.batch_size")
     # What is wrong shows before any video is decoded.
-    shapes = models.shapes(models.build(config.model, 2), clip_shape(config.data))
-    if not checkpoint.steps(workdir):
-        transfer.check(config, shapes)
-    with workdirs.hold(workdir) if parallel.is_main() else contextlib.nullcontext():
+    models.shapes(models.build(config.model, 2), clip_shape(config.data))
+    if not workdir.checkpoints():
+        transfer.check_backbone(config)
+    with workdir.hold() if parallel.is_main() else contextlib.nullcontext():
         if parallel.is_main():
-            workdirs.check_claim(workdir, config)
+            workdir.check_claim(config)
         parallel.barrier("workdir held")
-        if workdirs.is_finished(workdir, config):
-            workdirs.announce_finished(workdir, config)
+        if workdir.is_finished(config):
+            announce_finished(workdir, config)
             return FINISHED
-        index = data_index.find(config.data, config.seed)
-        optim.pace(config, len(index.split("train")))
-        prepared = prepare.prepare(config, index=index)
-        parallel.agree(prepared.listing(), what="videos, labels or splits")
-        if not checkpoint.steps(workdir):
-            transfer.check_sides(config.model, prepared)
-        setup = set_up(config, prepared)
-        if parallel.is_main() and not (workdir / "config.json").exists():
-            workdirs.claim(workdir, config)  # first of all: a kill leaves nothing but a workdir
-        checkpoints = Checkpoints(workdir)
-        state, progress = resume(setup, checkpoints, workdir)
-        workdirs.check_listed(workdir, prepared, validate_on_test=config.data.validate_on_test)
+        setup, initial = prepare_setup(config, workdir)
+        if parallel.is_main() and not workdir.config_file.exists():
+            workdir.claim(config)  # first of all: a kill leaves nothing but a workdir
+        checkpoints = CheckpointStore(workdir)
+        point = resume(setup, initial, checkpoints, workdir)
+        del initial  # its arrays are in the state now
+        check_listed(workdir, setup.prepared, validate_on_test=config.data.validate_on_test)
         if parallel.is_main():
-            workdirs.claim(workdir, config)
-            workdirs.write_videos(workdir, prepared)
-        finished = run(setup, state, progress, checkpoints, workdir)
+            workdir.claim(config)
+            write_videos(workdir, setup.prepared)
+        finished = run(setup, point, checkpoints, workdir)
         checkpoints.close()
     return FINISHED if finished else RESUME_ME
 
 
-def resume(setup: Setup, checkpoints: Checkpoints, workdir: Path) -> tuple[TrainState, Progress]:
-    """The state of the newest checkpoint, or the one before the first step, replicated on the devices.
-
-    What `config.model.init_from` names is read before the first step only; its videos stay noted.
-    """
-    state, progress = setup.state, Progress()
-    if found := checkpoint.steps(workdir):  # before Orbax tries to fit another number of classes in
-        classes = checkpoint.read_meta(workdir, found[-1])["classes"]
-        workdirs.check_classes(classes, setup.classes, workdir)
-    restored = checkpoints.restore_latest(state.weights(), state.optimizer())
-    if restored:
-        weights, optimizer_state, meta = restored
-        state = state.restored(weights, optimizer_state)
-        progress = Progress(**meta["progress"])
-        setup.seen, own = transfer.seen_before(setup.config.model, meta["training_videos"])
-        setup.chose = meta.get("validation_sha256", [])
-        workdirs.check_videos(own, setup.train_clips.hashes(), workdir)
-        setup.saved_on = meta.get("devices", 0)  # checkpoints of earlier versions do not say it
-        if progress.best is not None:  # that of a damaged checkpoint may have been it
-            progress.best = checkpoint.best_score(checkpoint.look(workdir)[0]) or progress.best
-        epoch = int(np.asarray(state.step)) // setup.steps_per_epoch
-        if meta.get("order", 1) < pipeline.ORDER and max(epoch, setup.config.seed) > 255:
-            setup.notes.append(
-                f"from here on the clips come in another order than in the version that began this training: epoch {epoch} "
-                "may have some of them twice and others not"
-            )
-    elif setup.config.model.init_from:
-        start = transfer.initial(setup.config.model, state.weights(), setup.classes)
-        if parallel.has_others():
-            weights = transfer.fingerprint(start.variables)
-            parallel.agree(weights, what="weights in config.model.init_from")
-        state = state.starting_from(start.variables)
-        setup.seen, setup.chose, setup.notes = start.videos, start.chosen_by, start.notes
-    return parallel.replicate(state), progress
+def prepare_setup(
+    config: ConfigDict, workdir: Workdir
+) -> tuple[Setup, transfer.InitialWeights | None]:
+    """Decodes the videos; before that, reads the initial weights where there is no checkpoint."""
+    index = data_index.find(config.data, config.seed)
+    optim.pace(config, len(index.split("train")))
+    initial = None
+    if config.model.init_from and not workdir.checkpoints():
+        model = models.build(config.model, len(index.classes))
+        shapes = models.shapes(model, clip_shape(config.data))
+        initial = transfer.initial(config.model, shapes, index.classes)
+    prepared = prepare.prepare(config, index=index)
+    parallel.check_same(prepared.listing(), what="videos, labels or splits")
+    if initial:
+        transfer.check_splits(initial, prepared, config.model.init_from)
+    return set_up(config, prepared), initial
 
 
-def run(
-    setup: Setup,
-    state: TrainState,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    workdir: Path,
-) -> bool:
-    """Trains until the last step, early stopping or a signal; returns whether the training is finished."""
+def run(setup: Setup, point: StartingPoint, checkpoints: CheckpointStore, workdir: Workdir) -> bool:
+    """Trains until the last step, early stopping or a signal; returns whether all is done."""
     config, last_step = setup.config, setup.last_step
+    state, progress, meta = point.state, point.progress, point.meta(setup)
     step = first_step = int(state.step)
     recorder = record.open_recorder(
         workdir,
@@ -121,7 +102,7 @@ def run(
         steps_per_epoch=setup.steps_per_epoch,
         config=config,
     )
-    announce(setup, state, recorder)
+    announce(setup, point, recorder)
     eval_every, save_every = setup.every(config.eval.every), setup.every(config.checkpoint.every)
     if step:
         recorder.warn_of_gaps(every=eval_every, last=step)
@@ -133,7 +114,7 @@ def run(
             first_step=step,
             last_step=last_step,
             balance=config.train.balance_classes,
-            host=parallel.host(),
+            host=parallel.host_index_and_count(),
         )
     )
 
@@ -144,9 +125,9 @@ def run(
         check_sums(at, sums, params=state.params, videos=videos)
         progress.add(sums)
 
-    # The contract of the loop: the sums of step k are settled after step k + 1 was dispatched, and before anything is
-    # written. Then evaluate, append the row, save, in this order: a checkpoint never knows less than the records, and
-    # on resume the rows beyond it are cut.
+    # The contract of the loop: the sums of step k are settled after step k + 1 was dispatched, and
+    # before anything is written. Then evaluate, append the row, save, in this order: a checkpoint
+    # never knows less than the records, and on resume the rows beyond it are cut.
     unsettled = None
     finished = step == last_step or progress.exhausted(config.train.early_stopping)
     asked = StopSignal(has_others=parallel.has_others())
@@ -180,8 +161,7 @@ def run(
                 step,
                 state.weights(),
                 state.optimizer(),
-                meta=setup.meta()
-                | {"progress": dataclasses.asdict(progress), "finished": finished},
+                meta=meta | {"progress": dataclasses.asdict(progress), "finished": finished},
                 metrics=scores,
             )
             if stopping and not finished:
@@ -193,7 +173,11 @@ def run(
 
 
 def validate(
-    setup: Setup, state: TrainState, progress: Progress, recorder: record.Recorder, step: int
+    setup: Setup,
+    state: TrainState,
+    progress: TrainingProgress,
+    recorder: record.AnyRecorder,
+    step: int,
 ) -> dict[str, float] | None:
     """Evaluates the validation split, writes the row and the picture; returns accuracy and loss.
 
@@ -208,7 +192,7 @@ def validate(
         progress.restart()
         recorder.row(step, train_scores, {}, learning_rate=rate, improved=False, rates=rates)
         return None
-    predictions = evaluate.run(
+    predictions = predict(
         setup.eval_step, state.weights(), setup.val_clips, batch_size=eval_batch_size(setup.config)
     )
     scores = {"accuracy": predictions.accuracy(), "loss": predictions.loss()}

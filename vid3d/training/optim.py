@@ -6,28 +6,30 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from vid3d.config import UserError, steps
+from vid3d.config import steps
 from vid3d.data import pipeline
-from vid3d.models.published import HEAD
+from vid3d.errors import UserError
+from vid3d.models.layers import HEAD
 
 
 def pace(config: ConfigDict, num_videos: int) -> tuple[int, int, optax.Schedule]:
-    """Steps an epoch, steps of the whole training, and the learning rate.
+    """Steps per epoch, steps of the whole training run, and the learning rate.
 
     Args:
         config: the whole config.
         num_videos: of the training split.
 
     Raises:
-        UserError: fewer videos than a batch holds, no update in the whole training, or see `learning_rate`.
+        UserError: fewer videos than a batch holds, no update in the whole training run, or see
+            `learning_rate`.
     """
     batch_size = config.train.batch_size
     per_epoch = pipeline.steps_per_epoch(num_videos, batch_size)
     last_step = config.train.epochs * per_epoch
     if config.optim.accumulate > last_step:
         raise UserError(
-            f"config.optim.accumulate={config.optim.accumulate} is more than the training's {last_step} steps: the weights "
-            "would never change"
+            f"config.optim.accumulate={config.optim.accumulate} is more than the training's "
+            f"{last_step} steps: the weights would never change"
         )
     schedule = learning_rate(
         config.optim, total_steps=last_step, steps_per_epoch=per_epoch, batch_size=batch_size
@@ -50,7 +52,8 @@ def learning_rate(
     warmup //= optim.accumulate
     if warmup >= updates:
         raise UserError(
-            f"config.optim.warmup={optim.warmup!r} is not shorter than the training, {total_steps} steps"
+            f"config.optim.warmup={optim.warmup!r} is not shorter than the training, {total_steps} "
+            "steps"
         )
     if optim.schedule == "cosine":
         after = optax.cosine_decay_schedule(optim.learning_rate, updates - warmup)
@@ -63,13 +66,14 @@ def learning_rate(
 
 
 def build(optim: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The optimizer: clipping by global norm, then adam, adamw or sgd, averaged over `accumulate` steps.
+    """The optimizer: clipping by global norm, then adam, adamw or sgd, over `accumulate` steps.
 
-    Weight decay is decoupled (Loshchilov & Hutter 2019) for every optimizer and leaves out biases and the scales of
-    norms, that is, everything with fewer than two axes. Adam's epsilon is Keras's 1e-7.
+    Weight decay is decoupled (Loshchilov & Hutter 2019) for every optimizer and leaves out biases
+    and the scales of norms, that is, everything with fewer than two axes. Adam's epsilon is Keras's
+    1e-7.
 
-    `backbone_rate` multiplies the learning rate of all layers but the last; with 0 they stand still, have no optimizer
-    state, and do not count in the norm.
+    `backbone_rate` multiplies the learning rate of all layers but the last; with 0 they stand
+    still, have no optimizer state, and do not count in the norm.
     """
     parts = []
     if optim.clip_norm:
@@ -102,7 +106,7 @@ def has_several_axes(params):
 
 
 def part_of_network(params: dict) -> dict:
-    """ "head" for the parameters of the last layer, "backbone" for all others, in a tree of their structure."""
+    """Labels in the tree of the parameters: "head" for the last layer, otherwise "backbone"."""
     return {
         name: jax.tree.map(lambda _, part="head" if name == HEAD else "backbone": part, leaves)
         for name, leaves in params.items()

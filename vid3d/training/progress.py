@@ -1,4 +1,4 @@
-"""What a run remembers between its evaluations; saved in each checkpoint, so that a resumed run goes on with it."""
+"""What a training run remembers between evaluations; each checkpoint holds it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from vid3d import checkpoint
-from vid3d.config import UserError
+from vid3d.errors import UserError
 
 
 class BadNumberError(UserError):
@@ -18,7 +18,7 @@ class BadNumberError(UserError):
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Sums over the clips since the last evaluation, and how the evaluations have gone.
 
     best: (validation accuracy, -loss) of the best evaluation; since_best: evaluations since then.
@@ -55,12 +55,12 @@ class Progress:
         return improved
 
     def exhausted(self, patience: int) -> bool:
-        """Whether the last `patience` evaluations were all worse than the best; never with patience 0."""
+        """Whether the last `patience` evaluations did not improve; never with patience 0."""
         return bool(patience) and self.since_best >= patience
 
 
 def check_sums(step: int, sums: dict[str, Any], *, params: Any, videos: list[str]) -> None:
-    """Raises a BadNumberError that names the step, what is not finite and the videos of the batch."""
+    """Raises a BadNumberError that names the step, what is not finite and the batch's videos."""
     culprits = [] if math.isfinite(sums["loss"]) else ["the loss"]
     names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     for what in ("gradient", "params"):

@@ -1,32 +1,30 @@
-"""What a training writes down: metrics.jsonl, timings.jsonl, TensorBoard and the progress line. Process 0 only."""
+"""What process 0 writes down: metrics.jsonl, timings.jsonl, TensorBoard, the progress line."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from vid3d import parallel, storage, terminal
-from vid3d.config import UserError
-from vid3d.data.augment import augment
+from vid3d.checkpoint import Workdir
+from vid3d.checkpoint.rows import append_row, cut_rows
 from vid3d.training import steps
+from vid3d.training.augment import augment
 from vid3d.training.tensorboard import Board
 
 PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no terminal
 
 
 def open_recorder(
-    workdir: Path, *, first_step: int, last_step: int, steps_per_epoch: int, config: ConfigDict
-) -> Recorder | SilentRecorder:
+    workdir: Workdir, *, first_step: int, last_step: int, steps_per_epoch: int, config: ConfigDict
+) -> AnyRecorder:
     """The recorder of this process: only process 0 writes."""
     if not parallel.is_main():
         return SilentRecorder()
@@ -42,13 +40,13 @@ def open_recorder(
 class Recorder:
     """The one writer of a workdir's records.
 
-    `metrics.jsonl` holds only what a repeat of the run reproduces, `timings.jsonl` the clocks. Rows beyond the step that
-    is resumed from are cut, so that none is missing, doubled or torn.
+    `metrics.jsonl` holds only what a repeat of the run reproduces, `timings.jsonl` the clocks. Rows
+    beyond the step that is resumed from are cut, so that none is missing, doubled or torn.
     """
 
     def __init__(
         self,
-        workdir: Path,
+        workdir: Workdir,
         *,
         first_step: int,
         last_step: int,
@@ -58,11 +56,11 @@ class Recorder:
         self.workdir = workdir
         self.last_step = last_step
         self.steps_per_epoch, self.batch_size = steps_per_epoch, batch_size
-        for name in ("metrics.jsonl", "timings.jsonl"):
-            keep_rows(workdir / name, last=first_step)
-        self.events = storage.Staged(workdir / "tensorboard")
-        self.board = Board(self.events.here, purge_step=first_step + 1)
-        self.console = Console(file=terminal.Voice())
+        for path in (workdir.metrics_file, workdir.timings_file):
+            cut_rows(path, last=first_step)
+        self.events = storage.Staged(workdir.tensorboard_folder)
+        self.board = Board(self.events.local, purge_step=first_step + 1)
+        self.console = terminal.training_console()
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]:.1f}"),
             BarColumn(),
@@ -73,7 +71,14 @@ class Recorder:
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        empty = {"epoch": 0.0, "loss": 0.0, "accuracy": 0.0, "rate": 0.0, "wait": 0.0, "left": "?"}
+        empty: dict[str, Any] = {
+            "epoch": 0.0,
+            "loss": 0.0,
+            "accuracy": 0.0,
+            "rate": 0.0,
+            "wait": 0.0,
+            "left": "?",
+        }
         self.task = self.bar.add_task("train", total=last_step, completed=first_step, **empty)
         self.bar.start()
         self.printed = time.perf_counter()
@@ -81,15 +86,13 @@ class Recorder:
         self.restart_clock(first_step)
 
     def warn_of_gaps(self, *, every: int, last: int) -> None:
-        """Says which evaluations have no row any more, of those that there was one of `every` some steps."""
-        path = self.workdir / "metrics.jsonl"
-        lines = storage.read(path).splitlines() if path.exists() else []
-        found = {json.loads(line)["step"] for line in lines}
+        """Says which of the evaluations, one per `every` steps, have no row any more."""
+        found = {row["step"] for row in self.workdir.rows()}
         if lost := [step for step in range(every, last + 1, every) if step not in found]:
             numbers = ", ".join(map(str, lost[:3])) + ", ..." * (len(lost) > 3)
             self.say(
-                f"warning: {path} has lost the rows of {len(lost)} evaluations (step {numbers}), and nothing writes "
-                "them again"
+                f"warning: {self.workdir.metrics_file} has lost the rows of {len(lost)} "
+                f"evaluations (step {numbers}), and nothing writes them again"
             )
 
     def restart_clock(self, step: int) -> None:
@@ -104,7 +107,7 @@ class Recorder:
         self.waited += time.perf_counter() - start
 
     def rates(self, step: int) -> dict[str, float]:
-        """Clips a second and the share of time spent waiting for data, since the clock was restarted."""
+        """Clips per second and the share of time spent waiting for data, since `restart_clock`."""
         seconds = max(time.perf_counter() - self.clock, 1e-9)
         return {
             "clips_per_second": (step - self.clock_step) * self.batch_size / seconds,
@@ -117,7 +120,7 @@ class Recorder:
         rates = self.rates(step)
         now = time.perf_counter()
         left = self.seconds_left(step, now)
-        figures = {
+        figures: dict[str, Any] = {
             "epoch": step / self.steps_per_epoch,
             "loss": loss,
             "accuracy": accuracy,
@@ -135,7 +138,7 @@ class Recorder:
             )
 
     def seconds_left(self, step: int, now: float) -> float | None:
-        """The time that the steps to come will take, from those since the first, which compiled; None before that."""
+        """Until the last step, at the rate since the first, which compiled; None before that."""
         if self.measured_from is None:
             self.measured_from = step, now
             return None
@@ -156,16 +159,16 @@ class Recorder:
         improved: bool,
         rates: dict[str, float],
     ) -> None:
-        """Writes the figures of one evaluation everywhere; `rates` are those of the training before it.
+        """Writes the figures of one evaluation everywhere.
 
-        `val` is empty where there are no validation videos.
+        `rates` are those of the training before it; `val` is empty without validation videos.
         """
         epoch = step / self.steps_per_epoch
         figures = {f"train/{name}": value for name, value in train.items()}
         figures |= {f"val/{name}": value for name, value in val.items()}
         figures["learning_rate"] = learning_rate
-        append(self.workdir / "timings.jsonl", {"step": step, "epoch": epoch} | rates)
-        append(self.workdir / "metrics.jsonl", {"step": step, "epoch": epoch} | figures)
+        append_row(self.workdir.timings_file, {"step": step, "epoch": epoch} | rates)
+        append_row(self.workdir.metrics_file, {"step": step, "epoch": epoch} | figures)
         for name, value in (figures | rates).items():
             self.board.add_scalar(name, value, step)
         self.board.flush()
@@ -189,7 +192,7 @@ class Recorder:
 
 
 def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -> np.ndarray:
-    """Up to four augmented training clips of step 0 as a picture: a row a clip, its frames from left to right."""
+    """Up to four augmented training clips of step 0 as a picture: one per row, frames in order."""
 
     @jax.jit  # one program instead of forty
     def look(round_B: jax.Array, index_B: jax.Array, clips_BTHWC: jax.Array) -> jax.Array:
@@ -206,40 +209,21 @@ def clip_strip(batch: dict[str, jax.Array], config: ConfigDict, *, flip: bool) -
 
 
 class SilentRecorder:
-    """The recorder of the other hosts: it takes everything and writes nothing."""
+    """The recorder of the other hosts: accepts every call and writes nothing."""
 
     def waiting(self) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext()
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None
+
+
+AnyRecorder = Recorder | SilentRecorder
 
 
 def losses(scores: dict[str, float]) -> str:
     """ "loss 0.6931, accuracy 0.500"."""
     return f"loss {scores['loss']:.4f}, accuracy {scores['accuracy']:.3f}"
-
-
-def append(path: Path, row: dict[str, Any]) -> None:
-    """Appends one JSON line and waits until it is stored."""
-    storage.append(path, json.dumps(row) + "\n")
-
-
-def keep_rows(path: Path, *, last: int) -> None:
-    """Cuts the rows of a JSON-lines file whose step is beyond `last`, and a torn last line."""
-    if not path.exists():
-        return
-    kept = []
-    for number, line in enumerate(storage.read(path).splitlines(keepends=True), start=1):
-        try:
-            if not line.endswith("\n") or json.loads(line)["step"] > last:
-                break
-        except (ValueError, KeyError, TypeError):
-            raise UserError(
-                f"{path} is damaged: line {number} is no row; bring it back, or delete that line"
-            ) from None
-        kept.append(line)
-    storage.write_whole(path, "".join(kept))
 
 
 def duration(seconds: float) -> str:
@@ -250,35 +234,33 @@ def duration(seconds: float) -> str:
 
 
 class Profile:
-    """Writes the JAX profile of the steps from `first` to `last` to `workdir/profile`; a context manager."""
+    """Writes the JAX profile of some steps to the workdir; a context manager."""
 
-    def __init__(self, workdir: Path, span: tuple[int, ...]):
+    def __init__(self, workdir: Workdir, span: tuple[int, ...]):
         """Takes `train.profile_steps`: (first, last), or () for none."""
-        self.folder = workdir / "profile"
-        self.staged: storage.Staged | None = None
+        self.folder = workdir.profile_folder
         self.span = span if parallel.is_main() else ()
-        self.active = False
+        self.staged: storage.Staged | None = None  # while the profile is recorded
 
     def at(self, step: int) -> None:
         """To be called before each step."""
         if not self.span:
             return
         inside = self.span[0] <= step <= self.span[1]
-        if inside and not self.active:
+        if inside and not self.staged:
             self.staged = storage.Staged(self.folder)
-            jax.profiler.start_trace(str(self.staged.here))
-            self.active = True
-        elif self.active and not inside:
+            jax.profiler.start_trace(str(self.staged.local))
+        elif not inside:
             self.stop()
 
     def stop(self) -> None:
-        jax.profiler.stop_trace()
-        self.staged.close()
-        self.active = False
+        if self.staged:
+            jax.profiler.stop_trace()
+            self.staged.close()
+            self.staged = None
 
     def __enter__(self) -> Profile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.active:
-            self.stop()
+        self.stop()

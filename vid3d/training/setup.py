@@ -1,33 +1,47 @@
-"""What a training works with: from prepared videos and a config to clips, mapped steps and the first state."""
+"""From prepared videos and a config to clips, mapped steps and the first state."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import jax
 import optax
 from ml_collections import ConfigDict
 
 from vid3d import config as configs, models, parallel
-from vid3d.data import directions, pipeline
-from vid3d.data.clips import clip_shape
-from vid3d.data.plan import Durations
+from vid3d.data import pipeline
 from vid3d.data.prepared import Prepared
-from vid3d.data.report import printable
-from vid3d.evaluation import evaluate
-from vid3d.training import optim, record, steps
+from vid3d.evaluation.predictions import EvalStep, build_eval_step
+from vid3d.models.normalise import clip_shape
+from vid3d.training import directions, optim, steps
 from vid3d.training.state import TrainState, create
+from vid3d.video.plan import Durations
 
 
-@dataclass
+@dataclass(frozen=True)
 class Setup:
-    """What the loop works with, the same in every call with one workdir."""
+    """What the loop works with, the same in every call with one workdir.
+
+    Attributes:
+        config: the whole config.
+        prepared: all videos, decoded.
+        classes: names in the order of the labels.
+        train_clips: of the training split; one random clip per video.
+        val_clips: of the validation split.
+        trained: how long the training videos are.
+        last_step: of the whole training run.
+        steps_per_epoch: whole batches.
+        schedule: update -> learning rate.
+        train_step: see `steps.build_train_step`, mapped over the devices.
+        eval_step: see `predictions.build_eval_step`, likewise.
+        state: before the first step, at random.
+        flip: whether every second clip is mirrored.
+    """
 
     config: ConfigDict
+    prepared: Prepared
     classes: tuple[str, ...]
-    protocol: str
     train_clips: pipeline.Clips
     val_clips: pipeline.Clips
     trained: Durations
@@ -35,39 +49,14 @@ class Setup:
     steps_per_epoch: int
     schedule: optax.Schedule
     train_step: Callable
-    eval_step: Callable
+    eval_step: EvalStep
     state: TrainState
     flip: bool
-    # videos that the weights it starts from were trained on: path -> sha256
-    seen: dict[str, str] = field(default_factory=dict)
-    # sha256 of the videos that those weights were chosen by
-    chose: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    saved_on: int = 0  # devices of the process that saved the state; 0 is unknown
-
-    def meta(self) -> dict[str, Any]:
-        """What each checkpoint says of where it comes from."""
-        return {
-            "config": self.config.to_dict(),
-            "classes": list(self.classes),
-            "protocol": self.protocol,
-            "training_videos": self.seen | self.train_clips.hashes(),
-            "validation_videos": len(self.val_clips),
-            "validation_sha256": sorted({*self.val_clips.hashes().values(), *self.chose}),
-            "window_seconds": self.trained.median,
-            "p95_seconds": self.trained.p95,
-            "devices": parallel.num_devices(),
-            "order": pipeline.ORDER,
-        }
 
     def every(self, duration: str) -> int:
         """A duration of the config in steps."""
         batch_size = self.config.train.batch_size
         return configs.steps(duration, steps_per_epoch=self.steps_per_epoch, batch_size=batch_size)
-
-
-def eval_batch_size(config: ConfigDict) -> int:
-    return config.eval.batch_size or config.train.batch_size
 
 
 def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
@@ -88,25 +77,21 @@ def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
     model = models.build(config.model, len(classes), axis_name=parallel.AXIS)
     optimizer = optim.build(config.optim, schedule)
     flip = directions.flips(config.augment.flip, classes)
+    balanced = config.optim.class_weights == "balanced"
     train_step = steps.build_train_step(
         model,
         optimizer,
-        data=config.data,
-        augmentation=config.augment,
+        config,
         flip=flip,
-        label_smoothing=config.optim.label_smoothing,
-        seed=config.seed,
         axis_name=parallel.AXIS,
         class_weights_K=steps.balanced_weights(train_clips.labels_N, len(classes))
-        if config.optim.class_weights == "balanced"
+        if balanced
         else None,
-        ema=config.optim.ema,
-        frozen_backbone=config.optim.backbone_rate == 0,
     )
     return Setup(
         config=config,
+        prepared=prepared,
         classes=classes,
-        protocol=prepared.index.protocol,
         train_clips=train_clips,
         val_clips=val_clips,
         trained=trained,
@@ -114,7 +99,7 @@ def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
         steps_per_epoch=per_epoch,
         schedule=jax.jit(schedule),
         train_step=parallel.map_step(train_step),
-        eval_step=parallel.map_eval(evaluate.build_eval_step(model, data=config.data)),
+        eval_step=parallel.map_eval(build_eval_step(model, data=config.data)),
         state=create(
             model,
             optimizer,
@@ -124,44 +109,3 @@ def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
         ),
         flip=flip,
     )
-
-
-def announce(setup: Setup, state: TrainState, recorder: record.Recorder) -> None:
-    """Says what is going to be trained on what."""
-    step, videos = int(state.step), len(setup.train_clips)
-    count = sum(p.size for p in jax.tree.leaves(state.params))
-    recorder.say(
-        f"training {setup.config.model.name} ({count:,} parameters) on {videos} videos of "
-        f"{len(setup.classes)} classes, validating on {len(setup.val_clips)} "
-        f"(protocol: {setup.protocol}); {parallel.describe()}"
-        + (f"; resuming at step {step} of {setup.last_step}" if step else "")
-    )
-    if unused := models.unused(setup.config.model):
-        recorder.say(f"{setup.config.model.name} does not look at {', '.join(unused)}")
-    recorder.say(directions.describe(setup.config.augment.flip, setup.classes))
-    for note in setup.notes:
-        recorder.say(note)
-    if note := setup.val_clips.note():
-        recorder.say(printable(f"validation: {note}"))
-    if not len(setup.val_clips):
-        never = ", and train.early_stopping never ends it" * bool(setup.config.train.early_stopping)
-        recorder.say(f"no validation videos: the best checkpoint is the latest{never}")
-    if setup.saved_on not in (0, parallel.num_devices()):
-        batch_size = setup.config.train.batch_size
-        recorder.say(
-            f"saved on {setup.saved_on} devices, going on with {parallel.num_devices()}: the global batch of "
-            f"{batch_size} is dealt out anew, {batch_size // parallel.num_devices()} clips a device"
-        )
-    if setup.config.train.profile_steps and setup.config.train.profile_steps[0] >= setup.last_step:
-        recorder.say(
-            f"train.profile_steps={setup.config.train.profile_steps} begin after the last step, {setup.last_step - 1}: "
-            "there will be no profile"
-        )
-    if step < setup.last_step:
-        recorder.say("the first step compiles the network, or loads it from the cache")
-    left_out = videos % setup.config.train.batch_size
-    if left_out > 0.05 * videos:
-        recorder.say(
-            f"an epoch is {setup.steps_per_epoch} whole batches and leaves {left_out} of {videos} videos out, "
-            "others each time: train.batch_size decides"
-        )

@@ -1,4 +1,4 @@
-"""How many clips a second a network trains on and predicts, on the devices of this machine."""
+"""How many clips per second a network trains on and predicts, on the devices of this machine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 from rich.table import Table
 
 from vid3d import compilation, models, parallel
-from vid3d.data.augment import normalise
-from vid3d.models import overview
+from vid3d.models.normalise import normalise
 from vid3d.training import optim, steps
 from vid3d.training.state import create
+from vid3d.weights import overview
 
 
 def compare(
@@ -30,7 +30,7 @@ def compare(
 
     Args:
         names, overrides: see `overview.presets`.
-        batch_size: clips a call; 0 measures no speed.
+        batch_size: clips per call; 0 measures no speed.
         width: of the terminal.
     """
     chosen, speeds = overview.presets(names, overrides), {}
@@ -47,10 +47,11 @@ def compare(
 def measure(
     config: ConfigDict, *, num_classes: int, batch_size: int, repeats: int = 3
 ) -> tuple[float, float]:
-    """Clips a second of a training step (all devices) and of a prediction (one device), without decoding.
+    """Clips per second of a training step (all devices) and a prediction (one), without decoding.
 
-    The training step is that of `vid3d train` with the config's optimizer and augmentation, the prediction that of
-    `vid3d predict`; medians over the repeats, after one call that compiles and warms up.
+    The training step is that of `vid3d train` with the config's optimizer and augmentation, the
+    prediction that of `vid3d predict`; medians over the repeats, after one call that compiles and
+    warms up.
 
     Args:
         config: the whole config.
@@ -76,18 +77,7 @@ def measure(
     predicted = clips_per_second(lambda: predict(weights, clips), batch_size, repeats)
 
     step = parallel.map_step(
-        steps.build_train_step(
-            model,
-            optimizer,
-            data=data,
-            augmentation=config.augment,
-            flip=True,
-            label_smoothing=config.optim.label_smoothing,
-            seed=0,
-            axis_name=parallel.AXIS,
-            ema=config.optim.ema,
-            frozen_backbone=config.optim.backbone_rate == 0,
-        )
+        steps.build_train_step(model, optimizer, config, flip=True, axis_name=parallel.AXIS)
     )
     batch = parallel.shard(
         {

@@ -1,7 +1,8 @@
-"""What a training carries from one step to the next."""
+"""What a training run carries from one step to the next."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -29,7 +30,7 @@ class TrainState:
         return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
 
     def optimizer(self) -> dict[str, Any]:
-        """What only a resumed training needs."""
+        """What only a resumed training run needs."""
         only = {"opt_state": self.opt_state, "step": self.step}
         if self.ema:
             only |= {"params": self.params, "batch_stats": self.batch_stats}
@@ -47,7 +48,7 @@ class TrainState:
             "params": variables["params"],
             "batch_stats": variables.get("batch_stats", {}),
         }
-        return self.replace(**weights, ema=copied(weights) if self.ema else None)
+        return dataclasses.replace(self, **weights, ema=copied(weights) if self.ema else None)
 
 
 def create(
@@ -58,7 +59,7 @@ def create(
     clip_shape: tuple[int, ...],
     ema: bool = False,
 ) -> TrainState:
-    """Initialises a model for clips of shape (T, H, W, C); the same seed gives the same parameters."""
+    """Initialises a model for clips of shape (T, H, W, C); deterministic in the seed."""
     clips = jnp.zeros((1, *clip_shape), jnp.float32)
 
     @jax.jit
@@ -76,14 +77,15 @@ def create(
 
 
 def copied(tree: Any) -> Any:
-    """The same values in buffers of their own: a step gives up those of the old state, each once."""
+    """The same values in new buffers: a step donates each buffer of the old state once."""
     return jax.tree.map(jnp.array, tree)
 
 
 def moving_average(average: Any, value: Any, *, decay: float, step: jax.Array) -> Any:
-    """average <- d average + (1 - d) value with d = min(decay, (1 + step) / (10 + step)), for every leaf.
+    """d average + (1 - d) value with d = min(decay, (1 + step) / (10 + step)), for every leaf.
 
-    Polyak, Juditsky, 1992; the warm-up of the decay is that of TensorFlow's `ExponentialMovingAverage`.
+    Polyak, Juditsky, 1992; the warm-up of the decay is that of TensorFlow's
+    `ExponentialMovingAverage`.
     """
     d = jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda a, v: d * a + (1 - d) * v, average, value)

@@ -1,4 +1,4 @@
-"""The training step: a pure function of (state, batch), without a word about devices but the name of their axis."""
+"""The training step: a pure function of (state, batch), for any number of devices."""
 
 from __future__ import annotations
 
@@ -12,55 +12,64 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from vid3d.data.augment import augment
-from vid3d.data.mixing import mix
-from vid3d.models.published import HEAD
+from vid3d.models.layers import HEAD
+from vid3d.training.augment import augment
+from vid3d.training.mixing import mix
 from vid3d.training.state import TrainState, moving_average
 
+TrainStep = Callable[
+    [TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]
+]  # (state, batch) -> (state, sums)
 AUGMENT_STREAM, DROPOUT_STREAM, MIX_STREAM = 1, 2, 3
 
 
 def build_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
+    config: ConfigDict,
     *,
-    data: ConfigDict,
-    augmentation: ConfigDict,
     flip: bool,
-    label_smoothing: float,
-    seed: int,
     axis_name: str,
     class_weights_K: Sequence[float] | None = None,
-    ema: float = 0.0,
-    frozen_backbone: bool = False,
-) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
+) -> TrainStep:
     """Builds step(state, batch) -> (state, sums), to be mapped over the devices.
 
-    The augmentation of a clip is a function of (seed, round, index of the video), dropout one of (seed, step, device),
-    so that no random state has to be saved.
+    The augmentation of a clip is a function of (seed, round, index of the video), dropout one of
+    (seed, step, device), so that no random state has to be saved.
+
+    With `optim.backbone_rate` 0 only the last layer is trained, on features as evaluation sees
+    them: running statistics, no dropout (a linear probe).
 
     Args:
+        model: the network.
+        optimizer: `optim.build` of the same config.
+        config: the whole config: its seed, `data`, `augment` and `optim` count here.
+        flip: mirror every second clip.
+        axis_name: of the devices.
         class_weights_K: factor of each class in the loss; None is 1.
-        ema: decay of the moving averages that the state keeps; 0 is none.
-        frozen_backbone: only the last layer is trained, on features as evaluation sees them: running statistics, no
-            dropout (a linear probe).
 
     Returns:
-        A function whose sums are: `loss`, `correct` and `count` over the global batch, and `finite_gradient_L` and
-        `finite_params_L`, whether each leaf of the gradient and of the new parameters is free of NaN and infinity.
+        A function whose sums are: `loss`, `correct` and `count` over the global batch, and
+        `finite_gradient_L` and `finite_params_L`, whether each leaf of the gradient and of the new
+        parameters is free of NaN and infinity.
     """
 
-    def train_step(state, batch):
+    seed, ema, augmentation = config.seed, config.optim.ema, config.augment
+    frozen_backbone = config.optim.backbone_rate == 0
+
+    def train_step(
+        state: TrainState, batch: dict[str, jax.Array]
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         drawn = batch["round_B"], batch["index_B"]
         keys_B = augmentation_keys(seed, *drawn)
-        clips_BTHWC = augment(keys_B, batch["clips_BTHWC"], data, augmentation, flip=flip)
+        clips_BTHWC = augment(keys_B, batch["clips_BTHWC"], config.data, augmentation, flip=flip)
         stream = jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM)
         dropout_key = jax.random.fold_in(
             jax.random.fold_in(stream, state.step), jax.lax.axis_index(axis_name)
         )
         labels_B, mask_B = batch["labels_B"], batch["mask_B"]
         count = jax.lax.psum(mask_B.sum(), axis_name)
-        targets_BK = smooth_targets(labels_B, model.num_classes, label_smoothing)
+        targets_BK = smooth_targets(labels_B, model.num_classes, config.optim.label_smoothing)
         clips_BTHWC, targets_BK = mix(
             augmentation_keys(seed, *drawn, stream=MIX_STREAM),
             clips_BTHWC,
@@ -123,14 +132,15 @@ def build_train_step(
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Whether each leaf is free of NaN and infinity, bool [L]. (A maximum would not do: XLA's may drop a NaN.)"""
+    """Whether each leaf is free of NaN and infinity, bool [L]."""
+    # Not by their maximum, in which XLA may drop a NaN.
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
 
 
 def augmentation_keys(
     seed: int, round_B: int | jax.Array, index_B: jax.Array, *, stream: int = AUGMENT_STREAM
 ) -> jax.Array:
-    """One key a clip, a function of (seed, how often the video was drawn before, index of the video) alone."""
+    """A key per clip from (seed, how often the video was drawn before, index of the video)."""
     base = jax.random.fold_in(jax.random.key(seed), stream)
     rounds_B = jnp.broadcast_to(round_B, index_B.shape)
     return jax.vmap(lambda r, index: jax.random.fold_in(jax.random.fold_in(base, r), index))(
@@ -153,6 +163,6 @@ def cross_entropy(
 
 
 def balanced_weights(labels_N: np.ndarray, num_classes: int) -> tuple[float, ...]:
-    """N / (K n_k): every class has the same weight in sum, and a clip has 1 in the mean (King, Zeng, 2001)."""
+    """N / (K n_k): classes weigh the same in sum, clips 1 in the mean (King, Zeng, 2001)."""
     counts_K = np.bincount(labels_N, minlength=num_classes)
     return tuple(len(labels_N) / (num_classes * max(int(n), 1)) for n in counts_K)

@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C, a lost terminal, the end of a sweep: from the first line of a training on they are noted, and none is lost."""
+"""SIGTERM, Ctrl-C, a lost terminal, the end of a sweep: each makes a training run save and stop."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vid3d.process import end_with, write_nowhere
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
     SIGNALS.append(signal.SIGHUP)
-PARENT = "VID3D_PARENT"  # process id of the sweep that a training belongs to
+PARENT = "VID3D_PARENT"  # process id of the sweep that a training run belongs to
 _noted = False
 
 
 def note_only() -> None:
-    """Notes a signal and does nothing: libraries that are being imported do not survive an exception."""
+    """Only notes a signal: libraries that are being imported do not survive an exception."""
 
     def note(number: int, frame: FrameType | None) -> None:
         global _noted
@@ -30,15 +30,16 @@ def note_only() -> None:
 
 
 def end_with_parent() -> None:
-    """Lets a training of a sweep get SIGTERM, so that it saves, when the sweep ends."""
+    """Sends SIGTERM to a training run of a sweep when the sweep ends, so that it saves."""
     if sweep := os.environ.pop(PARENT, ""):
         end_with(int(sweep), signal.SIGTERM)
 
 
 def interrupt_at_once() -> None:
-    """Raises KeyboardInterrupt at a signal, or now where one was noted; until the first step there is nothing to save.
+    """Raises KeyboardInterrupt at a signal, or now where one was noted.
 
-    An exception that a library swallows, as in a destructor, stays noted for `StopSignal`.
+    Until the first step there is nothing to save. An exception that a library swallows, as in a
+    destructor, stays noted for `StopSignal`.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -62,10 +63,11 @@ def let_go_of_lost_terminal() -> None:
 
 
 class StopSignal:
-    """Takes SIGTERM, SIGHUP and the first SIGINT as a request to save and stop; a second SIGINT interrupts at once.
+    """Takes SIGTERM, SIGHUP and the first SIGINT as a request to save and stop.
 
-    In one of several processes SIGTERM belongs to JAX's preemption service, which tells the others: it is left alone,
-    and what else asks to stop is handed on to it.
+    A second SIGINT interrupts at once. In one of several processes SIGTERM belongs to JAX's
+    preemption service, which tells the others: it is left alone, and what else asks to stop is
+    handed on to it.
     """
 
     def __init__(self, *, has_others: bool = False):

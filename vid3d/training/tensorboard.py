@@ -1,6 +1,6 @@
-"""TensorBoard's writer: that of tensorboardX, without PyTorch, which it would load where it is installed.
+"""TensorBoard's writer: that of tensorboardX, without PyTorch.
 
-That takes more than a second, and PyTorch's tensors never come here.
+It would load PyTorch where that is installed, which takes more than a second.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 hidden = "torch" not in sys.modules
 if hidden:
-    sys.modules["torch"] = None  # an import of it fails, as where it is not installed
+    # An import of it fails, as where it is not installed.
+    sys.modules["torch"] = None  # type: ignore[assignment]  # Python's documented way
 try:
     from tensorboardX import SummaryWriter
 finally:
@@ -20,13 +21,14 @@ finally:
 
 
 class Board(SummaryWriter):
-    """The events of a run; an error of the disk is kept for `check`.
+    """The events of a training run; an error of the disk is kept for `check`.
 
-    In tensorboardX it would end the thread that writes, and the training would wait for that for ever once its queue is full.
+    In tensorboardX it would end the thread that writes, and training would wait for ever once the
+    queue is full.
     """
 
     def __init__(self, folder: Path, *, purge_step: int):
-        """Args: the folder, and the step from which on what older files say does not count."""
+        """Takes the folder, and the first step that replaces what other files in it say."""
         super().__init__(str(folder), purge_step=purge_step)
         events = self.file_writer.event_writer
         self._disk = events._ev_writer = events._worker._record_writer = _Disk(events._ev_writer)

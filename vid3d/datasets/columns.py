@@ -1,0 +1,99 @@
+"""The header of a manifest: its columns, and what misnamed ones may stand for."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from vid3d.datasets.split_names import FILLING, SPLIT_OF, WORD
+from vid3d.errors import UserError
+from vid3d.text import first_few, quote
+
+NEEDED = ("path", "label")
+OPTIONAL = ("group", "split", "fold")
+# Other names of these columns; endings such as "_id" do not count.
+MEANINGS = {
+    "path": "file filename filepath video videopath videofile clip clippath uri url",
+    "label": "class classname category target action activity gesture tag labels",
+    "group": "groups grp source sources subject subjects person persons "
+    "participant actor performer signer speaker patient recording recordings session sessions "
+    "scene tape",
+    "split": "splits subset subsets set sets partition partitions phase usage stage purpose",
+    "fold": "folds kfold cv",
+}
+MEANING_OF = {word: name for name, words in MEANINGS.items() for word in (name, *words.split())}
+ENDINGS = frozenset(("id", "ids", "name", "no", "nr", "num", "number", "index", "idx"))
+# Where a stretch of time begins or ends: "start", "t_end", "startframe".
+EDGE = "(start|begin|onset|end|stop|offset)"
+UNIT = "(times?|timestamps?|t|frames?|secs?|seconds?|ms|s|clip|segment|idx|index)"
+TIME = re.compile(f"{UNIT}*{EDGE}{UNIT}*")
+LIKENESS = 0.8  # of a misspelt name to the right one
+
+
+def check_header(header: Sequence[str], line: str, where: str) -> list[str]:
+    """Checks the names of the columns.
+
+    Args:
+        header: lower-case names without blanks around them.
+        line: the header as written.
+        where: starts the messages.
+
+    Returns:
+        Sentences for the report: which columns are not read.
+
+    Raises:
+        UserError: a column is missing, doubled or misnamed, or holds times.
+    """
+    for name in NEEDED:
+        if name not in header:
+            others = [other for other in header if meaning(other) == name]
+            hint = f"; is it {quote(others[0])}? Then call it {name!r}" if others else ""
+            raise UserError(
+                f"{where}: no column {name!r}{hint}; the header has to name path, label and, where "
+                f"known, group, split or fold; it is {quote(line)}"
+            )
+    for name, count in Counter(header).items():
+        if name in (*NEEDED, *OPTIONAL) and count > 1:
+            raise UserError(f"{where}: there are {count} columns {name!r}")
+    times = [name for name in header if is_time_column(name)]
+    if times:
+        raise UserError(
+            f"{where}: {first_few(map(quote, times), 4)} may name stretches of the videos, which "
+            "are not supported: a line stands for a whole file. Cut the videos (`ffmpeg -ss START "
+            "-to END -i VIDEO CLIP`) and list the clips, or remove these columns"
+        )
+    others = [name for name in header if name not in (*NEEDED, *OPTIONAL)]
+    for name in others:
+        known = meaning(name)
+        if known in OPTIONAL and known not in header:
+            raise UserError(
+                f"{where}: the column {quote(name)} is not known: call it {known!r} if it holds "
+                "that, otherwise remove it"
+            )
+    named = first_few(quote(name) for name in others if name)
+    return [f"columns of the manifest that are not read: {named}"] if named else []
+
+
+def meaning(name: str) -> str:
+    """The known column that a name stands for or comes near to, or ""."""
+    words = [word.lower() for word in WORD.findall(name) if not word.isdigit()]
+    words = [word for word in words if word not in ENDINGS] or words
+    if "".join(words) in MEANING_OF:
+        return MEANING_OF["".join(words)]
+    for word in ("split", "subset", "fold"):
+        if word in words:
+            return MEANING_OF[word]
+    if any(word in SPLIT_OF for word in words) and all(
+        word in SPLIT_OF or word in FILLING or word == "is" for word in words
+    ):
+        return "split"
+    near = difflib.get_close_matches(name, (*NEEDED, *OPTIONAL), n=1, cutoff=LIKENESS)
+    return near[0] if near else ""
+
+
+def is_time_column(name: str) -> bool:
+    """Whether a column holds where a stretch of a video begins or ends."""
+    letters = "".join(word.lower() for word in WORD.findall(name) if not word.isdigit())
+    return bool(TIME.fullmatch(letters))

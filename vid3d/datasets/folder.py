@@ -1,0 +1,124 @@
+"""A folder of videos with one sub-folder per class."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vid3d.datasets import layout
+from vid3d.datasets.layout import Layout
+from vid3d.datasets.videos import ListedVideo, Listing
+from vid3d.errors import UserError
+from vid3d.text import first_few
+from vid3d.video.files import find_videos, left_out
+
+# File names as in UCF-101, which other data sets copy: class, recording, clip.
+UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
+
+
+def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> Listing:
+    """Videos with one sub-folder per class; train/, val/ and test/ above or below it are splits.
+
+    Hidden files and folders are skipped, symbolic links are followed. Without a pattern, the groups
+    are those of UCF-101's names where all videos have such.
+
+    Args:
+        root: the folder.
+        group_pattern: `data.group_pattern`.
+        classes: known class names, even where they look like those of splits.
+
+    Raises:
+        UserError: no videos, videos outside of class folders, or folders that may be splits as well
+            as classes.
+    """
+    files, notes = find_files(root)
+    found = layout.find_layout(root, files, classes)
+    sorted_in, loose = split_by_depth(root, files, found)
+    pattern = compile_group_pattern(group_pattern)
+    videos = [to_video(path, found, pattern) for path in sorted_in]
+    notes += [*found.notes, *loose]
+    if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
+        videos = [replace(video, group=ucf_group(video)) for video in videos]
+        notes.append("the names are like UCF-101's: class and gNN name the recording")
+    return Listing(str(root), tuple(videos), "folders", tuple(notes))
+
+
+def find_files(root: Path) -> tuple[list[str], list[str]]:
+    """The relative paths of the videos below a folder, and a note on the other files.
+
+    Raises:
+        UserError: there are no videos.
+    """
+    files, others = find_videos(root)
+    if not files:
+        seen = f" ({others.total()} other files)" if others else ""
+        raise UserError(
+            f"no videos in {root}{seen}: expected one sub-folder per class with videos in it"
+        )
+    return files, [left_out(others)] if others else []
+
+
+def split_by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[list[str], list[str]]:
+    """The videos that are in class folders, and a note on the others.
+
+    Raises:
+        UserError: none is in a class folder.
+    """
+    depth = found.label_at + 1
+    sorted_in = [path for path in files if path.count("/") >= depth]
+    loose = [path for path in files if path.count("/") < depth]
+    if not sorted_in:
+        below = f" below the splits {first_few(sorted(found.splits))}" if found.splits else ""
+        raise UserError(
+            f"the videos in {root} are not sorted into classes{below} ({loose[0]}): put them into "
+            "one sub-folder per class"
+        )
+    if not loose:
+        return sorted_in, []
+    note = f"{len(loose)} videos are in no class folder and were left out, such as {loose[0]}"
+    return sorted_in, [note]
+
+
+def to_video(path: str, found: Layout, pattern: re.Pattern[str] | None) -> ListedVideo:
+    """A video with the class, the split and the group that its path tells."""
+    parts = path.split("/")
+    split = found.splits[parts[found.split_at]] if found.splits else ""
+    return ListedVideo(path, parts[found.label_at], group=group_of(path, pattern), split=split)
+
+
+def stem_of(path: str) -> str:
+    """File name without its folder and suffix."""
+    return posixpath.splitext(posixpath.basename(path))[0]
+
+
+def ucf_group(video: ListedVideo) -> str:
+    """The recording of a video with a UCF-101 name: its class and number together."""
+    match = UCF_NAME.match(stem_of(video.path))
+    if match is None:
+        raise ValueError(f"{video.path} has no UCF-101 name")
+    return f"{video.label}_g{int(match['group']):02d}"
+
+
+def compile_group_pattern(pattern: str) -> re.Pattern[str] | None:
+    """Compiles `data.group_pattern`; None where it is empty.
+
+    Raises:
+        UserError: it is not a regular expression.
+    """
+    try:
+        return re.compile(pattern) if pattern else None
+    except re.error as error:
+        raise UserError(
+            f"data.group_pattern={pattern!r} is not a regular expression: {error}"
+        ) from None
+
+
+def group_of(path: str, pattern: re.Pattern[str] | None) -> str:
+    """What the pattern captures in the path (without captures, what it matches), or ""."""
+    match = pattern.search(path) if pattern else None
+    if not match:
+        return ""
+    return "/".join(part or "" for part in match.groups()) or match.group()

@@ -1,0 +1,110 @@
+"""The network's answer for every video of a split, whatever the batch size and the devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from vid3d import parallel
+from vid3d.data import pipeline
+from vid3d.evaluation import metrics
+from vid3d.models.normalise import normalise
+from vid3d.video.plan import Plan
+
+EvalStep = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers in the order of the split's videos.
+
+    Attributes:
+        probabilities_NK: float32.
+        losses_N: cross-entropy, float32.
+        labels_N: true classes, int32.
+    """
+
+    probabilities_NK: np.ndarray
+    losses_N: np.ndarray
+    labels_N: np.ndarray
+
+    def accuracy(self) -> float:
+        return metrics.top_k_correct(self.probabilities_NK, self.labels_N, 1) / len(self.labels_N)
+
+    def loss(self) -> float:
+        return float(self.losses_N.astype(np.float64).mean())
+
+
+def build_eval_step(model: nn.Module, *, data: ConfigDict) -> EvalStep:
+    """Builds step(variables, batch) -> `log_probabilities_BVK` of each clip."""
+
+    def eval_step(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        clips_BVTHWC = batch["clips_BVTHWC"]
+        b, v = clips_BVTHWC.shape[:2]
+        clips = normalise(clips_BVTHWC.reshape(b * v, *clips_BVTHWC.shape[2:]), data)
+        logits = cast(jax.Array, model.apply(variables, clips, train=False)).astype(jnp.float32)
+        return {"log_probabilities_BVK": jax.nn.log_softmax(logits).reshape(b, v, -1)}
+
+    return eval_step
+
+
+def eval_batch_size(config: ConfigDict) -> int:
+    """Rows of clips per batch; 0 in the config is as many as in training."""
+    return config.eval.batch_size or config.train.batch_size
+
+
+def predict(
+    mapped_step: EvalStep, variables: Any, clips: pipeline.Clips, *, batch_size: int
+) -> Predictions:
+    """Runs a mapped eval step over every video of `clips`.
+
+    Args:
+        mapped_step: `parallel.map_eval(build_eval_step(...))`.
+        variables: params and batch_stats, replicated.
+        clips: for evaluation.
+        batch_size: rows of clips over all devices and hosts: one per video, several per long video.
+    """
+    assert clips.evaluation is not None
+    long_videos = clips.evaluation.long_videos
+    answers: list[tuple[np.ndarray, float]] = []
+    waiting: list[np.ndarray] = []  # rows [V, K] of the next video
+    batches = pipeline.eval_batches(
+        clips, batch_size=batch_size, host=parallel.host_index_and_count()
+    )
+    for batch in parallel.prefetch(batches):
+        kept = {"mask_B": batch["mask_B"]} | mapped_step(variables, batch)
+        gathered = parallel.gather_hosts(parallel.unshard(kept))
+        merged = {name: x.reshape(-1, *x.shape[2:]) for name, x in gathered.items()}
+        for log_p_VK in merged["log_probabilities_BVK"][merged["mask_B"] > 0]:
+            waiting.append(log_p_VK)
+            plan = clips.plans[len(answers)]
+            if len(waiting) * clips.views >= len(plan.indices):
+                log_p_NK = np.concatenate(waiting)[: len(plan.indices)]
+                label = clips.labels_N[len(answers)]
+                answers.append(answer(plan, log_p_NK, label, long_videos))
+                waiting = []
+    return Predictions(
+        probabilities_NK=np.stack([probabilities_K for probabilities_K, _ in answers]),
+        losses_N=np.array([loss for _, loss in answers], np.float32),
+        labels_N=clips.labels_N,
+    )
+
+
+def answer(
+    plan: Plan, log_p_NK: np.ndarray, label: int, long_videos: str
+) -> tuple[np.ndarray, float]:
+    """One video's probabilities, float32 [K], and loss, from the log-probabilities of its clips."""
+    probabilities_NK = np.exp(log_p_NK)
+    weights_N = plan.weights(probabilities_NK, long_videos)
+    counted = weights_N > 0
+    # Not the logarithm of the probability, which may be too small for a float.
+    with np.errstate(invalid="ignore"):  # a network that diverged says NaN, which ends the run
+        loss = -np.logaddexp.reduce(log_p_NK[counted, label] + np.log(weights_N[counted]))
+    return (weights_N @ probabilities_NK).astype(np.float32), float(loss)

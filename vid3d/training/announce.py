@@ -1,0 +1,54 @@
+"""What a training run says before its first step."""
+
+from __future__ import annotations
+
+import jax
+
+from vid3d import parallel, schema
+from vid3d.terminal import printable
+from vid3d.training import directions
+from vid3d.training.record import AnyRecorder
+from vid3d.training.resume import StartingPoint
+from vid3d.training.setup import Setup
+
+
+def announce(setup: Setup, point: StartingPoint, recorder: AnyRecorder) -> None:
+    """Says what is going to be trained on what."""
+    config = setup.config
+    step, videos = int(point.state.step), len(setup.train_clips)
+    count = sum(p.size for p in jax.tree.leaves(point.state.params))
+    recorder.say(
+        f"training {config.model.name} ({count:,} parameters) on {videos} videos of "
+        f"{len(setup.classes)} classes, validating on {len(setup.val_clips)} "
+        f"(protocol: {setup.prepared.index.protocol}); {parallel.describe()}"
+        + (f"; resuming at step {step} of {setup.last_step}" if step else "")
+    )
+    if unused := schema.unused(config.model):
+        recorder.say(f"{config.model.name} does not look at {', '.join(unused)}")
+    recorder.say(directions.describe(config.augment.flip, setup.classes))
+    for note in point.notes:
+        recorder.say(note)
+    if note := setup.val_clips.note():
+        recorder.say(printable(f"validation: {note}"))
+    if not len(setup.val_clips):
+        never = ", and train.early_stopping never ends it" * bool(config.train.early_stopping)
+        recorder.say(f"no validation videos: the best checkpoint is the latest{never}")
+    devices, batch_size = parallel.num_devices(), config.train.batch_size
+    if point.saved_on not in (0, devices):
+        recorder.say(
+            f"saved on {point.saved_on} devices, resuming with {devices}: the global batch of "
+            f"{batch_size} is split anew, {batch_size // devices} clips per device"
+        )
+    if config.train.profile_steps and config.train.profile_steps[0] >= setup.last_step:
+        recorder.say(
+            f"train.profile_steps={config.train.profile_steps} begin after the last step, "
+            f"{setup.last_step - 1}: there will be no profile"
+        )
+    if step < setup.last_step:
+        recorder.say("the first step compiles the network, or loads it from the cache")
+    left_out = videos % config.train.batch_size
+    if left_out > 0.05 * videos:
+        recorder.say(
+            f"an epoch is {setup.steps_per_epoch} whole batches and leaves {left_out} of {videos} "
+            "videos out, others each time: train.batch_size decides"
+        )

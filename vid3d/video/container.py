@@ -1,0 +1,130 @@
+"""What a container says of its video: which stream, its rate, length, times and pixel shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import cast
+
+import av
+from av.stream import Disposition
+
+DEFAULT_FPS = 25.0
+NOT_A_VIDEO = "not a video, or one without a readable header"
+# Streams that hold pictures, not video: the cover of a song, previews for the seek bar.
+PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+WIDEST_PIXEL = 4  # width : height beyond which a pixel shape is taken for a damaged header
+
+
+class VideoError(Exception):
+    """A video or camera that gives no frames.
+
+    The message is the reason, `path` names the source.
+    """
+
+    def __init__(self, reason: str, path: str):
+        super().__init__(reason)
+        self.path = path
+
+
+def main_stream(container: av.container.InputContainer, path: str) -> av.VideoStream:
+    """The video stream that a player would show.
+
+    Of the streams that are marked as default, or else of all, it is the largest, the first of
+    equals.
+
+    Raises:
+        VideoError: there is none, or none that this build of FFmpeg has a decoder for.
+    """
+    videos = [s for s in container.streams.video if not s.disposition & PICTURES]
+    if not videos:
+        if container.streams.video:
+            raise VideoError("a cover picture, and no video", path)
+        kinds = sorted({stream.type for stream in container.streams})
+        raise VideoError(
+            f"not a video: it holds {' and '.join(kinds)} alone" if kinds else NOT_A_VIDEO, path
+        )
+    decodable = [s for s in videos if s.codec_context is not None]
+    if not decodable:
+        raise VideoError(no_frame(videos[0].codec_tag), path)
+    default = [s for s in decodable if s.disposition & Disposition.default]
+    return max(default or decodable, key=lambda s: s.codec_context.width * s.codec_context.height)
+
+
+def stated_fps(stream: av.VideoStream) -> float:
+    """The frame rate that the header states, if it can be one, otherwise 25."""
+    bare = without_stamps(stream.container)
+    rates = (stream.codec_context.framerate if bare else None, stream.guessed_rate)
+    for rate in (*rates, stream.average_rate):  # that of a bare stream is in the stream itself
+        if rate and 0 < (fps := float(rate)) < 1000:
+            return fps
+    return DEFAULT_FPS
+
+
+def without_stamps(container: av.container.Container) -> bool:
+    """Whether the container is a bare stream of pictures, such as raw H.264."""
+    flag = cast(int, av.format.Flags.no_timestamps.value)  # PyAV's stubs say that it is a flag
+    return bool(container.format.flags & flag)
+
+
+def duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:
+    """Seconds that the header states, or 0."""
+    if stream.duration and stream.time_base:
+        return stream.duration * float(stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def time_base(stream: av.VideoStream) -> Fraction:
+    """Seconds of a tick of a stream's time stamps; FFmpeg gives every stream that it reads one."""
+    assert stream.time_base is not None
+    return stream.time_base
+
+
+def claimed_frames(
+    container: av.container.InputContainer, stream: av.VideoStream, fps: float
+) -> int:
+    """Number of frames that the header states, or 0 where it states none that can be.
+
+    A damaged header may state any number; there is no frame without a byte.
+    """
+    claimed = max(stream.frames, 0) or round(duration(container, stream) * fps)
+    most = container.size if container.size > 0 else math.inf
+    return claimed if 0 < claimed <= most else 0
+
+
+def stamping(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Callable[[av.VideoFrame, int], float]:
+    """A function of a picture and its number: its time stamp in seconds, NaN where it has none.
+
+    AVI has no presentation times: its pictures come at the times of decoding, which ascend as they
+    do. A bare stream has no times at all, but the rate in its own header.
+    """
+    if without_stamps(container):
+        interval = 1 / stated_fps(stream)
+        return lambda picture, number: number * interval
+    is_avi = container.format.name == "avi"
+    tick = float(time_base(stream))
+
+    def stamp(picture: av.VideoFrame, number: int) -> float:
+        ticks = picture.pts if picture.pts is not None and not is_avi else picture.dts
+        return math.nan if ticks is None else ticks * tick
+
+    return stamp
+
+
+def pixel_shape(stream: av.VideoStream) -> Fraction:
+    """Width : height of a pixel; 1 where the file states none, or one that cannot be."""
+    shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    return shape if Fraction(1, WIDEST_PIXEL) <= shape <= WIDEST_PIXEL else Fraction(1)
+
+
+def no_frame(codec: str) -> str:
+    """Says that a video is opened but not decoded, and what to do; `codec` is its name, or ""."""
+    if not codec:
+        return "no frame can be decoded"
+    return (
+        f"no frame can be decoded (codec {codec}): re-encode it to H.264, "
+        "ffmpeg -i VIDEO -c:v libx264 -pix_fmt yuv420p NEW.mp4"
+    )

@@ -1,0 +1,255 @@
+"""Decoding in child processes: a video that hangs, crashes or eats memory costs only itself.
+
+The parent hands out paths over a pipe. The children (`decoder`) write finished records into memory
+that both share, a few slots per child, so that frames are copied once and a slow disk holds the
+children back. A child that gives no sign of life in time, or that dies, is replaced, and its video
+is named with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from vid3d.errors import UserError
+from vid3d.process import cores
+from vid3d.video import decoder_process
+from vid3d.video.decoder_process import Child
+from vid3d.video.records import Settings, record_bytes
+
+SLOTS = 3
+SLOT_BYTES = 4 * 2**20
+MEMORY_BYTES = 4 * 2**30  # of address space that decoding may take
+START_SECONDS = 60.0  # in which a child has to load
+HUNG = "the decoder hung"
+AHEAD = 2  # videos that a child has been given: the current one and the next
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Some records of a video, in order; the views are valid until the next event is asked for."""
+
+    lane: int  # the child that they come from; a lane gives one video after the other
+    job: int
+    records: Sequence[bytes | memoryview]
+    times: Sequence[float] = ()  # seconds of the frames, where a decoder tells them
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end of a video: the facts about it."""
+
+    lane: int
+    job: int
+    sha256: str
+    times: np.ndarray  # seconds of the frames, float64 [T]
+    fps: float
+    size: tuple[int, int]
+    claimed: int  # frames, by the container; 0 where it claims none
+    damage: str  # what the decoder reports of a file that it reads nevertheless, or ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A video that gave no frames, or that broke its decoder, and why.
+
+    Its records are to be dropped.
+    """
+
+    lane: int
+    job: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Again:
+    """A video whose decoder died and that is tried once more.
+
+    Its records so far are to be dropped.
+    """
+
+    lane: int
+    job: int
+
+
+Event = Frames | Done | Failed | Again
+Events = Generator[Event]  # which ends its children when it is closed
+
+
+def decode(
+    paths: Iterable[str],
+    settings: Settings,
+    *,
+    workers: int,
+    timeout: float,
+    look: bool = False,
+    memory_bytes: int = MEMORY_BYTES,
+    kept: Pool | None = None,
+) -> Events:
+    """Decodes videos side by side.
+
+    A video whose decoder dies is tried once more in a new one, so that it does not pay for what
+    another video left behind; one that hangs is not.
+
+    Args:
+        paths: the videos; their numbers in this order are the jobs of the events.
+        settings: what to store.
+        workers: child processes.
+        timeout: seconds for a video's first frames, and for each of the next ones.
+        look: read the headers only; `Done` then has only the claimed number of frames
+            and rate.
+        memory_bytes: of address space that a child may take for decoding (on Linux).
+        kept: children that stay for the next call, which has the same options; they end if this
+            call is not read to its end.
+
+    Yields:
+        For each video any number of `Frames`, then `Done` or `Failed`; `Again` starts it anew. The
+        events of several videos come interleaved, each video's own on one lane.
+
+    Raises:
+        UserError: a child cannot even start.
+    """
+    pool = kept or Pool()
+    pool.set_up(list(paths), settings, look=look, timeout=timeout, memory_bytes=memory_bytes)
+    try:
+        pool.start(workers)
+        while pool.is_busy():
+            yield from pool.events()
+    finally:
+        if not kept or pool.is_busy():
+            pool.end()
+
+
+class Pool:
+    """The children and the videos that wait for one."""
+
+    def __init__(self) -> None:
+        """Starts nothing yet."""
+        self.children: list[Child] = []
+
+    def set_up(
+        self, paths: list[str], settings: Settings, *, look: bool, timeout: float, memory_bytes: int
+    ) -> None:
+        """Takes the work; see `decode`."""
+        self.paths = paths
+        self.settings = settings
+        self.order = "look" if look else "decode"
+        self.timeout = timeout
+        self.memory_bytes = memory_bytes
+        self.slot_bytes = max(SLOT_BYTES, record_bytes(settings))
+        self.waiting = deque(range(len(paths)))
+        self.second_try: set[int] = set()
+
+    def start(self, workers: int) -> None:
+        """Starts the children that are missing and gives all of them their first videos."""
+        while len(self.children) < min(workers, len(self.paths)):
+            self.children.append(self.start_child())
+        for child in self.children:
+            self.fill(child)
+
+    def is_busy(self) -> bool:
+        """Whether any video is still open."""
+        return any(child.jobs for child in self.children)
+
+    def end(self) -> None:
+        """Ends all children, whatever they are doing."""
+        while self.children:
+            decoder_process.end(self.children.pop())
+
+    def fill(self, child: Child) -> None:
+        """Gives a child the next videos."""
+        while self.waiting and len(child.jobs) < AHEAD:
+            job = self.waiting.popleft()
+            if not child.jobs:
+                child.heard = time.monotonic()
+            child.jobs.append(job)
+            with contextlib.suppress(OSError):  # a dead child is noticed by its pipe
+                child.pipe.send((self.order, job, self.paths[job]))
+
+    def events(self) -> Iterator[Event]:
+        """Waits a moment for messages, and passes on what has come from each child."""
+        wait([child.pipe for child in self.children], timeout=min(self.timeout / 4, 1.0))
+        for lane, child in enumerate(self.children):
+            if child.pipe.poll():
+                try:
+                    message = child.pipe.recv()
+                except (EOFError, OSError):
+                    if not child.ready:
+                        raise UserError(decoder_process.why_not_started(child)) from None
+                    yield from self.replace(lane, decoder_process.death(child.process), again=True)
+                else:
+                    yield from self.take(lane, child, message)
+            elif child.jobs and time.monotonic() - child.heard > self.patience(child):
+                reason = f"{HUNG}: nothing for {self.timeout:g} s (data.decode_timeout)"
+                yield from self.replace(lane, reason, again=False)
+
+    def patience(self, child: Child) -> float:
+        """Seconds in which a child has to give a sign of life."""
+        return self.timeout if child.ready else max(self.timeout, START_SECONDS)
+
+    def take(self, lane: int, child: Child, message: tuple) -> Iterator[Event]:
+        """Turns one message of a child into events; `decoder` lists the messages."""
+        kind, *rest = message
+        child.ready = True
+        if kind in ("frames", "done") and rest[1] is not None:
+            job, slot, sizes, times = rest[:4]
+            yield Frames(lane, job, views(child.memory, slot * self.slot_bytes, sizes), times)
+            with contextlib.suppress(OSError):
+                child.pipe.send(("free", slot))
+        # Not before the consumer is done: while a child waits for a slot, its time does not run.
+        child.heard = time.monotonic()
+        if kind in ("done", "failed"):
+            child.jobs.popleft()
+            self.fill(child)
+        if kind == "done":
+            yield Done(lane, rest[0], *rest[4:])
+        elif kind == "failed":
+            yield Failed(lane, *rest)
+
+    def replace(self, lane: int, reason: str, *, again: bool) -> Iterator[Event]:
+        """Replaces a child that died or hung, and names the video that it was working on."""
+        old = self.children[lane]
+        decoder_process.end(old)
+        child = self.children[lane] = self.start_child()
+        for job in reversed(list(old.jobs)[1:]):
+            self.waiting.appendleft(job)
+        if old.jobs:
+            job = old.jobs[0]
+            if again and job not in self.second_try:
+                self.second_try.add(job)
+                self.waiting.appendleft(job)
+                yield Again(lane, job)
+            else:
+                yield Failed(lane, job, reason)
+        self.fill(child)
+
+    def start_child(self) -> Child:
+        """Starts a child on its own memory and pipe."""
+        return decoder_process.start(
+            self.settings,
+            slots=SLOTS,
+            slot_bytes=self.slot_bytes,
+            memory_bytes=self.memory_bytes,
+        )
+
+
+def num_workers(data: ConfigDict) -> int:
+    """Decoding processes: `data.workers`, or one per core that this process may use."""
+    return data.workers or cores()
+
+
+def views(memory: mmap.mmap, offset: int, sizes: list[int]) -> list[memoryview]:
+    """The records of one slot."""
+    whole, out = memoryview(memory), []
+    for size in sizes:
+        out.append(whole[offset : offset + size])
+        offset += size
+    return out

@@ -1,0 +1,279 @@
+"""One pass over a video from a file or a URL: the one place that decodes.
+
+Which frames these are, in which order, at which times and in which colours is defined in
+docs/decoding.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from typing import ClassVar
+
+import av
+import av.logging
+import numpy as np
+from av.codec.context import Flags
+from av.stream import Discard
+
+from vid3d.video.clock import FrameClock
+from vid3d.video.container import (
+    NOT_A_VIDEO,
+    VideoError,
+    claimed_frames,
+    duration,
+    main_stream,
+    pixel_shape,
+    stamping,
+    stated_fps,
+    time_base,
+    without_stamps,
+)
+from vid3d.video.damage import Damage, Logs, wording
+from vid3d.video.picture import DecodeOptions, PictureConverter
+
+DECODER = f"PyAV {av.__version__}"  # frames may differ between versions
+# What these "formats" show are other files, which may change unnoticed.
+PLAYLISTS = {"concat", "dash", "hls", "imf", "sdp"}
+# Titles and the like need not be valid text; from version 19 on PyAV reads them in any case.
+open_container: Callable[..., av.container.InputContainer] = (
+    functools.partial(av.open, metadata_errors="replace")
+    if int(av.__version__.split(".")[0]) < 19
+    else av.open
+)
+NETWORK_SECONDS = 10.0  # for a URL to open, and for each packet to arrive
+AS_DEFAULT = DecodeOptions()
+
+# FFmpeg's messages are collected where it is called and not printed as well.
+av.logging.set_level(av.logging.ERROR)
+av.logging.set_skip_repeated(False)  # otherwise a message equal to the last file's is lost
+logging.getLogger("libav").addHandler(logging.NullHandler())
+logging.getLogger("libav").propagate = False
+
+
+class ConversionError(VideoError):
+    """A frame was decoded and cannot be converted to RGB."""
+
+
+class Reader:
+    """One pass over a video file.
+
+    Iterating gives (uint8 RGB [H, W, 3] upright, seconds from the first frame).
+
+    Attributes:
+        path: as it was given.
+        claimed: number of frames by the container's header; 0 where it states none.
+        claimed_fps: frames per second by the header; 25 where it states none.
+        is_endless: neither a duration nor a size is known, as of a camera's stream.
+    """
+
+    # A playlist that poses as a video opens nothing but files.
+    ffmpeg_options: ClassVar[dict[str, str]] = {"protocol_whitelist": "file"}
+    timeout: ClassVar[tuple[float, float] | None] = None  # seconds: to open, and for each packet
+
+    def __init__(self, path: str | os.PathLike[str], options: DecodeOptions = AS_DEFAULT):
+        """Opens the video.
+
+        Args:
+            path: of the file.
+            options: how its pictures become frames.
+
+        Raises:
+            VideoError: it is missing, empty, not a file, or not a video.
+        """
+        self.path = os.fspath(path)
+        self.options = options
+        with self._checked_name() as name, av.logging.Capture() as logs:
+            try:
+                self._container = open_container(
+                    name, options=self.ffmpeg_options, timeout=self.timeout
+                )
+            except (av.error.FFmpegError, OSError, ValueError) as error:
+                raise VideoError(self._not_open(error, logs), self.path) from None
+        try:
+            self._check_format()
+            self._stream = main_stream(self._container, self.path)
+        except VideoError:
+            self.close()
+            raise
+        for stream in self._container.streams:
+            if stream is not self._stream:
+                stream.discard = Discard.all
+        # One thread per file: files are decoded side by side.
+        context = self._stream.codec_context
+        context.thread_type, context.thread_count = "NONE", 1
+        context.flags |= Flags.unaligned  # a crop on the left is obeyed to the pixel
+        self.claimed_fps = stated_fps(self._stream)
+        seconds = duration(self._container, self._stream)
+        self.claimed = claimed_frames(self._container, self._stream, self.claimed_fps)
+        self.is_endless = not self._stream.frames and not seconds and self._container.size <= 0
+        bare = without_stamps(self._container)
+        self._clock = FrameClock(self.claimed_fps)
+        self._damage = Damage(
+            time_base(self._stream), self._clock, interval=1 / self.claimed_fps if bare else 0.0
+        )
+        # Not those of decoders, which look at other streams, too, and begin in the middle of a
+        # recording.
+        self._damage.note([log for log in logs if log[1] == self._container.format.name])
+
+    @property
+    def damage(self) -> str:
+        """What the decoder has reported so far, in one line; "" for a whole file."""
+        return str(self._damage)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._container.close()
+
+    def __iter__(self) -> Generator[tuple[np.ndarray, float]]:
+        """Decodes to the end; a packet that cannot be decoded is skipped, and `damage` counts it.
+
+        Raises:
+            VideoError: there is not a single frame, or one cannot be converted to RGB.
+            MemoryError: there is not enough memory.
+        """
+        clock = self._clock
+        # It needs the pixel shape, which only the first picture tells.
+        converter: PictureConverter | None = None
+        stamp = stamping(self._container, self._stream)
+        times: deque[float] = deque()  # of the pictures that a deinterlacer holds back
+        number = 0
+        with contextlib.closing(self):
+            for picture in self._pictures():
+                if converter is None:
+                    converter = PictureConverter(self.options, pixel_shape(self._stream))
+                if picture is not None:
+                    times.append(clock.tick(stamp(picture, clock.count)))
+                for frame_HWC in self._converted(converter, picture, number):
+                    yield frame_HWC, times.popleft()
+                    number += 1
+        if not number:
+            codec = self._stream.codec_context.name
+            said = self._damage.first_message
+            said = f"; FFmpeg says {said!r}" if said else ""
+            raise VideoError(f"no frame can be decoded (codec {codec}){said}", self.path)
+
+    def _converted(
+        self, converter: PictureConverter, picture: av.VideoFrame | None, number: int
+    ) -> list[np.ndarray]:
+        try:
+            with av.logging.Capture():
+                return converter.frames(picture)
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConversionError(
+                f"frame {number} cannot be converted to RGB: {reason}", self.path
+            ) from None
+
+    def _pictures(self) -> Iterator[av.VideoFrame | None]:
+        """The decoded pictures in the order of presentation, and None at the end."""
+        damage = self._damage
+        packets = self._container.demux(self._stream)
+        ended = flushed = False
+        while not ended:
+            with av.logging.Capture() as logs:
+                try:
+                    packet = next(packets)
+                except (StopIteration, IndexError):
+                    # IndexError: PyAV flushes streams that it does not know, as they began late.
+                    packet, ended = None, True
+                except MemoryError:  # PyAV's is an FFmpegError
+                    raise
+                except (av.error.FFmpegError, OSError) as error:
+                    packet, ended = None, True
+                    damage.broke_off(str(error.strerror))
+                pictures = []
+                try:
+                    if packet is not None:
+                        damage.packet(packet)
+                        flushed |= not packet.size
+                        pictures = packet.decode()
+                    elif not flushed:
+                        pictures = self._stream.decode(None)
+                except MemoryError:
+                    raise
+                except (av.error.FFmpegError, OSError):
+                    damage.lost()
+            damage.messages(logs)
+            for picture in pictures:
+                damage.picture(picture)
+                yield picture
+        yield None
+
+    @contextlib.contextmanager
+    def _checked_name(self) -> Iterator[str]:
+        """A name under which FFmpeg can open the file.
+
+        An absolute path is never taken for a protocol. A name that is not valid text is replaced by
+        that of an open file.
+
+        Raises:
+            VideoError: there is no file that can be read.
+        """
+        check_file(self.path)
+        name = os.path.abspath(self.path)
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            handle = os.open(self.path, os.O_RDONLY)
+            try:
+                yield f"/dev/fd/{handle}"
+            finally:
+                os.close(handle)
+        else:
+            yield name
+
+    def _not_open(self, error: Exception, logs: Logs) -> str:
+        """Why FFmpeg does not open it."""
+        return NOT_A_VIDEO + (f"; FFmpeg says {wording(logs)!r}" if logs else "")
+
+    def _check_format(self) -> None:
+        """Raises a VideoError where the file only names others."""
+        if self._container.format.name in PLAYLISTS:
+            raise VideoError("a list of other files, and not a video", self.path)
+
+
+class UrlReader(Reader):
+    """One pass over a video or a camera's stream from the network, such as http, rtsp or udp."""
+
+    ffmpeg_options: ClassVar[dict[str, str]] = {"rtsp_transport": "tcp"}
+    timeout = (NETWORK_SECONDS, NETWORK_SECONDS)
+
+    @contextlib.contextmanager
+    def _checked_name(self) -> Iterator[str]:
+        yield self.path
+
+    def _not_open(self, error: Exception, logs: Logs) -> str:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, av.error.ExitError):
+            reason = f"no answer within {NETWORK_SECONDS:g} s"
+        return f"the stream cannot be opened: {reason}"
+
+    def _check_format(self) -> None:
+        """Cameras serve playlists."""
+
+
+def check_file(path: str) -> None:
+    """Raises a VideoError where there is no file that can be read and holds anything."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise VideoError("no such file", path) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VideoError(f"cannot be read: {reason}", path) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError("not a file", path)
+    if not status.st_size:
+        raise VideoError("empty file", path)
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as error:
+        raise VideoError(f"cannot be read: {error.strerror}", path) from None
