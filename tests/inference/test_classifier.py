@@ -410,7 +410,7 @@ def test_invalid_frames_are_refused(classifier, noisy):
         (red[0], "uint8"),
         ([], "no frames"),
         (None, "a video's path or a list of frames, not NoneType"),
-        ((frame for frame in red), "no generator"),
+        ((frame for frame in red), "not generator"),
     ):
         with pytest.raises(UserError, match=reason):
             classifier.predict(wrong)
