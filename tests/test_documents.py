@@ -57,7 +57,8 @@ def all_commands() -> dict[str, str]:
     """The commands of documents, config files and `vid3d --help`, with where each is first."""
     lines = {str(path): list(code_lines(path.read_text())) for path in DOCUMENTS}
     for path in Path("configs").glob("*.py"):
-        lines[str(path)] = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        lines[str(path)] = re.sub(r"\\\n\s*", " ", text).splitlines()
     lines["vid3d --help"] = [line.strip() for line in arguments.EXAMPLES.splitlines()]
     found: dict[str, str] = {}
     for name, code in lines.items():

@@ -18,7 +18,7 @@ from vid3d.inference import predict, report
 def look(*args, **options):
     first = gc.get_freeze_count()
     print(gc.isenabled(), first > 1000)
-    with process.loading():
+    with process.without_gc():
         print(gc.isenabled())
         kept.extend([[i] for i in range(5000)])
     print(gc.isenabled(), gc.get_freeze_count() > first + 4000)

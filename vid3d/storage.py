@@ -335,7 +335,7 @@ class Staged:
     It is the real one or, for an object store, one on this machine that is sent there.
 
     Attributes:
-        here: the folder to write in.
+        local: the folder to write in.
     """
 
     def __init__(self, folder: Path):

@@ -113,6 +113,16 @@ def test_crash_while_annotating_keeps_the_prediction(
     assert [p.name for p in sorted((tmp_path / "out").iterdir())] == ["blue.mp4", "green.mp4"]
 
 
+def test_folder_tells_what_it_leaves_out(workdir, folder, tmp_path, capsys):
+    (folder / "scan.tiff").write_text("a picture")
+    (tmp_path / "empty.mp4").mkdir()
+    assert predict(workdir, [folder, tmp_path / "empty.mp4"], as_json=True) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["predictions"]
+    assert "left out: 1 .tiff" in printed.err
+    assert "empty.mp4: no videos in this folder" in printed.err
+
+
 def test_csv_has_rows_per_video_and_columns_per_class(workdir, folder, capsys):
     assert predict(workdir, [folder], as_csv=True) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

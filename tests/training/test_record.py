@@ -9,6 +9,7 @@ import time
 import jax.numpy as jnp
 import pytest
 
+from vid3d.checkpoint import Workdir
 from vid3d.training import record
 from vid3d.training.tensorboard import Board
 
@@ -21,7 +22,7 @@ def test_durations_have_a_fitting_unit(seconds, words):
 def test_progress_is_plain_lines_without_a_terminal(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(record, "PLAIN_INTERVAL", 0.0)
     steps = {"first_step": 0, "last_step": 4, "steps_per_epoch": 2}
-    recorder = record.Recorder(tmp_path, batch_size=8, **steps)
+    recorder = record.Recorder(Workdir(tmp_path), batch_size=8, **steps)
     for step in (1, 2):
         recorder.show(step, loss=1.25, accuracy=0.5)
     recorder.close()
@@ -32,10 +33,10 @@ def test_progress_is_plain_lines_without_a_terminal(tmp_path, monkeypatch, capsy
 
 
 def test_a_profile_is_written_after_its_last_step(tmp_path):
-    with record.Profile(tmp_path, (1, 2)) as profile:
+    with record.Profile(Workdir(tmp_path), (1, 2)) as profile:
         for step, active in enumerate((False, True, True, False)):
             profile.at(step)
-            assert profile.active == active
+            assert bool(profile.staged) == active
             jnp.arange(step).sum()
         assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1
 

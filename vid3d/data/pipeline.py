@@ -23,7 +23,6 @@ from vid3d.video.clips import clip_indices
 from vid3d.video.plan import UNKNOWN, Durations, plan
 
 Batch = dict[str, np.ndarray]
-ORDER = 2  # version of the order of training clips; 1 repeated itself after 256 epochs and seeds
 
 
 class Clips:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +13,10 @@ from vid3d.datasets.layout import Layout
 from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.text import first_few
-from vid3d.video.files import VIDEO_SUFFIXES, walk
+from vid3d.video.files import find_videos, left_out
 
 # File names as in UCF-101, which other data sets copy: class, recording, clip.
 UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
-TEXT_SUFFIXES = (".csv", ".txt", ".md", ".json")  # not worth a note beside videos
 
 
 def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> Listing:
@@ -54,24 +52,13 @@ def find_files(root: Path) -> tuple[list[str], list[str]]:
     Raises:
         UserError: there are no videos.
     """
-    files: list[str] = []
-    others: Counter[str] = Counter()
-    for path in walk(root):
-        suffix = posixpath.splitext(path)[1].lower()
-        if suffix in VIDEO_SUFFIXES:
-            files.append(path)
-        elif suffix not in TEXT_SUFFIXES:
-            others[suffix or "no suffix"] += 1
-    count = others.total()
+    files, others = find_videos(root)
     if not files:
-        seen = f" ({count} other files)" if others else ""
+        seen = f" ({others.total()} other files)" if others else ""
         raise UserError(
             f"no videos in {root}{seen}: expected one sub-folder per class with videos in it"
         )
-    if not others:
-        return files, []
-    counts = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
-    return files, [f"{count} files are not videos by their names and were left out: {counts}"]
+    return files, [left_out(others)] if others else []
 
 
 def split_by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[list[str], list[str]]:

@@ -176,9 +176,9 @@ def check_classes(
     words = {"train": "training", "val": "validation", "test": "test"}
     remedies = {
         "train": "add videos of that class, or leave it out of data.classes",
-        "val": "add videos of it from other sources, name the splits in a manifest.csv, "
+        "val": "add videos of it from other sources, give one a split in a manifest.csv, "
         "or set data.val_fraction=0 to go without validation",
-        "test": "add videos of it from other sources, name the splits in a manifest.csv, "
+        "test": "add videos of it from other sources, give one a split in a manifest.csv, "
         "or set data.test_fraction=0 to go without a test set",
     }
     for split in needed:

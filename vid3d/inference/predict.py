@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -17,7 +18,7 @@ from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.report import Report
-from vid3d.video.files import VIDEO_SUFFIXES, walk
+from vid3d.video.files import VIDEO_SUFFIXES, find_videos, left_out
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.writer import VideoWriter
@@ -43,13 +44,14 @@ def predict(
         overrides: (key, text) pairs; the keys are those of `OVERRIDES`.
 
     Returns:
-        The predictions, and the errors of files that cannot be read or copied.
+        The predictions, the errors of files and folders, and notes on files that are left out.
 
     Raises:
-        UserError: the workdir does not exist, a folder has no videos, the output cannot be written,
-            or an override has another key.
+        UserError: the workdir does not exist, there are only folders without videos, the output
+            cannot be written, or an override has another key.
     """
-    videos = collect(paths)
+    found = collect(paths)
+    videos = found.videos
     copies = name_copies(videos, storage.require_local(output, "--output")) if output else {}
     classifier = Classifier.load(workdir, checkpoint)
     for key, text in overrides:
@@ -61,7 +63,7 @@ def predict(
             )
     validate(classifier.config)
     predictions: dict[str, Prediction] = {}
-    errors: dict[str, str] = {}
+    errors = dict(found.empty)
     sizes: dict[str, tuple[int, int]] = {}
     progress = track(
         classifier.predict_many((path for path, _ in videos), sizes=sizes),
@@ -81,30 +83,49 @@ def predict(
                 annotate(path, answer, copies[path], sizes[path], classifier.config.data)
             except UserError as error:
                 errors[path] = f"no annotated copy of {path}: {error}"
-    return Report(classifier.classes, predictions, errors)
+    return Report(classifier.classes, predictions, errors, found.notes)
 
 
-def collect(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
-    """The files to label, each with its path relative to the folder of annotated copies.
+class Found(NamedTuple):
+    """The videos behind the paths of a command line.
+
+    Attributes:
+        videos: each with its path relative to the folder of annotated copies.
+        empty: folder -> why it has no videos.
+        notes: sentences about files that were left out.
+    """
+
+    videos: list[tuple[str, Path]]
+    empty: dict[str, str]
+    notes: list[str]
+
+
+def collect(paths: Sequence[str | Path]) -> Found:
+    """The files to label.
 
     A path that is not a folder counts as a file, even if it does not exist: reading it reports
     that.
 
     Raises:
-        UserError: a folder without videos.
+        UserError: there are only folders without videos.
     """
-    found: list[tuple[str, Path]] = []
+    found = Found([], {}, [])
     for given in paths:
         path = Path(given)
         if not path.is_dir():
-            found.append((str(given), Path(path.name)))
+            found.videos.append((str(given), Path(path.name)))
             continue
-        below = sorted(p for p in walk(path) if Path(p).suffix.lower() in VIDEO_SUFFIXES)
+        below, others = find_videos(path)
         if not below:
             known = ", ".join(sorted(VIDEO_SUFFIXES))
-            raise UserError(f"{path}: no videos in this folder; looked for {known}")
-        found += [(str(path / name), Path(name)) for name in below]
-    return list({path: (path, copy) for path, copy in found}.values())
+            found.empty[str(given)] = f"{path}: no videos in this folder; looked for {known}"
+        elif others:
+            found.notes.append(f"{path}: {left_out(others)}")
+        found.videos.extend((str(path / name), Path(name)) for name in below)
+    if found.empty and not found.videos:
+        raise UserError(next(iter(found.empty.values())))
+    unique = {path: (path, copy) for path, copy in found.videos}
+    return found._replace(videos=list(unique.values()))
 
 
 def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Path]:

@@ -25,12 +25,14 @@ class Report:
     Attributes:
         classes: class names in the order of the labels.
         predictions: path -> prediction, for each video that can be read.
-        errors: path -> why it cannot be read, or why it has no annotated copy.
+        errors: path -> why it cannot be read, has no videos, or has no annotated copy.
+        notes: sentences about files that were left out.
     """
 
     classes: Sequence[str]
     predictions: dict[str, Prediction]
     errors: dict[str, str]
+    notes: Sequence[str] = ()
 
 
 def print_report(
@@ -45,6 +47,8 @@ def print_report(
         output: the folder of the annotated copies, if there is one.
     """
     predictions, errors = report.predictions, report.errors
+    for note in report.notes:
+        print(f"vid3d predict: note: {one_line(note)}", file=sys.stderr)
     for path, answer in predictions.items():
         if answer.damage:
             print(f"vid3d predict: warning: {one_line(path)}: {answer.damage}", file=sys.stderr)
@@ -108,7 +112,7 @@ def table(answers: dict[str, Prediction]) -> Table:
     for path, answer in answers.items():
         segments = answer.segments
         shown.add_row(
-            Text(path),
+            Text(one_line(path)),
             clock(answer.seconds),
             Text(answer.label, style="bold"),
             f"{answer.probability:.3f}",

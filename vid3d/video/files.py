@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import posixpath
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,38 @@ VIDEO_SUFFIXES = frozenset(
         *(".264", ".265", ".h264", ".h265", ".hevc", ".ivf", ".mjpeg", ".mjpg", ".obu", ".y4m"),
     ]
 )
+TEXT_SUFFIXES = (".csv", ".txt", ".md", ".json")  # not worth a note beside videos
+
+
+def find_videos(root: Path) -> tuple[list[str], Counter[str]]:
+    """The relative paths of the videos below a folder, sorted, and the other files by suffix.
+
+    Files that go with a data set, such as lists and notes, are not counted.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    videos: list[str] = []
+    others: Counter[str] = Counter()
+    for path in walk(root):
+        suffix = posixpath.splitext(path)[1].lower()
+        if suffix in VIDEO_SUFFIXES:
+            videos.append(path)
+        elif suffix not in TEXT_SUFFIXES:
+            others[suffix or "no suffix"] += 1
+    return videos, others
+
+
+def left_out(others: Counter[str]) -> str:
+    """Says which files of `find_videos` are not videos."""
+    count = others.total()
+    counts = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
+    noun = (
+        "1 file is not a video by its name and was"
+        if count == 1
+        else (f"{count} files are not videos by their names and were")
+    )
+    return f"{noun} left out: {counts}"
 
 
 def walk(root: Path) -> Iterator[str]:

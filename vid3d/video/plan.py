@@ -87,6 +87,13 @@ class Plan:
         return weights_N / weights_N.sum()
 
 
+def lengths(bounds: list[float]) -> str:
+    """How long the windows are, without the last, which may be shorter: "1.6", or "0.4 to 203"."""
+    seconds_N = np.diff(bounds[:-1])
+    shortest, longest = f"{seconds_N.min():.3g}", f"{seconds_N.max():.3g}"
+    return shortest if shortest == longest else f"{shortest} to {longest}"
+
+
 def stretches(probabilities_NK: np.ndarray) -> list[tuple[int, int]]:
     """Neighbouring clips with the same most probable class, as (first, one past the last)."""
     labels_N = probabilities_NK.argmax(axis=1)
@@ -128,7 +135,7 @@ def plan(times_N: np.ndarray, data: ConfigDict, evaluation: ConfigDict, trained:
         begins = [first for first, _ in tiles[:-1]] + [tiles[-2][1]]
         bounds = [float(stored_N[first]) for first in begins] + [seconds]
         longest = "the longest stretch with one label of " * (evaluation.long_videos == "longest")
-        note = f"from {longest}{len(tiles)} windows of {np.median(np.diff(bounds)):.3g} s: {reason}"
+        note = f"from {longest}{len(tiles)} windows of {lengths(bounds)} s: {reason}"
     else:
         sampling = evaluation_sampling(data, views)
         indices = [
