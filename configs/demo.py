@@ -1,4 +1,4 @@
-"""The embedded data set: five motions of coloured shapes that no single frame tells apart.
+"""The embedded data set: five motions of coloured shapes that single frames cannot tell apart.
 
 make demo                                                          # this file
 make demo-baseline                                                 # :baseline, sees frames alone

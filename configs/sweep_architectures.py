@@ -6,14 +6,15 @@ vid3d summary --config=configs/sweep_architectures.py \\
     --config.model.name=s3d --config.data.size=48    # the FLOPs of one
 
 The FLOPs are equal within 6%. The published architectures have fixed widths, so that the size of
-the clip makes them equally expensive: what has few FLOPs per pixel sees more pixels. The plain
-network sees the 32x32 of configs/demo.py and gets its channels to fit. All see frame differences
-and are trained from scratch with the same recipe. The result is in experiments/README.md.
+the clip makes them equally expensive: networks with fewer FLOPs per pixel get larger clips. The
+plain network keeps the 32x32 of configs/demo.py, and its channels are chosen to fit. All take frame
+differences and are trained from scratch with the same recipe. The results are in
+experiments/README.md.
 """
 
 from configs import demo
 
-# The clip's size at 1.1 GFLOPs, of two for each multiply-add: 1.09, 1.10, 1.11, 1.09, 1.05, 1.09.
+# Clip sizes at 1.1 GFLOPs (two for each multiply-add): 1.09, 1.10, 1.11, 1.09, 1.05, 1.09.
 SIZES = {"conv3d": 32, "r3d_18": 16, "mc3_18": 16, "r2plus1d_18": 16, "s3d": 48, "x3d_s": 96}
 
 
@@ -23,7 +24,7 @@ def get_config(arg: str = ""):
     c.data.synthetic.videos_per_group = 1
     c.data.num_frames = 11  # ten differences
     c.model.features = (48, 100, 100)
-    c.model.norm_momentum = 0.9  # s3d's own is for long trainings
+    c.model.norm_momentum = 0.9  # s3d's default suits long training runs
     c.optim.learning_rate = 5e-4
     c.train.batch_size = 8
     c.train.epochs = 8

@@ -1,8 +1,8 @@
 """How much time does a 3D-CNN need? Kernels of 1, 3 and 5 in time, on 1, 5, 10 and 16 frames.
 
-The input is plain frames and the features are averaged over time, so that a kernel of 1 sees no
-motion at all. The embedded data set moves in rounds of ten frames: 1 and 5 frames do not hold a
-whole one.
+The input is plain frames, and features are averaged over time, so that a kernel of 1 sees no
+motion. Motions of the embedded data set repeat every ten frames: 1 and 5 frames are less than a
+period.
 
 vid3d sweep   --config=configs/sweep_kernel_time.py --workdir=runs/kernel-time --parallel=2  # 12
 vid3d compare runs/kernel-time --evaluate

@@ -1,4 +1,4 @@
-"""How large may the step be? Learning rates over three orders of magnitude, with Adam and with SGD.
+"""How large may steps be? Learning rates over three orders of magnitude, with Adam and SGD.
 
 vid3d sweep   --config=configs/sweep_learning_rate.py --workdir=runs/rates --parallel=2    # 8 runs
 vid3d compare runs/rates --evaluate

@@ -9,7 +9,7 @@ vid3d train --config=configs/transfer.py:r3d_18 --config.model.init_from=r3d_18-
 :NAME,probe   a linear probe: only the new last layer is trained, on the clips of evaluation (no
               crop, no flip, the middle of the video), and batch normalisation is frozen
 :demo         the same for the network of configs/demo.py on two motions of the embedded data set,
-:demo,probe   from a workdir that has learnt the other three:
+:demo,probe   from a workdir that was trained on the other three:
 
 vid3d train --config=configs/demo.py --config.data.classes=Clockwise,Counterclockwise,Swing \\
     --workdir=runs/three
@@ -39,7 +39,7 @@ def get_config(arg: str = "r3d_18"):
     else:
         c = zoo.preset(name)
         c.data.source = "auto"
-        # A random place where the stored frame leaves room for it, otherwise a random part.
+        # Random crops if stored frames are larger than the clip, otherwise resized crops.
         roomy = min(c.data.stored_size) > c.data.size
         c.augment.crop = "random" if roomy else "resized"
         c.augment.crop_scale = (0.5, 1.0)

@@ -1,6 +1,6 @@
 """UCF-101: a folder of v_Class_gNN_cNN.avi, flat or a folder per class, and ucfTrainTestlist/.
 
-The latter is in the folder or beside it.
+ucfTrainTestlist/ is in the folder or next to it.
 
 vid3d train --config=configs/ucf101.py:five --config.data.root=UCF-101 --workdir=runs/five
 
@@ -21,7 +21,7 @@ def get_config(arg: str = "five"):
     c = default()
     c.data.source = "ucf101"
     c.data.protocol = "official1"
-    c.data.stored_frames = 10  # the tutorial reads no more
+    c.data.stored_frames = 10  # as many as the tutorial reads
     if arg in ("tutorial", "four"):
         c.data.classes = FIVE
         c.data.protocol = "random"

@@ -1,6 +1,6 @@
 """Your own videos: a folder with a sub-folder per class, or with manifest.csv.
 
-The columns of the latter are path, label and, if you like, group, split or fold.
+The columns of the manifest are path, label and, optionally, group, split or fold.
 
 vid3d doctor   --config=configs/videos.py --config.data.root=DIR                       # look first
 vid3d train    --config=configs/videos.py --config.data.root=DIR --workdir=runs/mine
@@ -38,7 +38,7 @@ def get_config(arg: str = ""):
     c.optim.schedule = "cosine"
     c.optim.ema = 0.98
     c.train.epochs = 16
-    c.eval.every = "16 epochs"  # at the end: the best of several on a few dozen videos is luck
+    c.eval.every = "16 epochs"  # once: with few validation videos, the best is chance
     c.checkpoint.every = "4 epochs"
 
     if arg == "tutorial":  # the tutorial's network and recipe, at 112x112 for a CPU

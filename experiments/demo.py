@@ -18,6 +18,7 @@ from vid3d.config import from_json
 from vid3d.datasets import index
 from vid3d.evaluation.plots import save_figure
 from vid3d.inference.predict import predict
+from vid3d.inference.report import print_report
 from vid3d.video.frames import read_video
 
 NEXT = """
@@ -41,7 +42,8 @@ def main(workdir: Path) -> None:
     figures = json.loads((workdir / "evaluation" / "test-best" / "metrics.json").read_text())
 
     video = root / examples[0]["path"]
-    predict(workdir, [video], output=workdir / "annotated")
+    annotated = workdir / "annotated"
+    print_report(predict(workdir, [video], output=annotated), output=annotated)
     answer = vid3d.load(str(workdir)).predict(str(video))
     assert answer.label == examples[0]["predicted"], "predict and evaluate disagree"
 

@@ -13,16 +13,16 @@ from vid3d import process
 PROGRAM = """
 import gc, sys
 from vid3d import cli, config, process
-from vid3d.inference import predict
+from vid3d.inference import predict, report
 
 def look(*args, **options):
     first = gc.get_freeze_count()
     print(gc.isenabled(), first > 1000)
-    with process.loading():
+    with process.without_gc():
         print(gc.isenabled())
         kept.extend([[i] for i in range(5000)])
     print(gc.isenabled(), gc.get_freeze_count() > first + 4000)
-    return 0
+    return report.Report((), {}, {})
 
 kept = []
 predict.predict = look

@@ -230,34 +230,41 @@ def compare(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> in
 def predict(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d import compilation
     from vid3d.inference.predict import predict
+    from vid3d.inference.report import print_report
 
     listen()
     compilation.set_up()
-    return predict(
+    report = predict(
         options.workdir,
         options.videos,
         checkpoint=options.checkpoint,
-        as_json=options.json,
-        as_csv=options.csv,
         output=options.output,
         overrides=overrides,
     )
+    print_report(report, as_json=options.json, as_csv=options.csv, output=options.output)
+    return 1 if report.errors else 0
 
 
 def live(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     from vid3d import compilation
-    from vid3d.inference.live import live
+    from vid3d.inference.live import live, to_json
 
     listen()
     compilation.set_up()
-    return live(
+    totals = live(
         options.workdir,
         options.source,
         checkpoint=options.checkpoint,
         overrides=overrides,
         output=options.output,
-        as_json=options.json,
+        on_label=(lambda label: print(to_json(label), flush=True)) if options.json else None,
     )
+    if totals.damage:
+        print(f"vid3d live: warning: {options.source}: {totals.damage}", file=sys.stderr)
+    if options.output and not options.json:
+        frames, labels = totals.num_frames, totals.num_labels
+        print(f"wrote {options.output}: {frames} frames, {labels} labels")
+    return 0
 
 
 def import_weights(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:

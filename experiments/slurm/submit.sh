@@ -41,7 +41,8 @@ while [ $# -gt 0 ]; do
     --dry-run) dry=1 ;;
     --) shift; arguments=("$@"); break ;;
     --help | -h) usage; exit 0 ;;
-    --nodes | --shards | --gpus | --time | --partition | --account | --python) die "write $1=${2:-...}" ;;
+    --nodes | --shards | --gpus | --time | --partition | --account | --python)
+      die "write $1=${2:-...}" ;;
     *) die "unknown option $1: see submit.sh help" ;;
   esac
   shift

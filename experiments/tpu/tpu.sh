@@ -49,7 +49,8 @@ while [ $# -gt 0 ]; do
     --dry-run) dry=1 ;;
     --) shift; arguments=("$@"); break ;;
     --help | -h) usage; exit 0 ;;
-    --name | --zone | --project | --type | --image | --bucket | --from | --to) die "write $1=${2:-...}" ;;
+    --name | --zone | --project | --type | --image | --bucket | --from | --to)
+      die "write $1=${2:-...}" ;;
     *) die "unknown option $1: see tpu.sh help" ;;
   esac
   shift
@@ -94,7 +95,8 @@ create() {
 state() {
   local where
   mapfile -t where < <(place)
-  gcloud compute tpus tpu-vm describe "$name" "${where[@]}" --format='value(state)' 2>/dev/null || echo ABSENT
+  gcloud compute tpus tpu-vm describe "$name" "${where[@]}" --format='value(state)' 2>/dev/null ||
+    echo ABSENT
 }
 
 install() {
@@ -107,20 +109,25 @@ install() {
   # The images ship an older Python than JAX needs: uv brings its own and leaves the system's alone.
   on_all 'set -e; tar -xzf vid3d.tar.gz; curl -LsSf https://astral.sh/uv/install.sh | sh; cd vid3d
 ~/.local/bin/uv venv --quiet --python 3.12 --allow-existing .venv
-~/.local/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable ".[tpu,gcs]"'
+~/.local/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt \
+  --editable ".[tpu,gcs]"'
   # A workdir in a bucket needs no mount; videos do.
-  [ -z "$bucket" ] || on_all "set -e; command -v gcsfuse >/dev/null || { echo 'gcsfuse is not installed' >&2; exit 1; }
-mkdir -p ~/bucket; mountpoint -q ~/bucket || gcsfuse --implicit-dirs --rename-dir-limit=100000 $(printf %q "$bucket") ~/bucket"
+  [ -z "$bucket" ] || on_all "set -e
+command -v gcsfuse >/dev/null || { echo 'gcsfuse is not installed' >&2; exit 1; }
+mkdir -p ~/bucket; mountpoint -q ~/bucket || gcsfuse --implicit-dirs --rename-dir-limit=100000 \
+$(printf %q "$bucket") ~/bucket"
 }
 
 copy_data() {
   need from
-  on_all "mkdir -p ~/.cache/vid3d && gcloud storage rsync --recursive $(printf %q "$from") ~/.cache/vid3d"
+  on_all "mkdir -p ~/.cache/vid3d && \
+gcloud storage rsync --recursive $(printf %q "$from") ~/.cache/vid3d"
 }
 
 run() {
   [ ${#arguments[@]} -gt 0 ] || die "$command needs the arguments of vid3d after --"
-  on_all "cd ~; code=0; vid3d/.venv/bin/vid3d $(printf '%q ' "${arguments[@]}")|| code=\$?; echo \$code >vid3d.code; exit \$code"
+  on_all "cd ~; code=0; vid3d/.venv/bin/vid3d $(printf '%q ' "${arguments[@]}")|| code=\$?; \
+echo \$code >vid3d.code; exit \$code"
 }
 
 delete() {
@@ -143,7 +150,8 @@ watch() {
     run || true
     [ "$dry" = 0 ] || return 0
     if [ "$(state)" = READY ]; then
-      case $(gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=0 --command='cat vid3d.code') in
+      case $(gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=0 \
+        --command='cat vid3d.code') in
         0) return 0 ;;
         75) ;;
         *) die "vid3d failed on a slice that is up: see above" ;;

@@ -190,7 +190,7 @@ def frames_of(video: np.ndarray, data) -> np.ndarray:
     [("uniform", 0.0, True), ("uniform", 2.8, False), ("first", 2.8, False)],
 )
 def test_training_durations_are_not_long_videos(make_workdir, videos, name, p95, windows):
-    """Checkpoints of earlier versions know the median alone."""
+    """Checkpoints of earlier versions hold only the median."""
     classifier = Classifier.load(make_workdir(SAMPLINGS[name]))
     classifier.p95_seconds = p95
     answer = classifier.predict(videos["turning"])
@@ -410,7 +410,7 @@ def test_invalid_frames_are_refused(classifier, noisy):
         (red[0], "uint8"),
         ([], "no frames"),
         (None, "a video's path or a list of frames, not NoneType"),
-        ((frame for frame in red), "no generator"),
+        ((frame for frame in red), "not generator"),
     ):
         with pytest.raises(UserError, match=reason):
             classifier.predict(wrong)

@@ -5,6 +5,7 @@ The camera is ffmpeg serving a video in real time over HTTP, as network cameras 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes.util
 import itertools
@@ -24,9 +25,10 @@ import numpy as np
 import psutil
 import pytest
 
+from vid3d import cli
 from vid3d.errors import UserError
 from vid3d.inference.camera import Worker
-from vid3d.inference.live import Recording, live
+from vid3d.inference.live import Recording, live, to_json
 from vid3d.video import frames
 from vid3d.video.writer import VideoWriter
 
@@ -36,8 +38,23 @@ HERE = Path(__file__).parent
 PATIENCE = 120  # seconds that a process may take on a busy machine
 
 
-def lines_of(text: str) -> list[dict]:
-    return [json.loads(line) for line in text.splitlines()]
+def labels_of(workdir, source, **options) -> list[dict]:
+    """The JSON lines of `vid3d live`, parsed."""
+    lines: list[str] = []
+    live(workdir, source, on_label=lambda label: lines.append(to_json(label)), **options)
+    return [json.loads(line) for line in lines]
+
+
+def run_live(workdir, source, *, as_json=False, output="") -> int:
+    """`vid3d live` without the parsing of arguments; returns the exit code."""
+    options = argparse.Namespace(
+        workdir=workdir,
+        source=source,
+        checkpoint="best",
+        json=as_json,
+        output=output,
+    )
+    return cli.live(options, [])
 
 
 @contextlib.contextmanager
@@ -92,11 +109,10 @@ def wait_for_listener(server: subprocess.Popen) -> None:
     raise AssertionError("ffmpeg does not listen")
 
 
-def test_labels_of_a_file_are_reproducible(workdir, videos, load, capsys):
+def test_labels_of_a_file_are_reproducible(workdir, videos, load):
     runs = []
     for _ in range(2):
-        assert live(workdir, videos["turning"], as_json=True) == 0
-        runs.append(lines_of(capsys.readouterr().out))
+        runs.append(labels_of(workdir, videos["turning"]))
         for line in runs[-1]:
             assert list(line) == ["seconds", "label", "probability", "probabilities", "latency_ms"]
             assert line.pop("latency_ms") > 0
@@ -109,30 +125,27 @@ def test_labels_of_a_file_are_reproducible(workdir, videos, load, capsys):
     assert [a.probabilities for a in answers if a] == [line["probabilities"] for line in runs[0]]
 
 
-def test_file_urls_are_never_overwritten(workdir, videos, capsys):
+def test_file_urls_are_never_overwritten(workdir, videos):
     url = videos["turning"].absolute().as_uri()
-    assert live(workdir, url, as_json=True) == 0
-    assert len(lines_of(capsys.readouterr().out)) == 99
+    assert len(labels_of(workdir, url)) == 99
     with pytest.raises(UserError, match="would overwrite the source"):
         live(workdir, url, output=videos["turning"])
 
 
-def test_live_options_are_applied(workdir, videos, capsys):
+def test_live_options_are_applied(workdir, videos):
     overrides = [("live.every", "10"), ("live.smoothing", "0.7"), ("live.threshold", "0.9")]
-    live(workdir, videos["turning"], as_json=True, overrides=overrides)
-    lines = lines_of(capsys.readouterr().out)
+    lines = labels_of(workdir, videos["turning"], overrides=overrides)
     assert [round(25 * line["seconds"]) for line in lines] == list(range(3, 102, 10))
     assert "unknown" in {line["label"] for line in lines}
     with pytest.raises(UserError, match="fixed by the checkpoint"):
-        live(workdir, videos["red"], as_json=True, overrides=[("data.size", "8")])
+        labels_of(workdir, videos["red"], overrides=[("data.size", "8")])
     with pytest.raises(UserError, match=r"live\.every"):
-        live(workdir, videos["red"], as_json=True, overrides=[("live.evry", "8")])
+        labels_of(workdir, videos["red"], overrides=[("live.evry", "8")])
 
 
-def test_file_shorter_than_a_window_has_one_label(make_workdir, videos, capsys):
+def test_file_shorter_than_a_window_has_one_label(make_workdir, videos):
     workdir = make_workdir({"data.sampling": "uniform", "live.window": 5.0})
-    live(workdir, videos["green"], as_json=True)
-    lines = lines_of(capsys.readouterr().out)
+    lines = labels_of(workdir, videos["green"])
     assert [line["label"] for line in lines] == ["green"]
 
 
@@ -149,7 +162,7 @@ def test_short_file_shows_its_label_from_the_start(make_workdir, videos, tmp_pat
 
 def test_annotated_video_labels_every_frame(workdir, videos, tmp_path, capsys):
     output = tmp_path / "annotated.mp4"
-    assert live(workdir, videos["turning"], output=output) == 0
+    assert run_live(workdir, videos["turning"], output=output) == 0
     assert capsys.readouterr().out == f"wrote {output}: 102 frames, 99 labels\n"
     original = [frame for frame, _ in frames.read_frames(videos["turning"])]
     annotated = list(frames.read_frames(output))
@@ -164,8 +177,9 @@ def test_annotated_video_labels_every_frame(workdir, videos, tmp_path, capsys):
 
 
 def test_json_and_video_together(workdir, videos, tmp_path, capsys):
-    live(workdir, videos["red"], output=tmp_path / "red.mp4", as_json=True)
-    assert {line["label"] for line in lines_of(capsys.readouterr().out)} == {"red"}
+    assert run_live(workdir, videos["red"], output=tmp_path / "red.mp4", as_json=True) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {json.loads(line)["label"] for line in lines} == {"red"}
     assert len(list(frames.read_frames(tmp_path / "red.mp4"))) == 12
 
 
@@ -182,7 +196,7 @@ def test_unreadable_sources_give_one_error_line(workdir, videos, tmp_path, port)
             live(workdir, source, output=tmp_path / "out.mp4")
         assert str(source) in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="none"):
-        live(tmp_path / "none", videos["red"], as_json=True)
+        labels_of(tmp_path / "none", videos["red"])
     assert [p.name for p in tmp_path.iterdir()] == ["empty.mp4"]
 
 
@@ -275,7 +289,7 @@ def test_stream_cut_in_its_first_frame_raises(workdir, videos, serve, tmp_path):
     with serve(tmp_path) as url:
         url = f"{url}/stream.mkv"
         with pytest.raises(UserError, match=f"^{url}: no frame can be decoded"):
-            live(workdir, url, as_json=True)
+            labels_of(workdir, url)
 
 
 def test_thread_errors_are_raised_by_check():
@@ -354,6 +368,6 @@ def test_recording_keeps_camera_times(tmp_path):
 
 
 def test_damaged_file_is_reported(workdir, shared, capsys):
-    assert live(workdir, shared / "odd_videos" / "corrupted.mp4", as_json=True) == 0
+    assert run_live(workdir, shared / "odd_videos" / "corrupted.mp4", as_json=True) == 0
     assert "warning: " in (said := capsys.readouterr().err)
     assert "corrupted.mp4: damaged: 1 packet lost at 3.00 s" in said and said.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -16,10 +17,22 @@ import pytest
 
 from vid3d import cli
 from vid3d.errors import UserError
-from vid3d.inference import overlay, predict as module
+from vid3d.inference import overlay, predict as module, report
 from vid3d.inference.classifier import Classifier
-from vid3d.inference.predict import predict
 from vid3d.video import frames
+
+
+def predict(workdir, paths, *, as_json=False, as_csv=False, output="", overrides=()) -> int:
+    """`vid3d predict` without the parsing of arguments; returns the exit code."""
+    options = argparse.Namespace(
+        workdir=workdir,
+        videos=paths,
+        checkpoint="best",
+        json=as_json,
+        csv=as_csv,
+        output=output,
+    )
+    return cli.predict(options, list(overrides))
 
 
 @pytest.fixture
@@ -187,7 +200,7 @@ def test_table_lists_videos_and_time_lines(workdir, folder, capsys, monkeypatch)
     out = capsys.readouterr().out
     assert "-dash.avi" in out.replace("\n", "") and "0:04.1" in out
     assert out.count("red") >= 3 and "green" in out and " more: see" not in out
-    monkeypatch.setattr(module, "LISTED", 1)
+    monkeypatch.setattr(report, "LISTED", 1)
     assert predict(workdir, [folder / "turning.mp4"]) == 0
     out = capsys.readouterr().out
     assert "green" not in out and " more: see --json or --csv" in out

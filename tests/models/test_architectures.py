@@ -204,7 +204,7 @@ def test_slow_pathway_takes_evenly_spaced_frames():
 
 @traced_only
 @pytest.mark.parametrize("name", [name for name in models.NAMES if name != "conv3d"])
-def test_smallest_clips_give_finite_logits(name):
+def test_odd_sizes_give_logits(name):
     for shape in ((8, 24, 40), (16, 57, 33)):
         module = build(name)
         clips = jax.ShapeDtypeStruct((3, *shape, 3), jnp.float32)
@@ -371,7 +371,7 @@ def test_every_family_computes_in_bfloat16(name):
 
 
 @pytest.mark.parametrize(("form", "channels"), [("difference", 3), ("both", 6), ("log_speed", 6)])
-def test_every_architecture_accepts_every_input_form(form, channels):
+def test_input_form_sets_the_channels_of_the_stem(form, channels):
     shapes = variable_shapes(build("r3d_18", input=form), 6, 32, 32)
     assert shapes["params"]["stem_conv"]["kernel"].shape[3] == channels
 

@@ -161,7 +161,7 @@ def test_every_option_gives_finite_logits_on_odd_sizes(norm, head, form):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 1, 20, 30, 3), (1, 31, 7, 7, 1)])
-def test_any_clip_shape_gives_finite_logits(shape):
+def test_any_clip_shape_gives_logits(shape):
     x = clips(*shape)
     module = network(**SMALL)
     assert evaluate(module, initialised(module, x), x).shape == (shape[0], CLASSES)

@@ -12,10 +12,9 @@ import contextlib
 import json
 import math
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -52,20 +51,34 @@ class Sink(Protocol):
     def show(self, frame_HWC: np.ndarray, seconds: float) -> bool: ...
 
 
-class Display:
-    """The output: labels as JSON lines, frames with the newest label, or both."""
+class Totals(NamedTuple):
+    """What `live` did to a source.
 
-    def __init__(self, sink: Sink | None, *, as_json: bool):
-        """Takes the target of the frames; None drops them."""
+    Attributes:
+        num_labels: how many labels there were.
+        num_frames: frames of the annotated video; 0 without one.
+        damage: what is wrong with a file that can still be read, or "".
+    """
+
+    num_labels: int
+    num_frames: int
+    damage: str
+
+
+class Display:
+    """The output: labels for a caller, frames with the newest label, or both."""
+
+    def __init__(self, sink: Sink | None, on_label: Callable[[Label], None] | None):
+        """Takes the target of the frames and the caller that gets each label, or None."""
         self.sink = sink
-        self.as_json = as_json
+        self.on_label = on_label
         self.num_labels = 0
 
     def label(self, label: Label) -> None:
-        """Counts a new label, and prints it as JSON if asked to."""
+        """Counts a new label and hands it to the caller."""
         self.num_labels += 1
-        if self.as_json:
-            print(json.dumps(as_dict(label)), flush=True)
+        if self.on_label:
+            self.on_label(label)
 
     def frame(
         self, frame_HWC: np.ndarray, seconds: float, label: Label | None, *, lost: bool
@@ -83,15 +96,16 @@ class Display:
         return self.sink.show(drawn, seconds)
 
 
-def as_dict(label: Label) -> dict[str, object]:
-    """The fields of one JSON line."""
-    return {
+def to_json(label: Label) -> str:
+    """One line of JSON."""
+    fields = {
         "seconds": label.prediction.segments[-1].end,
         "label": label.prediction.label,
         "probability": label.prediction.probability,
         "probabilities": label.prediction.probabilities,
         "latency_ms": round(1000 * label.latency, 1),
     }
+    return json.dumps(fields)
 
 
 def live(
@@ -100,26 +114,23 @@ def live(
     *,
     checkpoint: str = "best",
     output: str | Path = "",
-    as_json: bool = False,
+    on_label: Callable[[Label], None] | None = None,
     overrides: Iterable[tuple[str, str]] = (),
     seconds: float = 0.0,
-) -> int:
+) -> Totals:
     """Labels a source until it ends, its window is closed, or the process is interrupted.
 
-    A window, closed by ESC or its close button, is opened unless `output` or `as_json` is given. A
-    lost camera is reopened.
+    A window, closed by ESC or its close button, is opened unless `output` or `on_label` is given.
+    A lost camera is reopened.
 
     Args:
         workdir: the folder of a training run.
         source: the number of a camera, a URL, or a video file.
         checkpoint: "best", "latest", or the number of a step.
         output: the annotated video to write.
-        as_json: print one JSON object per label, and nothing else.
+        on_label: called with each label as soon as it is known; for a camera, in another thread.
         overrides: (key, text) pairs for `live.*` of the config.
         seconds: stop a camera after this time; 0 means never.
-
-    Returns:
-        The exit code 0.
 
     Raises:
         UserError: the workdir does not exist, the source cannot be opened or read, there is no
@@ -130,7 +141,7 @@ def live(
         file = storage.require_local(output, "--output") if output else None
         if (path := file_path(name)) is not None:
             check_source(path, file)
-        if not output and not as_json:
+        if not output and not on_label:
             overlay.check_display()
         classifier = Classifier.load(workdir, checkpoint)
         configure(classifier.config, overrides)
@@ -141,13 +152,14 @@ def live(
         if camera is None:
             stack.enter_context(reader)
         sink: Sink | None = None
+        writer = None
         if file:
             writer = stack.enter_context(VideoWriter(file, fps=reader.fps or container.DEFAULT_FPS))
             sink = Recording(writer, longest_gap=LONGEST_GAP if reader.is_camera else math.inf)
-        elif not as_json:
+        elif not on_label:
             sink = stack.enter_context(overlay.DisplayWindow(paced=not reader.is_camera))
         stream = classifier.stream()
-        display = Display(sink, as_json=as_json)
+        display = Display(sink, on_label)
         every = classifier.config.live.every
         with until_interrupted():
             if camera:
@@ -155,11 +167,8 @@ def live(
             else:
                 every = every or classifier.config.data.frame_step
                 label_file(reader, stream, display, every=every)
-        if not reader.is_camera and reader.damage:
-            print(f"vid3d live: warning: {name}: {reader.damage}", file=sys.stderr)
-    if output and not as_json:
-        print(f"wrote {output}: {writer.num_frames} frames, {display.num_labels} labels")
-    return 0
+        damage = "" if reader.is_camera else reader.damage
+    return Totals(display.num_labels, writer.num_frames if writer else 0, damage)
 
 
 def label_file(reader: Source, stream: Stream, display: Display, *, every: int) -> None:

@@ -1,34 +1,29 @@
-"""`vid3d predict`: labels videos as a table, JSON or CSV, and writes annotated copies."""
+"""`vid3d predict`: labels files and folders, and writes annotated copies."""
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
-from rich.text import Text
 
-from vid3d import storage, terminal
+from vid3d import storage
 from vid3d.config import apply, validate
 from vid3d.errors import UserError
 from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
+from vid3d.inference.report import Report
 from vid3d.video.files import VIDEO_SUFFIXES, find_videos, left_out
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.writer import VideoWriter
 
 OVERRIDES = ("eval.long_videos", "eval.views")  # which clips represent a video
-LISTED = 12  # segments per video in the table; JSON and CSV have all
 
 
 def predict(
@@ -36,28 +31,24 @@ def predict(
     paths: Sequence[str | Path],
     *,
     checkpoint: str = "best",
-    as_json: bool = False,
-    as_csv: bool = False,
     output: str | Path = "",
     overrides: Iterable[tuple[str, str]] = (),
-) -> int:
-    """Labels videos and prints the predictions, and a line on stderr per unreadable file.
+) -> Report:
+    """Labels videos, and writes annotated copies of them if asked to.
 
     Args:
         workdir: the folder of a training run.
         paths: video files, and folders that are searched for videos at any depth.
         checkpoint: "best", "latest", or the number of a step.
-        as_json: print one JSON object, and nothing else.
-        as_csv: print one row per video, and nothing else.
         output: a folder for annotated copies of the videos.
         overrides: (key, text) pairs; the keys are those of `OVERRIDES`.
 
     Returns:
-        The exit code: 1 if a file could not be read, otherwise 0.
+        The predictions, the errors of files and folders, and notes on files that are left out.
 
     Raises:
-        UserError: the workdir does not exist, there are only folders without videos, the output cannot be written,
-            or an override has another key.
+        UserError: the workdir does not exist, there are only folders without videos, the output
+            cannot be written, or an override has another key.
     """
     found = collect(paths)
     videos = found.videos
@@ -71,7 +62,7 @@ def predict(
                 f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
             )
     validate(classifier.config)
-    answers: dict[str, Prediction] = {}
+    predictions: dict[str, Prediction] = {}
     errors = dict(found.empty)
     sizes: dict[str, tuple[int, int]] = {}
     progress = track(
@@ -86,43 +77,21 @@ def predict(
         if isinstance(answer, UserError):
             errors[path] = str(answer)
             continue
-        answers[path] = answer
+        predictions[path] = answer
         if output:
             try:
                 annotate(path, answer, copies[path], sizes[path], classifier.config.data)
             except UserError as error:
                 errors[path] = f"no annotated copy of {path}: {error}"
-    for note in found.notes:
-        print(f"vid3d predict: note: {one_line(note)}", file=sys.stderr)
-    for path, answer in answers.items():
-        if answer.damage:
-            print(f"vid3d predict: warning: {one_line(path)}: {answer.damage}", file=sys.stderr)
-    for reason in errors.values():
-        print(f"vid3d predict: error: {one_line(reason)}", file=sys.stderr)
-    if as_json:
-        predictions = [{"path": path} | as_dict(answer) for path, answer in answers.items()]
-        failed = [{"path": path, "error": error} for path, error in errors.items()]
-        print(json.dumps({"predictions": predictions, "errors": failed}))
-    elif as_csv:
-        write_csv(answers, classifier.classes)
-    elif answers:
-        print_table(answers)
-        if output and answers.keys() - errors.keys():
-            print(f"annotated videos are in {output}")
-    return 1 if errors else 0
-
-
-def one_line(text: str) -> str:
-    """Replaces line breaks, which names of files may contain, by spaces."""
-    return " ".join(text.split())
+    return Report(classifier.classes, predictions, errors, found.notes)
 
 
 class Found(NamedTuple):
-    """What the paths of a command line stand for.
+    """The videos behind the paths of a command line.
 
     Attributes:
         videos: each with its path relative to the folder of annotated copies.
-        empty: the folders without videos, with the reason.
+        empty: folder -> why it has no videos.
         notes: sentences about files that were left out.
     """
 
@@ -217,63 +186,3 @@ def annotate(
                 left.pop(0)
             drawn = overlay.draw(frame_HWC, left[0].label, probability=left[0].probability)
             writer.write(drawn, seconds)
-
-
-def as_dict(answer: Prediction) -> dict[str, object]:
-    """The fields of a prediction in JSON."""
-    return asdict(answer) | {"segments": [segment._asdict() for segment in answer.segments]}
-
-
-def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
-    """Prints one row per video: label, time line as text, and one probability per class."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    fixed = ("path", "label", "probability", "num_frames", "seconds", "segments", "damage", "note")
-    writer.writerow((*fixed, *(f"probability:{name}" for name in classes)))
-    for path, answer in answers.items():
-        segments = "; ".join(f"{s.start:.2f}-{s.end:.2f} {s.label}" for s in answer.segments)
-        row = (path, answer.label, answer.probability, answer.num_frames, answer.seconds, segments)
-        writer.writerow((*row, answer.damage, answer.note, *answer.probabilities.values()))
-
-
-def print_table(answers: dict[str, Prediction]) -> None:
-    """Prints the table, and below it the notes on predictions that were made in another way."""
-    console = terminal.console()
-    console.print(table(answers))
-    paths: dict[str, list[str]] = {}
-    for path, answer in answers.items():
-        if answer.note:
-            paths.setdefault(answer.note, []).append(path)
-    for note, noted in list(paths.items())[:LISTED]:
-        others = f" and {len(noted) - 1} more" * (len(noted) > 1)
-        console.print(Text(f"note: {one_line(noted[0])}{others}: {note}"))
-    if len(paths) > LISTED:
-        console.print(f"and {len(paths) - LISTED} more notes: see --json or --csv")
-
-
-def table(answers: dict[str, Prediction]) -> Table:
-    """One line per video, followed by one per segment if it has several."""
-    shown = Table(box=None, pad_edge=False)
-    shown.add_column("video", overflow="fold")
-    shown.add_column("time", justify="right", no_wrap=True)
-    shown.add_column("label", overflow="fold")
-    shown.add_column("probability", justify="right")
-    for path, answer in answers.items():
-        segments = answer.segments
-        shown.add_row(
-            Text(one_line(path)),
-            clock(answer.seconds),
-            Text(answer.label, style="bold"),
-            f"{answer.probability:.3f}",
-        )
-        for segment in segments[:LISTED] if len(segments) > 1 else ():
-            span = f"{clock(segment.start)} - {clock(segment.end)}"
-            shown.add_row("", span, Text(f"  {segment.label}"), f"{segment.probability:.3f}")
-        if len(segments) > LISTED:
-            shown.add_row("", "", f"  and {len(segments) - LISTED} more: see --json or --csv", "")
-    return shown
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, such as 1:05.3."""
-    minutes, rest = divmod(round(seconds, 1), 60)
-    return f"{minutes:.0f}:{rest:04.1f}"
