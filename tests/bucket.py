@@ -1,8 +1,9 @@
-"""A stand-in for Google Cloud Storage: its JSON API over HTTP, as far as gcsfs, google-cloud-storage and tensorstore use it.
+"""A stand-in for Google Cloud Storage: the part of its JSON API that its clients use.
 
-It lacks what the real one lacks: an object is written whole or not at all, nothing is appended to or locked, and there
-are no folders to make, rename or find empty. It is told of each request before it answers, so that a test can kill the
-process that asked.
+The clients are gcsfs, google-cloud-storage and tensorstore. It lacks what the real one lacks: an
+object is written whole or not at all, nothing is appended to or locked, and there are no folders
+to make, rename or find empty. It reports each request before it answers, so that a test can kill
+the process that asked.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Bucket:
 
     Attributes:
         objects: name -> (generation, content).
-        watch: is called with "GET", "PUT" or "DELETE" and the object's name; what it returns as true is answered with 403.
+        watch: is called with "GET", "PUT" or "DELETE" and the object's name; where it returns true
+            the answer is 403.
     """
 
     def __init__(self) -> None:
@@ -171,7 +173,9 @@ class Handler(BaseHTTPRequestHandler):
             if not content or (asked[1] and int(asked[1]) >= len(content)):
                 return self.answer(416)
             first = int(asked[1]) if asked[1] else max(len(content) - int(asked[2]), 0)
-            last = min(int(asked[2]), len(content) - 1) if asked[1] and asked[2] else len(content) - 1  # fmt: skip
+            last = len(content) - 1
+            if asked[1] and asked[2]:
+                last = min(int(asked[2]), last)
             headers["Content_Range"] = f"bytes {first}-{last}/{len(content)}"
             return self.answer(206, content[first : last + 1], **headers)
         return self.answer(200, content, **headers)
@@ -224,7 +228,8 @@ class Handler(BaseHTTPRequestHandler):
             )
             return self.answer(200, Location=where)
         if kind == "multipart":
-            mark = b"--" + re.search(r'boundary="?([^";]+)', self.headers["Content-Type"])[1].encode()  # fmt: skip
+            boundary = re.search(r'boundary="?([^";]+)', self.headers["Content-Type"])
+            mark = b"--" + boundary[1].encode()
             about, content = (
                 re.split(rb"\r?\n\r?\n", part, maxsplit=1)[1] for part in body.split(mark)[1:3]
             )

@@ -1,4 +1,4 @@
-"""The map of docs/architecture.md holds: who may import whom, and where each heavy library lives."""
+"""The map of docs/architecture.md holds: who may import whom, and where libraries are used."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def place(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names that a file imports, in functions, too; those for type checkers alone do not count."""
+    """Dotted names that a file imports, in functions, too, but not for type checkers alone."""
     nodes = [ast.parse(path.read_text())]
     while nodes:
         node = nodes.pop()

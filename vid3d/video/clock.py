@@ -30,6 +30,12 @@ class FrameClock:
         return self.last
 
     def near(self, stamp: float, newest: float) -> float:
-        """Seconds from the first frame on of a stamp that was read while `newest` was the time of the newest frame."""
+        """Seconds from the first frame to a stamp.
+
+        Args:
+            stamp: in seconds, as read.
+            newest: time of the newest frame when it was read; it stands in for stamps that are
+                far from it, as where they begin anew.
+        """
         seconds = stamp - self.start
         return max(seconds, 0.0) if abs(seconds - newest) <= NEAR else newest

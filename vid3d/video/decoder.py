@@ -64,13 +64,8 @@ class Decoder:
             except container.VideoError as error:
                 self.pipe.send(("failed", job, str(error)))
             except MemoryError:
-                self.pipe.send(
-                    (
-                        "failed",
-                        job,
-                        "decoding needs too much memory: its frames are very large, or the file is damaged",
-                    )
-                )
+                reason = "the file is damaged, or its frames are very large"
+                self.pipe.send(("failed", job, f"decoding needs too much memory: {reason}"))
 
     def receive(self) -> None:
         """Takes one message: a video to work on, or a slot that is free again."""
