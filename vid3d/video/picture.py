@@ -40,8 +40,10 @@ def unnamed(kind: type[SideDataType], value: int) -> SideDataType:
     return member
 
 
-# FFmpeg knows more types than PyAV, which refuses all side data of a picture with one of them.
-SideDataType._missing_ = classmethod(unnamed)  # type: ignore[assignment, method-assign]
+# FFmpeg knows more types than PyAV: before version 19 it refuses all side data of a picture with
+# one of them.
+if int(av.__version__.split(".")[0]) < 19:
+    SideDataType._missing_ = classmethod(unnamed)  # type: ignore[assignment, method-assign]
 
 
 @dataclass(frozen=True)
