@@ -150,7 +150,7 @@ def test_a_bucket_shows_damage_and_the_lock_of_another_machine(reach, uploaded, 
         reach.put("up/load/.lock", b"another.host")
         done = run("train", SMOKE, f"--workdir={uploaded}")
         assert f"warning: checkpoint {step} of {uploaded} is damaged" in done.stderr
-        assert f"warning: a training on another.host began in {uploaded}" in done.stderr
+        assert f"warning: a training run on another.host started in {uploaded}" in done.stderr
         assert reach.names(f"up/load/checkpoints/damaged-{step}/")
         assert reach.read("up/load/metrics.jsonl") == whole["up/load/metrics.jsonl"]
         assert ".lock" not in {n.rsplit("/", 1)[1] for n in reach.names("up/load/")}
