@@ -1,6 +1,7 @@
 """The plain 3D-CNN equals the same network in Keras, and its options do what they say."""
 
 import os
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -97,30 +98,30 @@ def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
 
     import keras
 
-    # Dropout draws other numbers here and there, so that the step is taken without it.
-    for layer in reference.layers:
-        if isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0.0
-    reference.compile(
-        keras.optimizers.Adam(1e-3), loss=keras.losses.SparseCategoricalCrossentropy()
-    )
-    reference.train_on_batch(x, labels)
-
     def loss(parameters):
         logits = module.apply({"params": parameters}, x, train=True)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
+    gradient = jax.jit(jax.grad(loss))(before)
+    with convolution.library_form():
+        exact = jax.jit(lambda parameters: jax.grad(loss)(parameters))(before)
+    compare = partial(np.testing.assert_allclose, rtol=0, atol=1e-7)
+    jax.tree.map(compare, gradient, exact)
+
+    # The gradient goes to Keras's Adam, too: TensorFlow's own, in float32, is 4e-5 off on some
+    # processors, 5% of its largest value, where ours is within 2e-9 of the one in float64.
+    layers = [gradient[name].get("conv", gradient[name]) for name in before]
+    gradients = [np.asarray(layer[name]) for layer in layers for name in ("kernel", "bias")]
+    keras.optimizers.Adam(1e-3).apply(gradients, reference.trainable_variables)
     # Keras adds epsilon (1e-7) to the root of the second moment before bias correction, optax after
     # it: in the first step that is 1e-7 / sqrt(1 - 0.999).
     adam = optax.adam(1e-3, eps=1e-7 / np.sqrt(1 - 0.999))
-    updates, _ = adam.update(jax.jit(jax.grad(loss))(before), adam.init(before))
+    updates, _ = adam.update(gradient, adam.init(before))
     after = optax.apply_updates(before, updates)
     expected = keras_parameters(reference)
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before, expected)
     assert min(jax.tree.leaves(moved)) > 0
-    for ours, theirs in zip(jax.tree.leaves(after), jax.tree.leaves(expected), strict=True):
-        # Rounding decides a few pooling windows, on one processor this way and on another that.
-        assert np.isclose(ours, theirs, rtol=0, atol=1e-4).mean() > 0.97
+    jax.tree.map(compare, after, expected)
 
 
 def test_initialisation_is_glorot_without_norm_and_he_with():

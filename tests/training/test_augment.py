@@ -54,8 +54,9 @@ def test_all_frames_of_a_clip_are_augmented_alike(overrides, channels):
     assert seen.shape == (4, 5, 16, 16, channels)
     assert seen.dtype == np.float32
     for t in range(1, 5):
-        # Compiled code may round equal pixels apart, by 1e-7; one level of 255 is 4e-3.
-        np.testing.assert_allclose(seen[:, t], seen[:, 0], rtol=0, atol=1e-6)
+        # Only resizing computes with the pixels, where processors may round the last bit apart.
+        last_bit = np.finfo(np.float32).eps * ("resized" in overrides.values())
+        np.testing.assert_allclose(seen[:, t], seen[:, 0], rtol=0, atol=last_bit)
     same = np.repeat(still[:1], 4, axis=0)
     different = np.asarray(augment(keys(), same, c.data, c.augment, flip=True))
     assert any(not np.array_equal(different[0], other) for other in different[1:])
