@@ -183,7 +183,7 @@ KEYS = (
     Key("data.synthetic.groups", 80, POSITIVE,
         "source synthetic, the embedded data set: groups, each with videos of all five classes"),
     Key("data.synthetic.videos_per_group", 2, POSITIVE, "per class"),
-    Key("data.synthetic.num_frames", 20, None, "a multiple of 10: whole rounds"),
+    Key("data.synthetic.num_frames", 20, None, "a multiple of 10: complete cycles of motion"),
     Key("data.synthetic.size", 64, None, "height and width in pixels"),
 
     Key("augment.flip", "off", ("off", "auto", "on"),
@@ -237,7 +237,7 @@ KEYS = (
     Key("optim.weight_decay", 0.0, NOT_NEGATIVE, "of the kernels alone"),
     Key("optim.momentum", 0.9, SHARE_BELOW_ONE, "of sgd"),
     Key("optim.clip_norm", 0.0, NOT_NEGATIVE,
-        "largest global norm of the gradient; 0 is no limit"),
+        "maximum global gradient norm; 0 disables clipping"),
     Key("optim.accumulate", 1, POSITIVE, "steps whose gradients are averaged into one update"),
     Key("optim.label_smoothing", 0.0, SHARE_BELOW_ONE,
         "share of the label that is spread over all classes"),

@@ -1,4 +1,4 @@
-"""The schema of the config as text: a table, whole rows, and docs/configs.md."""
+"""The config schema as text: a table, one key in full, and docs/configs.md."""
 
 from __future__ import annotations
 

@@ -10,36 +10,20 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fixtures.sweeps import write_sweep
 
 from vid3d import checkpoint, cli
 
 pytestmark = pytest.mark.slow
 
-SWEEP = """
-from configs import demo
-
-def get_config(arg=""):
-    c = demo.get_config("smoke")
-    c.data.size = 16
-    c.data.num_frames = 6
-    c.model.features = (4,)
-    c.data.synthetic.groups = 10
-    c.train.epochs = 60
-    return c
-
-def sweep(add):
-    add(**{"optim.learning_rate": 1e-3})
-"""
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed")
 
 
 @pytest.fixture
-def config(tmp_path) -> Path:
-    path = tmp_path / "configs" / "many.py"
-    path.parent.mkdir()
-    path.write_text(SWEEP)
-    return path
+def config(tmp_path) -> str:
+    body = 'add(**{"optim.learning_rate": 1e-3})'
+    return write_sweep(tmp_path / "configs" / "many.py", body, epochs=60)
 
 
 def training_in(workdir: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fixtures.sweeps import write_sweep
 from rich.console import Console
 
 from vid3d import checkpoint, cli, config as configs
@@ -20,36 +22,13 @@ from vid3d.training.loop import RESUME_ME
 
 pytestmark = pytest.mark.slow
 
-TINY = """
-from configs import demo
-
-def get_config(arg=""):
-    c = demo.get_config("smoke")
-    c.data.size = 16
-    c.data.num_frames = 6
-    c.model.features = (4,)
-    c.data.synthetic.groups = 10
-    c.train.epochs = 2
-    return c
-
-def sweep(add):
-"""
-
-
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux does")
 
 
 @pytest.fixture
 def write(tmp_path):
     """`write(body of sweep(add))` -> a config file."""
-
-    def write(body: str) -> str:
-        path = tmp_path / "configs" / "many.py"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(TINY + "\n".join("    " + line for line in body.splitlines()) + "\n")
-        return str(path)
-
-    return write
+    return functools.partial(write_sweep, tmp_path / "configs" / "many.py")
 
 
 def in_training(start, write, workdir: Path):

@@ -11,6 +11,7 @@ import av
 from av.stream import Disposition
 
 DEFAULT_FPS = 25.0
+IS_BEFORE_PYAV_19 = int(av.__version__.split(".")[0]) < 19  # which mends what is worked around
 NOT_A_VIDEO = "not a video, or one without a readable header"
 # Streams that hold pictures, not video: the cover of a song, previews for the seek bar.
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image

@@ -18,6 +18,8 @@ from av.filter import Graph
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 
+from vid3d.video.container import IS_BEFORE_PYAV_19
+
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
@@ -42,7 +44,7 @@ def unnamed(kind: type[SideDataType], value: int) -> SideDataType:
 
 # FFmpeg knows more types than PyAV: before version 19 it refuses all side data of a picture with
 # one of them.
-if int(av.__version__.split(".")[0]) < 19:
+if IS_BEFORE_PYAV_19:
     SideDataType._missing_ = classmethod(unnamed)  # type: ignore[assignment, method-assign]
 
 

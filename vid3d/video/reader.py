@@ -23,6 +23,7 @@ from av.stream import Discard
 
 from vid3d.video.clock import FrameClock
 from vid3d.video.container import (
+    IS_BEFORE_PYAV_19,
     NOT_A_VIDEO,
     VideoError,
     claimed_frames,
@@ -42,9 +43,7 @@ DECODER = f"PyAV {av.__version__}"  # frames may differ between versions
 PLAYLISTS = {"concat", "dash", "hls", "imf", "sdp"}
 # Titles and the like need not be valid text; from version 19 on PyAV reads them in any case.
 open_container: Callable[..., av.container.InputContainer] = (
-    functools.partial(av.open, metadata_errors="replace")
-    if int(av.__version__.split(".")[0]) < 19
-    else av.open
+    functools.partial(av.open, metadata_errors="replace") if IS_BEFORE_PYAV_19 else av.open
 )
 NETWORK_SECONDS = 10.0  # for a URL to open, and for each packet to arrive
 AS_DEFAULT = DecodeOptions()
@@ -182,7 +181,8 @@ class Reader:
                 try:
                     packet = next(packets)
                 except (StopIteration, IndexError):
-                    # IndexError: PyAV flushes streams that it does not know, as they began late.
+                    # IndexError: at the end, PyAV flushes streams that began late, too, and has no
+                    # entry for them; reading packets never raises it.
                     packet, ended = None, True
                 except MemoryError:  # PyAV's is an FFmpegError
                     raise
