@@ -16,6 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -141,6 +142,25 @@ def start() -> Iterator[Callable[..., Started]]:
         process.kill()
         process.stdout.close()
         process.wait()
+
+
+@pytest.fixture
+def decoders() -> Callable[[], list[psutil.Process]]:
+    """`decoders()`: this process's decoding processes that the test has started.
+
+    There may be others: a classifier that several tests share keeps its own.
+    """
+
+    def alive() -> list[psutil.Process]:
+        found = []
+        for process in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if "vid3d.video.decoder" in process.cmdline():
+                    found.append(process)
+        return found
+
+    before = alive()
+    return lambda: [process for process in alive() if process not in before]
 
 
 @pytest.fixture

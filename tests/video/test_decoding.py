@@ -46,17 +46,7 @@ def collect(paths, settings=SMALL, *, act=lambda event: None, **options):
     return found, ends, events
 
 
-def decoders() -> list[psutil.Process]:
-    """The decoders of this process."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "vid3d.video.decoder" in process.cmdline():
-                found.append(process)
-    return found
-
-
-def test_children_decode_as_the_parent(video, settings, tmp_path):
+def test_children_decode_as_the_parent(decoders, video, settings, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 5 + k, shade=k) for k in range(12)]
     found, ends, _ = collect(paths, LARGE)
     with settings.unlocked():
@@ -115,7 +105,7 @@ def test_bad_videos_fail_with_their_reasons(video, tmp_path):
 
 
 @pytest.mark.slow
-def test_flipped_bytes_give_frames_or_reasons(video, tmp_path):
+def test_flipped_bytes_give_frames_or_reasons(decoders, video, tmp_path):
     paths = []
     for suffix, count in ((".avi", 450), (".mp4", 450), (".mkv", 100)):
         made = video(tmp_path / f"whole{suffix}", 5, size=(16, 24))
@@ -135,7 +125,7 @@ def test_flipped_bytes_give_frames_or_reasons(video, tmp_path):
 
 
 @pytest.mark.slow
-def test_flipped_bytes_of_real_files_give_frames_or_reasons(shared, tmp_path):
+def test_flipped_bytes_of_real_files_give_frames_or_reasons(decoders, shared, tmp_path):
     files = [
         next((shared / "ucf101_sample").rglob("*.avi")),
         shared / "odd_videos" / "realshort.mp4",
@@ -256,7 +246,7 @@ def test_unreadable_file_is_reported(video):
         ("bytearray(2**40)", "decoding needs too much memory: the file is damaged, or"),
     ],
 )
-def test_misbehaving_decoder_costs_one_video(act, reason, video, tmp_path, monkeypatch):
+def test_misbehaving_decoder_costs_one_video(decoders, act, reason, video, tmp_path, monkeypatch):
     """A hook in Python acts as the broken decoder when a file with a certain name is opened."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys, time\n"
@@ -286,7 +276,7 @@ def test_misbehaving_decoder_costs_one_video(act, reason, video, tmp_path, monke
         (signal.SIGSTOP, "hung: nothing for 3 s"),
     ],
 )
-def test_video_that_kills_decoders_costs_itself(video, tmp_path, blow, reason):
+def test_video_that_kills_decoders_costs_itself(decoders, video, tmp_path, blow, reason):
     paths = [
         video(tmp_path / "poison.avi", 400),
         *[video(tmp_path / f"{k}.avi", 5) for k in range(4)],
@@ -294,7 +284,7 @@ def test_video_that_kills_decoders_costs_itself(video, tmp_path, blow, reason):
 
     def strike(event):
         if isinstance(event, Frames) and event.job == 0:
-            victim = child_with_open(paths[0])
+            victim = child_with_open(paths[0], decoders())
             if victim is not None:  # the last frames of one that is dead already
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim, blow)
@@ -308,22 +298,22 @@ def test_video_that_kills_decoders_costs_itself(video, tmp_path, blow, reason):
     assert not decoders()
 
 
-def child_with_open(path: Path) -> int | None:
+def child_with_open(path: Path, decoders: list[psutil.Process]) -> int | None:
     """The decoder that is reading this file, if there is one."""
-    for process in decoders():
+    for process in decoders:
         with contextlib.suppress(psutil.Error):
             if any(file.path == str(path) for file in process.open_files()):
                 return process.pid
     return None
 
 
-def test_single_decoder_death_costs_nothing(video, tmp_path):
+def test_single_decoder_death_costs_nothing(decoders, video, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 200) for k in range(4)]  # more than the slots hold
     struck = []
 
     def strike(event):
         if not struck and isinstance(event, Frames):
-            victim = child_with_open(paths[event.job])
+            victim = child_with_open(paths[event.job], decoders())
             if victim is not None:
                 struck.append(victim)
                 os.kill(victim, signal.SIGKILL)
@@ -368,7 +358,7 @@ def test_slow_consumer_causes_no_timeout(video, tmp_path):
     assert all(isinstance(end, Done) for end in ends.values()) and len(ends) == 3
 
 
-def test_closing_early_leaves_no_process(video, tmp_path):
+def test_closing_early_leaves_no_process(decoders, video, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 100) for k in range(4)]
     events = decoding.decode(map(str, paths), LARGE, workers=2, timeout=20.0)
     next(events)
