@@ -6,7 +6,7 @@ LOWEST := .venv-lowest/bin
 RUN_STAMP := .venv/.installed
 TEST_STAMP := .venv/.installed-test
 
-.PHONY: demo demo-baseline setup soak test test-fast test-lowest
+.PHONY: coverage demo demo-baseline setup soak test test-fast test-lowest
 
 setup: $(RUN_STAMP)
 
@@ -39,6 +39,9 @@ test: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy vid3d
+	$(BIN)/python -m pytest
+
+coverage: $(TEST_STAMP)
 	$(BIN)/python -m pytest --cov
 
 test-fast: $(TEST_STAMP)

@@ -24,6 +24,7 @@ from filelock import FileLock
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # see `pytest_runtest_setup`
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -42,6 +43,18 @@ def pytest_xdist_auto_num_workers() -> int:
     from vid3d.process import cores
 
     return cores() + 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Compiles quickly, here and in child processes, but for tests marked as `optimized`.
+
+    The tiny networks of most tests take far longer to optimize than to run.
+    """
+    quick = item.get_closest_marker("optimized") is None
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quick))
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_disable_most_optimizations", quick)
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -142,6 +155,15 @@ def start() -> Iterator[Callable[..., Started]]:
         process.kill()
         process.stdout.close()
         process.wait()
+
+
+@pytest.fixture
+def library_form() -> Iterator[None]:
+    """Convolutions of the library: for what does not depend on ours, which take long to compile."""
+    from vid3d.ops import convolution
+
+    with convolution.library_form():
+        yield
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from flax import linen as nn
 from vid3d import config, errors, models, schema
 from vid3d.models import summary
 from vid3d.models.layers import drop_path, drop_rates
-from vid3d.ops import convolution
 
 pytestmark = pytest.mark.slow
 
@@ -30,14 +29,8 @@ def variable_shapes(module, *shape: int):
     return models.shapes(module, (*shape, 3))
 
 
-@pytest.fixture
-def library_form():
-    """For tests of shapes or operations alone: XLA's own operations trace faster."""
-    with convolution.library_form():
-        yield
-
-
-traced_only = pytest.mark.usefixtures("library_form")
+# For what does not depend on the form of the convolutions: XLA's own traces and compiles faster.
+in_library_form = pytest.mark.usefixtures("library_form")
 
 
 @pytest.mark.parametrize("name", ["c3d", "r2plus1d_18", "s3d", "x3d_xs", "slowfast_r50"])
@@ -161,7 +154,7 @@ STAGES = {
 }
 
 
-@traced_only
+@in_library_form
 @pytest.mark.parametrize("case", STAGES, ids=lambda case: case[0])
 def test_features_of_every_stage_have_the_published_shape(case):
     name, frames, size = case
@@ -202,7 +195,7 @@ def test_slow_pathway_takes_evenly_spaced_frames():
     np.testing.assert_array_equal(slow_frames(clips, 8).ravel(), [0, 10, 20, 31])
 
 
-@traced_only
+@in_library_form
 @pytest.mark.parametrize("name", [name for name in models.NAMES if name != "conv3d"])
 def test_odd_sizes_give_logits(name):
     for shape in ((8, 24, 40), (16, 57, 33)):
@@ -227,6 +220,7 @@ def test_too_small_clips_raise_a_clear_error(name, shape, words):
         variable_shapes(build(name), *shape)
 
 
+@in_library_form
 def test_bfloat16_keeps_float32_parameters_and_statistics():
     clips = np.random.default_rng(0).normal(size=(2, 4, 32, 32, 3)).astype(np.float32)
     coarse, exact = build("mc3_18", dtype="bfloat16"), build("mc3_18")
@@ -262,6 +256,7 @@ def gradient(module, variables, clips):
     return jax.grad(loss, has_aux=True)(variables["params"])
 
 
+@in_library_form
 def test_remat_keeps_parameters_statistics_and_gradients():
     clips = np.random.default_rng(0).normal(size=(2, 4, 32, 32, 3)).astype(np.float32)
     stored, again = build("r3d_18"), build("r3d_18", remat=True)
@@ -274,7 +269,7 @@ def test_remat_keeps_parameters_statistics_and_gradients():
         assert np.linalg.norm(a - b) <= 1e-2 * np.linalg.norm(a) + 1e-6
 
 
-@traced_only
+@in_library_form
 @pytest.mark.parametrize("name", ["c3d", "s3d", "x3d_s", "slowfast_r50", "r2plus1d_18"])
 def test_every_family_supports_remat(name):
     shape = (8, 24, 24)
@@ -286,6 +281,7 @@ def test_every_family_supports_remat(name):
     assert {"remat", "remat2", "checkpoint"} & {e.primitive.name for e in jaxpr.eqns}
 
 
+@in_library_form
 def test_mapped_batch_norm_equals_the_whole_batch():
     clips = np.random.default_rng(0).normal(size=(4, 4, 32, 32, 3)).astype(np.float32)
     alone, mapped = build("mc3_18", dropout=0.0), build("mc3_18", dropout=0.0, axis_name="batch")
@@ -308,7 +304,7 @@ def test_mapped_batch_norm_equals_the_whole_batch():
         np.testing.assert_allclose(two[0], one, atol=1e-3 * np.abs(one).max())
 
 
-@traced_only
+@in_library_form
 @pytest.mark.parametrize("name", ["r2plus1d_18", "s3d", "x3d_s", "slowfast_r50"])
 def test_every_norm_averages_over_devices(name):
     """One sum over the mapped axis a norm; what comes of it is shown for one network above."""
@@ -333,7 +329,7 @@ def test_every_norm_averages_over_devices(name):
     assert (sums(train=True), sums(train=False)) == (norms, 0)
 
 
-@traced_only
+@in_library_form
 @pytest.mark.parametrize(
     ("name", "own"),
     [("conv3d", 0.9), ("r3d_18", 0.9), ("s3d", 0.999), ("x3d_s", 0.9), ("slow_r50", 0.9)],
@@ -357,7 +353,7 @@ def test_norm_momentum_reaches_every_norm(name, own):
     assert (count(own, norm_momentum=0.75), count(0.75, norm_momentum=0.75)) == (0, statistics)
 
 
-@traced_only
+@in_library_form
 @pytest.mark.parametrize("name", ["c3d", "r2plus1d_18", "s3d", "x3d_s", "slowfast_r50"])
 def test_every_family_computes_in_bfloat16(name):
     """All stages; only the last layer and what is stored are float32."""
@@ -395,7 +391,7 @@ def test_drop_path_drops_whole_clips_and_keeps_the_mean():
     assert drop_rates(0.2, 4) == pytest.approx([0.05, 0.1, 0.15, 0.2])
 
 
-@traced_only
+@in_library_form
 @pytest.mark.parametrize("name", ["r3d_18", "x3d_s", "slowfast_r50"])
 def test_stochastic_depth_grows_with_depth_in_training_only(name):
     module = build(name, stochastic_depth=0.2)

@@ -32,13 +32,6 @@ def initialised(module, x, seed: int = 0):
         return jax.jit(lambda k, x: module.init(k, x, train=False))(jax.random.key(seed), x)
 
 
-@pytest.fixture
-def library_form():
-    """For options that no form of convolution changes: the library's compiles faster."""
-    with convolution.library_form():
-        yield
-
-
 def evaluate(module, variables, x) -> np.ndarray:
     return np.asarray(jax.jit(lambda v, x: module.apply(v, x, train=False))(variables, x))
 

@@ -170,6 +170,25 @@ def test_published_x3d_on_larger_clips(torch, pytorchvideo, tmp_path, capsys):
         assert " ok" in capsys.readouterr().out
 
 
+def conv3d_in_float64(x_BTHWC, kernel_THWIO, *, strides, padding, feature_group_count):
+    """Dense or depthwise, as matrix products: XLA's own takes minutes in float64 on a CPU."""
+    taps = kernel_THWIO.shape[:3]
+    pads = convolution.explicit_padding(x_BTHWC.shape, taps, strides, padding)
+    x_BTHWC = jnp.pad(x_BTHWC, [(0, 0), *pads, (0, 0)])
+    ends = [size - tap + 1 for size, tap in zip(x_BTHWC.shape[1:4], taps, strict=True)]
+    shifted = [
+        x_BTHWC[:, a : a + ends[0] : strides[0], b : b + ends[1] : strides[1],
+                c : c + ends[2] : strides[2]]
+        for a, b, c in np.ndindex(taps)
+    ]  # fmt: skip
+    if feature_group_count == 1:
+        features = kernel_THWIO.shape[-1]
+        return jnp.concatenate(shifted, -1) @ kernel_THWIO.reshape(-1, features)
+    assert feature_group_count == x_BTHWC.shape[-1] == kernel_THWIO.shape[-1]
+    weights = kernel_THWIO.reshape(len(shifted), -1)
+    return sum(x * weight for x, weight in zip(shifted, weights, strict=True))
+
+
 @pytest.mark.filterwarnings("ignore:'saved_variables':DeprecationWarning")  # in pytorchvideo
 @pytest.mark.parametrize("name", TRAINED)
 def test_gradients_of_a_training_step_equal_the_reference(
@@ -177,11 +196,9 @@ def test_gradients_of_a_training_step_equal_the_reference(
 ):
     """In float64: in float32, rounding at the kink of a ReLU changes a gradient by percents.
 
-    The convolution is XLA's own, which supports float64; `test_convolution` compares the fast ones
-    with it.
-
+    The fast convolutions are for float32; `test_convolution` compares them with XLA's own.
     """
-    monkeypatch.setattr(convolution, "conv3d", convolution.reference_conv3d)
+    monkeypatch.setattr(convolution, "conv3d", conv3d_in_float64)
     clips, labels = random_clips(*CLIPS.get(name, SMALL)[0]), np.array([2, 5])
     module, variables = imported(name, network, torch, tmp_path, clips)
     module = module.clone(dtype=jnp.float64)

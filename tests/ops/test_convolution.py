@@ -10,6 +10,8 @@ from jax import lax
 
 from vid3d.ops import convolution, narrow, wide
 
+pytestmark = pytest.mark.optimized
+
 SAME3 = ((1, 1), (1, 1), (1, 1))
 
 

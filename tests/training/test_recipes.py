@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from vid3d import checkpoint, config as configs, models, parallel
 from vid3d.errors import UserError
+from vid3d.ops import convolution
 from vid3d.training import loop, optim, steps
 from vid3d.training.state import create
 
@@ -42,26 +44,27 @@ def batch_of(seed: int = 0, size: int = 8) -> dict[str, np.ndarray]:
 
 
 def states(config, *, count: int, **options) -> list:
-    """The states before and after each of some steps on one device."""
-    model = models.build(config.model, CLASSES, axis_name=parallel.AXIS)
-    optimizer = optim.build(config.optim, lambda _: config.optim.learning_rate)
-    shape = (FRAMES, SIZE, SIZE, 3)
-    state = create(model, optimizer, seed=0, clip_shape=shape, ema=config.optim.ema > 0)
-    step = jax.pmap(
-        steps.build_train_step(
-            model, optimizer, config, flip=False, axis_name=parallel.AXIS, **options
-        ),
-        axis_name=parallel.AXIS,
-        in_axes=(None, 0),
-        out_axes=(None, None),
-        devices=jax.devices()[:1],
-    )
-    found = [jax.device_get(state)]
-    for number in range(count):
-        shards = {name: x[None] for name, x in batch_of(number).items()}
-        state, _ = step(state, shards)
-        found.append(jax.device_get(state))
-    return found
+    """The states before and after each of some steps on one device, in the library's form."""
+    with convolution.library_form():
+        model = models.build(config.model, CLASSES, axis_name=parallel.AXIS)
+        optimizer = optim.build(config.optim, lambda _: config.optim.learning_rate)
+        shape = (FRAMES, SIZE, SIZE, 3)
+        state = create(model, optimizer, seed=0, clip_shape=shape, ema=config.optim.ema > 0)
+        step = jax.pmap(
+            steps.build_train_step(
+                model, optimizer, config, flip=False, axis_name=parallel.AXIS, **options
+            ),
+            axis_name=parallel.AXIS,
+            in_axes=(None, 0),
+            out_axes=(None, None),
+            devices=jax.devices()[:1],
+        )
+        found = [jax.device_get(state)]
+        for number in range(count):
+            shards = {name: x[None] for name, x in batch_of(number).items()}
+            state, _ = step(state, shards)
+            found.append(jax.device_get(state))
+        return found
 
 
 def assert_trees(assertion, one, two) -> None:
@@ -222,9 +225,9 @@ def test_runs_initialised_from_a_workdir_resume_exactly(
     after, meta = checkpoint.restore_weights(tmp_path / "whole", step)
     before, source = checkpoint.restore_weights(unbroken, checkpoint.resolve(unbroken))
     if rate == "0":
-        assert_trees(
-            np.testing.assert_allclose, after["params"]["layer1"], before["params"]["layer1"]
-        )
+        # The moving average of weights that stand still is rounded.
+        unmoved = functools.partial(np.testing.assert_array_max_ulp, maxulp=1)
+        assert_trees(unmoved, after["params"]["layer1"], before["params"]["layer1"])
     assert set(source["training_videos"].values()) <= set(meta["training_videos"].values())
 
 

@@ -12,6 +12,8 @@ from vid3d.training import optim, steps
 from vid3d.training.progress import BadNumberError, TrainingProgress, check_sums
 from vid3d.training.state import create
 
+pytestmark = pytest.mark.usefixtures("library_form")
+
 CLASSES, FRAMES, SIZE = 3, 4, 12
 
 

@@ -13,7 +13,7 @@ import pytest
 from vid3d import config, errors, models
 from vid3d.weights import published, tensor_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.optimized]
 
 
 def tensors() -> dict[str, np.ndarray]:
