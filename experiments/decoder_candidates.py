@@ -1,8 +1,9 @@
 """Decodes files with one library, as decoders.py asks: python decoder_candidates.py NAME [together]
 
-Reads lines of JSON `[file, output]` and answers each with a line of JSON: what was decoded, or why nothing was. The frames go
-to `output` (.npz) unless that is empty. Every file is decoded in a child of its own that the library is already loaded in, and
-that is killed after `LIMIT` seconds; with `together`, all in one process. Needs the library and NumPy alone.
+Reads lines of JSON `[file, output]` and answers each with a line of JSON: what was decoded, or why
+nothing was. The frames go to `output` (.npz) unless that is empty. Every file is decoded in a child
+of its own that the library is already loaded in, and that is killed after `LIMIT` seconds; with
+`together`, all in one process. Needs the library and NumPy alone.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def truth(sample: Sample, path: Path) -> Truth:
 
 
 def ascending(numbers: list[int | None]) -> list[int | None]:
-    """None for what is not above all before: a damaged frame, that decoders make up as they like."""
+    """None for what is not above all before: a damaged frame, which decoders make up freely."""
     last, kept = -1, []
     for number in numbers:
         sound = number is not None and number > last
@@ -111,7 +111,8 @@ def doubts(sample: Sample, right: Truth) -> list[str]:
     seen, found = [number and number[0] for number in right.numbers], []
     if sample.numbers is not None and seen != list(sample.numbers):
         found.append(
-            f"{sample.name}: FFmpeg shows {seen[:3]}..., {len(seen)} frames, not {len(sample.numbers)}"
+            f"{sample.name}: FFmpeg shows {seen[:3]}..., {len(seen)} frames, "
+            f"not {len(sample.numbers)}"
         )
     if len(right.times) != len(right.frames):
         found.append(f"{sample.name}: {len(right.times)} times of {len(right.frames)} frames")

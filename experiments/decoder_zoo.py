@@ -1,8 +1,11 @@
-"""Small video files of many kinds whose frames carry their number: python experiments/decoder_zoo.py FOLDER
+"""Small video files of many kinds whose frames carry their number.
 
-Every frame is a smooth, saturated, moving picture under a strip of two rows of eight blocks. The upper row is the frame's number
-in binary between a white and a black block, the lower row its complement, so that `read_number` finds both the number and
-which way up a picture is, after lossy compression, in grey, and with any colour matrix. Needs FFmpeg's command (`ffmpeg`).
+    python experiments/decoder_zoo.py FOLDER
+
+Every frame is a smooth, saturated, moving picture under a strip of two rows of eight blocks. The
+upper row is the frame's number in binary between a white and a black block, the lower row its
+complement, so that `read_number` finds both the number and which way up a picture is, after lossy
+compression, in grey, and with any colour matrix. Needs FFmpeg's command (`ffmpeg`).
 """
 
 from __future__ import annotations
@@ -45,7 +48,8 @@ class Sample:
         arguments: of ffmpeg, between input and output.
         size: width and height.
         count: frames that go in.
-        numbers: what a right decoder shows; None where only FFmpeg can tell; () where there is nothing to show.
+        numbers: what a right decoder shows; None where only FFmpeg can tell; () where there is
+            nothing to show.
         interlaced: "", "tff" or "bff".
         after: changes the file that was made, in place.
         truth: a filter that FFmpeg's command needs in order to be right.
@@ -81,7 +85,10 @@ def moment(time: float, width: int, height: int) -> np.ndarray:
 
 
 def picture(number: int, width: int, height: int, interlaced: str = "") -> np.ndarray:
-    """Frame `number` with its strip: uint8 [H, W, 3]. The lines of an interlaced frame are of two moments."""
+    """Frame `number` with its strip: uint8 [H, W, 3].
+
+    The lines of an interlaced frame are of two moments.
+    """
     frame = moment(number, width, height)
     if interlaced:
         later = 1 if interlaced == "tff" else 0
@@ -95,7 +102,7 @@ def picture(number: int, width: int, height: int, interlaced: str = "") -> np.nd
 
 
 def turned(frame: np.ndarray, way: int) -> np.ndarray:
-    """The frame turned `way % 4` quarters against the clock, mirrored left to right before if `way` is above 3."""
+    """The frame turned `way % 4` quarters against the clock, before that mirrored if `way` > 3."""
     return np.rot90(frame[:, ::-1] if way > 3 else frame, way % 4)
 
 
@@ -193,7 +200,10 @@ def damage(header: int) -> Callable[[Path], None]:
 
 
 def trim(seconds: float) -> Callable[[Path], None]:
-    """Cuts the beginning off without encoding again; MP4 keeps the frames from the key frame on and hides them by an edit list."""
+    """Cuts the beginning off without encoding again.
+
+    MP4 keeps the frames from the key frame on and hides them by an edit list.
+    """
 
     def change(path: Path) -> None:
         whole = path.rename(path.with_name(f"whole-{path.name}"))

@@ -1,4 +1,4 @@
-"""The end of `make demo`: a picture of what was learnt, an annotated video, and where to go from here.
+"""The end of `make demo`: a picture of what was learnt, an annotated video, and what is next.
 
 python experiments/demo.py runs/demo
 """
@@ -23,8 +23,10 @@ from vid3d.video.frames import read_video
 
 NEXT = """
 next:
-  your own videos     vid3d train --config=configs/videos.py --config.data.root=DIR --workdir=runs/mine
-                      (DIR has one sub-folder a class; `source .venv/bin/activate` puts vid3d on the path)
+  your own videos     vid3d train --config=configs/videos.py --config.data.root=DIR \
+--workdir=runs/mine
+                      (DIR has one sub-folder a class; `source .venv/bin/activate` \
+puts vid3d on the path)
   label a video       vid3d predict --workdir={workdir} {video}
   label while it runs vid3d live --workdir={workdir} --source=0        (a camera; or a file)
   curves              pip install tensorboard; tensorboard --logdir={workdir}/tensorboard
@@ -48,7 +50,10 @@ def main(workdir: Path) -> None:
     assert answer.label == examples[0]["predicted"], "predict and evaluate disagree"
 
     picture = workdir / "demo.png"
-    title = f"{figures['correct']} of {figures['num_videos']} held-out videos right; one test video a class"
+    title = (
+        f"{figures['correct']} of {figures['num_videos']} held-out videos right; "
+        "one test video a class"
+    )
     save_figure(draw(examples, root, config, title), picture)
     print("\npictures")
     print(f"  {picture}")
@@ -74,7 +79,8 @@ def draw(examples: list[dict[str, str]], root: Path, config, title: str) -> Figu
         axes[row, 0].set_ylabel(
             f"{example['predicted']}\n{float(example[example['predicted']]):.0%}"
             + ("" if right else f"\n(is {example['true']})"),
-            rotation=0, ha="right", va="center", fontsize=9, color="darkgreen" if right else "firebrick",
+            rotation=0, ha="right", va="center", fontsize=9,
+            color="darkgreen" if right else "firebrick",
         )  # fmt: skip
     return figure
 

@@ -1,10 +1,11 @@
-"""What a classifier of videos has to beat: the majority, and a ridge on nine statistics of brightness and motion.
+"""What a classifier of videos has to beat: the majority, and a ridge on nine simple statistics.
 
     python experiments/floors.py DIR          # a folder with manifest.csv: path,label,group,fold
 
-Each fold is tested once. The statistics of a video, on grey 64x64 frames: mean, deviation, minimum and maximum over time
-of the mean brightness; mean, deviation and maximum over time of the mean absolute difference of neighbouring frames; the
-mean over space of the deviation in time; and the number of frames. The interval is over sources, as in
+Each fold is tested once. The statistics of a video, of brightness and motion, on grey 64x64 frames:
+mean, deviation, minimum and maximum over time of the mean brightness; mean, deviation and maximum
+over time of the mean absolute difference of neighbouring frames; the mean over space of the
+deviation in time; and the number of frames. The interval is over sources, as in
 experiments/folds.py.
 """
 

@@ -1,10 +1,12 @@
-"""Cross-validation over the folds of a manifest: each fold is tested once, with the next one as validation.
+"""Cross-validation over the folds of a manifest: each is tested once, the next one validates.
 
-    python experiments/folds.py --config=configs/videos.py --root=DIR --workdir=runs/fights [--config.KEY=VALUE ...]
+    python experiments/folds.py --config=configs/videos.py --root=DIR --workdir=runs/fights \
+        [--config.KEY=VALUE ...]
 
-Trains and evaluates in processes of their own and prints a table: accuracy a fold, and over all folds the share of all
-videos that were right, with its 95% interval. Videos of one source are alike, so that the interval is that
-over sources, not videos. The same call goes on where it stopped.
+Trains and evaluates in processes of their own and prints a table: accuracy a fold, and over all
+folds the share of all videos that were right, with its 95% interval. Videos of one source are
+alike, so that the interval is that over sources, not videos. The same call goes on where it
+stopped.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ def main() -> None:
                     right.setdefault(row["path"], []).append(row["true"] == row["predicted"])
             print(
                 f"{seed:>4} {fold:>4} {figures['num_videos']:>6} {figures['accuracy']:>8.3f} "
-                f"{max(row['val/accuracy'] for row in rows):>10.3f} {(time.time() - clock) / 60:>7.1f}",
+                f"{max(row['val/accuracy'] for row in rows):>10.3f} "
+                f"{(time.time() - clock) / 60:>7.1f}",
                 flush=True,
             )
     shares = [np.mean(answers) for answers in right.values()]

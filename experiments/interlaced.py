@@ -1,8 +1,11 @@
-"""Is interlaced video seen at all? The same clips, progressive and interlaced: python experiments/interlaced.py WORKDIR
+"""Is interlaced video seen at all? The same clips, progressive and interlaced.
 
-Two classes that differ in the direction alone in which a block moves, 40 clips each, encoded by FFmpeg's command (`ffmpeg`) as
-progressive MPEG-2, and as MPEG-2, H.264 and DV that are coded interlaced, of two moments a frame as cameras record them. Trains
-vid3d's small network on each with one recipe and prints the test accuracies.
+    python experiments/interlaced.py WORKDIR
+
+Two classes that differ in the direction alone in which a block moves, 40 clips each, encoded by
+FFmpeg's command (`ffmpeg`) as progressive MPEG-2, and as MPEG-2, H.264 and DV that are coded
+interlaced, of two moments a frame as cameras record them. Trains vid3d's small network on each with
+one recipe and prints the test accuracies.
 """
 
 from __future__ import annotations
@@ -42,8 +45,9 @@ def get_config(arg=""):
 
 
 def clip(seed: int, sign: int, width: int, height: int, later: int | None) -> np.ndarray:
-    """uint8 [T, H, W]: a block that moves; the lines from `later` on, every second one, are half a frame later.
+    """uint8 [T, H, W]: a block that moves.
 
+    The lines from `later` on, every second one, are half a frame later.
     Place, speed and brightness are those of `seed`, the same in both classes and in all formats.
     """
     random = np.random.default_rng(seed)
@@ -65,7 +69,10 @@ def clip(seed: int, sign: int, width: int, height: int, later: int | None) -> np
 
 
 def encode(folder: Path, name: str) -> None:
-    """Writes the clips of a format with their manifest, the classes in turns: what a buffer keeps tells nothing then."""
+    """Writes the clips of a format with their manifest, the classes in turns.
+
+    What a buffer keeps tells nothing then.
+    """
     width, height = (720, 576) if name == "dv.avi" else (96, 96)
     # DV has the lower lines first.
     later = {"progressive.mpg": None, "dv.avi": 0}.get(name, 1)

@@ -1,12 +1,13 @@
-"""How often is the label of a long recording right? Test clips of one class, joined to recordings of six.
+"""How often is the label of a long recording right? Test clips of a class, six to a recording.
 
     python experiments/folds.py       --config=configs/videos.py --root=DIR --workdir=runs/fights
     python experiments/long_videos.py --root=DIR --workdir=runs/fights --output=runs/long
 
-The test clips of each fold are joined in the order of their sources (ffmpeg, 320x240, 30 frames a second; clips that are left
-over stay out), and the network that has seen none of these sources labels the recordings: with `eval.long_videos` as each of
-its values by `vid3d evaluate`, and by `vid3d predict`, whose answers have to be those of "mean". The intervals are Wilson's,
-as if recordings were independent.
+The test clips of each fold are joined in the order of their sources (ffmpeg, 320x240, 30 frames a
+second; clips that are left over stay out), and the network that has seen none of these sources
+labels the recordings: with `eval.long_videos` as each of its values by `vid3d evaluate`, and by
+`vid3d predict`, whose answers have to be those of "mean". The intervals are Wilson's, as if
+recordings were independent.
 """
 
 from __future__ import annotations

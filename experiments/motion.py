@@ -1,12 +1,13 @@
-"""Which form of motion tells the classes apart? A linear classifier on its statistics, on validation videos alone.
+"""Which form of motion tells the classes apart? A linear classifier on its statistics says.
 
     python experiments/motion.py DIR          # a folder with manifest.csv: path,label,group,fold
 
-For each fold the one after it is the validation fold, and the others train; the fold itself, which would be the test, is
-not looked at. A clip is grey, 32x32, its frames spread over the whole video, in one of the forms of `config.model.input`
-that show motion. Its statistics, for each channel: mean, deviation and six quantiles over time and space; five quantiles
-in time of the mean over space, and its deviation; three in time of the 0.95 quantile over space; four in space of the mean
-over time. Logistic regression, standardised, C = 0.1.
+For each fold the one after it is the validation fold, and the others train; the fold itself, which
+would be the test, is not looked at: the figures are of validation videos alone. A clip is grey,
+32x32, its frames spread over the whole video, in one of the forms of `config.model.input` that show
+motion. Its statistics, for each channel: mean, deviation and six quantiles over time and space;
+five quantiles in time of the mean over space, and its deviation; three in time of the 0.95 quantile
+over space; four in space of the mean over time. Logistic regression, standardised, C = 0.1.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def main(root: Path) -> None:
 
 
 def statistics(frames_THWC: np.ndarray, form: str) -> np.ndarray:
-    """The statistics of a clip in one form of the input, those of one channel after those of the other."""
+    """The statistics of a clip in one form of the input, channel after channel."""
     clips_BTHWC = frames_THWC[None].astype(np.float32) / 255
     return np.concatenate(
         [

@@ -1,11 +1,12 @@
-"""Scale on paper: what one training step costs on a TPU v5e, from the compiled step; writes experiments/scaling.md.
+"""Scale on paper: what one training step costs on a TPU v5e, from the compiled step.
 
     pip install 'libtpu==0.0.42.*'            # the compiler; no TPU is needed
     python experiments/scaling.py             # half an hour on a busy machine with 2 cores
 
-The step is the one that `vid3d train` maps over the devices, compiled by XLA's TPU compiler for a slice of 8 chips that need
-not be there. FLOPs and bytes are XLA's own count for one chip, all-reduced bytes are read off the compiled program, and
-everything else is arithmetic on them and on the rates below.
+The step is the one that `vid3d train` maps over the devices, compiled by XLA's TPU compiler for a
+slice of 8 chips that need not be there. FLOPs and bytes are XLA's own count for one chip,
+all-reduced bytes are read off the compiled program, and everything else is arithmetic on them and
+on the rates below. Writes experiments/scaling.md.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from vid3d.training import optim, steps
 from vid3d.training.state import create
 
 # https://docs.cloud.google.com/tpu/docs/v5e, table of key specifications.
-FLOPS = 197e12  # a second, bfloat16; float32 convolutions take one bfloat16 pass at JAX's default precision
+# FLOPs a second, bfloat16; float32 convolutions take one bfloat16 pass at JAX's default precision.
+FLOPS = 197e12
 HBM = 819e9  # bytes a second
 LINK = 400e9 / 4 / 2  # bytes a second through one of the four ports, one way
 CHIPS_PER_HOST = 8
@@ -46,14 +48,18 @@ BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1, "u8": 1, "f16": 2}
 STORED = 128 * 171 * 3  # bytes of a frame, configs/ucf101.py:all
 JPEG = 10  # times smaller than raw, the lower end of what config.py says of data.store
 
-# Videos and seconds a video: Soomro et al. 2012 (13,320 clips, 27 hours), Kay et al. 2017 (306,245 clips of about 10 s).
+# Videos and seconds a video: Soomro et al. 2012 (13,320 clips, 27 hours), Kay et al. 2017
+# (306,245 clips of about 10 s).
 DATA_SETS = {"UCF-101": (13_320, 27 * 3600 / 13_320), "Kinetics-400": (306_245, 10.0)}
 FPS = 25
 
 
 @dataclass(frozen=True)
 class Step:
-    """One compiled step on one chip: FLOPs, bytes to and from its memory, bytes all-reduced, bytes from the host."""
+    """One compiled step on one chip.
+
+    FLOPs, bytes to and from its memory, bytes all-reduced, bytes from the host.
+    """
 
     name: str
     clip: str
@@ -74,12 +80,12 @@ class Step:
         return 2 * (chips - 1) / chips * self.reduced / (2 * LINK)
 
     def efficiency(self, chips: int) -> float:
-        """Share of the time that is not spent waiting, if nothing of the all-reduce is hidden behind arithmetic."""
+        """Share of the time not spent waiting, if arithmetic hides nothing of the all-reduce."""
         return self.seconds / (self.seconds + self.reduce_seconds(chips))
 
 
 def compile_step(name: str, config: ConfigDict, num_classes: int, mesh: Mesh) -> Step:
-    """Compiles the training step of a config for the chips of a mesh with the axis "batch"; nothing is computed."""
+    """Compiles a config's training step for a mesh with the axis "batch"; nothing is computed."""
     model = models.build(config.model, num_classes, axis_name="batch")
     schedule = optim.learning_rate(
         config.optim, total_steps=1000, steps_per_epoch=100, batch_size=64
@@ -126,7 +132,10 @@ def reduced_bytes(program: str) -> int:
 
 
 def large() -> ConfigDict:
-    """SlowFast's slow pathway, a 3D ResNet-50, on 8 frames of 224x224 cut out of 256x256, in bfloat16."""
+    """SlowFast's slow pathway, a 3D ResNet-50, in bfloat16.
+
+    On 8 frames of 224x224 cut out of 256x256.
+    """
     config = configs.default()
     config.model.name = "slow_r50"
     config.model.dtype = "bfloat16"
@@ -142,7 +151,8 @@ def tutorial() -> ConfigDict:
 
 
 def main() -> None:
-    # Where JAX sees nothing but a CPU, convolutions trace their CPU form alone: here the other one is wanted.
+    # Where JAX sees nothing but a CPU, convolutions trace their CPU form alone: here the other
+    # one is wanted.
     convolution._by_platform = lambda *arrays, cpu, default: default(*arrays)
     chips = topologies.get_topology_desc(TOPOLOGY, platform="tpu").devices
     mesh = Mesh(np.array(chips), ("batch",))
@@ -162,8 +172,14 @@ def page(found: list[Step]) -> str:
     lines = [
         "# Scale on paper",
         "",
-        "Written by `python experiments/scaling.py`; nothing here was measured on a TPU. The training step is compiled by XLA's TPU",
-        f"compiler for {CHIPS} chips of a TPU v5e with {PER_CHIP} clips a chip; FLOPs and bytes are the compiler's count for one chip and one step.",
+        (
+            "Written by `python experiments/scaling.py`; nothing here was measured on a TPU. The "
+            "training step is compiled by XLA's TPU"
+        ),
+        (
+            f"compiler for {CHIPS} chips of a TPU v5e with {PER_CHIP} clips a chip; FLOPs and "
+            "bytes are the compiler's count for one chip and one step."
+        ),
         "",
         f"| a step on one chip | {' | '.join(s.name for s in found)} |",
         f"|---|{'---|' * len(found)}",
@@ -194,10 +210,22 @@ def page(found: list[Step]) -> str:
     row("clips a second and chip, at most", [f"{PER_CHIP / s.seconds:,.0f}" for s in found])
     lines += [
         "",
-        "The step takes at least the longer of the two times at the peak rates. The efficiency supposes that it takes no longer, and that",
-        "nothing of the all-reduce runs behind it; a real step takes longer, which hides more, so that this is a lower bound. The",
-        "all-reduce is a ring in both directions on one port each way; a torus has more. Its time hardly depends on the number of chips.",
-        f"Rates: {FLOPS / 1e12:.0f} TFLOP/s, {HBM / 1e9:.0f} GB/s, {LINK / 1e9:.0f} GB/s a port and direction ([TPU v5e](https://docs.cloud.google.com/tpu/docs/v5e)).",
+        (
+            "The step takes at least the longer of the two times at the peak rates. The efficiency "
+            "supposes that it takes no longer, and that"
+        ),
+        (
+            "nothing of the all-reduce runs behind it; a real step takes longer, which hides more, "
+            "so that this is a lower bound. The"
+        ),
+        (
+            "all-reduce is a ring in both directions on one port each way; a torus has more. Its "
+            "time hardly depends on the number of chips."
+        ),
+        (
+            f"Rates: {FLOPS / 1e12:.0f} TFLOP/s, {HBM / 1e9:.0f} GB/s, {LINK / 1e9:.0f} GB/s a "
+            "port and direction ([TPU v5e](https://docs.cloud.google.com/tpu/docs/v5e))."
+        ),
         "",
         "## Where the input becomes the limit",
         "",
@@ -209,12 +237,16 @@ def page(found: list[Step]) -> str:
         frames = int(s.clip.split("x")[0])
         share = clips * s.host / PER_CHIP / NETWORK
         lines.append(
-            f"- {s.name}: {clips:,.0f} clips a second, {clips * s.host / PER_CHIP / 1e9:.1f} GB/s of raw frames ({share:.0%} of the "
+            f"- {s.name}: {clips:,.0f} clips a second, {clips * s.host / PER_CHIP / 1e9:.1f} "
+            f"GB/s of raw frames ({share:.0%} of the "
             f"host's network), or {clips * frames:,.0f} JPEG frames a second to decode"
         )
     lines += [
         "",
-        "| data set | frames | raw, 128x171 | JPEG, a tenth | in the memory of one host (512 GiB) |",
+        (
+            "| data set | frames | raw, 128x171 | JPEG, a tenth | "
+            "in the memory of one host (512 GiB) |"
+        ),
         "|---|---|---|---|---|",
     ]
     for name, (videos, seconds) in DATA_SETS.items():
@@ -222,12 +254,19 @@ def page(found: list[Step]) -> str:
         raw = frames * STORED
         fits = "raw" if raw < MEMORY else "JPEG" if raw / JPEG < MEMORY else "neither"
         lines.append(
-            f"| {name} | {frames / 1e6:.1f} M | {raw / 1e9:,.0f} GB | {raw / JPEG / 1e9:,.0f} GB | {fits} |"
+            f"| {name} | {frames / 1e6:.1f} M | {raw / 1e9:,.0f} GB | {raw / JPEG / 1e9:,.0f} GB "
+            f"| {fits} |"
         )
     lines += [
         "",
-        "A set that fits raw is read from memory, and the host only copies. One that fits as JPEG is decoded on the host in every epoch: the",
-        "frames a second above, times the seconds that a core needs for a frame, are the cores that it takes. One that fits neither way is",
+        (
+            "A set that fits raw is read from memory, and the host only copies. One that fits as "
+            "JPEG is decoded on the host in every epoch: the"
+        ),
+        (
+            "frames a second above, times the seconds that a core needs for a frame, are the cores "
+            "that it takes. One that fits neither way is"
+        ),
         "read from disk or over the network as well.",
         "",
     ]  # fmt: skip

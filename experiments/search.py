@@ -1,14 +1,15 @@
-"""The search behind the defaults of configs/videos.py: recipes, compared on validation videos alone.
+"""The search for the defaults of configs/videos.py: recipes, compared on validation videos alone.
 
     python experiments/search.py --root=DIR --workdir=runs/search [--seeds=2] [RECIPE ...]
 
-Trains every recipe once a fold of DIR/manifest.csv and a seed, with the fold after the tested one as validation, and
-prints a line a recipe: accuracy and loss on the validation videos at the end of the training (the mean of the last
-quarter of the evaluations: with fifty videos a single one jumps by chance), the accuracy of the best evaluation and of
-the training, and minutes of processor time. No test video is looked at. The same call goes on where it stopped.
+Trains every recipe once a fold of DIR/manifest.csv and a seed, with the fold after the tested one
+as validation, and prints a line a recipe: accuracy and loss on the validation videos at the end of
+the training (the mean of the last quarter of the evaluations: with fifty videos a single one jumps
+by chance), the accuracy of the best evaluation and of the training, and minutes of processor time.
+No test video is looked at. The same call goes on where it stopped.
 
-A video that validates one fold tests another: over all folds the choice of a recipe has seen every label, though no
-network was chosen by its test.
+A video that validates one fold tests another: over all folds the choice of a recipe has seen every
+label, though no network was chosen by its test.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def main() -> None:
 
 
 def train(name: str, options: argparse.Namespace, *, fold: int, seed: int) -> tuple[float, ...]:
-    """Trains one recipe on one fold; returns late accuracy and loss, the best accuracy, and the one in training."""
+    """Trains a recipe on a fold; returns late accuracy and loss, and best and training accuracy."""
     from vid3d.training.loop import FINISHED, train
 
     config = configs.default()

@@ -3,12 +3,12 @@
     python experiments/benchmarks/accelerator.py [--json] [--peak_tflops=989]
     python experiments/benchmarks/accelerator.py --model=r3d_18 --frames=16 --size=112 --batch=64
 
-bfloat16 arithmetic, float32 parameters, Adam, uint8 clips that are normalised on the device. "device" repeats one batch that
-is there already; "end to end" copies a new batch from the host's memory for every step, one ahead, as `vid3d train` does. TFLOP
-are counted by `vid3d summary` (two a multiply-add, three passes), so that the share of peak is the same measure for both.
-PyTorch runs channels_last_3d, autocast to bfloat16 and `torch.compile`; the sides take turns, each in a process of its own,
-medians count.
-Without an accelerator it runs on the CPU; take small clips there.
+bfloat16 arithmetic, float32 parameters, Adam, uint8 clips that are normalised on the device.
+"device" repeats one batch that is there already; "end to end" copies a new batch from the host's
+memory for every step, one ahead, as `vid3d train` does. TFLOP are counted by `vid3d summary` (two a
+multiply-add, three passes), so that the share of peak is the same measure for both. PyTorch runs
+channels_last_3d, autocast to bfloat16 and `torch.compile`; the sides take turns, each in a process
+of its own, medians count. Without an accelerator it runs on the CPU; take small clips there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLASSES = 5
 
 
 class Side(NamedTuple):
-    """Functions from a number of steps to the seconds that they take, and the name of the device."""
+    """Functions from a number of steps to the seconds that they take, and the device's name."""
 
     device: Callable[[int], float]
     end_to_end: Callable[[int], float]

@@ -2,10 +2,11 @@
 
     python experiments/benchmarks/data.py [--videos=1000] [--json]
 
-Ingest: XVID files of 150 frames of 320x240, the first 10 frames at 112x112 and at 224x224, by `vid3d prepare` into
-shards, and as the tutorial reads them into memory (one process that seeks to each frame), in turns; then the parts of ingest
-one by one in this process. Reading: clips of 10x112x112 out of the shards in a random order and in sequence, in turns, then
-out of memory. Medians of the rounds; files are in the page cache.
+Ingest: XVID files of 150 frames of 320x240, the first 10 frames at 112x112 and at 224x224, by
+`vid3d prepare` into shards, and as the tutorial reads them into memory (one process that seeks to
+each frame), in turns; then the parts of ingest one by one in this process. Reading: clips of
+10x112x112 out of the shards in a random order and in sequence, in turns, then out of memory.
+Medians of the rounds; files are in the page cache.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def ingest(folder: Path, size: int, rounds: int) -> dict[str, float]:
     sample = paths[:: len(paths) // 40]
     ours, theirs = [], []
     config = config_of(folder, cache="cache", size=size)
-    # The first time is not counted: it loads TensorFlow, to write two small files of tfds, and claims fresh memory.
+    # The first time is not counted: it loads TensorFlow, to write two small files of tfds, and
+    # claims fresh memory.
     for number in range(rounds + 1):
         shutil.rmtree(folder / "cache", ignore_errors=True)
         tutorial = seconds(lambda: [as_the_tutorial(path, size) for path in sample])

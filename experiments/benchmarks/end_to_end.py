@@ -1,11 +1,12 @@
-"""A whole training: `vid3d train` beside its own bare step, and beside Keras `fit` on the same prepared clips.
+"""A whole training: `vid3d train` beside its bare step, and beside Keras `fit` on the same clips.
 
     python experiments/benchmarks/end_to_end.py [--json]
 
-The tutorial's network on 10x112x112 clips, batch 8, about as many videos as the tutorial has. The three take turns, an epoch
-each, Keras in a process of its own; the medians of the rounds count. `train` reads its clips anew each epoch, shuffles,
-checks its numbers, keeps its records and saves a checkpoint; the bare step gets one batch again and again; Keras holds the
-same uint8 clips as one array in memory.
+The tutorial's network on 10x112x112 clips, batch 8, about as many videos as the tutorial has. The
+three take turns, an epoch each, Keras in a process of its own; the medians of the rounds count.
+`train` reads its clips anew each epoch, shuffles, checks its numbers, keeps its records and saves a
+checkpoint; the bare step gets one batch again and again; Keras holds the same uint8 clips as one
+array in memory.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""What grows with the work: ingest, an epoch and memory with the number of videos, a step with the number of pixels.
+"""What grows with the work: ingest, epoch and memory with the videos, a step with the pixels.
 
     python experiments/benchmarks/growth.py [--json] [--plot=FILE]
 
-Videos: 1, 2, 4 and 8 times 100, decoded anew; an epoch through the pipeline from the shards (no memory budget, so that all
-stream) with a small network; the largest resident memory of a process that does only this. Pixels: the tutorial's network,
-batch 4, 10 frames of 56, 80, 112 and 160 pixels a side (1, 2, 4, 8 times the pixels). Each size is measured in every
-round; medians count, and the exponent is the slope of a straight line through the logarithms (1 is linear).
+Videos: 1, 2, 4 and 8 times 100, decoded anew; an epoch through the pipeline from the shards (no
+memory budget, so that all stream) with a small network; the largest resident memory of a process
+that does only this. Pixels: the tutorial's network, batch 4, 10 frames of 56, 80, 112 and 160
+pixels a side (1, 2, 4, 8 times the pixels). Each size is measured in every round; medians count,
+and the exponent is the slope of a straight line through the logarithms (1 is linear).
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""How fast a trained network labels files and a live stream: 10x112x112 clips, the tutorial's network.
+"""How fast a trained network labels files and a live stream: the tutorial's network.
 
     python experiments/benchmarks/inference.py [--json]
 
-Files are 320x240 XVID, 64 frames each, written anew and decoded for real. `predict_many` decodes in processes beside the
-network; decoding alone and the network alone are measured as well, interleaved with it, and the median of the rounds
-counts. The live figure is what one thread does that fits each frame, slides the window and runs the network.
+Clips are 10x112x112, files are 320x240 XVID, 64 frames each, written anew and decoded for real.
+`predict_many` decodes in processes beside the network; decoding alone and the network alone are
+measured as well, interleaved with it, and the median of the rounds counts. The live figure is what
+one thread does that fits each frame, slides the window and runs the network.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""One side of a comparison in a process of its own: frameworks that cannot share a process are still timed in turns.
+"""One side of a comparison in a process of its own, still timed in turns with the others.
 
-A side is what a function returns: an object whose methods are called from here, by name, one at a time. While one side
-runs, the others wait for their next call.
+Frameworks that cannot share a process are compared in this way. A side is what a function returns:
+an object whose methods are called from here, by name, one at a time. While one side runs, the
+others wait for their next call.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 
 class Call(NamedTuple):
-    """What a call returned, and the seconds that it took there: by the wall clock, and of all cores."""
+    """What a call returned, and the seconds that it took there: by wall clock, and of all cores."""
 
     value: Any
     seconds: float

@@ -2,10 +2,11 @@
 
     python experiments/benchmarks/startup.py [--json]
 
-`vid3d --help`; a training of a single step (the tutorial's network, 10x112x112, batch 8, videos prepared) with an empty
-compilation cache and again with a full one: wall clock and largest resident memory, evaluation and checkpoint included.
-Then what the training step alone costs before it runs: tracing and compiling, and in the next start tracing and loading
-from the cache. Each in a process of its own; medians of the rounds.
+`vid3d --help`; a training of a single step (the tutorial's network, 10x112x112, batch 8, videos
+prepared) with an empty compilation cache and again with a full one: wall clock and largest resident
+memory, evaluation and checkpoint included. Then what the training step alone costs before it runs:
+tracing and compiling, and in the next start tracing and loading from the cache. Each in a process
+of its own; medians of the rounds.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
 
 
 def step() -> tuple[float, float]:
-    """Seconds for tracing the training step in a new process, and for compiling it or loading it from the cache."""
+    """Seconds for tracing the step in a new process, and for compiling it or loading it."""
     from vid3d import process
 
     process.start_program()  # as the commands begin

@@ -1,12 +1,14 @@
-"""The tutorial's network, a training step and a prediction: vid3d, Keras on TensorFlow, and PyTorch where installed.
+"""The tutorial's training step and prediction: vid3d, Keras, and PyTorch where installed.
 
     python experiments/benchmarks/train_step.py            # a table
-    python experiments/benchmarks/train_step.py --json     # one JSON object; ratios are vid3d's speed over theirs
+    python experiments/benchmarks/train_step.py --json     # one JSON object
 
-Five layers of 128, 64, 32, 32, 32 features (3x3x3 "same" convolution, ReLU, 3x3x3 "same" max pooling), a dense
-layer of 1024, dropout, five classes; uint8 clips divided by 255; Adam 1e-3; cross-entropy. The sides take turns, each in a
-process of its own, so that a noisy machine disturbs all of them, and the figures are medians. A ratio above 1 means that
-vid3d is faster. Processor seconds (of all cores) are printed beside the wall clock: they tell more on a busy machine.
+The tutorial's network: five layers of 128, 64, 32, 32, 32 features (3x3x3 "same" convolution, ReLU,
+3x3x3 "same" max pooling), a dense layer of 1024, dropout, five classes; uint8 clips divided by 255;
+Adam 1e-3; cross-entropy. Keras runs on TensorFlow. The sides take turns, each in a process of its
+own, so that a noisy machine disturbs all of them, and the figures are medians. Ratios are vid3d's
+speed over theirs: above 1, vid3d is faster. Processor seconds (of all cores) are printed beside the
+wall clock: they tell more on a busy machine.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ CLASSES = 5
 
 
 class Side(NamedTuple):
-    """One framework: closures that do a step and wait for it, and the seconds until each was ready."""
+    """One framework: functions that do a step and wait for it, and seconds until each was ready."""
 
     train: Callable[[], None]
     predict: Callable[[], None]
@@ -148,7 +150,7 @@ class KerasFit:
 
 
 def torch_model(shape: tuple[int, ...]):
-    """The same network in PyTorch, for clips of this shape [T, H, W, C] as it takes them: [B, C, T, H, W]."""
+    """The same network in PyTorch, for clips of shape [T, H, W, C], taken as [B, C, T, H, W]."""
     import torch
     from torch import nn
 

@@ -3,10 +3,11 @@
     git worktree add ../before COMMIT
     python experiments/benchmarks/trees.py ../before [--rounds=5]
 
-Files: 320x240 Xvid of 150 frames (1,000, of which 64 are predicted) and 1920x1080 H.264 of 90 frames (12; written by
-FFmpeg's command). Ingest stores the first 10 frames of Xvid at 112x112 and at 224x224, and all frames of H.264; prediction is that
-of the tutorial's network on 10x112x112 clips. Every figure is that of a process of its own, which does the work twice and
-counts the second time. Prints the medians in seconds and the median ratio, other / this: above 1, this one is faster.
+Files: 320x240 Xvid of 150 frames (1,000, of which 64 are predicted) and 1920x1080 H.264 of 90
+frames (12; written by FFmpeg's command). Ingest stores the first 10 frames of Xvid at 112x112 and
+at 224x224, and all frames of H.264; prediction is that of the tutorial's network on 10x112x112
+clips. Every figure is that of a process of its own, which does the work twice and counts the second
+time. Prints the medians in seconds and the median ratio, other / this: above 1, this one is faster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The work of `trees.py`, in the checkout that PYTHONPATH names: TASK SIZE FOLDER; prints seconds."""
+"""The work of `trees.py`, in the checkout of PYTHONPATH: TASK SIZE FOLDER; prints seconds."""
 
 from __future__ import annotations
 
