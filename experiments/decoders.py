@@ -175,29 +175,23 @@ def page(files, columns, command: str, note: str) -> str:
 
 
 NOTE = f"""
-Every file is made by FFmpeg, with frames that carry their number. The truth is FFmpeg's own \
-command (`-fps_mode passthrough`, its
-rotation on, `-flags unaligned`, `-sws_flags {EXACT}`, to `rgb24`), of the default video stream \
-without covers,
-and ffprobe's times; where a stream has none, a constant rate; for `ycgco`, which FFmpeg's scaler \
-does not know, zimg's picture.
+Every file is made by FFmpeg, with frames that carry their number. The truth is FFmpeg's own command
+(`-fps_mode passthrough`, its rotation on, `-flags unaligned`, `-sws_flags {EXACT}`, to `rgb24`), of
+the default video stream without covers, and ffprobe's times; where a stream has none, a constant
+rate; for `ycgco`, which FFmpeg's scaler does not know, zimg's picture.
 
-*Right* is: the same frame numbers in the same order; pictures of the same size and way up, of \
-which the worst frame differs by
-{LARGEST_MEAN:.0f} levels of 255 in the mean of each channel, at most; times from the first frame \
-within {1000 * LARGEST_LATENESS:.0f} ms; the same bytes when the file is decoded
-in a process of its own and among all others in two orders. Where a file has nothing to show, \
-right is to show nothing. Frames
-that are damaged are not looked at, only the others. *Not square*: pixels that are not square stay \
-so; a picture in its display
-size is held to the truth scaled to that. *Off*: the angle by which a picture is turned against \
-the clock too little. *Refused*: an
-error at the start. *n of m frames*: the rest is missing, with an error or without.
+*Right* is: the same frame numbers in the same order; pictures of the same size and way up, of which
+the worst frame differs by {LARGEST_MEAN:.0f} levels of 255 in the mean of each channel, at most;
+times from the first frame within {1000 * LARGEST_LATENESS:.0f} ms; the same bytes when the file is
+decoded in a process of its own and among all others in two orders. Where a file has nothing to
+show, right is to show nothing. Frames that are damaged are not looked at, only the others. *Not
+square*: pixels that are not square stay so; a picture in its display size is held to the truth
+scaled to that. *Off*: the angle by which a picture is turned against the clock too little.
+*Refused*: an error at the start. *n of m frames*: the rest is missing, with an error or without.
 
-Each library is used as its documentation begins: PyAV with `frame.to_ndarray(format="rgb24")`, \
-TorchCodec with `VideoDecoder` and
-exact seeking, OpenCV with `read()`, vid3d with its `Reader`. H.264 in single fields (PAFF) is \
-missing, as FFmpeg cannot encode it."""
+Each library is used as its documentation begins: PyAV with `frame.to_ndarray(format="rgb24")`,
+TorchCodec with `VideoDecoder` and exact seeking, OpenCV with `read()`, vid3d with its `Reader`.
+H.264 in single fields (PAFF) is missing, as FFmpeg cannot encode it."""
 
 
 def main() -> None:

@@ -23,10 +23,9 @@ from vid3d.video.frames import read_video
 
 NEXT = """
 next:
-  your own videos     vid3d train --config=configs/videos.py --config.data.root=DIR \
---workdir=runs/mine
-                      (DIR has one sub-folder a class; `source .venv/bin/activate` \
-puts vid3d on the path)
+  your own videos     vid3d train --config=configs/videos.py --workdir=runs/mine \\
+                          --config.data.root=DIR
+                      (DIR has one sub-folder per class; `source .venv/bin/activate` first)
   label a video       vid3d predict --workdir={workdir} {video}
   label while it runs vid3d live --workdir={workdir} --source=0        (a camera; or a file)
   curves              pip install tensorboard; tensorboard --logdir={workdir}/tensorboard
