@@ -370,25 +370,13 @@ def formats() -> list[Sample]:
 def streams() -> list[Sample]:
     """More or less than one picture stream."""
     cover = "-f lavfi -i color=red:s=64x64:d=0.04 "
+    second = copy(
+        "-i IN -filter_complex [0:v]reverse[n] -map [n] -map 0:v -c:v libx264 -crf 10 "
+        "-disposition:v:0 0 -disposition:v:1 default"
+    )
     return [
-        Sample(
-            "second.mkv",
-            "two videos, the second is the default",
-            H420,
-            after=copy(
-                "-i IN -filter_complex [0:v]reverse[n] -map [n] -map 0:v -c:v libx264 -crf 10 "
-                "-disposition:v:0 0 -disposition:v:1 default"
-            ),
-        ),
-        Sample(
-            "second.mp4",
-            "two videos, the second is the default",
-            H420,
-            after=copy(
-                "-i IN -filter_complex [0:v]reverse[n] -map [n] -map 0:v -c:v libx264 -crf 10 "
-                "-disposition:v:0 0 -disposition:v:1 default"
-            ),
-        ),
+        Sample("second.mkv", "two videos, the second is the default", H420, after=second),
+        Sample("second.mp4", "two videos, the second is the default", H420, after=second),
         Sample(
             "cover.mp4",
             "a cover picture beside the video",

@@ -71,6 +71,7 @@ def keras_parameters(keras_module) -> dict:
     return parameters
 
 
+@pytest.mark.optimized
 @pytest.mark.slow
 def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
     features = (128, 64, 32, 32, 32)

@@ -119,6 +119,7 @@ def network(name, torch, request):
     return network
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("name", [*TORCHVISION, *PYTORCHVIDEO])
 def test_logits_equal_the_reference_in_both_modes(name, network, torch, tmp_path):
     shapes = CLIPS.get(name.removesuffix("_8x8"), SMALL)
@@ -143,6 +144,7 @@ def test_logits_equal_the_reference_in_both_modes(name, network, torch, tmp_path
         np.testing.assert_allclose(training, expected_in_training, atol=1e-3)
 
 
+@pytest.mark.optimized
 def test_published_x3d_on_larger_clips(torch, pytorchvideo, tmp_path, capsys):
     """It pools by windows and averages their softmax, which `experiments/parity.py` handles."""
     torch.manual_seed(1)

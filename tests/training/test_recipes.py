@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 
 import jax
 import numpy as np
@@ -203,6 +202,8 @@ def unbroken(once):
     return once("recipe", lambda workdir: train(workdir, 3))
 
 
+# As for users: optimized in another way, the average of frozen weights is rounded in another way.
+@pytest.mark.optimized
 @pytest.mark.slow
 def test_a_run_with_every_option_resumes_exactly(unbroken, tmp_path, assert_same_run):
     train(tmp_path / "run", 1)
@@ -210,6 +211,7 @@ def test_a_run_with_every_option_resumes_exactly(unbroken, tmp_path, assert_same
     assert_same_run(tmp_path / "run", unbroken)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("rate", ["0", "0.5"])
 def test_runs_initialised_from_a_workdir_resume_exactly(
     rate, unbroken, tmp_path, capfd, assert_same_run
@@ -225,9 +227,9 @@ def test_runs_initialised_from_a_workdir_resume_exactly(
     after, meta = checkpoint.restore_weights(tmp_path / "whole", step)
     before, source = checkpoint.restore_weights(unbroken, checkpoint.resolve(unbroken))
     if rate == "0":
-        # The moving average of weights that stand still is rounded.
-        unmoved = functools.partial(np.testing.assert_array_max_ulp, maxulp=1)
-        assert_trees(unmoved, after["params"]["layer1"], before["params"]["layer1"])
+        assert_trees(
+            np.testing.assert_allclose, after["params"]["layer1"], before["params"]["layer1"]
+        )
     assert set(source["training_videos"].values()) <= set(meta["training_videos"].values())
 
 
