@@ -98,7 +98,8 @@ def main() -> None:
 
 def train(name: str, options: argparse.Namespace, *, fold: int, seed: int) -> tuple[float, ...]:
     """Trains a recipe on a fold; returns late accuracy and loss, and best and training accuracy."""
-    from vid3d.training.loop import FINISHED, train
+    from vid3d.process import RESUME_ME
+    from vid3d.training.loop import train
 
     config = configs.default()
     split = {
@@ -114,9 +115,8 @@ def train(name: str, options: argparse.Namespace, *, fold: int, seed: int) -> tu
         configs.apply(config, key, value)
     configs.validate(config)
     workdir = Path(options.workdir) / name / f"seed{seed}-fold{fold}"
-    code = train(config, workdir)
-    if code != FINISHED:
-        raise SystemExit(code)
+    if not train(config, workdir):
+        raise SystemExit(RESUME_ME)
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     late = rows[-max(len(rows) // 4, 1) :]
     return (

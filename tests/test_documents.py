@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from vid3d import arguments, config as configs
+from vid3d import cli, config as configs
 from vid3d.config_file import run_file
 
 DOCUMENTS = sorted({*Path().glob("*.md"), *Path().glob("[!.]*/*.md")})
@@ -59,7 +59,7 @@ def all_commands() -> dict[str, str]:
     for path in Path("configs").glob("*.py"):
         text = ast.get_docstring(ast.parse(path.read_text())) or ""
         lines[str(path)] = re.sub(r"\\\n\s*", " ", text).splitlines()
-    lines["vid3d --help"] = [line.strip() for line in arguments.EXAMPLES.splitlines()]
+    lines["vid3d --help"] = [line.strip() for line in cli.EXAMPLES.splitlines()]
     found: dict[str, str] = {}
     for name, code in lines.items():
         for command in commands(code):
@@ -117,7 +117,7 @@ def check_config(spec: str, overrides: list[tuple[str, str]]) -> None:
 
 def check_vid3d(words: list[str]) -> None:
     """Parses the arguments of `vid3d` and loads the config that they name."""
-    options, overrides = arguments.parse(words)
+    options, overrides = cli.parse(words)
     if getattr(options, "config", None):
         check_config(options.config, overrides)
         if options.command == "sweep":

@@ -23,6 +23,7 @@ ORDER = [
     "process",
     "rendezvous",
     "parallel",
+    "program",
     "terminal",
     "tf",
     "cache",
@@ -45,6 +46,7 @@ ORDER = [
     "training",
     "sweep",
     "arguments",
+    "commands",
     "cli",
     "__main__",
 ]

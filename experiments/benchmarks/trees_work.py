@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 import tempfile
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vid3d import compilation, config as configs, process
+from vid3d import compilation, config as configs
 
 
 def main(task: str, size: str, folder: str) -> None:
@@ -23,9 +24,11 @@ def main(task: str, size: str, folder: str) -> None:
 
 
 def ingesting(config, task: str) -> Callable[[], None]:
-    process.start_program()  # as `vid3d prepare` does
-    process.end_imports()
+    gc.disable()  # as `vid3d prepare` does; without its functions, which had other names before
     from vid3d.data import prepare
+
+    gc.freeze()
+    gc.enable()
 
     config.data.stored_frames = 10 if task == "ingest" else 0
 

@@ -505,9 +505,9 @@ class TestDoctor:
         with settings.unlocked():
             settings.data.group_pattern = r"(g\d)_"
         found = index.find(settings.data, 0)
-        assert prepare.doctor(settings, tmp_path / "out")
+        checkup = prepare.doctor(settings, tmp_path / "out")
+        assert checkup.all_readable and checkup.manifest == tmp_path / "out" / "manifest.csv"
         captured = capsys.readouterr()
-        assert str(tmp_path / "out" / "manifest.csv") in captured.out
         for expected in ("down", "frames per video: 5 to 14", "64x48 (20)", "protocol grouped"):
             assert expected in captured.err
         with settings.unlocked():
@@ -522,20 +522,19 @@ class TestDoctor:
         lines = (two_classes.parent / "manifest.csv").read_text().splitlines()
         assert lines[1].startswith("videos/down/g0_0.avi,down,")
 
-    def test_edited_manifest_is_never_overwritten(self, settings, two_classes, tmp_path, capsys):
+    def test_edited_manifest_is_never_overwritten(self, settings, two_classes, tmp_path):
         prepare.doctor(settings, tmp_path)
         prepare.doctor(settings, tmp_path)
         assert not (tmp_path / "manifest-2.csv").exists()
         edited = (tmp_path / "manifest.csv").read_text().replace("test", "train")
         (tmp_path / "manifest.csv").write_text(edited)
-        prepare.doctor(settings, tmp_path)
+        assert prepare.doctor(settings, tmp_path).manifest == tmp_path / "manifest-2.csv"
         assert (tmp_path / "manifest.csv").read_text() == edited
-        assert "manifest-2.csv" in capsys.readouterr().out
         assert (tmp_path / "manifest-2.csv").read_text() != edited
 
     def test_bad_video_is_reported_without_a_crash(self, settings, two_classes, tmp_path, capsys):
         path = TestBadVideos.spoil(two_classes, "test", settings)
-        assert not prepare.doctor(settings, tmp_path)
+        assert not prepare.doctor(settings, tmp_path).all_readable
         assert path in (tmp_path / "bad_videos.csv").read_text()
         assert "BAD: 1 videos" in capsys.readouterr().err
 
@@ -544,7 +543,7 @@ class TestDoctor:
             path = Path(settings.data.root, "ab"[k % 2], f"{k}.mp4")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("no video")
-        assert not prepare.doctor(settings, tmp_path)
+        assert not prepare.doctor(settings, tmp_path).all_readable
         said = capsys.readouterr().err
         assert "no readable videos" in said and "BAD: 12 videos" in said
 

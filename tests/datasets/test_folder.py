@@ -155,7 +155,7 @@ class TestNamesOfClasses:
         for place, label in enumerate(("walk", "walk ", " run", "sit  still")):
             for k in range(4):
                 video(root / label / f"{place}{k}.avi", shade=place + 4 * k)
-        assert prepare.doctor(settings, root)
+        assert prepare.doctor(settings, root).all_readable
         from_folder = find(settings, source="folder")
         from_manifest = find(settings, source="auto", root=str(root / "manifest.csv"))
         assert from_folder.classes == from_manifest.classes == ("run", "sit still", "walk")

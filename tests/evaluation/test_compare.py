@@ -14,7 +14,7 @@ from scipy.stats import binom
 
 from vid3d import checkpoint, cli
 from vid3d.checkpoint import Workdir
-from vid3d.evaluation import compare, plots, runs
+from vid3d.evaluation import compare, compare_report, plots, runs
 from vid3d.evaluation.paired import pair, paired_lines
 
 
@@ -243,7 +243,8 @@ def printed(folder: Path, width: int, count: int = 1) -> str:
     found = [runs.read(path, path.name) for path in (folder / "long", folder / "short")]
     keys = runs.differing_keys(found)
     text = io.StringIO()
-    compare.show(found * count, keys, None, console=Console(file=text, width=width))
+    comparison = compare.Comparison(found * count, keys, paired=None, all_tested=True)
+    compare_report.show(comparison, console=Console(file=text, width=width))
     return text.getvalue()
 
 
@@ -312,7 +313,7 @@ def test_repeats_over_seeds_are_averaged(pair_of_runs, tmp_path):
     assert {name: len(group) for name, group in runs.over_seeds(found).items()} == {"seed0": 2}
     accuracy = found[0].test["accuracy"]
     words = f"test accuracy {accuracy:.3f}, standard deviation 0.000 over 2 seeds"
-    assert f"seed0: {words}" in compare.notes(found, ["seed"])
+    assert f"seed0: {words}" in compare_report.notes(found, ["seed"])
 
 
 def test_incomparable_runs_are_noted(pair_of_runs, tmp_path):
@@ -330,7 +331,7 @@ def test_incomparable_runs_are_noted(pair_of_runs, tmp_path):
     }
     path.write_text(json.dumps(figures | fewer))
     found = [runs.read(path, path.name) for path in (pair_of_runs / "short", workdir)]
-    said = compare.notes(found, ["train.epochs"])
+    said = compare_report.notes(found, ["train.epochs"])
     assert "note: the test accuracies are of different protocols: grouped, random (leaky)" in said
     assert "note: the runs were not tested on the same videos" in said
 

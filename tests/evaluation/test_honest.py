@@ -47,7 +47,7 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
         "model.hidden": "0", "model.pool": "1,2,2", "train.epochs": "1", "train.batch_size": "8",
     }  # fmt: skip
     config = configs.load("configs/videos.py:tutorial", keys.items())
-    assert loop.train(config, workdir) == loop.FINISHED
+    assert loop.train(config, workdir)
     return root, workdir
 
 
@@ -257,7 +257,7 @@ def test_validating_on_test_videos_keeps_both_splits(trained, tmp_path, capsys):
     }  # fmt: skip
     config = configs.load("configs/videos.py:tutorial", keys.items())
     workdir = tmp_path / "run"
-    assert loop.train(config, workdir) == loop.FINISHED
+    assert loop.train(config, workdir)
     for split in ("val", "test"):
         assert "override" not in printed(capsys, workdir, f"--split={split}")
     (tmp_path / "set" / "up").mkdir(parents=True)
@@ -323,7 +323,7 @@ def test_classes_may_have_any_name(tmp_path, capsys):
     for rate in ("0.001", "0.1"):
         learn = {"optim.learning_rate": rate}
         config = configs.load("configs/videos.py:tutorial", (keys | learn).items())
-        assert loop.train(config, tmp_path / "runs" / rate) == loop.FINISHED
+        assert loop.train(config, tmp_path / "runs" / rate)
     capsys.readouterr()
     assert cli.main(["compare", str(tmp_path / "runs"), "--evaluate"]) == 0
     said = capsys.readouterr().out

@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 import pytest
 
-from vid3d import cli
+from vid3d.commands import live as command
 from vid3d.errors import UserError
 from vid3d.inference.camera import Worker
 from vid3d.inference.live import Recording, live, to_json
@@ -54,7 +54,7 @@ def run_live(workdir, source, *, as_json=False, output="") -> int:
         json=as_json,
         output=output,
     )
-    return cli.live(options, [])
+    return command.run(options, [])
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from vid3d import cli
+from vid3d.commands import predict as command
 from vid3d.errors import UserError
 from vid3d.inference import overlay, predict as module, report
 from vid3d.inference.classifier import Classifier
@@ -32,7 +33,7 @@ def predict(workdir, paths, *, as_json=False, as_csv=False, output="", overrides
         csv=as_csv,
         output=output,
     )
-    return cli.predict(options, list(overrides))
+    return command.run(options, list(overrides))
 
 
 @pytest.fixture

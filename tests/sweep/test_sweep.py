@@ -17,8 +17,8 @@ from rich.console import Console
 
 from vid3d import checkpoint, cli, config as configs
 from vid3d.errors import UserError
+from vid3d.process import RESUME_ME
 from vid3d.sweep import child, devices, launch, plan, table
-from vid3d.training.loop import RESUME_ME
 
 pytestmark = pytest.mark.slow
 

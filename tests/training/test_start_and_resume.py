@@ -55,7 +55,7 @@ def started(tmp_path_factory) -> tuple[Path, Path]:
             root / "videos" / ("down", "up")[k % 2] / f"{k}.avi", shade=5 * k + 100 * (k % 2)
         )
     config = configs.load("configs/videos.py:tutorial", keys(root / "videos").items())
-    assert loop.train(config, root / "run") == loop.FINISHED
+    assert loop.train(config, root / "run")
     return root / "videos", root / "run"
 
 

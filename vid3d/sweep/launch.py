@@ -11,11 +11,11 @@ from pathlib import Path
 from vid3d import config as configs, storage
 from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
+from vid3d.process import FINISHED, RESUME_ME
 from vid3d.sweep import child, plan
 from vid3d.sweep.devices import Slot, slots
 from vid3d.sweep.job import Job, LocalJob
 from vid3d.sweep.table import Board, State, Status
-from vid3d.training.loop import FINISHED, RESUME_ME
 from vid3d.training.stop import StopSignal
 
 POLL_SECONDS = 0.2

@@ -18,7 +18,6 @@ from vid3d.datasets import index as data_index
 from vid3d.evaluation import metrics, plots
 from vid3d.evaluation.predictions import eval_batch_size, predict
 from vid3d.models.normalise import clip_shape
-from vid3d.process import FINISHED, RESUME_ME
 from vid3d.training import optim, record, transfer
 from vid3d.training.announce import announce
 from vid3d.training.progress import BadNumberError, TrainingProgress, check_sums
@@ -34,11 +33,12 @@ from vid3d.training.state import TrainState
 from vid3d.training.stop import StopSignal
 
 
-def train(config: ConfigDict, workdir: Address) -> int:
+def train(config: ConfigDict, workdir: Address) -> bool:
     """Trains one model, or resumes where the last call with this workdir stopped.
 
     Returns:
-        FINISHED, or RESUME_ME after SIGTERM or SIGINT: the state of that moment is saved.
+        Whether the training is finished; False after SIGTERM or SIGINT: the state of that moment
+        is saved.
 
     Raises:
         UserError: something in the config, the data or the workdir that the user can put right.
@@ -56,7 +56,7 @@ def train(config: ConfigDict, workdir: Address) -> int:
         parallel.barrier("workdir held")
         if workdir.is_finished(config):
             announce_finished(workdir, config)
-            return FINISHED
+            return True
         setup, initial = prepare_setup(config, workdir)
         if parallel.is_main() and not workdir.config_file.exists():
             workdir.claim(config)  # first of all: a kill leaves nothing but a workdir
@@ -69,7 +69,7 @@ def train(config: ConfigDict, workdir: Address) -> int:
             write_videos(workdir, setup.prepared)
         finished = run(setup, point, checkpoints, workdir)
         checkpoints.close()
-    return FINISHED if finished else RESUME_ME
+    return finished
 
 
 def prepare_setup(

@@ -1,0 +1,28 @@
+"""Checks the videos and the split."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from vid3d import config as configs
+from vid3d.arguments import Overrides, takes_config
+from vid3d.program import listen
+
+HELP = "check the videos and the split, without training"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    takes_config(parser)
+    parser.add_argument(
+        "--output", default="", metavar="DIR", help="default: a folder in data.cache_dir"
+    )
+
+
+def run(options: Namespace, overrides: Overrides) -> int:
+    config = configs.load(options.config, overrides)
+    from vid3d.data.prepare import doctor
+
+    listen()
+    checkup = doctor(config, options.output)
+    print(f"videos:     {checkup.manifest}", f"bad videos: {checkup.bad_videos}", sep="\n")
+    return 0 if checkup.all_readable else 1

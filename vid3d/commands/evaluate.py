@@ -1,0 +1,46 @@
+"""Tests a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from vid3d.arguments import Overrides, takes_config, takes_hosts, takes_workdir
+from vid3d.errors import UserError
+from vid3d.program import joined, listen
+
+HELP = "test a checkpoint: accuracy, per-class figures, confusion matrix"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    takes_config(parser, example="--config.data.root=DIR where the videos have moved")
+    takes_workdir(parser)
+    parser.add_argument("--split", choices=("test", "val", "train"), help="default: test")
+    parser.add_argument("--data", metavar="FOLDER|CSV", help="another set of videos")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    takes_hosts(parser)
+
+
+def run(options: Namespace, overrides: Overrides) -> int:
+    if options.data is not None and options.split:
+        raise UserError("--split is for the run's own videos: with --data all of them are tested")
+    from vid3d import compilation, parallel
+    from vid3d.evaluation import evaluate, report
+
+    listen()
+    compilation.set_up()
+    with joined(options):
+        figures, folder = evaluate.evaluate(
+            options.workdir,
+            checkpoint=options.checkpoint,
+            split=options.split or "test",
+            overrides=overrides,
+            data=options.data,
+        )
+    if not parallel.is_main():
+        return 0
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        report.show(figures, folder)
+    return 0
