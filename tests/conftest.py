@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +31,12 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-pytest_plugins = ("fixtures.videos", "fixtures.reference_networks", "fixtures.published")
+pytest_plugins = (
+    "fixtures.processes",
+    "fixtures.videos",
+    "fixtures.reference_networks",
+    "fixtures.published",
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -86,75 +90,6 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real videos at {SHARED}")
     return SHARED
-
-
-def vid3d(
-    *arguments: str, check: int | None = 0, env: dict[str, str] | None = None, timeout: float = 300
-):
-    """Runs the command line in its own process, on one device; the result has its output."""
-    environment = os.environ | {"XLA_FLAGS": "", "COLUMNS": "200"} | (env or {})
-    done = subprocess.run(
-        [sys.executable, "-m", "vid3d.cli", *map(str, arguments)],
-        cwd=ROOT, env=environment, text=True, capture_output=True, timeout=timeout,
-    )  # fmt: skip
-    if check is not None and done.returncode != check:
-        raise AssertionError(
-            f"vid3d {' '.join(map(str, arguments))} exited {done.returncode}, expected {check}:\n"
-            f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        )
-    return done
-
-
-@pytest.fixture(scope="session")
-def run():
-    """`run("train", ...)`: see `vid3d` above."""
-    return vid3d
-
-
-class Started(subprocess.Popen):
-    """The command line in a process that runs next to its test, on one device; one pipe."""
-
-    def __init__(self, *arguments: str):
-        super().__init__(
-            [sys.executable, "-m", "vid3d.cli", *map(str, arguments)],
-            cwd=ROOT, env=os.environ | {"XLA_FLAGS": "", "COLUMNS": "200"},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-
-    def wait_until(self, happened: Callable[[], bool], timeout: float = 240) -> None:
-        limit = time.monotonic() + timeout
-        while not happened():
-            assert self.poll() is None, self.stdout.read()
-            assert time.monotonic() < limit, "timed out"
-            time.sleep(0.01)
-
-    def read_until(self, words: str, timeout: float = 240) -> None:
-        """Reads its output up to the line that contains these words."""
-        limit = threading.Timer(timeout, self.kill)
-        limit.start()
-        try:
-            said = []
-            while not said or words not in said[-1]:
-                said.append(self.stdout.readline())
-                assert said[-1], "".join(said)
-        finally:
-            limit.cancel()
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Started]]:
-    """`start("train", ...)`: see `Started`; it is killed at the end of the test."""
-    started = []
-
-    def start(*arguments: str) -> Started:
-        started.append(Started(*arguments))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.stdout.close()
-        process.wait()
 
 
 @pytest.fixture
@@ -246,10 +181,10 @@ def once(tmp_path_factory: pytest.TempPathFactory, cache: Path):
 
 
 @pytest.fixture(scope="session")
-def smoke_run(once) -> Path:
+def smoke_run(once, run) -> Path:
     """A workdir that `vid3d train --config=configs/demo.py:smoke` has trained."""
     config = "--config=configs/demo.py:smoke"
-    return once("smoke", lambda workdir: vid3d("train", config, f"--workdir={workdir}"))
+    return once("smoke", lambda workdir: run("train", config, f"--workdir={workdir}"))
 
 
 @pytest.fixture(scope="session")

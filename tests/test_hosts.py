@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fixtures.processes import Started, launch
 
 from vid3d import checkpoint
 
@@ -31,34 +30,29 @@ RUN = (
 @contextlib.contextmanager
 def together(
     command: str, *arguments: object, count: int = 2, last: dict[str, str] | None = None
-) -> Iterator[list[subprocess.Popen]]:
+) -> Iterator[list[Started]]:
     """The same command in several processes with four devices; `last`: environment of the last."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {
+    environment = {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // count}",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
     }
     shared = (f"--coordinator=127.0.0.1:{port}", f"--num-processes={count}")
     environments = [environment] * (count - 1) + [environment | (last or {})]
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "vid3d.cli", command, *map(str, arguments), *shared,
-             f"--process-id={i}"],
-            env=environments[i], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
+        launch(command, *arguments, *shared, f"--process-id={i}", env=environments[i])
         for i in range(count)
-    ]  # fmt: skip
+    ]
     try:
         yield processes
     finally:
         for process in processes:
-            process.kill()
-            process.communicate()
+            process.close()
 
 
-def finish(processes: list[subprocess.Popen], *, codes: list[int]) -> list[tuple[str, str]]:
+def finish(processes: list[Started], *, codes: list[int]) -> list[tuple[str, str]]:
     outputs = [process.communicate(timeout=240) for process in processes]
     assert [p.returncode for p in processes] == codes, "\n\n".join(e[-1500:] for _, e in outputs)
     return outputs

@@ -15,13 +15,15 @@ import threading
 from pathlib import Path
 
 import pytest
+from fixtures.processes import launch
 
 from vid3d import checkpoint, cli, storage
 from vid3d.config import from_json
 from vid3d.errors import UserError
 
 SMOKE = "--config=configs/demo.py:smoke"
-ONE_ROW = ("--config.train.epochs=1", "--config.data.size=16", "--config.model.features=4")
+TINY = (SMOKE, "--config.data.size=16", "--config.model.features=4")
+ONE_ROW = (*TINY[1:], "--config.train.epochs=1")
 
 
 def download(bucket, prefix: str, folder: Path) -> Path:
@@ -35,11 +37,7 @@ def download(bucket, prefix: str, folder: Path) -> Path:
 def train_until(bucket, method: str, pattern: str, workdir: str, *, count: int = 1) -> str:
     """Kills a run at the first such request, or a later one, and refuses it; returns its output."""
     left = [count]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vid3d.cli", "train", SMOKE, f"--workdir={workdir}"],
-        env=os.environ | {"XLA_FLAGS": ""},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    process = launch("train", *TINY, f"--workdir={workdir}", stderr=subprocess.STDOUT)
 
     def watch(asked: str, name: str) -> bool:
         if asked == method and re.search(pattern, name):
@@ -57,9 +55,10 @@ def train_until(bucket, method: str, pattern: str, workdir: str, *, count: int =
 
 @pytest.mark.slow
 def test_a_killed_run_in_a_bucket_ends_like_one_in_a_folder(
-    reach, smoke_run, tmp_path, run, assert_same_run
+    reach, once, tmp_path, run, assert_same_run
 ):
-    per_epoch = checkpoint.Workdir(smoke_run).checkpoints()[-1] // 4
+    alone = once("tiny-smoke", lambda workdir: run("train", *TINY, f"--workdir={workdir}"))
+    per_epoch = checkpoint.Workdir(alone).checkpoints()[-1] // 4
     workdir, before = "gs://bucket/runs/a", set(reach.names())
     # A torn save, one that lacks only its manifest, a row that is not stored, a half-deleted
     # checkpoint.
@@ -71,14 +70,14 @@ def test_a_killed_run_in_a_bucket_ends_like_one_in_a_folder(
     said = train_until(reach, "PUT", "a/metrics.jsonl", workdir, count=2)  # the first cuts rows
     assert f"resuming at step {per_epoch} of" in said
     train_until(reach, "DELETE", rf"checkpoints/{per_epoch}/weights/", workdir)
-    last = run("train", SMOKE, f"--workdir={workdir}")
+    last = run("train", *TINY, f"--workdir={workdir}")
     assert "resuming at step" in last.stderr
 
     copy = download(reach, "runs/a", tmp_path / "copy")
-    assert (copy / "config.json").read_bytes() == (smoke_run / "config.json").read_bytes()
-    assert (copy / "videos.csv").read_bytes() == (smoke_run / "videos.csv").read_bytes()
-    assert checkpoint.resolve(copy) == checkpoint.resolve(smoke_run)
-    assert_same_run(copy, smoke_run)
+    assert (copy / "config.json").read_bytes() == (alone / "config.json").read_bytes()
+    assert (copy / "videos.csv").read_bytes() == (alone / "videos.csv").read_bytes()
+    assert checkpoint.resolve(copy) == checkpoint.resolve(alone)
+    assert_same_run(copy, alone)
     assert len((copy / "timings.jsonl").read_text().splitlines()) == 4
     assert len(list((copy / "tensorboard").iterdir())) >= 2
     assert not {n for n in set(reach.names()) - before if not n.startswith("runs/a/")}

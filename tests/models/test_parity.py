@@ -16,9 +16,8 @@ from vid3d.weights import published
 pytestmark = pytest.mark.slow
 
 CLASSES = 7
-TORCHVISION = ("r3d_18", "r3d_34", "mc3_18", "r2plus1d_18", "r2plus1d_34", "s3d")
 PYTORCHVIDEO = ("x3d_s", "slow_r50", "slowfast_r50", "slowfast_r50_8x8")
-OF_ANOTHER_DEPTH = ("r3d_34", "r2plus1d_34", "slowfast_r50_8x8")  # the code is that of the others
+OF_ANOTHER_DEPTH = ("r3d_34", "r2plus1d_34", "slowfast_r50_8x8")  # their code is that of TRAINED
 TRAINED = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "x3d_s", "slow_r50", "slowfast_r50")
 
 # Frames, height and width of two clips; the first is trained on as well.
@@ -119,29 +118,38 @@ def network(name, torch, request):
     return network
 
 
-@pytest.mark.optimized
-@pytest.mark.parametrize("name", [*TORCHVISION, *PYTORCHVIDEO])
-def test_logits_equal_the_reference_in_both_modes(name, network, torch, tmp_path):
-    shapes = CLIPS.get(name.removesuffix("_8x8"), SMALL)
-    for shape in shapes[:1] if name in OF_ANOTHER_DEPTH else shapes:
-        clips = random_clips(*shape)
-        module, variables = imported(name, network, torch, tmp_path, clips)
+def assert_equal_logits(name: str, network, torch, folder, clips: np.ndarray, modes) -> None:
+    module, variables = imported(name, network, torch, folder, clips)
+
+    @jax.jit
+    def ours(variables, clips):
+        return [
+            module.apply(variables, clips, train=train, mutable=["batch_stats"])[0]
+            for train in modes
+        ]
+
+    for train, logits in zip(modes, ours(variables, clips), strict=True):
         with torch.no_grad():
+            # In training, and pytorchvideo's pathways, overwrite what they are given.
             inputs = as_reference_input(torch, name, clips)
-            # pytorchvideo's pathways overwrite the list that they are given.
-            again = list(inputs) if isinstance(inputs, list) else inputs
-            expected = network.eval()(inputs).numpy()
-            expected_in_training = copy.deepcopy(network).train()(again).numpy()
-
-        @jax.jit
-        def both(variables, clips, module=module):
-            training, _ = module.apply(variables, clips, train=True, mutable=["batch_stats"])
-            return module.apply(variables, clips, train=False), training
-
-        logits, training = both(variables, clips)
+            expected = copy.deepcopy(network).train(train)(inputs).numpy()
         assert np.std(expected) > 0.01
         np.testing.assert_allclose(logits, expected, atol=1e-3)
-        np.testing.assert_allclose(training, expected_in_training, atol=1e-3)
+
+
+@pytest.mark.optimized
+@pytest.mark.parametrize("name", TRAINED)
+def test_logits_equal_the_reference_in_both_modes(name, network, torch, tmp_path):
+    first, second = CLIPS.get(name, SMALL)
+    assert_equal_logits(name, network, torch, tmp_path, random_clips(*first), (False, True))
+    assert_equal_logits(name, network, torch, tmp_path, random_clips(*second), (False,))
+
+
+@pytest.mark.usefixtures("library_form")
+@pytest.mark.parametrize("name", OF_ANOTHER_DEPTH)
+def test_logits_of_another_depth_equal_the_reference(name, network, torch, tmp_path):
+    clips = random_clips(*CLIPS.get(name.removesuffix("_8x8"), SMALL)[0])
+    assert_equal_logits(name, network, torch, tmp_path, clips, (False, True))
 
 
 @pytest.mark.optimized
@@ -174,21 +182,19 @@ def test_published_x3d_on_larger_clips(torch, pytorchvideo, tmp_path, capsys):
 
 def conv3d_in_float64(x_BTHWC, kernel_THWIO, *, strides, padding, feature_group_count):
     """Dense or depthwise, as matrix products: XLA's own takes minutes in float64 on a CPU."""
-    taps = kernel_THWIO.shape[:3]
+    taps, features = kernel_THWIO.shape[:3], kernel_THWIO.shape[-1]
     pads = convolution.explicit_padding(x_BTHWC.shape, taps, strides, padding)
-    x_BTHWC = jnp.pad(x_BTHWC, [(0, 0), *pads, (0, 0)])
-    ends = [size - tap + 1 for size, tap in zip(x_BTHWC.shape[1:4], taps, strict=True)]
-    shifted = [
-        x_BTHWC[:, a : a + ends[0] : strides[0], b : b + ends[1] : strides[1],
-                c : c + ends[2] : strides[2]]
-        for a, b, c in np.ndindex(taps)
-    ]  # fmt: skip
+    windows = jnp.pad(x_BTHWC, [(0, 0), *pads, (0, 0)])
+    for axis, (tap, stride) in enumerate(zip(taps, strides, strict=True)):
+        if tap == stride == 1:
+            windows = jnp.expand_dims(windows, 2 * axis + 2)
+            continue
+        starts = np.arange(0, windows.shape[2 * axis + 1] - tap + 1, stride)
+        windows = windows[(slice(None),) * (2 * axis + 1) + (starts[:, None] + np.arange(tap),)]
     if feature_group_count == 1:
-        features = kernel_THWIO.shape[-1]
-        return jnp.concatenate(shifted, -1) @ kernel_THWIO.reshape(-1, features)
-    assert feature_group_count == x_BTHWC.shape[-1] == kernel_THWIO.shape[-1]
-    weights = kernel_THWIO.reshape(len(shifted), -1)
-    return sum(x * weight for x, weight in zip(shifted, weights, strict=True))
+        return jnp.einsum("btxhywzi,xyzio->bthwo", windows, kernel_THWIO)
+    assert feature_group_count == x_BTHWC.shape[-1] == features
+    return jnp.einsum("btxhywzi,xyzi->bthwi", windows, kernel_THWIO[:, :, :, 0])
 
 
 @pytest.mark.filterwarnings("ignore:'saved_variables':DeprecationWarning")  # in pytorchvideo

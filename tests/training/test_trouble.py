@@ -181,21 +181,21 @@ def overfitting(monkeypatch):
 
 def test_an_overfitting_run_keeps_best_and_latest(overfitting, tmp_path, capfd):
     """Resume starts from the latest, which is not the best."""
-    more = {"train.epochs": "50", "train.batch_size": "48", "optim.schedule": "constant"}
+    more = {"train.epochs": "6", "train.batch_size": "48", "optim.schedule": "constant"}
     workdir = tmp_path / "run"
     assert train(workdir, **more)
     accuracies = [row["val/accuracy"] for row in rows(workdir)]
-    assert len(accuracies) == 50 and accuracies == sorted(accuracies, reverse=True)
+    assert len(accuracies) == 6 and accuracies == sorted(accuracies, reverse=True)
     assert checkpoint.resolve(workdir, "best") == 1
-    assert checkpoint.resolve(workdir, "latest") == 50
+    assert checkpoint.resolve(workdir, "latest") == 6
     best, meta = checkpoint.restore_weights(workdir, 1)
-    latest, _ = checkpoint.restore_weights(workdir, 50)
+    latest, _ = checkpoint.restore_weights(workdir, 6)
     assert meta["metrics"]["accuracy"] == accuracies[0]
     assert not np.array_equal(jax.tree.leaves(best)[0], jax.tree.leaves(latest)[0])
     capfd.readouterr()
-    assert train(workdir, **(more | {"train.epochs": "51"}))
-    assert "resuming at step 50 of 51" in capfd.readouterr().err
-    assert Workdir(workdir).checkpoints() == [1, 50, 51]
+    assert train(workdir, **(more | {"train.epochs": "7"}))
+    assert "resuming at step 6 of 7" in capfd.readouterr().err
+    assert Workdir(workdir).checkpoints() == [1, 6, 7]
 
 
 def test_more_epochs_after_early_stopping_change_nothing(overfitting, tmp_path, capfd):
