@@ -18,9 +18,8 @@ def takes_config(parser: ArgumentParser, *, example: str = "") -> None:
     """Lets a command take --config.KEY=VALUE, and --config itself where no example is given."""
     parser.set_defaults(takes_config=True)
     if not example:
-        parser.add_argument(
-            "--config", required=True, metavar="FILE[:ARG]", help="a file in configs/"
-        )
+        what = "a preset, such as videos or demo:smoke, or a Python file"
+        parser.add_argument("--config", required=True, metavar="NAME|FILE[:ARG]", help=what)
     example = example or "--config.seed=1"
     parser.epilog = f"--config.KEY=VALUE overrides a field of the config, such as {example}"
 

@@ -38,7 +38,7 @@ def sweep(
     """Trains each run that is not finished in `workdir/NAME`, and shows how they are doing.
 
     Args:
-        spec: a config file with `sweep(add)`, FILE or FILE:ARG.
+        spec: a preset or a config file with `sweep(add)`, see `config.load`.
         workdir: the folder of the sweep.
         overrides: (key, text) pairs for all runs.
         seeds: repeats of each run.

@@ -39,7 +39,7 @@ def plan(
     """Every run of a sweep, checked.
 
     Args:
-        spec: FILE or FILE:ARG; the file defines `sweep(add)` beside `get_config`.
+        spec: a preset or a file, see `config.load`, that defines `sweep(add)` beside `get_config`.
         overrides: (key, text) pairs of the command line, for all runs.
         seeds: repeats of each run, with the seeds `config.seed`, `config.seed + 1`, ...
 
