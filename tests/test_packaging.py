@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from vid3d import process
 
 ROOT = Path(__file__).parents[1]
 BUILD = "import setuptools.build_meta as backend; backend.build_{what}({folder!r})"
@@ -80,3 +86,63 @@ def test_a_wheel_trains_from_an_empty_folder(installed, tmp_path, two_classes):
     assert done.stdout.splitlines()[0] == str(installed / "vid3d" / "__init__.py")
     for name in ("demo", "mine"):
         assert (empty / "runs" / name / "metrics.jsonl").read_text().count("\n") == 1
+
+
+def of_training() -> set[str]:
+    """The packages that the extra `train` installs, as they are imported."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    names = {re.split(r"[<>=\[]", line)[0] for line in extras["train"]}
+    found = packages_distributions()
+    return {
+        module
+        for module, distributions in found.items()
+        if names & {name.lower().replace("_", "-") for name in distributions}
+        and not module.startswith("_")
+    }
+
+
+# Labels a video in all three ways and then tries to train, in a Python without these packages.
+PROGRAM = """
+import json, sys
+absent, workdir, video, out = json.loads(sys.argv[1])
+sys.modules |= dict.fromkeys(absent)
+import vid3d
+from vid3d import cli
+print(vid3d.load(workdir).predict(video).label)
+run = f"--workdir={workdir}"
+codes = [
+    cli.main(["predict", run, "--csv", video]),
+    cli.main(["live", run, f"--source={video}", f"--output={out}/live.mp4"]),
+    cli.main(["summary", "--config=demo"]),
+    cli.main(["train", "--config=demo:smoke", f"--workdir={out}/run"]),
+    cli.main(["evaluate", run]),
+    cli.main(["sweep", "--config=sweep_depth_width", f"--workdir={out}/sweep"]),
+]
+try:
+    vid3d.train
+except vid3d.UserError as error:
+    print(error, file=sys.stderr)
+print(codes)
+"""
+
+
+@pytest.mark.slow
+def test_labelling_needs_nothing_of_the_extra_and_training_names_it(smoke_run, tmp_path, cache):
+    absent = of_training()
+    assert absent >= process.OF_TRAINING - {"scipy"} and "jax" not in absent
+    absent = sorted({*absent - {"scipy"}, "keras", "h5py", "pyarrow"})  # JAX needs SciPy itself
+    video = next(cache.glob("vid3d/synthetic-*/*/*.avi"))
+    arguments = json.dumps([absent, str(smoke_run), str(video), str(tmp_path)])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, arguments],
+        env=os.environ | {"XLA_FLAGS": ""}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 1, 1, 1]", done.stderr
+    errors = [line for line in done.stderr.splitlines() if "vid3d[train]" in line]
+    assert len(errors) == 4
+    for command, line in zip(("train", "evaluate", "sweep"), errors, strict=False):
+        assert line.startswith(f"vid3d {command}: error: training and evaluation need ")
+        assert line.endswith(", which is not installed: pip install 'vid3d[train]'")
+    assert (tmp_path / "live.mp4").stat().st_size > 1000
