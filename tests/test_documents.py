@@ -189,7 +189,7 @@ def test_commands_are_accepted(command):
         "make none",
         "python experiments/none.py",
         "python experiments/soak.py --none=1",
-        "python experiments/folds.py --config=configs/videos.py --config.model.none=1",
+        "vid3d cv --config=videos --workdir=w --config.model.none=1",
         "experiments/slurm/submit.sh train --nodes=2 -- --config=configs/demo.py --workdir=w",
     ],
 )

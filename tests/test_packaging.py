@@ -90,10 +90,9 @@ def test_a_wheel_trains_from_an_empty_folder(installed, tmp_path, two_classes):
 
 def of_training() -> set[str]:
     """The packages that the extra `train` installs, as they are imported."""
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
-    names = {re.split(r"[<>=\[]", line)[0] for line in extras["train"]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["optional-dependencies"]["train"]
+    names = {re.split(r"[<>=\[]", line)[0].lower() for line in lines}
     found = packages_distributions()
     return {
         module

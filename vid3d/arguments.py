@@ -39,6 +39,22 @@ def takes_workdir(parser: ArgumentParser, *, checkpoint: bool = True) -> None:
         )
 
 
+def takes_engine(parser: ArgumentParser) -> None:
+    """Adds where several runs are trained, and how many at a time; see `sweep.launch.Engine`."""
+    devices = "N runs at a time, each on its own GPU, TPU chip or share of the cores"
+    parser.add_argument("--parallel", type=int, default=0, metavar="N", help=devices)
+    ray = parser.add_argument_group(
+        "on a Ray cluster", "the one at RAY_ADDRESS, or a new local one"
+    )
+    ray.add_argument("--launcher", default="local", choices=("local", "ray"))
+    ray.add_argument(
+        "--resources", default="", metavar="CPU=N,GPU=N", help="of each run; default: CPU=1"
+    )
+    ray.add_argument(
+        "--retries", type=int, default=0, metavar="N", help="of a run that is killed; it resumes"
+    )
+
+
 def takes_hosts(parser: ArgumentParser) -> None:
     """Adds where the other processes of the same command are."""
     hosts = parser.add_argument_group(

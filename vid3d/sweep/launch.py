@@ -6,6 +6,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vid3d import config as configs, storage
@@ -22,18 +23,47 @@ POLL_SECONDS = 0.2
 ELSEWHERE_SECONDS = 5.0  # between two looks at a run that another process trains
 
 
+@dataclass(frozen=True)
+class Engine:
+    """Where runs are trained, and how many at a time.
+
+    Attributes:
+        launcher: "local", or "ray": on a Ray cluster, as many at a time as it has room for.
+        parallel: runs at a time, each on a device of its own; 0 is one at a time on all devices.
+        resources: of a run on Ray, such as "CPU=4,GPU=1".
+        retries: of a run on Ray that is killed, or whose machine is lost; each resumes from the
+            newest checkpoint.
+    """
+
+    launcher: str = "local"
+    parallel: int = 0
+    resources: str = ""
+    retries: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises a UserError where an option of one launcher is given to the other."""
+        if self.launcher == "ray" and self.parallel:
+            raise UserError(
+                "--parallel is for --launcher=local: Ray runs as many as --resources let it"
+            )
+        if self.launcher != "ray" and (self.resources or self.retries):
+            raise UserError("--resources and --retries are for --launcher=ray")
+        if self.retries < 0:
+            raise UserError(f"--retries={self.retries} has to be at least 0")
+
+
+LOCAL = Engine()
+
+
 def sweep(
     spec: str,
     workdir: str | Path,
     overrides: Iterable[tuple[str, str]] = (),
     *,
     seeds: int = 1,
-    parallel: int = 0,
     part: str = "",
     dry_run: bool = False,
-    launcher: str = "local",
-    resources: str = "",
-    retries: int = 0,
+    engine: Engine = LOCAL,
 ) -> list[Status]:
     """Trains each run that is not finished in `workdir/NAME`, and shows how they are doing.
 
@@ -42,13 +72,9 @@ def sweep(
         workdir: the folder of the sweep.
         overrides: (key, text) pairs for all runs.
         seeds: repeats of each run.
-        parallel: runs at a time, each on a device of its own; 0 is one at a time on all devices.
         part: "i/N", one shard of several.
         dry_run: only looks where each run stands.
-        launcher: "local", or "ray": on a Ray cluster, as many at a time as it has room for.
-        resources: of a run on Ray, such as "CPU=4,GPU=1".
-        retries: of a run on Ray that is killed, or whose machine is lost; each resumes from the
-            newest checkpoint.
+        engine: where the runs are trained, and how many at a time.
 
     Returns:
         Where each run stands now.
@@ -57,39 +83,35 @@ def sweep(
         UserError: before the first run starts: a run that does not fit the config, a folder that
             belongs to something else, too few devices.
     """
-    check_launcher(launcher, parallel=parallel, resources=resources, retries=retries)
     runs = plan.shard(plan.plan(spec, overrides, seeds=seeds), part)
     statuses = look(runs, storage.as_path(workdir))
     if dry_run:
         return [so_far(status) for status in statuses]
+    train_all(statuses, engine)
+    return statuses
+
+
+def train_all(statuses: list[Status], engine: Engine) -> None:
+    """Trains the runs that wait, and shows how all are doing.
+
+    Raises:
+        UserError: too few devices, or a Ray that cannot be reached.
+    """
     waiting = sum(status.state is State.WAITING for status in statuses)
-    if waiting and launcher == "ray":
+    if waiting and engine.launcher == "ray":
         from vid3d.sweep.cluster import Cluster
 
         with (
-            Cluster(resources, retries) as cluster,
+            Cluster(engine.resources, engine.retries) as cluster,
             StopSignal() as stop,
             Board(statuses, min(waiting, cluster.capacity())) as board,
         ):
             # All runs are handed over at once: Ray queues them.
             work(statuses, [Slot("ray")] * waiting, cluster.start, board, stop)
     else:
-        free = slots(parallel) if waiting else []
+        free = slots(engine.parallel) if waiting else []
         with StopSignal() as stop, Board(statuses, max(len(free), 1)) as board:
             work(statuses, free, LocalJob, board, stop)
-    return statuses
-
-
-def check_launcher(launcher: str, *, parallel: int, resources: str, retries: int) -> None:
-    """Raises a UserError where an option of one launcher is given to the other."""
-    if launcher == "ray" and parallel:
-        raise UserError(
-            "--parallel is for --launcher=local: Ray runs as many as --resources let it"
-        )
-    if launcher != "ray" and (resources or retries):
-        raise UserError("--resources and --retries are for --launcher=ray")
-    if retries < 0:
-        raise UserError(f"--retries={retries} has to be at least 0")
 
 
 def look(runs: list[plan.PlannedRun], workdir: Path) -> list[Status]:
