@@ -18,6 +18,7 @@ import pytest
 
 from vid3d import cli, config as configs
 from vid3d.config_file import run_file
+from vid3d.sweep import plan
 
 DOCUMENTS = sorted({*Path().glob("*.md"), *Path().glob("[!.]*/*.md")})
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
@@ -121,7 +122,7 @@ def check_vid3d(words: list[str]) -> None:
     if getattr(options, "config", None):
         check_config(options.config, overrides)
         if options.command == "sweep":
-            run_file(options.config, "sweep", lambda **_: None)
+            run_file(options.config, "sweep", plan.Additions())
     else:
         config = configs.default()
         for key, text in overrides:

@@ -62,4 +62,4 @@ def exit_code(statuses: Sequence[Status]) -> int:
     states = {status.state for status in statuses}
     if State.FAILED in states:
         return 1
-    return process.FINISHED if states <= {State.FINISHED} else process.RESUME_ME
+    return process.FINISHED if states <= {State.FINISHED, State.PRUNED} else process.RESUME_ME

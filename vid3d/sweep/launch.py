@@ -13,7 +13,7 @@ from vid3d import config as configs, storage
 from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
 from vid3d.process import FINISHED, RESUME_ME
-from vid3d.sweep import child, plan
+from vid3d.sweep import child, halving, plan
 from vid3d.sweep.devices import Slot, slots
 from vid3d.sweep.job import Job, LocalJob
 from vid3d.sweep.table import Board, State, Status
@@ -135,9 +135,43 @@ def look(runs: list[plan.PlannedRun], workdir: Path) -> list[Status]:
             status.state, status.note = State.FAILED, f"{path.name}: {why}"
             continue
         Workdir(status.workdir).check_claim(status.run.config)
-        if Workdir(status.workdir).is_finished(status.run.config):
-            status.state = State.FINISHED
+        note_end(status)
+        status.rungs_passed = len(rung_accuracies(status))
     return statuses
+
+
+def note_end(status: Status) -> None:
+    """Notes that a run is finished, or that it was stopped early, if so."""
+    if Workdir(status.workdir).is_finished(status.run.config):
+        status.state = State.FINISHED
+    elif status.run.halving and (verdict := halving.read(status.workdir)):
+        status.state, status.note = State.PRUNED, str(verdict)
+
+
+def rung_accuracies(status: Status) -> list[float | None]:
+    """The best validation accuracy by each rung that a run has reached, see `halving.best_by`."""
+    if not status.run.halving:
+        return []
+    rows = status.rows()
+    epoch = rows[-1]["epoch"] if rows else 0
+    rungs = status.run.halving.rungs(status.run.config.train.epochs)
+    return [halving.best_by(rows, rung) for rung in rungs if rung <= epoch]
+
+
+def is_behind(status: Status, statuses: list[Status]) -> bool:
+    """Whether a run has reached a rung where it stops; `status.verdict` then says why."""
+    own = rung_accuracies(status)
+    while status.verdict is None and status.rungs_passed < len(own):
+        number = status.rungs_passed
+        status.rungs_passed += 1
+        there = [found[number] for s in statuses if s is not status
+                 and len(found := rung_accuracies(s)) > number]  # fmt: skip
+        known = [accuracy for accuracy in there if accuracy is not None]
+        accuracy, compared = own[number], status.run.halving
+        if accuracy is not None and compared is not None:
+            rung = compared.rungs(status.run.config.train.epochs)[number]
+            status.verdict = halving.judge(accuracy, known, epoch=rung, factor=compared.factor)
+    return status.verdict is not None
 
 
 def find(run: plan.PlannedRun, workdir: Path) -> Path:
@@ -191,6 +225,8 @@ def work(
                     board.changed(job.status)
                 elif job.has_started():
                     board.changed(job.status)
+                elif is_behind(job.status, statuses):
+                    job.ask_to_stop()
             if stop.requested:
                 if not running:
                     break
@@ -233,6 +269,7 @@ def launch(
 ) -> None:
     """Starts a run in the first free slot; one whose folder cannot be written has failed."""
     try:
+        halving.forget(status.workdir)
         running.append(start(status, free[0]))
         del free[0]
     except OSError as error:
@@ -246,8 +283,8 @@ def look_elsewhere(statuses: list[Status], board: Board) -> None:
         if status.state is not State.ELSEWHERE:
             continue
         if is_free(status):
-            over = Workdir(status.workdir).is_finished(status.run.config)
-            status.state = State.FINISHED if over else State.WAITING
+            status.state = State.WAITING
+            note_end(status)
         if status.state is not State.ELSEWHERE:
             board.changed(status)
 
@@ -258,6 +295,9 @@ def settle(job: Job, *, stopping: bool) -> None:
     assert code is not None  # it is over
     if code == FINISHED:
         status.state = State.FINISHED
+    elif code == RESUME_ME and status.verdict:
+        status.verdict.write(status.workdir)
+        status.state, status.note = State.PRUNED, str(status.verdict)
     elif code == RESUME_ME or (stopping and code == -signal.SIGTERM):
         status.state, status.note = State.STOPPED, "the same command resumes it"
     elif is_free(status):
