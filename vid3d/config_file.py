@@ -69,7 +69,7 @@ def locate(spec: str) -> tuple[Path, str]:
     if path.is_file():
         return path, arg
     presets = sorted(preset.stem for preset in PRESETS.glob("*.py"))
-    if match["file"] or path.name != str(path):
+    if match["file"] or os.path.dirname(match["name"]):
         near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         hint = suggest(path.name, near)
         if not hint and path.stem in presets:

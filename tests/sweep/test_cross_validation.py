@@ -21,6 +21,8 @@ TINY = (
     "--config.model.features=4",
     "--config.model.hidden=4",
     "--config.train.epochs=1",
+    "--config.train.batch_size=2",
+    "--config.eval.batch_size=8",
 )
 
 

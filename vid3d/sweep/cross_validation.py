@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d import config as configs, storage
+from vid3d import config as configs, schema, storage
 from vid3d.checkpoint import Workdir
 from vid3d.datasets import index as data_index, manifest
 from vid3d.errors import UserError
@@ -84,13 +84,13 @@ def cross_validate(
     launch.train_all(statuses, engine)
     if any(status.state is not State.FINISHED for status in statuses):
         return CrossValidation(statuses)
+    for status in statuses:
+        if not runs.is_tested(Workdir(status.workdir)):
+            test(status)
     tested = [
         FoldRun(s.run.config.seed, s.run.config.data.test_fold, Workdir(s.workdir))
         for s in statuses
     ]
-    for run in tested:
-        if not runs.is_tested(run.workdir):
-            evaluate(run.workdir)
     answers = [answer for run in tested for answer in read_answers(run)]
     check_answers(answers)
     figures = summarise(tested, answers)
@@ -122,9 +122,13 @@ def plan_runs(
     found = []
     for seed in range(base.seed, base.seed + seeds):
         for place, fold in enumerate(numbers):
-            chosen = {"data.folds": count, "data.test_fold": fold, "seed": seed}
-            if given and len(given) > 2:
-                chosen["data.val_fold"] = given[(place + 1) % len(given)]
+            after = given[(place + 1) % len(given)] if len(given) > 2 else -1
+            chosen = {
+                "data.folds": count,
+                "data.test_fold": fold,
+                "data.val_fold": after,
+                "seed": seed,
+            }
             config = plan.configure(base, chosen)
             if seed == base.seed:
                 data_index.find(config.data, seed)
@@ -140,6 +144,21 @@ def given_folds(config: ConfigDict) -> list[int]:
     if not any(video.fold for video in listing.videos):
         return []
     return sorted(set(manifest.fold_numbers(listing.videos).values()))
+
+
+def test(status: Status) -> None:
+    """Tests a run, with the videos where they are now.
+
+    Raises:
+        UserError: they are not those of the run's test fold any more.
+    """
+    values = configs.flatten(status.run.config)
+    overrides = [
+        (key, plan.text(values[key])) for key in schema.EVALUATION if key in schema.RESULT_FREE
+    ]
+    figures, _ = evaluate(status.workdir, overrides=overrides)
+    if figures["overrides"]:
+        raise UserError(f"{status.workdir}: {' '.join(figures['notes'])}; take a new --workdir")
 
 
 def read_answers(run: FoldRun) -> list[dict[str, Any]]:
