@@ -12,7 +12,7 @@ setup: $(RUN_STAMP)
 
 $(RUN_STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train]'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
 	  echo 'no X libraries here: installing opencv-python-headless over opencv-python, which cannot open windows'; \
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt opencv-python-headless && \
@@ -20,7 +20,7 @@ $(RUN_STAMP): pyproject.toml constraints.txt
 	touch $@
 
 $(TEST_STAMP): $(RUN_STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test]'
 	touch $@
 
 demo: setup
@@ -51,5 +51,5 @@ test-fast: $(TEST_STAMP)
 test-lowest:
 	test -x $(LOWEST)/python || $(PYTHON) -m venv .venv-lowest
 	$(LOWEST)/python -m pip install --quiet uv
-	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct --editable '.[test]'
+	$(LOWEST)/uv pip install --quiet --python $(LOWEST)/python --resolution lowest-direct --editable '.[train,test]'
 	$(LOWEST)/python -m pytest -m 'not slow'

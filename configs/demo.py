@@ -2,7 +2,7 @@
 
 make demo                                                          # this file
 make demo-baseline                                                 # :baseline, sees frames alone
-vid3d train --config=configs/demo.py:smoke --workdir=runs/smoke    # all of it, in about a minute
+vid3d train --config=demo:smoke --workdir=runs/smoke    # all of it, in about a minute
 """
 
 from vid3d.config import default
@@ -39,5 +39,5 @@ def get_config(arg: str = ""):
         c.train.batch_size = 8
         c.train.epochs = 4
     elif arg:
-        raise ValueError(f"configs/demo.py has no preset {arg!r}: there is smoke and baseline")
+        raise ValueError(f"demo has no preset {arg!r}: there is smoke and baseline")
     return c

@@ -1,14 +1,14 @@
 """From scratch, with strong regularisation.
 
-vid3d train --config=configs/strong.py --config.data.root=DIR --workdir=runs/strong
-vid3d train --config=configs/strong.py:r3d_18 --config.data.root=DIR --workdir=runs/strong-r3d
-vid3d train --config=configs/strong.py:demo --workdir=runs/strong-demo
+vid3d train --config=strong --config.data.root=DIR --workdir=runs/strong
+vid3d train --config=strong:r3d_18 --config.data.root=DIR --workdir=runs/strong-r3d
+vid3d train --config=strong:demo --workdir=runs/strong-demo
 
 The network is that of configs/videos.py, any architecture on clips of its own, or, as `:demo`, that
 of configs/demo.py:
 
 FEW="--config.data.synthetic.groups=40 --config.data.synthetic.videos_per_group=1"
-vid3d train --config=configs/strong.py:demo $FEW --workdir=runs/few
+vid3d train --config=strong:demo $FEW --workdir=runs/few
 
 With 130 training videos: 0.689 (95% interval 0.517 to 0.821) of 45 test videos of 9 sources, after
 5 minutes on a crowded machine; configs/demo.py as it is 0.711 (0.520 to 0.849) after as many
@@ -20,7 +20,7 @@ the weights. Where the classes are of unequal size, `:NAME,weights` weighs them 
 `:NAME,sampling` draws them equally often.
 """
 
-from configs import demo, videos
+from vid3d.presets import demo, videos
 from vid3d.weights import zoo
 
 
@@ -29,7 +29,7 @@ def get_config(arg: str = "videos"):
     unknown = set(words) - {"weights", "sampling"}
     if unknown:
         raise ValueError(
-            f"configs/strong.py has no preset {arg!r}: after the name comes ,weights or ,sampling"
+            f"strong has no preset {arg!r}: after the name comes ,weights or ,sampling"
         )
     if name == "demo":
         c = demo.get_config()

@@ -1,8 +1,8 @@
 """Which architecture at equal FLOPs? Six of them on the embedded data set, at 1.1 GFLOPs per clip.
 
-vid3d sweep   --config=configs/sweep_architectures.py --workdir=runs/architectures    # 6 runs
+vid3d sweep   --config=sweep_architectures --workdir=runs/architectures    # 6 runs
 vid3d compare runs/architectures --evaluate
-vid3d summary --config=configs/sweep_architectures.py \\
+vid3d summary --config=sweep_architectures \\
     --config.model.name=s3d --config.data.size=48    # the FLOPs of one
 
 The FLOPs are equal within 6%. The published architectures have fixed widths, so that the size of
@@ -12,7 +12,7 @@ differences and are trained from scratch with the same recipe. The results are i
 experiments/README.md.
 """
 
-from configs import demo
+from vid3d.presets import demo
 
 # Clip sizes at 1.1 GFLOPs (two for each multiply-add): 1.09, 1.10, 1.11, 1.09, 1.05, 1.09.
 SIZES = {"conv3d": 32, "r3d_18": 16, "mc3_18": 16, "r2plus1d_18": 16, "s3d": 48, "x3d_s": 96}

@@ -1,10 +1,10 @@
 """Deeper or wider? Two, three and four layers of 4, 8 and 16 features.
 
-vid3d sweep   --config=configs/sweep_depth_width.py --workdir=runs/depth-width --parallel=2  # 9
+vid3d sweep   --config=sweep_depth_width --workdir=runs/depth-width --parallel=2  # 9
 vid3d compare runs/depth-width --evaluate
 """
 
-from configs import demo
+from vid3d.presets import demo
 
 
 def get_config(arg: str = ""):

@@ -4,11 +4,11 @@ The input is plain frames, and features are averaged over time, so that a kernel
 motion. Motions of the embedded data set repeat every ten frames: 1 and 5 frames are less than a
 period.
 
-vid3d sweep   --config=configs/sweep_kernel_time.py --workdir=runs/kernel-time --parallel=2  # 12
+vid3d sweep   --config=sweep_kernel_time --workdir=runs/kernel-time --parallel=2  # 12
 vid3d compare runs/kernel-time --evaluate
 """
 
-from configs import demo
+from vid3d.presets import demo
 
 
 def get_config(arg: str = ""):

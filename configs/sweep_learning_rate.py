@@ -1,10 +1,10 @@
 """How large may steps be? Learning rates over three orders of magnitude, with Adam and SGD.
 
-vid3d sweep   --config=configs/sweep_learning_rate.py --workdir=runs/rates --parallel=2    # 8 runs
+vid3d sweep   --config=sweep_learning_rate --workdir=runs/rates --parallel=2    # 8 runs
 vid3d compare runs/rates --evaluate
 """
 
-from configs import demo
+from vid3d.presets import demo
 
 
 def get_config(arg: str = ""):

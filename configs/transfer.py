@@ -1,6 +1,6 @@
 """Pretrained weights for your own videos: DIR with a sub-folder per class, or with manifest.csv.
 
-vid3d train --config=configs/transfer.py:r3d_18 --config.model.init_from=r3d_18-b3b3357e.pth \\
+vid3d train --config=transfer:r3d_18 --config.model.init_from=r3d_18-b3b3357e.pth \\
     --config.data.root=DIR --workdir=runs/mine
 
 :NAME         fine-tuning of any architecture with published weights (`vid3d summary --all`): a new
@@ -11,16 +11,16 @@ vid3d train --config=configs/transfer.py:r3d_18 --config.model.init_from=r3d_18-
 :demo         the same for the network of configs/demo.py on two motions of the embedded data set,
 :demo,probe   from a workdir that was trained on the other three:
 
-vid3d train --config=configs/demo.py --config.data.classes=Clockwise,Counterclockwise,Swing \\
+vid3d train --config=demo --config.data.classes=Clockwise,Counterclockwise,Swing \\
     --workdir=runs/three
-vid3d train --config=configs/transfer.py:demo --config.model.init_from=runs/three --workdir=runs/two
+vid3d train --config=transfer:demo --config.model.init_from=runs/three --workdir=runs/two
 
 With 96 training videos: 0.900 (95% interval 0.854 to 0.942) of 240 test videos, the probe 0.829
 (0.779 to 0.879), from scratch 0.929 (0.896 to 0.958); each takes 1 to 3 minutes on two busy CPU
 cores (experiments/README.md).
 """
 
-from configs import demo
+from vid3d.presets import demo
 from vid3d.video.clips import evaluation_sampling
 from vid3d.weights import zoo
 
@@ -29,9 +29,7 @@ def get_config(arg: str = "r3d_18"):
     name, *words = arg.split(",")
     unknown = set(words) - {"probe"}
     if unknown:
-        raise ValueError(
-            f"configs/transfer.py has no preset {arg!r}: after the name comes ,probe or nothing"
-        )
+        raise ValueError(f"transfer has no preset {arg!r}: after the name comes ,probe or nothing")
     if name == "demo":
         c = demo.get_config()
         c.data.synthetic.groups = 100

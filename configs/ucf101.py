@@ -2,7 +2,7 @@
 
 ucfTrainTestlist/ is in the folder or next to it.
 
-vid3d train --config=configs/ucf101.py:five --config.data.root=UCF-101 --workdir=runs/five
+vid3d train --config=ucf101:five --config.data.root=UCF-101 --workdir=runs/five
 
 :tutorial   the tutorial to the letter: five classes, random split, validation on the test videos;
             printed as leaky
@@ -53,7 +53,6 @@ def get_config(arg: str = "five"):
         c.eval.views = 10
     else:
         raise ValueError(
-            f"configs/ucf101.py has no preset {arg!r}: there is tutorial, four, five, all, split2, "
-            "split3"
+            f"ucf101 has no preset {arg!r}: there is tutorial, four, five, all, split2, split3"
         )
     return c

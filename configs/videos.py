@@ -2,8 +2,8 @@
 
 The columns of the manifest are path, label and, optionally, group, split or fold.
 
-vid3d doctor   --config=configs/videos.py --config.data.root=DIR                       # look first
-vid3d train    --config=configs/videos.py --config.data.root=DIR --workdir=runs/mine
+vid3d doctor   --config=videos --config.data.root=DIR                       # look first
+vid3d train    --config=videos --config.data.root=DIR --workdir=runs/mine
 vid3d evaluate --workdir=runs/mine
 
 For a few hundred videos. On 193 surveillance clips of fights (about 97 of them for training;
@@ -48,5 +48,5 @@ def get_config(arg: str = ""):
         c.data.stored_frames = 10
         c.train.epochs = 30
     elif arg:
-        raise ValueError(f"configs/videos.py has no preset {arg!r}: there is tutorial")
+        raise ValueError(f"videos has no preset {arg!r}: there is tutorial")
     return c

@@ -6,7 +6,7 @@ Each fold is tested once. The statistics of a video, of brightness and motion, o
 mean, deviation, minimum and maximum over time of the mean brightness; mean, deviation and maximum
 over time of the mean absolute difference of neighbouring frames; the mean over space of the
 deviation in time; and the number of frames. The interval is over sources, as in
-experiments/folds.py.
+`vid3d cv`.
 """
 
 from __future__ import annotations

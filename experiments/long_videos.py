@@ -1,6 +1,6 @@
 """How often is the label of a long recording right? Test clips of a class, six to a recording.
 
-    python experiments/folds.py       --config=configs/videos.py --root=DIR --workdir=runs/fights
+    vid3d cv --config=videos --config.data.root=DIR --workdir=runs/fights
     python experiments/long_videos.py --root=DIR --workdir=runs/fights --output=runs/long
 
 The test clips of each fold are joined in the order of their sources (ffmpeg, 320x240, 30 frames a
@@ -16,10 +16,9 @@ import argparse
 import csv
 import json
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
-
-from folds import vid3d
 
 from vid3d.evaluation.metrics import wilson_interval
 
@@ -29,7 +28,7 @@ HOW = ("views", "mean", "longest")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--root", required=True, help="the folder with manifest.csv")
-    parser.add_argument("--workdir", required=True, help="of experiments/folds.py")
+    parser.add_argument("--workdir", required=True, help="of vid3d cv")
     parser.add_argument("--output", required=True, help="for the recordings")
     parser.add_argument("--clips", type=int, default=6, help="in a recording")
     options = parser.parse_args()
@@ -100,6 +99,12 @@ def join(paths: list[Path], recording: Path) -> None:
          "-map", "[v]", *codec, str(recording)],
         check=True,
     )  # fmt: skip
+
+
+def vid3d(*arguments: str) -> str:
+    """Runs one command; its progress goes to standard error."""
+    command = [sys.executable, "-m", "vid3d.cli", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import pytest
 
 from vid3d import cli, config as configs
 from vid3d.config_file import run_file
+from vid3d.sweep import plan
 
 DOCUMENTS = sorted({*Path().glob("*.md"), *Path().glob("[!.]*/*.md")})
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
@@ -121,7 +122,7 @@ def check_vid3d(words: list[str]) -> None:
     if getattr(options, "config", None):
         check_config(options.config, overrides)
         if options.command == "sweep":
-            run_file(options.config, "sweep", lambda **_: None)
+            run_file(options.config, "sweep", plan.Additions())
     else:
         config = configs.default()
         for key, text in overrides:
@@ -189,7 +190,7 @@ def test_commands_are_accepted(command):
         "make none",
         "python experiments/none.py",
         "python experiments/soak.py --none=1",
-        "python experiments/folds.py --config=configs/videos.py --config.model.none=1",
+        "vid3d cv --config=videos --workdir=w --config.model.none=1",
         "experiments/slurm/submit.sh train --nodes=2 -- --config=configs/demo.py --workdir=w",
     ],
 )
@@ -216,7 +217,8 @@ def test_config_keys_and_extras_exist():
     for path in DOCUMENTS:
         text = path.read_text()
         keys |= set(re.findall(r"--config\.([a-z_]+\.[a-z_.]+|[a-z_]+)", text))
-        installed |= set(re.findall(r"'(?:vid3d|\.)\[(\w+)\]'", text))
+        for several in re.findall(r"'(?:vid3d|\.)\[([\w,]+)\]'", text):
+            installed |= set(several.split(","))
     assert len(keys) > 5 and keys <= set(known)
     assert len(installed) > 3 and installed <= set(extras)
 

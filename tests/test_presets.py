@@ -39,6 +39,44 @@ def test_presets_set_what_they_are_for():
             configs.load(f"configs/{spec}")
 
 
+def test_a_name_is_a_preset_in_any_folder_and_a_path_stays_a_path(tmp_path, monkeypatch):
+    by_path = {
+        spec: configs.load(f"configs/{spec}")
+        for spec in ("videos.py:tutorial", "demo.py", "ucf101.py:five", "transfer.py:r3d_18,probe")
+    }
+    runs = [run.config for run in plan.plan("configs/sweep_depth_width.py")]
+    (tmp_path / "mine").mkdir()
+    for name in ("mine/own.py", "strong.py"):
+        text = "from vid3d.presets import demo\n\ndef get_config(arg=''):\n    "
+        (tmp_path / name).write_text(text + "return demo.get_config(arg)\n")
+    monkeypatch.chdir(tmp_path)
+    for spec, config in by_path.items():
+        assert configs.load(spec.replace(".py", "")).to_dict() == config.to_dict()
+    assert [run.config.to_dict() for run in plan.plan("sweep_depth_width")] == [
+        config.to_dict() for config in runs
+    ]
+    smoke = configs.load("demo:smoke").to_dict()
+    for spec in ("mine/own.py:smoke", "mine/own:smoke", "strong.py:smoke", "strong:smoke"):
+        assert configs.load(spec).to_dict() == smoke
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("vidoes", "no preset 'vidoes'; did you mean 'videos'?: there is demo, strong, "),
+        ("./demo", "no config file demo.py; the preset of this name is --config=demo"),
+        ("configs/videos.py:tutorial", "the preset of this name is --config=videos"),
+        ("demo:smok", "demo has no preset 'smok': there is smoke and baseline"),
+        ("", "name a preset or a file"),
+    ],
+)
+def test_a_wrong_name_is_one_line_that_helps(spec, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(errors.UserError) as raised:
+        configs.load(spec)
+    assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
 @pytest.mark.slow
 def test_the_architectures_of_the_sweep_have_equal_flops():
     runs = plan.plan("configs/sweep_architectures.py")

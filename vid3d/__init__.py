@@ -1,6 +1,6 @@
 """vid3d: train, evaluate and run 3D-CNN video classifiers in JAX.
 
-    config = vid3d.config.load("configs/demo.py")
+    config = vid3d.config.load("demo")
     vid3d.train(config, "runs/demo")
     metrics, folder = vid3d.evaluate("runs/demo")
     prediction = vid3d.load("runs/demo").predict("holiday.mp4")

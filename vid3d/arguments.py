@@ -18,9 +18,8 @@ def takes_config(parser: ArgumentParser, *, example: str = "") -> None:
     """Lets a command take --config.KEY=VALUE, and --config itself where no example is given."""
     parser.set_defaults(takes_config=True)
     if not example:
-        parser.add_argument(
-            "--config", required=True, metavar="FILE[:ARG]", help="a file in configs/"
-        )
+        what = "a preset, such as videos or demo:smoke, or a Python file"
+        parser.add_argument("--config", required=True, metavar="NAME|FILE[:ARG]", help=what)
     example = example or "--config.seed=1"
     parser.epilog = f"--config.KEY=VALUE overrides a field of the config, such as {example}"
 
@@ -38,6 +37,22 @@ def takes_workdir(parser: ArgumentParser, *, checkpoint: bool = True) -> None:
         parser.add_argument(
             "--checkpoint", default="best", metavar="best|latest|STEP", help="default: best"
         )
+
+
+def takes_engine(parser: ArgumentParser) -> None:
+    """Adds where several runs are trained, and how many at a time; see `sweep.launch.Engine`."""
+    devices = "N runs at a time, each on its own GPU, TPU chip or share of the cores"
+    parser.add_argument("--parallel", type=int, default=0, metavar="N", help=devices)
+    ray = parser.add_argument_group(
+        "on a Ray cluster", "the one at RAY_ADDRESS, or a new local one"
+    )
+    ray.add_argument("--launcher", default="local", choices=("local", "ray"))
+    ray.add_argument(
+        "--resources", default="", metavar="CPU=N,GPU=N", help="of each run; default: CPU=1"
+    )
+    ray.add_argument(
+        "--retries", type=int, default=0, metavar="N", help="of a run that is killed; it resumes"
+    )
 
 
 def takes_hosts(parser: ArgumentParser) -> None:

@@ -30,6 +30,7 @@ def check(values: dict[str, Any]) -> None:
     for key in KEYS:
         check_allowed(key, values[key.name])
     check_pixels(values)
+    check_folds(values)
     check_order(values, ("train.profile_steps",))
     if "://" in values["data.cache_dir"]:
         raise UserError(
@@ -61,6 +62,27 @@ def check_order(values: dict[str, Any], keys: Iterable[str]) -> None:
     for key in keys:
         if values[key] != tuple(sorted(values[key])):
             raise UserError(f"config.{key}={values[key]} ends before it begins: write FIRST,LAST")
+
+
+def check_folds(values: dict[str, Any]) -> None:
+    """Raises a UserError where the keys of drawn folds do not fit each other."""
+    count = values["data.folds"]
+    if not count:
+        return
+    if count == 1:
+        raise UserError("config.data.folds=1 has to be 2 or more, or 0 for none")
+    if values["data.protocol"] not in ("auto", "grouped", "random"):
+        raise UserError(
+            f"config.data.folds={count} draws the splits: data.protocol="
+            f"{values['data.protocol']!r} has to be auto, grouped or random"
+        )
+    for key in ("data.test_fold", "data.val_fold"):
+        if values[key] >= count:
+            raise UserError(f"config.{key}={values[key]}: the folds are 0 to {count - 1}")
+    if max(values["data.test_fold"], 0) == values["data.val_fold"]:
+        raise UserError(
+            f"config.data.val_fold={values['data.val_fold']} is the fold to test on as well"
+        )
 
 
 def check_pixels(values: dict[str, Any]) -> None:

@@ -23,11 +23,11 @@ from vid3d.program import end_at_once, explain
 
 EXAMPLES = """\
 examples:
-  vid3d train    --config=configs/videos.py --config.data.root=my_videos --workdir=runs/mine
+  vid3d train    --config=videos --config.data.root=my_videos --workdir=runs/mine
   vid3d evaluate --workdir=runs/mine
   vid3d predict  --workdir=runs/mine holiday.mp4
   vid3d live     --workdir=runs/mine --source=0
-  vid3d sweep    --config=configs/sweep_learning_rate.py --workdir=runs/rates --parallel=2
+  vid3d sweep    --config=sweep_learning_rate --workdir=runs/rates --parallel=2
 """
 
 

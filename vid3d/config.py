@@ -1,7 +1,7 @@
 """The config: from a file and a command line to one `ml_collections.ConfigDict` that is checked.
 
-Its keys are those of `schema.py`. A file in `configs/` defines `get_config(arg)`, starts from
-`default()` and overwrites fields.
+Its keys are those of `schema.py`. A file in `configs/`, a preset, defines `get_config(arg)`, starts
+from `default()` and overwrites fields.
 """
 
 from __future__ import annotations
@@ -53,14 +53,15 @@ def default() -> ConfigDict:
 
 
 def load(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
-    """Loads `FILE` or `FILE:ARG`, applies `(key, value)` overrides and checks the result.
+    """Loads a preset or a file, applies `(key, value)` overrides and checks the result.
 
-    The folder above the file's own is put on the import path, so that presets can import each other
-    (`from configs import demo`).
+    The folder above a file's own is put on the import path, so that files of a folder `configs` can
+    import each other (`from configs import mine`); presets are in `vid3d.presets`.
 
     Args:
-        spec: a Python file that defines `get_config()` or `get_config(arg)`, with the argument
-            after a colon; or "-": the JSON text of a config, from standard input.
+        spec: a preset ("videos", "ucf101:five"), or a Python file that defines `get_config()` or
+            `get_config(arg)`, with the argument after a colon; or "-": the JSON text of a config,
+            from standard input.
         overrides: dotted keys and their values as text, such as `("model.features", "64,32")`.
 
     Raises:

@@ -1,4 +1,7 @@
-"""Runs a config file: Python with a `get_config` and maybe a `sweep`; its errors are one line."""
+"""Runs a config file: Python with a `get_config` and maybe a `sweep`; its errors are one line.
+
+`vid3d/presets` is a link to `configs/`, and a folder of its own where vid3d is installed.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from ml_collections import ConfigDict
 
 from vid3d.errors import UserError, suggest
 
+PRESETS = Path(__file__).parent / "presets"
+SPEC = re.compile(r"(?:(?P<file>.+?)\.py|(?P<name>[^:]+))(?::(?P<arg>.*))?")
+
 
 def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
     """Calls a function of a config file, `get_config` with the argument of the spec.
@@ -20,15 +26,13 @@ def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
     See `vid3d.config.load`.
 
     Raises:
-        UserError: no such file or function, or an error in it.
+        UserError: no such file, preset or function, or an error in it.
     """
-    name, _, arg = spec.partition(".py:")
-    path = Path(name if name.endswith(".py") else name + ".py")
-    if not path.is_file():
-        near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise UserError(f"no config file {path}{suggest(path.name, near)}")
+    path, arg = locate(spec)
+    is_preset = path.parent == PRESETS
+    where = f"preset {path.stem}" if is_preset else str(path)
     root = str(path.resolve().parent.parent)
-    if root not in sys.path:
+    if not is_preset and root not in sys.path:
         sys.path.insert(0, root)
     module_spec = importlib.util.spec_from_file_location(f"vid3d_config_{path.stem}", path)
     assert module_spec is not None and module_spec.loader is not None  # of a name in .py
@@ -36,18 +40,47 @@ def run_file(spec: str, function: str = "get_config", *args: Any) -> Any:
     try:
         module_spec.loader.exec_module(module)
         if not hasattr(module, function):
-            raise UserError(f"{path} defines no {function}()")
+            raise UserError(f"{where} defines no {function}()")
         args = args or ((arg,) if arg else ())
         found = getattr(module, function)(*args)
         if function == "get_config" and not isinstance(found, ConfigDict):
             raise UserError(
-                f"{path}: get_config() returns {found!r:.40}, not a config: end it in `return c`"
+                f"{where}: get_config() returns {found!r:.40}, not a config: end it in `return c`"
             )
         return found
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{path}:{line_of(error, path)} {reason_of(error)}") from error
+        raise UserError(f"{where}:{line_of(error, path)} {reason_of(error)}") from error
+
+
+def locate(spec: str) -> tuple[Path, str]:
+    """The file of NAME, FILE.py or folder/FILE, and the argument after a colon or "".
+
+    A NAME without folder and suffix is that of a file here, otherwise that of a preset.
+
+    Raises:
+        UserError: there is no such file or preset.
+    """
+    match = SPEC.fullmatch(spec)
+    if not match:
+        raise UserError(f"--config={spec}: name a preset or a file")
+    path, arg = Path(f"{match['file'] or match['name']}.py"), match["arg"] or ""
+    if path.is_file():
+        return path, arg
+    presets = sorted(preset.stem for preset in PRESETS.glob("*.py"))
+    if match["file"] or os.path.dirname(match["name"]):
+        near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        hint = suggest(path.name, near)
+        if not hint and path.stem in presets:
+            hint = f"; the preset of this name is --config={path.stem}"
+        raise UserError(f"no config file {path}{hint}")
+    if path.stem not in presets:
+        raise UserError(
+            f"no preset {path.stem!r}{suggest(path.stem, presets)}: there is "
+            f"{', '.join(presets)}; a file is written as {path}"
+        )
+    return PRESETS / path, arg
 
 
 def line_of(error: Exception, path: Path) -> str:

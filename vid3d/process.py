@@ -17,6 +17,16 @@ from typing import Any
 FINISHED = 0  # exit codes; RESUME_ME, the same command goes on, is EX_TEMPFAIL of sysexits.h
 RESUME_ME = 75
 PR_SET_PDEATHSIG = 1
+# What the extra `train` installs: labelling videos needs none of it.
+OF_TRAINING = {
+    "array_record",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "tensorboardX",
+    "tensorflow",
+    "tensorflow_datasets",
+}
 NO_LIBRARY = re.compile(r"(\S+\.so[.\d]*): cannot open shared object file")  # of Linux
 _is_program = False
 _lock = threading.Lock()
@@ -70,19 +80,26 @@ def without_gc() -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming_missing_libraries() -> Iterator[None]:
-    """Says what to install where an import lacks a system library, as on a machine without X.
+    """Says what to install where an import lacks a package of the extra `train`, or a system
+    library, as on a machine without X.
 
     Raises:
-        UserError: the library is missing.
+        UserError: the package or the library is missing.
     """
     try:
         yield
     except ImportError as error:
+        from vid3d.errors import UserError
+
+        missing = (error.name or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and missing in OF_TRAINING:
+            raise UserError(
+                f"training and evaluation need {missing}, which is not installed: "
+                "pip install 'vid3d[train]'"
+            ) from error
         found = NO_LIBRARY.match(str(error))
         if not found:
             raise
-        from vid3d.errors import UserError
-
         what = f"{error.name or 'a package'} needs {found[1]}, which this system does not have: "
         if error.name == "cv2":
             what += (

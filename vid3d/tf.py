@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from vid3d.process import without_gc
+
+if importlib.util.find_spec("tensorflow") is None:  # now, not after an hour of decoding
+    raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
 
 
 def quiet_tensorflow() -> Any:

@@ -110,7 +110,7 @@ install() {
   on_all 'set -e; tar -xzf vid3d.tar.gz; curl -LsSf https://astral.sh/uv/install.sh | sh; cd vid3d
 ~/.local/bin/uv venv --quiet --python 3.12 --allow-existing .venv
 ~/.local/bin/uv pip install --quiet --python .venv/bin/python --constraint constraints.txt \
-  --editable ".[tpu,gcs]"'
+  --editable ".[train,tpu,gcs]"'
   # A workdir in a bucket needs no mount; videos do.
   [ -z "$bucket" ] || on_all "set -e
 command -v gcsfuse >/dev/null || { echo 'gcsfuse is not installed' >&2; exit 1; }

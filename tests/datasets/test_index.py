@@ -255,6 +255,38 @@ class TestShares:
         assert "groups go whole" not in note
 
 
+class TestDrawnFolds:
+    def test_sources_stay_whole_classes_are_even_and_each_video_is_tested_once(self, settings):
+        sizes = {"jump": 3, "run": 2, "walk": 1}  # videos of a source
+        root = Path(settings.data.root)
+        for label, size in sizes.items():
+            touch(root, *[f"{label}/s{k // size:02d}_{k}.mp4" for k in range(15 * size)])
+        for fold in range(5):
+            found = find(settings, seed=fold, folds=5, test_fold=fold, group_pattern=r"(\w+/s\d+)_")
+            assert found.protocol == f"grouped, test fold {fold} of 5"
+            counts = Counter((video.split, video.label) for video in found.videos)
+            for label, size in sizes.items():
+                assert counts["test", label] == counts["val", label] == 3 * size
+            assert not splits.shared_groups(found.videos)
+            following = by_split(find(settings, folds=5, test_fold=(fold + 1) % 5))
+            assert following["test"] == by_split(found)["val"]
+
+    def test_two_folds_or_no_validation_leave_the_others_to_training(self, settings, folder):
+        found = find(settings, folds=2, val_fraction=0.0)
+        assert not found.split("val") and len(found.split("test")) == 12
+        found = find(settings, folds=3, val_fraction=0.0)
+        assert not found.split("val") and len(found.split("train")) == 16
+        assert find(settings, folds=2, val_fraction=0.2).split("val")
+        chosen = by_split(find(settings, folds=3, test_fold=2, val_fold=1))
+        assert chosen["test"] == by_split(find(settings, test_fold=1, val_fold=2))["val"]
+
+    def test_videos_alone_may_be_drawn_and_are_called_leaky(self, settings, folder):
+        found = find(settings, folds=4, protocol="random", group_pattern=r"(s\d+)")
+        assert found.protocol == "random (leaky), test fold 0 of 4"
+        with pytest.raises(UserError, match="the class 'jump' has 4 source groups"):
+            find(settings, folds=5, protocol="auto")
+
+
 class TestManifest:
     @staticmethod
     def write(settings, text: str, name: str = "manifest.csv", count: int = 8) -> Path:

@@ -13,6 +13,7 @@ from vid3d.arguments import Overrides
 from vid3d.commands import (
     compare,
     config,
+    cv,
     doctor,
     evaluate,
     import_weights,
@@ -40,6 +41,7 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "train": train,
     "sweep": sweep,
+    "cv": cv,
     "evaluate": evaluate,
     "compare": compare,
     "predict": predict,

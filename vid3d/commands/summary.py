@@ -15,7 +15,8 @@ HELP = "print the layers, parameters and FLOPs of a model, or of all"
 def add_arguments(parser: ArgumentParser) -> None:
     takes_config(parser, example="--config.model.dtype=bfloat16")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--config", metavar="FILE[:ARG]", help="a file in configs/: layer by layer")
+    what = "a preset or a Python file: layer by layer"
+    which.add_argument("--config", metavar="NAME|FILE[:ARG]", help=what)
     which.add_argument(
         "--all",
         nargs="?",

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from vid3d import process
-from vid3d.arguments import Overrides, takes_config, takes_workdir
+from vid3d.arguments import Overrides, takes_config, takes_engine, takes_workdir
 from vid3d.program import listen
+
+if TYPE_CHECKING:
+    from vid3d.sweep.launch import Engine
+    from vid3d.sweep.table import Status
 
 HELP = "train the runs of sweep(add) in a config; the same command resumes it"
 
@@ -14,28 +20,17 @@ HELP = "train the runs of sweep(add) in a config; the same command resumes it"
 def add_arguments(parser: ArgumentParser) -> None:
     takes_config(parser)
     takes_workdir(parser, checkpoint=False)
-    devices = "N runs at a time, each on its own GPU, TPU chip or share of the cores"
-    parser.add_argument("--parallel", type=int, default=0, metavar="N", help=devices)
     parser.add_argument(
         "--shard", default="", metavar="I/N", help="only every N-th run, from I = 0"
     )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeats of each run")
     parser.add_argument("--dry-run", action="store_true", help="print the list of runs")
-    ray = parser.add_argument_group(
-        "on a Ray cluster", "the one at RAY_ADDRESS, or a new local one"
-    )
-    ray.add_argument("--launcher", default="local", choices=("local", "ray"))
-    ray.add_argument(
-        "--resources", default="", metavar="CPU=N,GPU=N", help="of each run; default: CPU=1"
-    )
-    ray.add_argument(
-        "--retries", type=int, default=0, metavar="N", help="of a run that is killed; it resumes"
-    )
+    takes_engine(parser)
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
     from vid3d.sweep.launch import sweep
-    from vid3d.sweep.table import State, listing
+    from vid3d.sweep.table import listing
 
     listen()
     statuses = sweep(
@@ -43,17 +38,28 @@ def run(options: Namespace, overrides: Overrides) -> int:
         options.workdir,
         overrides,
         seeds=options.seeds,
-        parallel=options.parallel,
         part=options.shard,
         dry_run=options.dry_run,
-        launcher=options.launcher,
-        resources=options.resources,
-        retries=options.retries,
+        engine=engine(options),
     )
     if options.dry_run:
         print(listing(statuses))
         return process.FINISHED
+    return exit_code(statuses)
+
+
+def engine(options: Namespace) -> Engine:
+    """Where the runs are trained; see `arguments.takes_engine`."""
+    from vid3d.sweep.launch import Engine
+
+    return Engine(options.launcher, options.parallel, options.resources, options.retries)
+
+
+def exit_code(statuses: Sequence[Status]) -> int:
+    """1 where a run failed, 75 where one is left to resume."""
+    from vid3d.sweep.table import State
+
     states = {status.state for status in statuses}
     if State.FAILED in states:
         return 1
-    return process.FINISHED if states <= {State.FINISHED} else process.RESUME_ME
+    return process.FINISHED if states <= {State.FINISHED, State.PRUNED} else process.RESUME_ME

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from vid3d.datasets import folder, manifest, splits, ucf101
+from vid3d.datasets import folder, folds, manifest, splits, ucf101
 from vid3d.datasets.classes import check_distinct, choose_classes, nearest, tidy, tidy_labels
 from vid3d.datasets.videos import Index, ListedVideo, Listing
 from vid3d.errors import UserError
@@ -37,13 +37,18 @@ def find(data: ConfigDict, seed: int) -> Index:
     if not wanted:
         check_distinct(classes, listing.root)
     check_encodable(classes, listing.kind)
-    protocol = choose_protocol(data.protocol, listing.kind, videos)
+    asked = "grouped" if data.folds and data.protocol == "auto" else data.protocol
+    protocol = choose_protocol(asked, listing.kind, videos)
     videos, overruled = keep_given_splits(videos, listing.kind, protocol, data.validate_on_test)
-    given = {video.split for video in videos}
     by_group = protocol != "random"
+    if data.folds:
+        videos = folds.assign(videos, data, unit=splits.by_group if by_group else splits.by_path)
+    given = {video.split for video in videos}
     videos = assign_splits(videos, classes, data, seed, by_group=by_group)
     carving = describe_carving(videos, given, data, by_group=by_group)
     protocol, guard = guard_against_leaks(videos, protocol, validate_on_test=data.validate_on_test)
+    if data.folds:
+        protocol += f", test fold {folds.test_fold(data)} of {data.folds}"
     notes = (*listing.notes, *overruled, *guard, *carving)
     return Index(listing.root, videos, classes, protocol, notes, data.validate_on_test)
 
@@ -201,7 +206,7 @@ def list_manifest(root: Path, data: ConfigDict) -> Listing:
     if not path.is_file():
         raise UserError(f"data.source=manifest: there is no {path}")
     listing = manifest.listing(path)
-    if data.protocol in ("random", "grouped"):
+    if data.protocol in ("random", "grouped") or data.folds:
         return listing
     return manifest.by_fold(listing, data.test_fold, data.val_fold)
 

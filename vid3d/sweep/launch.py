@@ -6,13 +6,14 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vid3d import config as configs, storage
 from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
 from vid3d.process import FINISHED, RESUME_ME
-from vid3d.sweep import child, plan
+from vid3d.sweep import child, halving, plan
 from vid3d.sweep.devices import Slot, slots
 from vid3d.sweep.job import Job, LocalJob
 from vid3d.sweep.table import Board, State, Status
@@ -22,33 +23,58 @@ POLL_SECONDS = 0.2
 ELSEWHERE_SECONDS = 5.0  # between two looks at a run that another process trains
 
 
+@dataclass(frozen=True)
+class Engine:
+    """Where runs are trained, and how many at a time.
+
+    Attributes:
+        launcher: "local", or "ray": on a Ray cluster, as many at a time as it has room for.
+        parallel: runs at a time, each on a device of its own; 0 is one at a time on all devices.
+        resources: of a run on Ray, such as "CPU=4,GPU=1".
+        retries: of a run on Ray that is killed, or whose machine is lost; each resumes from the
+            newest checkpoint.
+    """
+
+    launcher: str = "local"
+    parallel: int = 0
+    resources: str = ""
+    retries: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises a UserError where an option of one launcher is given to the other."""
+        if self.launcher == "ray" and self.parallel:
+            raise UserError(
+                "--parallel is for --launcher=local: Ray runs as many as --resources let it"
+            )
+        if self.launcher != "ray" and (self.resources or self.retries):
+            raise UserError("--resources and --retries are for --launcher=ray")
+        if self.retries < 0:
+            raise UserError(f"--retries={self.retries} has to be at least 0")
+
+
+LOCAL = Engine()
+
+
 def sweep(
     spec: str,
     workdir: str | Path,
     overrides: Iterable[tuple[str, str]] = (),
     *,
     seeds: int = 1,
-    parallel: int = 0,
     part: str = "",
     dry_run: bool = False,
-    launcher: str = "local",
-    resources: str = "",
-    retries: int = 0,
+    engine: Engine = LOCAL,
 ) -> list[Status]:
     """Trains each run that is not finished in `workdir/NAME`, and shows how they are doing.
 
     Args:
-        spec: a config file with `sweep(add)`, FILE or FILE:ARG.
+        spec: a preset or a config file with `sweep(add)`, see `config.load`.
         workdir: the folder of the sweep.
         overrides: (key, text) pairs for all runs.
         seeds: repeats of each run.
-        parallel: runs at a time, each on a device of its own; 0 is one at a time on all devices.
         part: "i/N", one shard of several.
         dry_run: only looks where each run stands.
-        launcher: "local", or "ray": on a Ray cluster, as many at a time as it has room for.
-        resources: of a run on Ray, such as "CPU=4,GPU=1".
-        retries: of a run on Ray that is killed, or whose machine is lost; each resumes from the
-            newest checkpoint.
+        engine: where the runs are trained, and how many at a time.
 
     Returns:
         Where each run stands now.
@@ -57,39 +83,35 @@ def sweep(
         UserError: before the first run starts: a run that does not fit the config, a folder that
             belongs to something else, too few devices.
     """
-    check_launcher(launcher, parallel=parallel, resources=resources, retries=retries)
     runs = plan.shard(plan.plan(spec, overrides, seeds=seeds), part)
     statuses = look(runs, storage.as_path(workdir))
     if dry_run:
         return [so_far(status) for status in statuses]
+    train_all(statuses, engine)
+    return statuses
+
+
+def train_all(statuses: list[Status], engine: Engine) -> None:
+    """Trains the runs that wait, and shows how all are doing.
+
+    Raises:
+        UserError: too few devices, or a Ray that cannot be reached.
+    """
     waiting = sum(status.state is State.WAITING for status in statuses)
-    if waiting and launcher == "ray":
+    if waiting and engine.launcher == "ray":
         from vid3d.sweep.cluster import Cluster
 
         with (
-            Cluster(resources, retries) as cluster,
+            Cluster(engine.resources, engine.retries) as cluster,
             StopSignal() as stop,
             Board(statuses, min(waiting, cluster.capacity())) as board,
         ):
             # All runs are handed over at once: Ray queues them.
             work(statuses, [Slot("ray")] * waiting, cluster.start, board, stop)
     else:
-        free = slots(parallel) if waiting else []
+        free = slots(engine.parallel) if waiting else []
         with StopSignal() as stop, Board(statuses, max(len(free), 1)) as board:
             work(statuses, free, LocalJob, board, stop)
-    return statuses
-
-
-def check_launcher(launcher: str, *, parallel: int, resources: str, retries: int) -> None:
-    """Raises a UserError where an option of one launcher is given to the other."""
-    if launcher == "ray" and parallel:
-        raise UserError(
-            "--parallel is for --launcher=local: Ray runs as many as --resources let it"
-        )
-    if launcher != "ray" and (resources or retries):
-        raise UserError("--resources and --retries are for --launcher=ray")
-    if retries < 0:
-        raise UserError(f"--retries={retries} has to be at least 0")
 
 
 def look(runs: list[plan.PlannedRun], workdir: Path) -> list[Status]:
@@ -113,9 +135,43 @@ def look(runs: list[plan.PlannedRun], workdir: Path) -> list[Status]:
             status.state, status.note = State.FAILED, f"{path.name}: {why}"
             continue
         Workdir(status.workdir).check_claim(status.run.config)
-        if Workdir(status.workdir).is_finished(status.run.config):
-            status.state = State.FINISHED
+        note_end(status)
+        status.rungs_passed = len(rung_accuracies(status))
     return statuses
+
+
+def note_end(status: Status) -> None:
+    """Notes that a run is finished, or that it was stopped early, if so."""
+    if Workdir(status.workdir).is_finished(status.run.config):
+        status.state = State.FINISHED
+    elif status.run.halving and (verdict := halving.read(status.workdir)):
+        status.state, status.note = State.PRUNED, str(verdict)
+
+
+def rung_accuracies(status: Status) -> list[float | None]:
+    """The best validation accuracy by each rung that a run has reached, see `halving.best_by`."""
+    if not status.run.halving:
+        return []
+    rows = status.rows()
+    epoch = rows[-1]["epoch"] if rows else 0
+    rungs = status.run.halving.rungs(status.run.config.train.epochs)
+    return [halving.best_by(rows, rung) for rung in rungs if rung <= epoch]
+
+
+def is_behind(status: Status, statuses: list[Status]) -> bool:
+    """Whether a run has reached a rung where it stops; `status.verdict` then says why."""
+    own = rung_accuracies(status)
+    while status.verdict is None and status.rungs_passed < len(own):
+        number = status.rungs_passed
+        status.rungs_passed += 1
+        there = [found[number] for s in statuses if s is not status
+                 and len(found := rung_accuracies(s)) > number]  # fmt: skip
+        known = [accuracy for accuracy in there if accuracy is not None]
+        accuracy, compared = own[number], status.run.halving
+        if accuracy is not None and compared is not None:
+            rung = compared.rungs(status.run.config.train.epochs)[number]
+            status.verdict = halving.judge(accuracy, known, epoch=rung, factor=compared.factor)
+    return status.verdict is not None
 
 
 def find(run: plan.PlannedRun, workdir: Path) -> Path:
@@ -169,6 +225,8 @@ def work(
                     board.changed(job.status)
                 elif job.has_started():
                     board.changed(job.status)
+                elif is_behind(job.status, statuses):
+                    job.ask_to_stop()
             if stop.requested:
                 if not running:
                     break
@@ -211,6 +269,7 @@ def launch(
 ) -> None:
     """Starts a run in the first free slot; one whose folder cannot be written has failed."""
     try:
+        halving.forget(status.workdir)
         running.append(start(status, free[0]))
         del free[0]
     except OSError as error:
@@ -224,8 +283,8 @@ def look_elsewhere(statuses: list[Status], board: Board) -> None:
         if status.state is not State.ELSEWHERE:
             continue
         if is_free(status):
-            over = Workdir(status.workdir).is_finished(status.run.config)
-            status.state = State.FINISHED if over else State.WAITING
+            status.state = State.WAITING
+            note_end(status)
         if status.state is not State.ELSEWHERE:
             board.changed(status)
 
@@ -236,6 +295,9 @@ def settle(job: Job, *, stopping: bool) -> None:
     assert code is not None  # it is over
     if code == FINISHED:
         status.state = State.FINISHED
+    elif code == RESUME_ME and status.verdict:
+        status.verdict.write(status.workdir)
+        status.state, status.note = State.PRUNED, str(status.verdict)
     elif code == RESUME_ME or (stopping and code == -signal.SIGTERM):
         status.state, status.note = State.STOPPED, "the same command resumes it"
     elif is_free(status):

@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 from vid3d import config as configs, models, schema
 from vid3d.config_file import run_file
 from vid3d.errors import UserError
+from vid3d.sweep.halving import Halving
+from vid3d.sweep.space import Choice, Distribution, Uniform, draws
 
 LONGEST_NAME = 120  # characters; a folder's name may have 255 bytes
 
@@ -26,11 +28,71 @@ class PlannedRun:
         name: of its workdir, made of its overrides.
         overrides: dotted key -> value.
         config: the whole config, locked and checked.
+        halving: where it is compared with the others of its sweep; None if it is not.
     """
 
     name: str
     overrides: dict[str, Any]
     config: ConfigDict
+    halving: Halving | None = None
+
+
+class Additions:
+    """What `sweep(add)` is given; each call adds runs, or says how they are compared.
+
+    Attributes:
+        values: dotted key -> value, of each run.
+        compared: where runs are compared, or None.
+    """
+
+    def __init__(self) -> None:
+        self.values: list[dict[str, Any]] = []
+        self.compared: Halving | None = None
+
+    def __call__(self, *values: Any, **named: Any) -> None:
+        """Adds one run."""
+        if values:
+            raise TypeError("add() takes names and values: add(**{'optim.learning_rate': 1e-3})")
+        self.values.append(named)
+
+    def random(self, number: int, keys: Mapping[str, Distribution], *, seed: int = 0) -> None:
+        """Adds so many runs with values that are drawn; the same ones in every call of a sweep.
+
+        Args:
+            number: of runs.
+            keys: dotted key -> `uniform`, `log_uniform` or `choice`.
+            seed: of the draws.
+        """
+        for key, distribution in keys.items():
+            if not isinstance(distribution, (Uniform, Choice)):
+                raise TypeError(
+                    f"{key}: write add.uniform(LOW, HIGH), add.log_uniform(LOW, HIGH) or "
+                    "add.choice(VALUE, ...)"
+                )
+        self.values += draws(number, keys, seed=seed)
+
+    def uniform(self, low: float, high: float) -> Distribution:
+        """Numbers from low to high; whole ones where both are."""
+        return Uniform(low, high)
+
+    def log_uniform(self, low: float, high: float) -> Distribution:
+        """The same, with all orders of magnitude as probable."""
+        return Uniform(low, high, logarithmic=True)
+
+    def choice(self, *values: Any) -> Distribution:
+        """One of these values."""
+        if not values:
+            raise TypeError("add.choice() needs values")
+        return Choice(values)
+
+    def halving(self, *, first: float = 1, factor: int = 3) -> None:
+        """Stops runs early, see `halving`: all but the best 1/factor at each rung.
+
+        Args:
+            first: epochs to the first rung; the next is at `factor` times as many.
+            factor: see above.
+        """
+        self.compared = Halving(first, factor)
 
 
 def plan(
@@ -39,7 +101,7 @@ def plan(
     """Every run of a sweep, checked.
 
     Args:
-        spec: FILE or FILE:ARG; the file defines `sweep(add)` beside `get_config`.
+        spec: a preset or a file, see `config.load`, that defines `sweep(add)` beside `get_config`.
         overrides: (key, text) pairs of the command line, for all runs.
         seeds: repeats of each run, with the seeds `config.seed`, `config.seed + 1`, ...
 
@@ -48,14 +110,9 @@ def plan(
             names the run.
     """
     overrides = list(overrides)
-    added: list[dict[str, Any]] = []
-
-    def add(*values: Any, **named: Any) -> None:
-        if values:
-            raise TypeError("add() takes names and values: add(**{'optim.learning_rate': 1e-3})")
-        added.append(named)
-
-    run_file(spec, "sweep", add)
+    additions = Additions()
+    run_file(spec, "sweep", additions)
+    added = additions.values
     where = f"{spec}: sweep()"
     if not added:
         raise UserError(f"{where} adds no run: call add(**{{'optim.learning_rate': 1e-3}}) in it")
@@ -66,7 +123,10 @@ def plan(
         for repeat in range(seeds):
             chosen = values | ({"seed": base.seed + repeat} if repeat else {})
             try:
-                runs.append(PlannedRun(name(chosen), chosen, configure(base, chosen)))
+                config = configure(base, chosen)
+                if additions.compared:
+                    additions.compared.check(config)
+                runs.append(PlannedRun(name(chosen), chosen, config, additions.compared))
             except UserError as error:
                 raise UserError(f"{where}, run {number} ({describe(chosen)}): {error}") from None
     refuse_twins(where, runs)

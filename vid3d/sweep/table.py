@@ -18,6 +18,7 @@ from rich.text import Text
 from vid3d import storage
 from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
+from vid3d.sweep.halving import Verdict
 from vid3d.sweep.plan import PlannedRun, describe
 from vid3d.training.record import duration
 
@@ -33,6 +34,7 @@ class State(StrEnum):
     FINISHED = "finished"
     FAILED = "failed"
     STOPPED = "stopped"  # it saved its state; the next call resumes it
+    PRUNED = "pruned"  # stopped early, as it was behind the others; see `halving`
     ELSEWHERE = "elsewhere"  # another process is training it
 
 
@@ -41,6 +43,7 @@ IMPORTANCE = [
     State.RUNNING,
     State.FAILED,
     State.STOPPED,
+    State.PRUNED,
     State.ELSEWHERE,
     State.QUEUED,
     State.WAITING,
@@ -51,6 +54,7 @@ STYLES = {
     State.FINISHED: "green",
     State.FAILED: "bold red",
     State.STOPPED: "yellow",
+    State.PRUNED: "magenta",
 }
 
 
@@ -63,10 +67,12 @@ class Status:
         workdir: its folder.
         state: where it stands.
         place: the device it runs on, or "".
-        note: the last line of a run that failed.
+        note: the last line of a run that failed, or why it was stopped early.
         log: the file that the note is from, or None.
         seen: (time.monotonic(), epochs done) at the start of its process and at each evaluation
             since.
+        rungs_passed: of those of `halving`.
+        verdict: why it is to be stopped early, or None.
         looked: time.monotonic() of the last look at the rows of a run in an object store, and the
             rows.
     """
@@ -78,6 +84,8 @@ class Status:
     note: str = ""
     log: Path | None = None
     seen: list[tuple[float, float]] = field(default_factory=list)
+    rungs_passed: int = 0
+    verdict: Verdict | None = None
     looked: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
 
     def short_note(self) -> str:
