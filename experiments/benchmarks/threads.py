@@ -67,6 +67,12 @@ def write(path: Path, *, seed: int) -> Path:
     return path
 
 
+def processor_seconds() -> float:
+    """Processor time so far of this process and its decoding processes."""
+    this = psutil.Process()
+    return sum(sum(process.cpu_times()[:2]) for process in (this, *this.children()))
+
+
 def measure(
     classifier: Classifier, paths: list[Path], rounds: int, threads: int
 ) -> dict[str, float]:
@@ -74,18 +80,22 @@ def measure(
     classifier.compile(batch_sizes=[1], decoders=threads)
     expected = [classifier.predict(path) for path in paths]
     rates: dict[int, list[float]] = {1: [], threads: []}
+    work: dict[int, list[float]] = {1: [], threads: []}
     for number in range(rounds):
         for count in sorted(rates, reverse=bool(number % 2)):
             with ThreadPoolExecutor(count) as pool:
-                began = time.perf_counter()
+                began, worked = time.perf_counter(), processor_seconds()
                 answers = list(pool.map(classifier.predict, paths))
                 rates[count].append(len(paths) / (time.perf_counter() - began))
+                work[count].append((processor_seconds() - worked) / len(paths))
             assert answers == expected
             print(f"{count} threads: {rates[count][-1]:.2f} files/s", file=sys.stderr)
     ratios = [many / one for one, many in zip(rates[1], rates[threads], strict=True)]
     return {
         "one_thread_files_per_second": statistics.median(rates[1]),
         f"{threads}_threads_files_per_second": statistics.median(rates[threads]),
+        "one_thread_cpu_s_per_file": statistics.median(work[1]),
+        f"{threads}_threads_cpu_s_per_file": statistics.median(work[threads]),
         "ratio": statistics.median(ratios),
         "smallest_ratio": min(ratios),
         "decoding_processes": len(psutil.Process().children()),
