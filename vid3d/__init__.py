@@ -61,7 +61,8 @@ def load(workdir: str | Path, checkpoint: str = "best") -> Classifier:
         checkpoint: "best" (highest validation accuracy), "latest", or the number of a step.
 
     Raises:
-        UserError: there is no such workdir or checkpoint, or the system lacks a library.
+        UserError: there is no such workdir or checkpoint, the system lacks a library, or this
+            process was forked after JAX had started.
     """
     return __getattr__("Classifier").load(workdir, checkpoint=checkpoint)
 

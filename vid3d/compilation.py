@@ -10,7 +10,9 @@ from pathlib import Path
 import jax
 
 from vid3d.config import cache_folder
+from vid3d.process import has_started_jax
 
+FOLDER_OPTION = "jax_compilation_cache_dir"
 MAX_BYTES = 2 * 2**30
 VECTOR_WIDTH = "--xla_cpu_prefer_vector_width"
 UNTESTED_JAX = (0, 13)  # from this version on: a flag that XLA does not know ends the process
@@ -18,7 +20,7 @@ CPU_FACTS = Path("/proc/cpuinfo")
 
 
 def set_up() -> None:
-    """Sets up both; every command calls it before JAX starts."""
+    """Sets up both; every command calls it before JAX starts, and a program that loads weights."""
     use_wide_vectors()
     use_cache()
 
@@ -27,12 +29,12 @@ def use_wide_vectors() -> None:
     """Tells XLA to use vectors of 512 bits where the processor has them; by itself it stops at 256.
 
     `ops.narrow` then takes twice as many channels at a time, which makes a prediction of the
-    tutorial's network a quarter faster. XLA reads its flags when JAX starts. A width that is set
-    already is left alone.
+    tutorial's network a quarter faster. XLA reads its flags when JAX starts: later, they would only
+    give compiled programs the wrong names in the cache. A width that is set already is left alone.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     known = jax.__version_info__ < UNTESTED_JAX
-    if known and VECTOR_WIDTH not in flags and has_wide_vectors():
+    if known and VECTOR_WIDTH not in flags and has_wide_vectors() and not has_started_jax():
         os.environ["XLA_FLAGS"] = f"{flags} {VECTOR_WIDTH}=512".strip()
 
 
@@ -48,14 +50,17 @@ def use_cache() -> None:
     """Turns the cache on, in the user's cache folder, and drops the entries that a kill left torn.
 
     JAX writes entries in place, warns at each start of one it cannot read, and never rewrites it.
+    A cache that is on already, as of a program that loads a classifier, stays as it is.
     """
+    if getattr(jax.config, FOLDER_OPTION):
+        return
     folder = cache_folder() / "compiled"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         drop_torn_entries(folder)
     except OSError:
         return  # nowhere to keep anything: compile each time
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update(FOLDER_OPTION, str(folder))
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 

@@ -1,4 +1,4 @@
-"""This process: its start, its standard streams, its cores, and its end with its parent."""
+"""This process: its start, its forks, its standard streams, its cores, its end with its parent."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ NO_LIBRARY = re.compile(r"(\S+\.so[.\d]*): cannot open shared object file")  # o
 _is_program = False
 _lock = threading.Lock()
 _lasting_calls: tuple[int, queue.SimpleQueue] | None = None  # of which process, and its queue
+_is_cut_off = False  # a fork of a process in which JAX had started
 
 
 def start_program() -> None:
@@ -109,6 +110,36 @@ def naming_missing_libraries() -> Iterator[None]:
         else:
             what += "install the system's package that has it"
         raise UserError(what) from error
+
+
+def has_started_jax() -> bool:
+    """Whether JAX has devices yet; it has no function that tells without making or locking them."""
+    return bool(getattr(sys.modules.get("jax._src.xla_bridge"), "_backends", None))
+
+
+def note_fork() -> None:
+    """Notes in a new process whether it can use JAX, whose threads do not come along."""
+    global _is_cut_off
+    _is_cut_off = _is_cut_off or has_started_jax()
+
+
+def check_fork() -> None:
+    """Raises a UserError where JAX would wait for its threads forever.
+
+    Raises:
+        UserError: this process was forked from one in which JAX had started.
+    """
+    if _is_cut_off:
+        from vid3d.errors import UserError
+
+        raise UserError(
+            f"process {os.getpid()} was forked after JAX had started, and JAX hangs in a fork: "
+            "load the classifier in the new process alone (gunicorn without --preload), or start "
+            'processes with multiprocessing.get_context("spawn")'
+        )
+
+
+os.register_at_fork(after_in_child=note_fork)
 
 
 def write_nowhere(handle: int) -> None:

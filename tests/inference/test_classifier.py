@@ -250,7 +250,7 @@ def test_file_deleted_before_second_decoding_fails_alone(classifier, videos, tmp
         return gather(frames, indices)
 
     monkeypatch.setattr("vid3d.inference.files.HELD_BYTES", 20_000)
-    monkeypatch.setattr("vid3d.inference.classifier.gather", take_away)
+    monkeypatch.setattr("vid3d.inference.video.gather", take_away)
     shutil.copy(videos["turning"], path)
     with pytest.raises(UserError, match=f"^{path}: no such file"):
         classifier.predict(path)
@@ -262,8 +262,8 @@ def test_file_deleted_before_second_decoding_fails_alone(classifier, videos, tmp
 def test_file_shortened_before_second_decoding_fails_alone(classifier, videos, monkeypatch):
     whole = files.stream
 
-    def cut(path, settings, *, timeout):
-        found = list(whole(path, settings, timeout=timeout))
+    def cut(path, settings, **options):
+        found = list(whole(path, settings, **options))
         yield from found[:-3]
 
     monkeypatch.setattr("vid3d.inference.files.HELD_BYTES", 20_000)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,17 +16,20 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint as checkpoints, models, parallel
+from vid3d import checkpoint as checkpoints, compilation, models, parallel
 from vid3d.config import from_json
 from vid3d.errors import UserError
-from vid3d.inference import files
+from vid3d.inference import files, in_memory
+from vid3d.inference.in_memory import Encoded
 from vid3d.inference.prediction import Prediction, Segment
 from vid3d.inference.stream import Stream, check_frame
-from vid3d.inference.video import QueuedVideo, gather, time_line
+from vid3d.inference.video import QueuedVideo, label_videos, time_line
 from vid3d.models.normalise import clip_shape, normalise
+from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
 from vid3d.video.clips import duration
-from vid3d.video.decoding import Pool
+from vid3d.video.decoder_process import OpenVideo
+from vid3d.video.decoding import Decoders
 from vid3d.video.plan import Durations, plan
 
 UNKNOWN = "unknown"
@@ -37,6 +38,9 @@ BATCH_SIZE = 8  # clips
 
 class Classifier:
     """The network with the weights of one checkpoint, compiled for the default device.
+
+    Threads may use one at the same time: files are decoded side by side, one per core. A process
+    that is forked afterwards cannot use it.
 
     Attributes:
         config: the config of the training run.
@@ -63,7 +67,11 @@ class Classifier:
             step: optimizer steps that led to the weights.
             window_seconds: median duration of the training videos; 0 if unknown.
             p95_seconds: 95th percentile of the duration of the training videos; 0 if unknown.
+
+        Raises:
+            UserError: this process was forked after JAX had started.
         """
+        check_fork()
         self.config = config
         self.classes = tuple(classes)
         self.step = step
@@ -77,21 +85,30 @@ class Classifier:
             return jax.nn.softmax(cast(jax.Array, logits_BK))  # not a tuple, as nothing is mutable
 
         self._network = parallel.in_shares(jax.jit(network))
-        # The decoding process of `predict` is kept for its next call and ends with the classifier.
-        self._decoders, self._decoding = Pool(), threading.Lock()
+        self._compiled: set[int] = set()  # batch sizes
+        self._compiling = threading.Lock()
+        # Decoding processes are kept for the next call and end with the classifier. Beside one file
+        # that hangs there is always room for another.
+        self._decoders = Decoders(max(cores(), 2))
         weakref.finalize(self, self._decoders.end)
 
     @classmethod
     def load(cls, workdir: str | Path, checkpoint: str = "best") -> Classifier:
         """Reads weights, config and class names of one checkpoint, but not the optimizer's state.
 
+        What JAX compiles from then on is kept in the cache that the command line uses, unless the
+        program has set a cache of its own (`jax_compilation_cache_dir`).
+
         Args:
             workdir: the folder of a training run.
             checkpoint: "best" (highest validation accuracy), "latest", or the number of a step.
 
         Raises:
-            UserError: the workdir or checkpoint does not exist or is damaged.
+            UserError: the workdir or checkpoint does not exist or is damaged, or this process was
+                forked after JAX had started.
         """
+        check_fork()
+        compilation.set_up()
         step, weights, meta = checkpoints.load(workdir, str(checkpoint))
         trained = Durations.of(meta)
         return cls(
@@ -104,22 +121,35 @@ class Classifier:
         )
 
     def predict(
-        self, source: str | Path | np.ndarray | Sequence[np.ndarray], *, fps: float | None = None
+        self,
+        source: str | os.PathLike[str] | Encoded | np.ndarray | Sequence[np.ndarray],
+        *,
+        fps: float | None = None,
     ) -> Prediction:
         """Labels one video as evaluation does; a long video is labelled by windows, on a time line.
 
         Files are decoded in a separate process, so that one that hangs or crashes the decoder
-        raises an error, too.
+        raises an error, too. A file in memory gets the same answer, by the same way.
 
         Args:
-            source: a video file, or its frames: uint8 RGB [N, H, W, 3] or a list of [H, W, 3].
+            source: the path of a video file (str or os.PathLike); its content (bytes, bytearray or
+                memoryview), or an object that it is read from (with `read(size) -> bytes`, such as
+                open(path, "rb"), io.BytesIO or an upload), at most 1 GiB; or the video's frames:
+                uint8 RGB [N, H, W, 3] or a list of [H, W, 3].
             fps: frame rate of frames in memory; by default the model's `data.fps`, or 25.
 
         Raises:
             UserError: the file cannot be read, or the frames have another type or shape.
         """
-        video = self._read(source) if isinstance(source, (str, Path)) else self._take(source, fps)
-        answer = next(self._answers([video], batch_size=BATCH_SIZE))
+        check_fork()
+        with contextlib.ExitStack() as stack:
+            if isinstance(source, (str, os.PathLike)):
+                video = self._read(os.fsdecode(source))
+            elif in_memory.is_encoded(source):
+                video = self._read(stack.enter_context(in_memory.opened(source)))
+            else:
+                video = self._take(source, fps)
+            answer = next(self._answers([video], batch_size=BATCH_SIZE))
         if isinstance(answer, UserError):
             raise answer
         return answer
@@ -143,11 +173,12 @@ class Classifier:
         Yields:
             (path, prediction) in the order of `paths`, or (path, error) for an unreadable file.
         """
+        check_fork()
         if min(batch_size, workers) < 1:
             raise UserError(f"batch_size={batch_size} and workers={workers} have to be at least 1")
         if isinstance(paths, (str, Path)):
             raise UserError(f"predict_many takes a list of paths: predict_many([{str(paths)!r}])")
-        names = [str(path) for path in paths]
+        names = [files.path_of(path) for path in paths]
         found = files.read_many(names, self.config.data, workers=workers)
 
         def videos() -> Iterator[QueuedVideo | UserError]:
@@ -168,18 +199,44 @@ class Classifier:
         """
         return Stream(self, fps=self._rate(fps))
 
-    def compile(self) -> None:
-        """Compiles the network for a single clip, which the first call would otherwise do."""
+    def compile(self, batch_sizes: Iterable[int] | None = None, *, decoders: int = 1) -> None:
+        """Does beforehand what the first calls would otherwise wait for.
+
+        Args:
+            batch_sizes: numbers of clips to compile the network for; each stands for all up to the
+                next power of two. `predict` asks for the clips of a video, at most 8 at a time:
+                [1] is enough for short videos if `eval.views` is 1, [1, 2, 4, 8] for any. By
+                default the network is compiled for one clip, as `stream` needs it, and no decoding
+                process is started.
+            decoders: decoding processes to start, at most one per core: as many as there are
+                threads that call `predict` with files.
+
+        Raises:
+            UserError: a number is below 1, or a decoding process cannot start.
+        """
+        sizes = [1] if batch_sizes is None else list(batch_sizes)
+        if min([*sizes, decoders]) < 1:
+            raise UserError(f"batch_sizes={sizes} and decoders={decoders} have to be at least 1")
         num_frames, *_, channels = clip_shape(self.config.data)
-        shape = (1, num_frames, *resize.stored_size(self.config.data), channels)
-        self.probabilities(np.zeros(shape, np.uint8))
+        shape = (num_frames, *resize.stored_size(self.config.data), channels)
+        for size in sizes:
+            self.probabilities(np.zeros((size, *shape), np.uint8))
+        if batch_sizes is not None:
+            files.start(self._decoders, decoders, self.config.data)
 
     def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:
         """Class probabilities of uint8 clips of the stored size: float32 [B, K]."""
+        check_fork()
         # Batches are padded to a power of two: few shapes, few compilations.
         size = 1 << (len(clips_BTHWC) - 1).bit_length()
         padding = [(0, size - len(clips_BTHWC))] + [(0, 0)] * 4
-        probabilities_BK = self._network(self._weights, np.pad(clips_BTHWC, padding))
+        padded_BTHWC = np.pad(clips_BTHWC, padding)
+        if size in self._compiled:
+            probabilities_BK = self._network(self._weights, padded_BTHWC)
+        else:
+            with self._compiling:  # once, not in every thread
+                probabilities_BK = self._network(self._weights, padded_BTHWC)
+                self._compiled.add(size)
         return np.asarray(probabilities_BK)[: len(clips_BTHWC)]
 
     def prediction(
@@ -209,22 +266,21 @@ class Classifier:
             note=note,
         )
 
-    def _read(self, path: str | Path) -> QueuedVideo:
-        """Decodes a file in the process that is kept between calls."""
-        with self._decoding:
-            (file,) = files.read_many([str(path)], self.config.data, workers=1, kept=self._decoders)
-        if isinstance(file, UserError):
-            raise file
-        return self._plan_file(file)
+    def _read(self, video: str | OpenVideo) -> QueuedVideo:
+        """Decodes a file in one of the processes that are kept between calls."""
+        return self._plan_file(files.read_one(video, self.config.data, self._decoders))
 
     def _plan_file(self, file: files.File) -> QueuedVideo:
         """Chooses the clips that represent a file."""
         return replace(self._plan(file.times, file.frames), damage=file.damage)
 
-    def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> QueuedVideo:
+    def _take(self, source: Any, fps: float | None) -> QueuedVideo:
         """Fits frames in memory like those of a file."""
         if not hasattr(source, "__len__"):
-            raise UserError(f"give a video's path or a list of frames, not {type(source).__name__}")
+            raise UserError(
+                "give a video in bytes, an open file, a video's path or a list of frames, not "
+                f"{type(source).__name__}"
+            )
         if not len(source):
             raise UserError("there are no frames to predict from")
         rate = self._rate(fps)
@@ -254,43 +310,9 @@ class Classifier:
     def _answers(
         self, videos: Iterable[QueuedVideo | UserError], *, batch_size: int
     ) -> Iterator[Prediction | UserError]:
-        """Runs the clips of all videos in full batches; yields in the order of the videos.
-
-        While the network computes one batch, the next one is assembled.
-        """
-        waiting: deque[QueuedVideo | UserError] = deque()
-
-        def clips() -> Iterator[tuple[QueuedVideo, int, np.ndarray]]:
-            for video in videos:
-                waiting.append(video)
-                if isinstance(video, QueuedVideo):
-                    try:
-                        for number, clip_THWC in gather(video.frames(), video.plan.indices):
-                            yield video, number, clip_THWC
-                    except UserError as error:  # decoding it a second time failed
-                        waiting[-1] = error
-
-        def note(batch: list[tuple[QueuedVideo, int, np.ndarray]], computing: Future) -> None:
-            for (video, number, _), row_K in zip(batch, computing.result(), strict=True):
-                video.probabilities_NK[number] = row_K
-                video.missing -= 1
-
-        def finished() -> Iterator[Prediction | UserError]:
-            while waiting and not (isinstance(waiting[0], QueuedVideo) and waiting[0].missing):
-                video = waiting.popleft()
-                yield self._answer(video) if isinstance(video, QueuedVideo) else video
-
-        computing, flow = None, clips()
-        while batch := list(islice(flow, batch_size)):
-            clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
-            following = batch, parallel.call_in_thread(self.probabilities, clips_BTHWC)
-            if computing:
-                note(*computing)
-                yield from finished()
-            computing = following
-        if computing:
-            note(*computing)
-        yield from finished()
+        """The predictions or errors of videos, in their order."""
+        for video in label_videos(videos, self.probabilities, batch_size=batch_size):
+            yield self._answer(video) if isinstance(video, QueuedVideo) else video
 
     def _answer(self, video: QueuedVideo) -> Prediction:
         """The weighted mean over the clips, and the time line."""

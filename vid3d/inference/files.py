@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.errors import UserError
 from vid3d.video import decoding
+from vid3d.video.decoder_process import OpenVideo
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.resize import stored_size
@@ -38,18 +41,20 @@ class File:
     frames: Callable[[], Iterable[np.ndarray]]
 
 
-def read_many(
-    paths: Sequence[str], data: ConfigDict, *, workers: int, kept: decoding.Pool | None = None
-) -> Generator[File | UserError, None, None]:
-    """Decodes files in parallel; yields each file, or its error, in the order of `paths`.
+def path_of(path: str | os.PathLike[str]) -> str:
+    """A path as text.
 
-    Args:
-        paths: video files.
-        data: `config.data`; the geometry and `decode_timeout` are read.
-        workers: number of decoding processes.
-        kept: processes of earlier calls with the same `data`, kept for the next call.
+    Raises:
+        UserError: it is something else, such as the content of a file.
     """
-    settings = Settings(
+    if not isinstance(path, (str, os.PathLike)):
+        raise UserError(f"predict_many takes paths alone, not {type(path).__name__}: call predict")
+    return os.fsdecode(path)
+
+
+def settings_of(data: ConfigDict) -> Settings:
+    """The frames that a network with this `config.data` takes."""
+    return Settings(
         stored_size(data),
         data.resize,
         data.color,
@@ -57,11 +62,46 @@ def read_many(
         store="raw",
         decode=decode_options(data),
     )
+
+
+def start(decoders: decoding.Decoders, count: int, data: ConfigDict) -> None:
+    """Starts decoding processes before the first file comes; see `Decoders.start`."""
+    decoders.start(count, settings_of(data), timeout=data.decode_timeout)
+
+
+def read_one(video: str | OpenVideo, data: ConfigDict, decoders: decoding.Decoders) -> File:
+    """Decodes a video in one of the processes that threads share.
+
+    Raises:
+        UserError: it cannot be decoded.
+    """
+    (file,) = read_many([video], data, workers=1, decoders=decoders)
+    if isinstance(file, UserError):
+        raise file
+    return file
+
+
+def read_many(
+    videos: Sequence[str | OpenVideo],
+    data: ConfigDict,
+    *,
+    workers: int,
+    decoders: decoding.Decoders | None = None,
+) -> Generator[File | UserError, None, None]:
+    """Decodes files in parallel; yields each file, or its error, in their order.
+
+    Args:
+        videos: their paths, or open files.
+        data: `config.data`; the geometry and `decode_timeout` are read.
+        workers: number of decoding processes.
+        decoders: lend a process in place of new ones; all their calls have the same `data`.
+    """
+    settings = settings_of(data)
     timeout, shape = data.decode_timeout, settings.frame_shape
     held: dict[int, list[np.ndarray] | None] = {}  # by job; None if they are too many
     ready: dict[int, File | UserError] = {}
     due = 0
-    events = decoding.decode(paths, settings, workers=workers, timeout=timeout, kept=kept)
+    events = decoding.decode(videos, settings, workers=workers, timeout=timeout, decoders=decoders)
     with contextlib.closing(events):
         for event in events:
             job = event.job
@@ -77,10 +117,12 @@ def read_many(
             elif isinstance(event, decoding.Again):
                 held.pop(job, None)
             elif isinstance(event, decoding.Failed):
-                ready[job] = UserError(f"{paths[job]}: {event.reason}")
+                ready[job] = UserError(f"{videos[job]}: {event.reason}")
             else:
                 count = len(event.times)
-                again = partial(fitted, paths[job], settings, timeout=timeout, count=count)
+                again = partial(
+                    fitted, videos[job], settings, count=count, timeout=timeout, decoders=decoders
+                )
                 frames = again if held[job] is None else partial(iter, held[job])
                 ready[job] = File(event.times.tolist(), event.size, event.damage, frames)
             while due in ready:
@@ -89,37 +131,45 @@ def read_many(
                 due += 1
 
 
-def fitted(path: str, settings: Settings, *, timeout: float, count: int) -> Iterator[np.ndarray]:
+def fitted(
+    video: str | OpenVideo, settings: Settings, *, count: int, **options: Any
+) -> Iterator[np.ndarray]:
     """The frames of `stream` without their times.
 
     Raises:
         UserError: the decoder fails, or the number of frames is no longer `count`.
     """
     left = count
-    for frame_HWC, _ in stream(path, settings, timeout=timeout):
+    for frame_HWC, _ in stream(video, settings, **options):
         left -= 1
         yield frame_HWC
     if left:
         raise UserError(
-            f"{path}: it had {count} frames, and {count - left} when it was decoded again"
+            f"{video}: it had {count} frames, and {count - left} when it was decoded again"
         )
 
 
-def stream(path: str, settings: Settings, *, timeout: float) -> Iterator[tuple[np.ndarray, float]]:
+def stream(
+    video: str | OpenVideo,
+    settings: Settings,
+    *,
+    timeout: float,
+    decoders: decoding.Decoders | None = None,
+) -> Iterator[tuple[np.ndarray, float]]:
     """Decodes one file in a child process and yields its frames and their seconds.
 
     Raises:
         UserError: the decoder fails.
     """
     with contextlib.closing(
-        decoding.decode([path], settings, workers=1, timeout=timeout)
+        decoding.decode([video], settings, workers=1, timeout=timeout, decoders=decoders)
     ) as events:
         for event in events:
             if isinstance(event, decoding.Frames):
                 for record, seconds in zip(event.records, event.times, strict=True):
                     yield unpack(record, settings.frame_shape), seconds
             elif not isinstance(event, decoding.Done):
-                raise UserError(f"{path}: {getattr(event, 'reason', 'the decoder crashed')}")
+                raise UserError(f"{video}: {getattr(event, 'reason', 'the decoder crashed')}")
 
 
 def unpack(record: bytes | memoryview, shape: tuple[int, int, int]) -> np.ndarray:

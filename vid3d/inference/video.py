@@ -1,12 +1,18 @@
-"""A video while the network labels it, from its frames to its time line."""
+"""Videos while the network labels them, from their frames to their time lines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
+from vid3d import parallel
+from vid3d.errors import UserError
 from vid3d.inference.prediction import Segment
 from vid3d.video.plan import Plan, stretches
 
@@ -32,6 +38,59 @@ class QueuedVideo:
     probabilities_NK: np.ndarray
     missing: int
     damage: str = ""
+
+
+def label_videos(
+    videos: Iterable[QueuedVideo | UserError],
+    probabilities: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch_size: int,
+) -> Iterator[QueuedVideo | UserError]:
+    """Runs the clips of all videos in full batches.
+
+    While the network computes one batch, the next one is assembled.
+
+    Args:
+        videos: any number of them, or their errors.
+        probabilities: the network: uint8 clips [B, T, H, W, C] -> float32 [B, K].
+        batch_size: clips per call of the network, of one or several videos.
+
+    Yields:
+        The videos with the probabilities of all their clips, or their errors, in their order.
+    """
+    waiting: deque[QueuedVideo | UserError] = deque()
+
+    def clips() -> Generator[tuple[QueuedVideo, int, np.ndarray]]:
+        for video in videos:
+            waiting.append(video)
+            if isinstance(video, QueuedVideo):
+                try:
+                    for number, clip_THWC in gather(video.frames(), video.plan.indices):
+                        yield video, number, clip_THWC
+                except UserError as error:  # decoding it a second time failed
+                    waiting[-1] = error
+
+    def note(batch: list[tuple[QueuedVideo, int, np.ndarray]], computing: Future) -> None:
+        for (video, number, _), row_K in zip(batch, computing.result(), strict=True):
+            video.probabilities_NK[number] = row_K
+            video.missing -= 1
+
+    def finished() -> Iterator[QueuedVideo | UserError]:
+        while waiting and not (isinstance(waiting[0], QueuedVideo) and waiting[0].missing):
+            yield waiting.popleft()
+
+    computing = None
+    with contextlib.closing(clips()) as flow:  # a borrowed decoder goes back, whatever happens
+        while batch := list(islice(flow, batch_size)):
+            clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
+            following = batch, parallel.call_in_thread(probabilities, clips_BTHWC)
+            if computing:
+                note(*computing)
+                yield from finished()
+            computing = following
+    if computing:
+        note(*computing)
+    yield from finished()
 
 
 def time_line(video: QueuedVideo, classes: Sequence[str]) -> tuple[Segment, ...]:

@@ -4,6 +4,7 @@ It loads OpenCV, PyAV and NumPy only. Records go into memory that it shares with
 messages over a pipe:
 
     from the parent   (order, job, path) with the order "look" or "decode";  ("free", slot)
+                      instead of a path None, and then an open file, for a video without one
     to the parent     ("ready",);  ("alive",);  ("failed", job, reason);
                       ("frames", job, slot, sizes, their times);
                       ("done", job, slot or None, sizes, their times,
@@ -20,6 +21,7 @@ import mmap
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from collections import deque
@@ -50,7 +52,7 @@ class Decoder:
         self.pipe = Connection(options["pipe"])
         self.memory = memoryview(mmap.mmap(options["memory"], options["slots"] * self.slot_bytes))
         self.free = deque(range(options["slots"]))
-        self.queue: deque[tuple[str, int, str]] = deque()
+        self.queue: deque[tuple[str, int, str | None, int]] = deque()
 
     def run(self) -> None:
         """Works until the pipe is closed."""
@@ -58,14 +60,17 @@ class Decoder:
         while True:
             while not self.queue:
                 self.receive()
-            order, job, path = self.queue.popleft()
+            order, job, path, handle = self.queue.popleft()
             try:
-                (self.look if order == "look" else self.decode)(job, path)
+                name = f"/dev/fd/{handle}" if path is None else path
+                (self.look if order == "look" else self.decode)(job, name)
             except container.VideoError as error:
                 self.pipe.send(("failed", job, str(error)))
             except MemoryError:
                 reason = "the file is damaged, or its frames are very large"
                 self.pipe.send(("failed", job, f"decoding needs too much memory: {reason}"))
+            if path is None:
+                os.close(handle)
 
     def receive(self) -> None:
         """Takes one message: a video to work on, or a slot that is free again."""
@@ -73,7 +78,14 @@ class Decoder:
         if kind == "free":
             self.free.append(rest[0])
         else:
-            self.queue.append((kind, *rest))
+            job, path = rest
+            self.queue.append((kind, job, path, self.receive_file() if path is None else -1))
+
+    def receive_file(self) -> int:
+        """Takes the open file that follows a message without a path."""
+        with socket.fromfd(self.pipe.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+            _, (handle,), _, _ = socket.recv_fds(channel, 1, 1)
+        return handle
 
     def look(self, job: int, path: str) -> None:
         """Sends what the header of a video claims."""

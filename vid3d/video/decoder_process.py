@@ -7,6 +7,7 @@ import json
 import mmap
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,34 @@ class Child:
     jobs: deque[int] = field(default_factory=deque)
     heard: float = 0.0  # when it last gave a sign of life, or was given work
     ready: bool = False
+
+
+@dataclass(frozen=True)
+class OpenVideo:
+    """A video that has no path of its own, which a child is given open.
+
+    Attributes:
+        name: what messages call it.
+        handle: of an open file, kept open by the caller.
+        path: of a temporary file, where the system cannot hand open ones on; or "".
+    """
+
+    name: str
+    handle: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def give(child: Child, order: str, job: int, video: str | OpenVideo) -> None:
+    """Sends a child a video to work on: its path, or None and an open file."""
+    path = video.path or None if isinstance(video, OpenVideo) else video
+    child.pipe.send((order, job, path))
+    if isinstance(video, OpenVideo) and path is None:
+        with socket.fromfd(child.pipe.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+            channel.setblocking(True)  # whatever the program has made the default of its sockets
+            socket.send_fds(channel, [b"\0"], [video.handle])
 
 
 def start(settings: Settings, *, slots: int, slot_bytes: int, memory_bytes: int) -> Child:

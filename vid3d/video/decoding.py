@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import os
+import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -22,7 +25,7 @@ from ml_collections import ConfigDict
 from vid3d.errors import UserError
 from vid3d.process import cores
 from vid3d.video import decoder_process
-from vid3d.video.decoder_process import Child
+from vid3d.video.decoder_process import Child, OpenVideo
 from vid3d.video.records import Settings, record_bytes
 
 SLOTS = 3
@@ -85,14 +88,14 @@ Events = Generator[Event]  # which ends its children when it is closed
 
 
 def decode(
-    paths: Iterable[str],
+    paths: Iterable[str | OpenVideo],
     settings: Settings,
     *,
     workers: int,
     timeout: float,
     look: bool = False,
     memory_bytes: int = MEMORY_BYTES,
-    kept: Pool | None = None,
+    decoders: Decoders | None = None,
 ) -> Events:
     """Decodes videos side by side.
 
@@ -107,8 +110,9 @@ def decode(
         look: read the headers only; `Done` then has only the claimed number of frames
             and rate.
         memory_bytes: of address space that a child may take for decoding (on Linux).
-        kept: children that stay for the next call, which has the same options; they end if this
-            call is not read to its end.
+        decoders: lend the one child, which stays for the next call, with the same options; it ends
+            if this call is not read to its end. By default `workers` children are started, and end
+            with the call.
 
     Yields:
         For each video any number of `Frames`, then `Done` or `Failed`; `Again` starts it anew. The
@@ -117,15 +121,15 @@ def decode(
     Raises:
         UserError: a child cannot even start.
     """
-    pool = kept or Pool()
-    pool.set_up(list(paths), settings, look=look, timeout=timeout, memory_bytes=memory_bytes)
-    try:
-        pool.start(workers)
-        while pool.is_busy():
-            yield from pool.events()
-    finally:
-        if not kept or pool.is_busy():
-            pool.end()
+    with decoders.borrow() if decoders else contextlib.nullcontext(Pool()) as pool:
+        pool.set_up(list(paths), settings, look=look, timeout=timeout, memory_bytes=memory_bytes)
+        try:
+            pool.start(1 if decoders else workers)
+            while pool.is_busy():
+                yield from pool.events()
+        finally:
+            if not decoders or pool.is_busy():
+                pool.end()
 
 
 class Pool:
@@ -136,7 +140,13 @@ class Pool:
         self.children: list[Child] = []
 
     def set_up(
-        self, paths: list[str], settings: Settings, *, look: bool, timeout: float, memory_bytes: int
+        self,
+        paths: list[str | OpenVideo],
+        settings: Settings,
+        *,
+        look: bool = False,
+        timeout: float,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         """Takes the work; see `decode`."""
         self.paths = paths
@@ -155,6 +165,22 @@ class Pool:
         for child in self.children:
             self.fill(child)
 
+    def wait_until_ready(self) -> None:
+        """Waits until children without work have loaded what they decode with.
+
+        Raises:
+            UserError: one cannot even start.
+        """
+        for child in self.children:
+            if not child.ready and child.pipe.poll(START_SECONDS):
+                try:
+                    child.pipe.recv()
+                except (EOFError, OSError):
+                    reason = decoder_process.why_not_started(child)
+                    self.end()
+                    raise UserError(reason) from None
+                child.ready = True
+
     def is_busy(self) -> bool:
         """Whether any video is still open."""
         return any(child.jobs for child in self.children)
@@ -172,7 +198,7 @@ class Pool:
                 child.heard = time.monotonic()
             child.jobs.append(job)
             with contextlib.suppress(OSError):  # a dead child is noticed by its pipe
-                child.pipe.send((self.order, job, self.paths[job]))
+                decoder_process.give(child, self.order, job, self.paths[job])
 
     def events(self) -> Iterator[Event]:
         """Waits a moment for messages, and passes on what has come from each child."""
@@ -239,6 +265,57 @@ class Pool:
             slot_bytes=self.slot_bytes,
             memory_bytes=self.memory_bytes,
         )
+
+
+class Decoders:
+    """Pools of one child each, which threads borrow: as many files are decoded at once.
+
+    All of them decode with the same options. A child stays for the next call, and all end with the
+    process that started them.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Takes the largest number of children; starts none yet."""
+        self._process, self._starting = os.getpid(), threading.Lock()
+        self._pools = [Pool() for _ in range(most)]
+        self._idle: queue.LifoQueue[Pool] = queue.LifoQueue()  # the last used has a child
+        for pool in self._pools:
+            self._idle.put(pool)
+
+    @property
+    def children(self) -> list[Child]:
+        """Those that have been started."""
+        return [child for pool in self._pools for child in pool.children]
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[Pool]:
+        """A pool for one caller alone, who waits while others have all of them."""
+        pool = self._idle.get()
+        try:
+            yield pool
+        finally:
+            self._idle.put(pool)
+
+    def start(self, count: int, settings: Settings, *, timeout: float) -> None:
+        """Has at least `count` children, or the largest number, and waits until they can decode.
+
+        Raises:
+            UserError: a child cannot even start.
+        """
+        with self._starting, contextlib.ExitStack() as stack:
+            pools = [stack.enter_context(self.borrow()) for _ in self._pools[:count]]
+            for pool in pools:
+                pool.set_up([], settings, timeout=timeout)
+                if not pool.children:
+                    pool.children.append(pool.start_child())
+            for pool in pools:
+                pool.wait_until_ready()
+
+    def end(self) -> None:
+        """Ends all children; those of another process are left to it."""
+        if os.getpid() == self._process:
+            for pool in self._pools:
+                pool.end()
 
 
 def num_workers(data: ConfigDict) -> int:
