@@ -30,6 +30,11 @@ def check(values: dict[str, Any]) -> None:
     for key in KEYS:
         check_allowed(key, values[key.name])
     check_pixels(values)
+    if values["predict.window"] and values["data.sampling"] != "uniform":
+        raise UserError(
+            f"config.predict.window={values['predict.window']:g} needs data.sampling='uniform': "
+            f"with {values['data.sampling']!r} windows are as long as a clip, which is fixed"
+        )
     check_order(values, ("train.profile_steps",))
     if "://" in values["data.cache_dir"]:
         raise UserError(

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,16 +21,15 @@ from vid3d import checkpoint as checkpoints, models, parallel
 from vid3d.config import from_json
 from vid3d.errors import UserError
 from vid3d.inference import files
-from vid3d.inference.prediction import Prediction, Segment
+from vid3d.inference.prediction import UNKNOWN, Prediction, Segment
 from vid3d.inference.stream import Stream, check_frame
-from vid3d.inference.video import QueuedVideo, gather, time_line
+from vid3d.inference.video import QueuedVideo, gather, in_batches, settings_for_call, time_line
 from vid3d.models.normalise import clip_shape, normalise
 from vid3d.video import container, resize
 from vid3d.video.clips import duration
 from vid3d.video.decoding import Pool
-from vid3d.video.plan import Durations, plan
+from vid3d.video.plan import Durations, plan, smoothed
 
-UNKNOWN = "unknown"
 BATCH_SIZE = 8  # clips
 
 
@@ -81,6 +79,11 @@ class Classifier:
         self._decoders, self._decoding = Pool(), threading.Lock()
         weakref.finalize(self, self._decoders.end)
 
+    @property
+    def weights(self) -> dict[str, Any]:
+        """{"params"} and, with batch normalisation, {"batch_stats"}."""
+        return self._weights
+
     @classmethod
     def load(cls, workdir: str | Path, checkpoint: str = "best") -> Classifier:
         """Reads weights, config and class names of one checkpoint, but not the optimizer's state.
@@ -104,7 +107,11 @@ class Classifier:
         )
 
     def predict(
-        self, source: str | Path | np.ndarray | Sequence[np.ndarray], *, fps: float | None = None
+        self,
+        source: str | Path | np.ndarray | Sequence[np.ndarray],
+        *,
+        fps: float | None = None,
+        **settings: float,
     ) -> Prediction:
         """Labels one video as evaluation does; a long video is labelled by windows, on a time line.
 
@@ -114,11 +121,19 @@ class Classifier:
         Args:
             source: a video file, or its frames: uint8 RGB [N, H, W, 3] or a list of [H, W, 3].
             fps: frame rate of frames in memory; by default the model's `data.fps`, or 25.
+            settings: threshold, window, overlap and smoothing; by default those of
+                `config.predict`.
 
         Raises:
-            UserError: the file cannot be read, or the frames have another type or shape.
+            UserError: the file cannot be read, the frames have another type or shape, or a setting
+                is out of range.
         """
-        video = self._read(source) if isinstance(source, (str, Path)) else self._take(source, fps)
+        chosen = settings_for_call(self.config, settings)
+        video = (
+            self._read(source, chosen)
+            if isinstance(source, (str, Path))
+            else self._take(source, fps, chosen)
+        )
         answer = next(self._answers([video], batch_size=BATCH_SIZE))
         if isinstance(answer, UserError):
             raise answer
@@ -131,6 +146,7 @@ class Classifier:
         batch_size: int = BATCH_SIZE,
         workers: int = 2,
         sizes: dict[str, tuple[int, int]] | None = None,
+        **settings: float,
     ) -> Iterator[tuple[str, Prediction | UserError]]:
         """Labels many files; processes decode the next ones while the network computes.
 
@@ -139,6 +155,7 @@ class Classifier:
             batch_size: clips per call of the network, of one or several videos.
             workers: number of decoding processes.
             sizes: filled with the height and width of each readable video, if given.
+            settings: see `predict`.
 
         Yields:
             (path, prediction) in the order of `paths`, or (path, error) for an unreadable file.
@@ -147,6 +164,7 @@ class Classifier:
             raise UserError(f"batch_size={batch_size} and workers={workers} have to be at least 1")
         if isinstance(paths, (str, Path)):
             raise UserError(f"predict_many takes a list of paths: predict_many([{str(paths)!r}])")
+        chosen = settings_for_call(self.config, settings)
         names = [str(path) for path in paths]
         found = files.read_many(names, self.config.data, workers=workers)
 
@@ -154,7 +172,7 @@ class Classifier:
             for name, file in zip(names, found, strict=True):
                 if isinstance(file, files.File) and sizes is not None:
                     sizes[name] = file.size
-                yield self._plan_file(file) if isinstance(file, files.File) else file
+                yield self._plan_file(file, chosen) if isinstance(file, files.File) else file
 
         with contextlib.closing(found):
             yield from zip(names, self._answers(videos(), batch_size=batch_size), strict=True)
@@ -209,19 +227,21 @@ class Classifier:
             note=note,
         )
 
-    def _read(self, path: str | Path) -> QueuedVideo:
+    def _read(self, path: str | Path, settings: ConfigDict) -> QueuedVideo:
         """Decodes a file in the process that is kept between calls."""
         with self._decoding:
             (file,) = files.read_many([str(path)], self.config.data, workers=1, kept=self._decoders)
         if isinstance(file, UserError):
             raise file
-        return self._plan_file(file)
+        return self._plan_file(file, settings)
 
-    def _plan_file(self, file: files.File) -> QueuedVideo:
+    def _plan_file(self, file: files.File, settings: ConfigDict) -> QueuedVideo:
         """Chooses the clips that represent a file."""
-        return replace(self._plan(file.times, file.frames), damage=file.damage)
+        return replace(self._plan(file.times, file.frames, settings), damage=file.damage)
 
-    def _take(self, source: np.ndarray | Sequence[np.ndarray], fps: float | None) -> QueuedVideo:
+    def _take(
+        self, source: np.ndarray | Sequence[np.ndarray], fps: float | None, settings: ConfigDict
+    ) -> QueuedVideo:
         """Fits frames in memory like those of a file."""
         if not hasattr(source, "__len__"):
             raise UserError(f"give a video's path or a list of frames, not {type(source).__name__}")
@@ -230,7 +250,7 @@ class Classifier:
         rate = self._rate(fps)
         how = resize.fitting(self.config.data)
         fitted = [resize.fit(check_frame(frame), **how) for frame in source]
-        return self._plan([i / rate for i in range(len(fitted))], lambda: fitted)
+        return self._plan([i / rate for i in range(len(fitted))], lambda: fitted, settings)
 
     def _rate(self, fps: float | None) -> float:
         """The rate of frames that come without times."""
@@ -238,13 +258,26 @@ class Classifier:
             raise UserError(f"fps={fps} has to be a number above 0")
         return fps or self.config.data.fps or container.DEFAULT_FPS
 
-    def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> QueuedVideo:
+    def _plan(
+        self,
+        times: list[float],
+        frames: Callable[[], Iterable[np.ndarray]],
+        settings: ConfigDict,
+    ) -> QueuedVideo:
         """Chooses the clips that represent a video."""
         times_N, trained = np.array(times), Durations(self.window_seconds, self.p95_seconds)
-        clips = plan(times_N, self.config.data, self.config.eval, trained)
+        clips = plan(
+            times_N,
+            self.config.data,
+            self.config.eval,
+            trained,
+            window=settings.window,
+            overlap=settings.overlap,
+        )
         return QueuedVideo(
             frames=frames,
             plan=clips,
+            settings=settings,
             num_frames=len(times),
             seconds=duration(times_N),
             probabilities_NK=np.empty((len(clips.indices), len(self.classes)), np.float32),
@@ -260,15 +293,18 @@ class Classifier:
         """
         waiting: deque[QueuedVideo | UserError] = deque()
 
-        def clips() -> Iterator[tuple[QueuedVideo, int, np.ndarray]]:
+        def clips() -> Iterator[tuple[QueuedVideo, int, np.ndarray] | None]:
             for video in videos:
                 waiting.append(video)
+                failed = isinstance(video, UserError)
                 if isinstance(video, QueuedVideo):
                     try:
                         for number, clip_THWC in gather(video.frames(), video.plan.indices):
                             yield video, number, clip_THWC
                     except UserError as error:  # decoding it a second time failed
-                        waiting[-1] = error
+                        waiting[-1], failed = error, True
+                if failed and len(waiting) >= 4 * batch_size:
+                    yield None  # many files that fail do not hold back the answers before them
 
         def note(batch: list[tuple[QueuedVideo, int, np.ndarray]], computing: Future) -> None:
             for (video, number, _), row_K in zip(batch, computing.result(), strict=True):
@@ -280,13 +316,15 @@ class Classifier:
                 video = waiting.popleft()
                 yield self._answer(video) if isinstance(video, QueuedVideo) else video
 
-        computing, flow = None, clips()
-        while batch := list(islice(flow, batch_size)):
-            clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
-            following = batch, parallel.call_in_thread(self.probabilities, clips_BTHWC)
+        computing = None
+        for batch in in_batches(clips(), batch_size):
+            following = None
+            if batch:
+                clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
+                following = batch, parallel.call_in_thread(self.probabilities, clips_BTHWC)
             if computing:
                 note(*computing)
-                yield from finished()
+            yield from finished()
             computing = following
         if computing:
             note(*computing)
@@ -294,14 +332,19 @@ class Classifier:
 
     def _answer(self, video: QueuedVideo) -> Prediction:
         """The weighted mean over the clips, and the time line."""
+        settings, how = video.settings, self.config.eval.long_videos
         rows_NK = video.probabilities_NK
-        weights_N = video.plan.weights(rows_NK, self.config.eval.long_videos)
+        smooth_NK = smoothed(rows_NK, settings.smoothing) if video.plan.bounds else rows_NK
+        if how == "longest":  # of the timeline that is shown
+            rows_NK = smooth_NK
+        weights_N = video.plan.weights(rows_NK, how, threshold=settings.threshold)
         return self.prediction(
             weights_N @ rows_NK,
             num_frames=video.num_frames,
             start=0.0,
             end=video.seconds,
-            segments=time_line(video, self.classes),
+            segments=time_line(video, smooth_NK, self.classes),
+            threshold=settings.threshold,
             damage=video.damage,
             note=video.plan.note,
         )

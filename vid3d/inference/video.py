@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from vid3d.inference.prediction import Segment
-from vid3d.video.plan import Plan, stretches
+from vid3d.config import apply, validate
+from vid3d.inference.prediction import UNKNOWN, Segment
+from vid3d.video.plan import NO_LABEL, Plan, stretches, window_labels
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -18,6 +23,7 @@ class QueuedVideo:
     Attributes:
         frames: returns the fitted frames from the first on, at each call.
         plan: the clips that represent it.
+        settings: `config.predict`, as it is for this video.
         num_frames: of the whole video.
         seconds: of the whole video.
         probabilities_NK: class probabilities of each clip, as far as computed.
@@ -27,6 +33,7 @@ class QueuedVideo:
 
     frames: Callable[[], Iterable[np.ndarray]]
     plan: Plan
+    settings: ConfigDict
     num_frames: int
     seconds: float
     probabilities_NK: np.ndarray
@@ -34,11 +41,37 @@ class QueuedVideo:
     damage: str = ""
 
 
-def time_line(video: QueuedVideo, classes: Sequence[str]) -> tuple[Segment, ...]:
-    """Segments of neighbouring windows with the same label; empty if all have the same label."""
-    windows_NK, bounds = video.probabilities_NK, video.plan.bounds
-    found = stretches(windows_NK) if bounds else []
-    if len(found) < 2:
+def settings_for_call(config: ConfigDict, changes: Mapping[str, float]) -> ConfigDict:
+    """`config.predict` with other values for one call.
+
+    Raises:
+        UserError: there is no such key, or a value is of another type or out of range.
+    """
+    if not changes:
+        return config.predict
+    changed = config.copy_and_resolve_references()
+    for name, value in changes.items():
+        apply(changed, f"predict.{name}", value)
+    validate(changed)
+    return changed.predict
+
+
+def time_line(
+    video: QueuedVideo, windows_NK: np.ndarray, classes: Sequence[str]
+) -> tuple[Segment, ...]:
+    """Segments of neighbouring windows with the same label; empty if the answer is the only one.
+
+    Args:
+        video: with the plan and the settings.
+        windows_NK: smoothed probabilities of its windows.
+        classes: class names in the order of the labels.
+    """
+    bounds, settings = video.plan.bounds, video.settings
+    if not bounds:
+        return ()
+    labels_N = window_labels(windows_NK, settings.threshold)
+    found = stretches(labels_N)
+    if len(found) < 2 and not settings.smoothing:
         return ()
     ends = [*bounds[:-1], video.seconds]
     segments = []
@@ -46,8 +79,10 @@ def time_line(video: QueuedVideo, classes: Sequence[str]) -> tuple[Segment, ...]
         mean_K = np.average(
             windows_NK[first:stop], axis=0, weights=np.diff(bounds[first : stop + 1])
         )
-        best = int(mean_K.argmax())
-        segments.append(Segment(bounds[first], ends[stop], classes[best], float(mean_K[best])))
+        label = int(labels_N[first])
+        name = UNKNOWN if label == NO_LABEL else classes[label]
+        probability = float(mean_K.max() if label == NO_LABEL else mean_K[label])
+        segments.append(Segment(bounds[first], ends[stop], name, probability))
     return tuple(segments)
 
 
@@ -78,3 +113,16 @@ def gather(
             for number in ends[i]:
                 yield number, np.stack([held[j] for j in indices[number].tolist()])
             held = {j: kept for j, kept in held.items() if needed_until[j] > i}
+
+
+def in_batches(items: Iterable[T | None], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; fewer, or none, where a None asks for them, and at the end."""
+    batch: list[T] = []
+    for item in items:
+        if item is not None:
+            batch.append(item)
+        if item is None or len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
