@@ -24,6 +24,18 @@ def test_a_bar_counts_videos_on_a_terminal():
     assert "decoding: 2 videos in " in last and last.endswith(", 1 bad")
 
 
+def test_a_bar_takes_nothing_from_standard_output(capsys):
+    """Where results go, perhaps into a file."""
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=100, highlight=False)
+    with terminal.VideoProgress(200, console, doing="labelling", lasting=False) as progress:
+        print("a row")
+        progress.advance()
+    assert capsys.readouterr().out == "a row\n"
+    assert "a row" not in shown.getvalue() and "labelling" in shown.getvalue()
+    assert "videos in" not in shown.getvalue()
+
+
 @pytest.fixture
 def closed_pipe():
     """A stream whose reader is gone."""

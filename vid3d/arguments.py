@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, ArgumentTypeError
 
 Overrides = list[tuple[str, str]]  # (key, text) of each --config.KEY=TEXT
@@ -12,6 +13,17 @@ def not_empty(text: str) -> str:
     if not text:
         raise ArgumentTypeError("it is empty: is a variable unset?")
     return text
+
+
+def seconds(text: str) -> float:
+    """A time above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number
 
 
 def takes_config(parser: ArgumentParser, *, example: str = "") -> None:

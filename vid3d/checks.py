@@ -31,6 +31,11 @@ def check(values: dict[str, Any]) -> None:
         check_allowed(key, values[key.name])
     check_pixels(values)
     check_folds(values)
+    if values["predict.window"] and values["data.sampling"] != "uniform":
+        raise UserError(
+            f"config.predict.window={values['predict.window']:g} needs data.sampling='uniform': "
+            f"with {values['data.sampling']!r} windows are as long as a clip, which is fixed"
+        )
     check_order(values, ("train.profile_steps",))
     if "://" in values["data.cache_dir"]:
         raise UserError(

@@ -271,6 +271,18 @@ KEYS = (
     Key("eval.batch_size", 0, NOT_NEGATIVE, "videos; 0 is train.batch_size",
         changes_result=False, in_evaluation=True),
 
+    Key("predict.threshold", 0.0, SHARE, 'below this probability the label is "unknown"',
+        changes_result=False),
+    Key("predict.window", 0.0, NOT_NEGATIVE,
+        "seconds per window of a longer video, where sampling is uniform; 0: as in training",
+        changes_result=False),
+    Key("predict.overlap", 0.0, SHARE_BELOW_ONE,
+        "share of each window of a long video that the next one looks at, too",
+        changes_result=False),
+    Key("predict.smoothing", 0.0, SHARE_BELOW_ONE,
+        "share of the previous window's probabilities that the timeline keeps",
+        changes_result=False),
+
     Key("live.every", 0, NOT_NEGATIVE,
         "frames between two labels; 0: files every frame_step, cameras at full speed",
         changes_result=False),

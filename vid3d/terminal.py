@@ -77,11 +77,29 @@ def make_console(*, quiet: bool = False) -> Console:
 class VideoProgress:
     """Counts videos: a bar on a terminal, a line now and then elsewhere. A context manager."""
 
-    def __init__(self, total: int, console: Console, *, doing: str = "decoding"):
-        """Shows nothing yet."""
+    def __init__(
+        self,
+        total: int,
+        console: Console,
+        *,
+        doing: str = "decoding",
+        line_seconds: float | None = None,
+        lasting: bool = True,
+    ):
+        """Shows nothing yet.
+
+        Args:
+            total: how many videos there are.
+            console: standard error.
+            doing: what is done to them, the first word of each line.
+            line_seconds: between two lines; by default `LINE_SECONDS`.
+            lasting: the bar stays, and a last line sums up.
+        """
         self.total = total
         self.doing = doing
         self.console = console
+        self.line_seconds = LINE_SECONDS if line_seconds is None else line_seconds
+        self.lasting = lasting
         self.done = self.bad = 0
         self.start = self.last_line = time.monotonic()
         self.bar: bars.Progress | None = None
@@ -92,22 +110,25 @@ class VideoProgress:
                 bars.TextColumn(self.doing),
                 bars.BarColumn(),
                 bars.MofNCompleteColumn(),
-                bars.TextColumn("{task.fields[rate]:.0f} videos/s"),
+                bars.TextColumn("{task.fields[rate]} videos/s"),
                 bars.TimeRemainingColumn(),
                 console=self.console,
+                transient=not self.lasting,
+                redirect_stdout=False,  # results are none of the bar's, nor of standard error's
             )
             self.bar.start()
-            self.task = self.bar.add_task("", total=self.total, rate=0.0)
+            self.task = self.bar.add_task("", total=self.total, rate="0")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
+        if not self.lasting:
+            return
         seconds = time.monotonic() - self.start
         self.console.print(
             f"{self.doing}: {self.done} videos in {seconds:.1f} s "
-            f"({self.done / max(seconds, 1e-9):.0f} videos/s)"
-            + (f", {self.bad} bad" if self.bad else "")
+            f"({format_rate(self.done / max(seconds, 1e-9))} videos/s){self._and_bad()}"
         )
 
     def advance(self, *, bad: bool = False) -> None:
@@ -117,19 +138,27 @@ class VideoProgress:
         now = time.monotonic()
         rate = self.done / max(now - self.start, 1e-9)
         if self.bar:
-            self.bar.update(self.task, completed=self.done, rate=rate)
-        elif now - self.last_line > LINE_SECONDS:
+            self.bar.update(self.task, completed=self.done, rate=format_rate(rate))
+        elif now - self.last_line > self.line_seconds:
             self.last_line = now
             left = (self.total - self.done) / rate
             self.console.print(
-                f"{self.doing}: {self.done} of {self.total} videos, {rate:.0f} videos/s, "
-                f"{left:.0f} s left"
+                f"{self.doing}: {self.done} of {self.total} videos{self._and_bad()}, "
+                f"{format_rate(rate)} videos/s, {left:.0f} s left"
             )
+
+    def _and_bad(self) -> str:
+        return f", {self.bad} bad" if self.bad else ""
 
 
 def printable(line: str) -> str:
     """A line without the bytes of undecodable file names, on which a terminal would fail."""
     return line.encode("utf-8", "backslashreplace").decode()
+
+
+def format_rate(rate: float) -> str:
+    """A number per second for people: 0.35, 4.2, 87."""
+    return f"{rate:.2g}" if rate < 10 else f"{rate:.0f}"
 
 
 def format_bytes(count: float) -> str:

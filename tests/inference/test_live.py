@@ -16,8 +16,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -28,7 +30,8 @@ import pytest
 from vid3d.commands import live as command
 from vid3d.errors import UserError
 from vid3d.inference.camera import Worker
-from vid3d.inference.live import Recording, live, to_json
+from vid3d.inference.live import live
+from vid3d.inference.live_output import Recording, to_json
 from vid3d.video import frames
 from vid3d.video.writer import VideoWriter
 
@@ -53,6 +56,8 @@ def run_live(workdir, source, *, as_json=False, output="") -> int:
         checkpoint="best",
         json=as_json,
         output=output,
+        seconds=0.0,
+        wait=0.0,
     )
     return command.run(options, [])
 
@@ -114,8 +119,12 @@ def test_labels_of_a_file_are_reproducible(workdir, videos, load):
     for _ in range(2):
         runs.append(labels_of(workdir, videos["turning"]))
         for line in runs[-1]:
-            assert list(line) == ["seconds", "label", "probability", "probabilities", "latency_ms"]
-            assert line.pop("latency_ms") > 0
+            assert list(line) == [
+                "event", "time", "seconds", "label", "probability", "probabilities", "latency_ms",
+            ]  # fmt: skip
+            assert line.pop("event") == "label" and line.pop("latency_ms") > 0
+            age = datetime.now(UTC) - datetime.fromisoformat(line.pop("time"))
+            assert timedelta(0) < age < timedelta(seconds=PATIENCE)
     assert runs[0] == runs[1]
     assert len(runs[0]) == 99  # 102 frames, windows of 4
     labels = [label for label, _ in itertools.groupby(line["label"] for line in runs[0])]
@@ -317,8 +326,17 @@ def test_lost_camera_is_reopened(workdir, videos, tmp_path, port):
         time.sleep(1)
         with camera(videos["blue"], port):
             deadline = time.monotonic() + PATIENCE
-            while (line := json.loads(child.stdout.readline()))["label"] != "blue":
+            events = []
+            while (line := json.loads(child.stdout.readline())).get("label") != "blue":
                 assert time.monotonic() < deadline
+                events += [line] if line["event"] != "label" else []
+            assert [event["event"] for event in events] == ["lost", "back"]
+            assert all(list(event) == ["event", "time", "seconds"] for event in events)
+            for before, after in itertools.pairwise([first[0], first[-1], *events, line]):
+                began, ended = (datetime.fromisoformat(what["time"]) for what in (before, after))
+                passed = after["seconds"] - before["seconds"]
+                assert passed > 0 and ended.tzinfo
+                assert (ended - began).total_seconds() == pytest.approx(passed, abs=0.5)
             later = [json.loads(child.stdout.readline()) for _ in range(5)]
             assert {line["label"] for line in later} == {"blue"}
             assert later[0]["seconds"] > line["seconds"] > first[-1]["seconds"] + 1
@@ -353,6 +371,47 @@ def test_camera_is_recorded_for_the_given_time(workdir, videos, tmp_path, port):
         live(workdir, url, output=tmp_path / "out.mp4", seconds=1.0)
     for frame, _ in frames.read_frames(tmp_path / "out.mp4"):
         assert frame[:200].mean(axis=(0, 1)).argmax() == 1
+
+
+def test_file_is_labelled_for_the_given_time(workdir, videos, tmp_path, call):
+    """Up to a frame that comes at that time; less than a window has its one label."""
+    command = ("live", f"--workdir={workdir}", f"--source={videos['turning']}", "--json")
+    lines = [json.loads(line) for line in call(*command, "--seconds=1").stdout.splitlines()]
+    assert [round(25 * line["seconds"]) for line in lines] == list(range(3, 25))
+    assert len(call(*command, "--seconds=0.1").stdout.splitlines()) == 1
+    for wrong in ("--seconds=-1", "--seconds=nan", "--wait=soon"):
+        with pytest.raises(SystemExit, match="2"):
+            call(*command, wrong)
+    assert "--wait is for cameras and streams" in call(*command, "--wait=5", check=1).stderr
+
+
+def test_camera_that_comes_late_is_waited_for(workdir, videos, port, capfd):
+    came, ended = threading.Event(), threading.Event()
+
+    def serve() -> None:
+        came.wait(PATIENCE)
+        with camera(videos["green"], port):
+            ended.wait(PATIENCE)
+
+    url = f"http://127.0.0.1:{port}/camera"
+    with pytest.raises(UserError, match=f"^{url}: the stream cannot be opened"):
+        labels_of(workdir, url, wait=0.1)
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not installed")
+    capfd.readouterr()
+    thread = threading.Thread(target=serve)
+    thread.start()
+    threading.Timer(1.0, came.set).start()
+    try:
+        lines = labels_of(workdir, url, wait=PATIENCE, seconds=0.5)
+    finally:
+        came.set()
+        ended.set()
+        thread.join()
+    assert {line["label"] for line in lines} == {"green"}
+    assert lines[-1]["seconds"] < 1.0
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1 and said.endswith(f"; waiting {PATIENCE} s for it\n")
 
 
 def test_recording_keeps_camera_times(tmp_path):

@@ -31,7 +31,11 @@ def predict(workdir, paths, *, as_json=False, as_csv=False, output="", overrides
         checkpoint="best",
         json=as_json,
         csv=as_csv,
+        jsonl=False,
+        rows=None,
+        resume=False,
         output=output,
+        **dict.fromkeys(command.SETTINGS),
     )
     return command.run(options, list(overrides))
 
@@ -189,7 +193,7 @@ def test_only_options_of_long_videos_can_be_set(workdir, noisy, write_video, tmp
         labels[how] = row["label"]
     assert labels == {"mean": "red", "longest": "blue", "views": "red"}
     for key, value, reason in (
-        ("data.size", "32", "only eval.long_videos and eval.views can be set here"),
+        ("data.size", "32", "only eval.long_videos, eval.views and predict.* can be set here"),
         ("eval.long_videos", "median", "is not one of mean, longest, views"),
     ):
         with pytest.raises(UserError, match=reason):

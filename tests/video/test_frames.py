@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from fixtures.videos import write_frames
@@ -255,3 +256,36 @@ def test_jpeg_keeps_picture_and_channels():
         back = records.decode_jpeg(records.encode_jpeg(frame_HWC), frame_HWC.shape[2])
         assert back.shape == frame_HWC.shape
         assert abs(back.astype(int) - frame_HWC).mean() < 4
+
+
+PICTURES = (".png", ".jpg", ".bmp", ".webp", ".tiff")
+
+
+@pytest.mark.parametrize("suffix", PICTURES)
+def test_still_picture_is_not_a_video_of_one_frame(suffix, tmp_path):
+    """By what is in the file: whatever its name, and however few frames are asked for."""
+    picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    for name in (f"x{suffix}", "x.mp4", f"x%03d{suffix}", "x.mjpeg"):
+        path = tmp_path / name
+        path.write_bytes(cv2.imencode(suffix, picture)[1].tobytes())
+        with pytest.raises(VideoError, match="a still picture, and not a video: make a video"):
+            next(frames.read_frames(path))
+
+
+def test_several_pictures_in_a_row_are_a_video(tmp_path):
+    shades = [cv2.imencode(".png", np.full((48, 64, 3), k, np.uint8))[1] for k in (10, 20)]
+    (tmp_path / "x.png").write_bytes(b"".join(shade.tobytes() for shade in shades))
+    seen = [frame.mean() for frame, _ in frames.read_frames(tmp_path / "x.png")]
+    assert seen == [10.0, 20.0]
+
+
+@pytest.mark.parametrize("num_frames", [1, 2])
+@pytest.mark.parametrize("suffix", [".gif", ".apng"])
+def test_animation_of_one_picture_is_still(suffix, num_frames, ffmpeg, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48", "-frames:v", num_frames, path)
+    if num_frames == 1:
+        with pytest.raises(VideoError, match="a still picture"):
+            list(frames.read_frames(path))
+    else:
+        assert len(list(frames.read_frames(path))) == 2

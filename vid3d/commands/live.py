@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from vid3d.arguments import Overrides, takes_config, takes_workdir
+from vid3d.arguments import Overrides, seconds, takes_config, takes_workdir
 from vid3d.program import listen
 
 HELP = "label a camera, a stream or a file while it plays"
@@ -18,12 +18,24 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--source", required=True, metavar="0|FILE|URL", help="camera number, file, URL"
     )
     parser.add_argument("--output", default="", metavar="MP4", help="write this file; no window")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per label")
+    parser.add_argument(
+        "--json", action="store_true", help="print a line of JSON per label, and per lost camera"
+    )
+    parser.add_argument(
+        "--seconds", type=seconds, default=0.0, metavar="N", help="end after N seconds"
+    )
+    parser.add_argument(
+        "--wait", type=seconds, default=0.0, metavar="N", help="wait N seconds for the source"
+    )
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
     from vid3d import compilation
-    from vid3d.inference.live import live, to_json
+    from vid3d.inference.live import live
+    from vid3d.inference.live_output import Event, Label, to_json
+
+    def print_line(what: Label | Event) -> None:
+        print(to_json(what), flush=True)
 
     listen()
     compilation.set_up()
@@ -33,7 +45,10 @@ def run(options: Namespace, overrides: Overrides) -> int:
         checkpoint=options.checkpoint,
         overrides=overrides,
         output=options.output,
-        on_label=(lambda label: print(to_json(label), flush=True)) if options.json else None,
+        on_label=print_line if options.json else None,
+        on_event=print_line if options.json else None,
+        seconds=options.seconds,
+        wait=options.wait,
     )
     if totals.damage:
         print(f"vid3d live: warning: {options.source}: {totals.damage}", file=sys.stderr)

@@ -7,6 +7,7 @@ import contextlib
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -72,14 +73,21 @@ class Camera(Worker):
         lost: whether the camera has stopped giving frames and is being reopened.
     """
 
-    def __init__(self, reader: Source):
+    def __init__(
+        self, reader: Source, on_event: Callable[[str, float], None] = lambda kind, seconds: None
+    ):
         """Reads the first frame.
+
+        Args:
+            reader: an open camera.
+            on_event: called with "lost" or "back" and the seconds on the clock, in this thread.
 
         Raises:
             UserError: the camera gives no frames.
         """
         super().__init__()
         self.reader = reader
+        self.on_event = on_event
         self.stream: Stream | None = None
         self.lost = False
         self._came = threading.Condition()
@@ -87,6 +95,7 @@ class Camera(Worker):
         self.newest = Taken(-1, np.zeros((0, 0, 3), np.uint8), 0.0, False)
         first = self._read()
         if first is None:
+            reader.close()
             raise UserError(f"{reader.name}: it is open, but gives no frames")
         self._take(first)
 
@@ -108,6 +117,7 @@ class Camera(Worker):
                 if self.lost:
                     self.lost = False
                     print(f"{self.reader.name}: back", file=sys.stderr)
+                    self.on_event("back", self.clock())
                 self._take(frame_HWC)
                 continue
             if not self.lost:
@@ -115,6 +125,7 @@ class Camera(Worker):
                 if self.stream:
                     self.stream.clear()
                 print(f"{self.reader.name}: no signal, opening it again", file=sys.stderr)
+                self.on_event("lost", self.clock())
             self.reader.close()
             self.ended.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

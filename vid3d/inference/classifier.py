@@ -21,18 +21,17 @@ from vid3d.config import from_json
 from vid3d.errors import UserError
 from vid3d.inference import files, in_memory
 from vid3d.inference.in_memory import Encoded
-from vid3d.inference.prediction import Prediction, Segment
+from vid3d.inference.prediction import UNKNOWN, Prediction, Segment
 from vid3d.inference.stream import Stream, check_frame
-from vid3d.inference.video import QueuedVideo, label_videos, time_line
+from vid3d.inference.video import QueuedVideo, label_videos, settings_for_call, time_line
 from vid3d.models.normalise import clip_shape, normalise
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
 from vid3d.video.clips import duration
 from vid3d.video.decoder_process import OpenVideo
 from vid3d.video.decoding import Decoders
-from vid3d.video.plan import Durations, plan
+from vid3d.video.plan import Durations, plan, smoothed
 
-UNKNOWN = "unknown"
 BATCH_SIZE = 8  # clips
 
 
@@ -92,6 +91,11 @@ class Classifier:
         self._decoders = Decoders(max(cores(), 2))
         weakref.finalize(self, self._decoders.end)
 
+    @property
+    def weights(self) -> dict[str, Any]:
+        """{"params"} and, with batch normalisation, {"batch_stats"}."""
+        return self._weights
+
     @classmethod
     def load(cls, workdir: str | Path, checkpoint: str = "best") -> Classifier:
         """Reads weights, config and class names of one checkpoint, but not the optimizer's state.
@@ -125,6 +129,7 @@ class Classifier:
         source: str | os.PathLike[str] | Encoded | np.ndarray | Sequence[np.ndarray],
         *,
         fps: float | None = None,
+        **settings: float,
     ) -> Prediction:
         """Labels one video as evaluation does; a long video is labelled by windows, on a time line.
 
@@ -137,18 +142,22 @@ class Classifier:
                 open(path, "rb"), io.BytesIO or an upload), at most 1 GiB; or the video's frames:
                 uint8 RGB [N, H, W, 3] or a list of [H, W, 3].
             fps: frame rate of frames in memory; by default the model's `data.fps`, or 25.
+            settings: threshold, window, overlap and smoothing; by default those of
+                `config.predict`.
 
         Raises:
-            UserError: the file cannot be read, or the frames have another type or shape.
+            UserError: the file cannot be read, the frames have another type or shape, or a setting
+                is out of range.
         """
         check_fork()
+        chosen = settings_for_call(self.config, settings)
         with contextlib.ExitStack() as stack:
             if isinstance(source, (str, os.PathLike)):
-                video = self._read(os.fsdecode(source))
+                video = self._read(os.fsdecode(source), chosen)
             elif in_memory.is_encoded(source):
-                video = self._read(stack.enter_context(in_memory.opened(source)))
+                video = self._read(stack.enter_context(in_memory.opened(source)), chosen)
             else:
-                video = self._take(source, fps)
+                video = self._take(source, fps, chosen)
             answer = next(self._answers([video], batch_size=BATCH_SIZE))
         if isinstance(answer, UserError):
             raise answer
@@ -161,6 +170,7 @@ class Classifier:
         batch_size: int = BATCH_SIZE,
         workers: int = 2,
         sizes: dict[str, tuple[int, int]] | None = None,
+        **settings: float,
     ) -> Iterator[tuple[str, Prediction | UserError]]:
         """Labels many files; processes decode the next ones while the network computes.
 
@@ -169,6 +179,7 @@ class Classifier:
             batch_size: clips per call of the network, of one or several videos.
             workers: number of decoding processes.
             sizes: filled with the height and width of each readable video, if given.
+            settings: see `predict`.
 
         Yields:
             (path, prediction) in the order of `paths`, or (path, error) for an unreadable file.
@@ -178,6 +189,7 @@ class Classifier:
             raise UserError(f"batch_size={batch_size} and workers={workers} have to be at least 1")
         if isinstance(paths, (str, Path)):
             raise UserError(f"predict_many takes a list of paths: predict_many([{str(paths)!r}])")
+        chosen = settings_for_call(self.config, settings)
         names = [files.path_of(path) for path in paths]
         found = files.read_many(names, self.config.data, workers=workers)
 
@@ -185,7 +197,7 @@ class Classifier:
             for name, file in zip(names, found, strict=True):
                 if isinstance(file, files.File) and sizes is not None:
                     sizes[name] = file.size
-                yield self._plan_file(file) if isinstance(file, files.File) else file
+                yield self._plan_file(file, chosen) if isinstance(file, files.File) else file
 
         with contextlib.closing(found):
             yield from zip(names, self._answers(videos(), batch_size=batch_size), strict=True)
@@ -266,15 +278,16 @@ class Classifier:
             note=note,
         )
 
-    def _read(self, video: str | OpenVideo) -> QueuedVideo:
+    def _read(self, video: str | OpenVideo, settings: ConfigDict) -> QueuedVideo:
         """Decodes a file in one of the processes that are kept between calls."""
-        return self._plan_file(files.read_one(video, self.config.data, self._decoders))
+        file = files.read_one(video, self.config.data, self._decoders)
+        return self._plan_file(file, settings)
 
-    def _plan_file(self, file: files.File) -> QueuedVideo:
+    def _plan_file(self, file: files.File, settings: ConfigDict) -> QueuedVideo:
         """Chooses the clips that represent a file."""
-        return replace(self._plan(file.times, file.frames), damage=file.damage)
+        return replace(self._plan(file.times, file.frames, settings), damage=file.damage)
 
-    def _take(self, source: Any, fps: float | None) -> QueuedVideo:
+    def _take(self, source: Any, fps: float | None, settings: ConfigDict) -> QueuedVideo:
         """Fits frames in memory like those of a file."""
         if not hasattr(source, "__len__"):
             raise UserError(
@@ -286,7 +299,7 @@ class Classifier:
         rate = self._rate(fps)
         how = resize.fitting(self.config.data)
         fitted = [resize.fit(check_frame(frame), **how) for frame in source]
-        return self._plan([i / rate for i in range(len(fitted))], lambda: fitted)
+        return self._plan([i / rate for i in range(len(fitted))], lambda: fitted, settings)
 
     def _rate(self, fps: float | None) -> float:
         """The rate of frames that come without times."""
@@ -294,13 +307,26 @@ class Classifier:
             raise UserError(f"fps={fps} has to be a number above 0")
         return fps or self.config.data.fps or container.DEFAULT_FPS
 
-    def _plan(self, times: list[float], frames: Callable[[], Iterable[np.ndarray]]) -> QueuedVideo:
+    def _plan(
+        self,
+        times: list[float],
+        frames: Callable[[], Iterable[np.ndarray]],
+        settings: ConfigDict,
+    ) -> QueuedVideo:
         """Chooses the clips that represent a video."""
         times_N, trained = np.array(times), Durations(self.window_seconds, self.p95_seconds)
-        clips = plan(times_N, self.config.data, self.config.eval, trained)
+        clips = plan(
+            times_N,
+            self.config.data,
+            self.config.eval,
+            trained,
+            window=settings.window,
+            overlap=settings.overlap,
+        )
         return QueuedVideo(
             frames=frames,
             plan=clips,
+            settings=settings,
             num_frames=len(times),
             seconds=duration(times_N),
             probabilities_NK=np.empty((len(clips.indices), len(self.classes)), np.float32),
@@ -316,14 +342,19 @@ class Classifier:
 
     def _answer(self, video: QueuedVideo) -> Prediction:
         """The weighted mean over the clips, and the time line."""
+        settings, how = video.settings, self.config.eval.long_videos
         rows_NK = video.probabilities_NK
-        weights_N = video.plan.weights(rows_NK, self.config.eval.long_videos)
+        smooth_NK = smoothed(rows_NK, settings.smoothing) if video.plan.bounds else rows_NK
+        if how == "longest":  # of the timeline that is shown
+            rows_NK = smooth_NK
+        weights_N = video.plan.weights(rows_NK, how, threshold=settings.threshold)
         return self.prediction(
             weights_N @ rows_NK,
             num_frames=video.num_frames,
             start=0.0,
             end=video.seconds,
-            segments=time_line(video, self.classes),
+            segments=time_line(video, smooth_NK, self.classes),
+            threshold=settings.threshold,
             damage=video.damage,
             note=video.plan.note,
         )

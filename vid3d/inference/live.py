@@ -9,14 +9,14 @@ delay nor memory grows.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -25,9 +25,9 @@ from vid3d import storage
 from vid3d.config import apply, validate
 from vid3d.errors import UserError
 from vid3d.inference import overlay
-from vid3d.inference.camera import Camera, Worker
+from vid3d.inference.camera import FIRST_PAUSE, LONGEST_PAUSE, Camera, Worker
 from vid3d.inference.classifier import Classifier
-from vid3d.inference.prediction import Prediction
+from vid3d.inference.live_output import Display, Event, Label, Recording
 from vid3d.inference.stream import Stream
 from vid3d.video import container
 from vid3d.video.picture import DecodeOptions, decode_options
@@ -36,19 +36,6 @@ from vid3d.video.sources import Source, file_path
 from vid3d.video.writer import VideoWriter
 
 LONGEST_GAP = 1.0  # seconds; longer gaps of a camera are shortened to this in the annotated video
-
-
-class Label(NamedTuple):
-    """A prediction and its latency."""
-
-    prediction: Prediction
-    latency: float  # seconds from the newest frame of the window to the prediction
-
-
-class Sink(Protocol):
-    """The target of annotated frames; `show` returns whether to go on."""
-
-    def show(self, frame_HWC: np.ndarray, seconds: float) -> bool: ...
 
 
 class Totals(NamedTuple):
@@ -65,49 +52,6 @@ class Totals(NamedTuple):
     damage: str
 
 
-class Display:
-    """The output: labels for a caller, frames with the newest label, or both."""
-
-    def __init__(self, sink: Sink | None, on_label: Callable[[Label], None] | None):
-        """Takes the target of the frames and the caller that gets each label, or None."""
-        self.sink = sink
-        self.on_label = on_label
-        self.num_labels = 0
-
-    def label(self, label: Label) -> None:
-        """Counts a new label and hands it to the caller."""
-        self.num_labels += 1
-        if self.on_label:
-            self.on_label(label)
-
-    def frame(
-        self, frame_HWC: np.ndarray, seconds: float, label: Label | None, *, lost: bool
-    ) -> bool:
-        """Shows a frame; returns whether to go on."""
-        if self.sink is None:
-            return True
-        if lost:
-            drawn = overlay.draw(frame_HWC, "no signal")
-        elif label is None:
-            drawn = overlay.draw(frame_HWC, "...")
-        else:
-            answer, note = label.prediction, f"{1000 * label.latency:.0f} ms"
-            drawn = overlay.draw(frame_HWC, answer.label, probability=answer.probability, note=note)
-        return self.sink.show(drawn, seconds)
-
-
-def to_json(label: Label) -> str:
-    """One line of JSON."""
-    fields = {
-        "seconds": label.prediction.segments[-1].end,
-        "label": label.prediction.label,
-        "probability": label.prediction.probability,
-        "probabilities": label.prediction.probabilities,
-        "latency_ms": round(1000 * label.latency, 1),
-    }
-    return json.dumps(fields)
-
-
 def live(
     workdir: str | Path,
     source: str | int,
@@ -115,8 +59,10 @@ def live(
     checkpoint: str = "best",
     output: str | Path = "",
     on_label: Callable[[Label], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
     overrides: Iterable[tuple[str, str]] = (),
     seconds: float = 0.0,
+    wait: float = 0.0,
 ) -> Totals:
     """Labels a source until it ends, its window is closed, or the process is interrupted.
 
@@ -129,80 +75,88 @@ def live(
         checkpoint: "best", "latest", or the number of a step.
         output: the annotated video to write.
         on_label: called with each label as soon as it is known; for a camera, in another thread.
+        on_event: called when a camera is lost, and when it is back; in another thread, and never
+            at the same time as `on_label`.
         overrides: (key, text) pairs for `live.*` of the config.
-        seconds: stop a camera after this time; 0 means never.
+        seconds: stop after this time, that of a camera from its first frame on; 0 means never.
+        wait: for how many seconds to try again where a camera or a URL cannot be opened.
 
     Raises:
         UserError: the workdir does not exist, the source cannot be opened or read, there is no
-            display, or the output cannot be written.
+            display, or the output cannot be written; `wait` is given for a file.
     """
     with contextlib.ExitStack() as stack:
         name = str(source)
         file = storage.require_local(output, "--output") if output else None
         if (path := file_path(name)) is not None:
             check_source(path, file)
+            if wait:
+                raise UserError(f"--wait is for cameras and streams, and {name} is a file")
         if not output and not on_label:
             overlay.check_display()
         classifier = Classifier.load(workdir, checkpoint)
         configure(classifier.config, overrides)
         classifier.compile()  # before the first frame arrives
         options = decode_options(classifier.config.data)
-        reader = open_source(name, options)
-        camera = stack.enter_context(Camera(reader)) if reader.is_camera else None
-        if camera is None:
-            stack.enter_context(reader)
-        sink: Sink | None = None
+        display = Display(on_label, on_event)
+        opened = connect(name, options, display, wait=wait)
+        stack.enter_context(opened)
+        camera = opened if isinstance(opened, Camera) else None
+        reader = opened.reader if isinstance(opened, Camera) else opened
         writer = None
         if file:
             writer = stack.enter_context(VideoWriter(file, fps=reader.fps or container.DEFAULT_FPS))
-            sink = Recording(writer, longest_gap=LONGEST_GAP if reader.is_camera else math.inf)
+            gap = LONGEST_GAP if camera else math.inf
+            display.sink = Recording(writer, longest_gap=gap)
         elif not on_label:
-            sink = stack.enter_context(overlay.DisplayWindow(paced=not reader.is_camera))
+            display.sink = stack.enter_context(overlay.DisplayWindow(paced=not camera))
         stream = classifier.stream()
-        display = Display(sink, on_label)
         every = classifier.config.live.every
         with until_interrupted():
             if camera:
                 label_camera(camera, stream, display, every=every, seconds=seconds)
             else:
                 every = every or classifier.config.data.frame_step
-                label_file(reader, stream, display, every=every)
-        damage = "" if reader.is_camera else reader.damage
+                label_file(reader, stream, display, every=every, seconds=seconds)
+        damage = "" if camera else reader.damage
     return Totals(display.num_labels, writer.num_frames if writer else 0, damage)
 
 
-def label_file(reader: Source, stream: Stream, display: Display, *, every: int) -> None:
-    """Labels windows that are `every` frames apart.
+def label_file(
+    reader: Source, stream: Stream, display: Display, *, every: int, seconds: float
+) -> None:
+    """Labels windows that are `every` frames apart, of the first `seconds` or, with 0, of all.
 
     A video shorter than a window has one label, from its first frame on.
     """
-    label = label_if_short(reader, stream)
+    end = seconds or math.inf
+    label = label_if_short(reader, stream, end=end)
     if label:
         display.label(label)
     stream.clear()
-    number, due = 0, 0
-    while item := read(reader):
-        frame_HWC, seconds = item
+    due = 0
+    for number, (frame_HWC, second) in enumerate(frames_until(end, reader)):
         taken = time.perf_counter()
-        full = stream.add(frame_HWC, seconds)
+        full = stream.add(frame_HWC, second)
         if full and number >= due and (prediction := stream.predict()):
-            label = Label(prediction, time.perf_counter() - taken)
+            label = Label.made_now(prediction, latency=time.perf_counter() - taken)
             display.label(label)
             due = number + every
-        if not display.frame(frame_HWC, seconds, label, lost=False):
+        if not display.frame(frame_HWC, second, label, lost=False):
             return
-        number += 1
 
 
-def label_if_short(source: Source, stream: Stream) -> Label | None:
+def label_if_short(source: Source, stream: Stream, *, end: float) -> Label | None:
     """The label of a file shorter than one window; None for a longer one."""
     with open_source(source.name, source.options) as again:
-        while item := read(again):
+        for item in frames_until(end, again):
             if stream.add(*item):
                 return None
     taken = time.perf_counter()
     prediction = stream.predict()
-    return Label(prediction, time.perf_counter() - taken) if prediction else None
+    if prediction is None:
+        return None
+    return Label.made_now(prediction, latency=time.perf_counter() - taken)
 
 
 def label_camera(
@@ -244,7 +198,7 @@ class Labeller(Worker):
                 self.newest, seen = None, taken.number
                 continue
             late = self.camera.clock() - prediction.segments[-1].end
-            self.newest = Label(prediction, late)
+            self.newest = Label.made_now(prediction, latency=late)
             self.display.label(self.newest)
             seen = taken.number + max(self.every, 1) - 1
 
@@ -252,29 +206,6 @@ class Labeller(Worker):
         """Raises the error that ended this thread or the camera's, if any."""
         super().check()
         self.camera.check()
-
-
-class Recording:
-    """Writes annotated frames to a video and keeps their times."""
-
-    def __init__(self, writer: VideoWriter, *, longest_gap: float):
-        """Takes the writer, and the seconds to which longer gaps between frames are shortened."""
-        self.writer = writer
-        self.longest_gap = longest_gap
-        self._before: float | None = None
-        self._left_out = 0.0  # seconds
-
-    def show(self, frame_HWC: np.ndarray, seconds: float) -> bool:
-        """Writes a frame, unless it was written already."""
-        if self._before is None:
-            self._left_out = seconds
-        elif seconds <= self._before:
-            return True
-        else:
-            self._left_out += max(seconds - self._before - self.longest_gap, 0)
-        self._before = seconds
-        self.writer.write(frame_HWC, seconds - self._left_out)
-        return True
 
 
 def check_source(path: str, output: Path | None) -> None:
@@ -289,6 +220,27 @@ def check_source(path: str, output: Path | None) -> None:
         raise UserError(f"{path}: {error}") from None
     if output and output.exists() and output.samefile(path):
         raise UserError(f"--output={output} would overwrite the source: give another file")
+
+
+def connect(name: str, options: DecodeOptions, display: Display, *, wait: float) -> Camera | Source:
+    """Opens a source, a camera with its first frame; tries again for `wait` seconds.
+
+    Raises:
+        UserError: it cannot be opened, or gives no frames.
+    """
+    end, pause = time.monotonic() + wait, FIRST_PAUSE
+    while True:
+        try:
+            reader = open_source(name, options)
+            return Camera(reader, display.event) if reader.is_camera else reader
+        except UserError as error:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise
+            if pause == FIRST_PAUSE:
+                print(f"{error}; waiting {wait:g} s for it", file=sys.stderr)
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def open_source(name: str, options: DecodeOptions) -> Source:
@@ -313,6 +265,12 @@ def read(source: Source) -> tuple[np.ndarray, float] | None:
         return source.read()
     except container.VideoError as error:
         raise UserError(f"{source.name}: {error}") from None
+
+
+def frames_until(end: float, source: Source) -> Iterator[tuple[np.ndarray, float]]:
+    """The frames of a file whose seconds are below `end`; raises a UserError as `read` does."""
+    while (item := read(source)) and item[1] < end:
+        yield item
 
 
 def configure(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:

@@ -2,28 +2,137 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.progress import track
 
-from vid3d import storage
+from vid3d import storage, terminal
 from vid3d.config import apply, validate
 from vid3d.errors import UserError
 from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.report import Report
+from vid3d.inference.rows import Row
 from vid3d.video.files import VIDEO_SUFFIXES, find_videos, left_out
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.writer import VideoWriter
 
-OVERRIDES = ("eval.long_videos", "eval.views")  # which clips represent a video
+# Which clips represent a video, and what is made of their probabilities.
+OVERRIDES = ("eval.long_videos", "eval.views", "predict.*")
+LINE_SECONDS = 60.0  # between two lines of progress where there is no terminal
+
+
+class Found(NamedTuple):
+    """The videos behind the paths of a command line.
+
+    Attributes:
+        videos: path -> the path of its copy below the folder of annotated copies.
+        empty: folder -> why it has no videos.
+        notes: sentences about files that were left out.
+    """
+
+    videos: dict[str, str]
+    empty: dict[str, str]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Videos that are about to be labelled.
+
+    Attributes:
+        classifier: with the overrides in its config.
+        found: the videos.
+        copies: path of a video -> its annotated copy; empty where there are to be none.
+    """
+
+    classifier: Classifier
+    found: Found
+    copies: dict[str, Path]
+
+    def paths(self) -> Iterator[str]:
+        """What gets a row: folders without videos, and the videos."""
+        yield from self.found.empty
+        yield from self.found.videos
+
+    def rows(self, done: Container[str] = (), *, quiet: bool = False) -> Generator[Row]:
+        """Labels the videos that are not `done`, and yields each in their order.
+
+        Nothing that was yielded is kept, so memory does not grow with the number of videos. How far
+        it is goes to standard error: a bar on a terminal, elsewhere a line a minute.
+        """
+        empty = {path: why for path, why in self.found.empty.items() if path not in done}
+        videos = [path for path in self.found.videos if path not in done]
+        sizes: dict[str, tuple[int, int]] = {}
+        with terminal.VideoProgress(
+            len(empty) + len(videos),
+            terminal.make_console(quiet=quiet),
+            doing="labelling",
+            line_seconds=LINE_SECONDS,
+            lasting=False,
+        ) as progress:
+            for path, why in empty.items():
+                yield Row(path, None, why)
+                progress.advance(bad=True)
+            for path, answer in self.classifier.predict_many(videos, sizes=sizes):
+                size = sizes.pop(path, (0, 0))
+                row = (
+                    Row(path, None, str(answer))
+                    if isinstance(answer, UserError)
+                    else Row(path, answer, self._copy(path, answer, size))
+                )
+                yield row
+                progress.advance(bad=bool(row.error))
+
+    def report(self) -> Report:
+        """Labels all videos and keeps their predictions."""
+        report = Report({}, {}, self.found.notes)
+        for row in self.rows():
+            if row.prediction:
+                report.predictions[row.path] = row.prediction
+            if row.error:
+                report.errors[row.path] = row.error
+        return report
+
+    def _copy(self, path: str, answer: Prediction, size: tuple[int, int]) -> str:
+        """Writes the annotated copy, if there is to be one; returns why there is none."""
+        if not self.copies:
+            return ""
+        try:
+            annotate(path, answer, self.copies[path], size, self.classifier.config.data)
+        except UserError as error:
+            return f"no annotated copy of {path}: {error}"
+        return ""
+
+
+def prepare(
+    workdir: str | Path,
+    paths: Sequence[str | Path],
+    *,
+    checkpoint: str = "best",
+    output: str | Path = "",
+    overrides: Iterable[tuple[str, str]] = (),
+) -> Labelling:
+    """Finds the videos and loads the classifier; see `predict`."""
+    found = collect(paths)
+    folder = storage.require_local(output, "--output") if output else None
+    copies = name_copies(found.videos, folder) if folder else {}
+    classifier = Classifier.load(workdir, checkpoint)
+    for key, text in overrides:
+        apply(classifier.config, key, text)
+        if not any(fnmatchcase(key, pattern) for pattern in OVERRIDES):
+            allowed = f"{', '.join(OVERRIDES[:-1])} and {OVERRIDES[-1]}"
+            raise UserError(
+                f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
+            )
+    validate(classifier.config)
+    return Labelling(classifier, found, copies)
 
 
 def predict(
@@ -50,54 +159,9 @@ def predict(
         UserError: the workdir does not exist, there are only folders without videos, the output
             cannot be written, or an override has another key.
     """
-    found = collect(paths)
-    videos = found.videos
-    copies = name_copies(videos, storage.require_local(output, "--output")) if output else {}
-    classifier = Classifier.load(workdir, checkpoint)
-    for key, text in overrides:
-        apply(classifier.config, key, text)
-        if key not in OVERRIDES:
-            allowed = " and ".join(OVERRIDES)
-            raise UserError(
-                f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
-            )
-    validate(classifier.config)
-    predictions: dict[str, Prediction] = {}
-    errors = dict(found.empty)
-    sizes: dict[str, tuple[int, int]] = {}
-    progress = track(
-        classifier.predict_many((path for path, _ in videos), sizes=sizes),
-        description="labelling",
-        total=len(videos),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
-    for path, answer in progress:
-        if isinstance(answer, UserError):
-            errors[path] = str(answer)
-            continue
-        predictions[path] = answer
-        if output:
-            try:
-                annotate(path, answer, copies[path], sizes[path], classifier.config.data)
-            except UserError as error:
-                errors[path] = f"no annotated copy of {path}: {error}"
-    return Report(classifier.classes, predictions, errors, found.notes)
-
-
-class Found(NamedTuple):
-    """The videos behind the paths of a command line.
-
-    Attributes:
-        videos: each with its path relative to the folder of annotated copies.
-        empty: folder -> why it has no videos.
-        notes: sentences about files that were left out.
-    """
-
-    videos: list[tuple[str, Path]]
-    empty: dict[str, str]
-    notes: list[str]
+    return prepare(
+        workdir, paths, checkpoint=checkpoint, output=output, overrides=overrides
+    ).report()
 
 
 def collect(paths: Sequence[str | Path]) -> Found:
@@ -109,11 +173,11 @@ def collect(paths: Sequence[str | Path]) -> Found:
     Raises:
         UserError: there are only folders without videos.
     """
-    found = Found([], {}, [])
+    found = Found({}, {}, [])
     for given in paths:
         path = Path(given)
         if not path.is_dir():
-            found.videos.append((str(given), Path(path.name)))
+            found.videos[str(given)] = path.name
             continue
         below, others = find_videos(path)
         if not below:
@@ -121,15 +185,18 @@ def collect(paths: Sequence[str | Path]) -> Found:
             found.empty[str(given)] = f"{path}: no videos in this folder; looked for {known}"
         elif others:
             found.notes.append(f"{path}: {left_out(others)}")
-        found.videos.extend((str(path / name), Path(name)) for name in below)
+        found.videos.update((str(path / name), name) for name in below)
     if found.empty and not found.videos:
         raise UserError(next(iter(found.empty.values())))
-    unique = {path: (path, copy) for path, copy in found.videos}
-    return found._replace(videos=list(unique.values()))
+    return found
 
 
-def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Path]:
+def name_copies(videos: Mapping[str, str], folder: Path) -> dict[str, Path]:
     """The path of each video's annotated copy: an .mp4 of its name, numbered if names coincide.
+
+    Args:
+        videos: path -> the path of its copy below the folder, with any ending.
+        folder: is made where it is missing.
 
     Raises:
         UserError: a copy would overwrite a video, or the folder is a file, has no parent folder, or
@@ -143,11 +210,10 @@ def name_copies(videos: Iterable[tuple[str, Path]], folder: Path) -> dict[str, P
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to --output={folder}: {error.strerror}") from None
-    videos = list(videos)
-    originals = {Path(path).resolve() for path, _ in videos}
+    originals = {Path(path).resolve() for path in videos}
     copies: dict[str, Path] = {}
     taken: set[Path] = set()
-    for path, name in videos:
+    for path, name in ((path, Path(name)) for path, name in videos.items()):
         copy, number = folder / name.with_suffix(".mp4"), 1
         while copy in taken:
             number += 1

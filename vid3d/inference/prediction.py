@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
+
+UNKNOWN = "unknown"  # the label where no class is probable enough
 
 
 class Segment(NamedTuple):
@@ -20,8 +22,7 @@ class Prediction:
     """The prediction for one video, or for one window of a stream.
 
     Attributes:
-        label: the most probable class; in a stream "unknown" if its probability is below the
-            threshold.
+        label: the most probable class; "unknown" if its probability is below the threshold.
         probability: of the most probable class.
         probabilities: class -> probability, in the order of the classes.
         segments: the time line; a single segment unless the video is much longer than the training
@@ -40,3 +41,8 @@ class Prediction:
     seconds: float
     damage: str = ""
     note: str = ""
+
+
+def as_dict(answer: Prediction) -> dict[str, object]:
+    """The fields of a prediction in JSON."""
+    return asdict(answer) | {"segments": [segment._asdict() for segment in answer.segments]}

@@ -1,21 +1,26 @@
-"""What `vid3d predict` prints: a table, JSON or CSV, and warnings and errors on standard error."""
+"""What `vid3d predict` prints: a table, JSON or rows; warnings and errors on standard error."""
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from vid3d import terminal
-from vid3d.inference.prediction import Prediction
+from vid3d.inference.prediction import Prediction, as_dict
+from vid3d.inference.rows import Form, Row, RowFile
 
-LISTED = 12  # segments per video in the table; JSON and CSV have all
+if TYPE_CHECKING:
+    from vid3d.inference.predict import Labelling
+
+LISTED = 12  # segments per video in the table; JSON and rows have all
 
 
 @dataclass(frozen=True)
@@ -23,68 +28,107 @@ class Report:
     """The result of labelling some videos.
 
     Attributes:
-        classes: class names in the order of the labels.
         predictions: path -> prediction, for each video that can be read.
         errors: path -> why it cannot be read, has no videos, or has no annotated copy.
         notes: sentences about files that were left out.
     """
 
-    classes: Sequence[str]
     predictions: dict[str, Prediction]
     errors: dict[str, str]
     notes: Sequence[str] = ()
 
 
-def print_report(
-    report: Report, *, as_json: bool = False, as_csv: bool = False, output: str | Path = ""
-) -> None:
+def print_report(report: Report, *, as_json: bool = False, output: str | Path = "") -> None:
     """Prints predictions on standard output, warnings and errors on standard error.
 
     Args:
         report: what `predict` returned.
         as_json: print one JSON object instead of the table.
-        as_csv: print one row per video instead of the table.
         output: the folder of the annotated copies, if there is one.
     """
     predictions, errors = report.predictions, report.errors
-    for note in report.notes:
-        print(f"vid3d predict: note: {one_line(note)}", file=sys.stderr)
+    print_notes(report.notes)
     for path, answer in predictions.items():
-        if answer.damage:
-            print(f"vid3d predict: warning: {one_line(path)}: {answer.damage}", file=sys.stderr)
-    for reason in errors.values():
-        print(f"vid3d predict: error: {one_line(reason)}", file=sys.stderr)
+        print_trouble(Row(path, answer))
+    for path, reason in errors.items():
+        print_trouble(Row(path, None, reason))
     if as_json:
         labelled = [{"path": path} | as_dict(answer) for path, answer in predictions.items()]
         failed = [{"path": path, "error": error} for path, error in errors.items()]
         print(json.dumps({"predictions": labelled, "errors": failed}))
-    elif as_csv:
-        write_csv(predictions, report.classes)
     elif predictions:
         print_table(predictions)
         if output and predictions.keys() - errors.keys():
             print(f"annotated videos are in {output}")
 
 
+def print_rows(labelling: Labelling, form: Form, target: Path | None) -> int:
+    """Writes rows as they come, to standard output or a file; what went wrong to standard error.
+
+    Args:
+        labelling: the videos.
+        form: of the rows.
+        target: the file; videos that have a row in it are left out. None is standard output.
+
+    Returns:
+        How many of the videos failed, by the rows that were there before, too.
+    """
+    print_notes(labelling.found.notes)
+    if target:
+        with RowFile(target, form) as file:
+            return add_rows(labelling, file)
+    failed = 0
+    write(form.header)
+    with contextlib.closing(labelling.rows(quiet=sys.stdout.isatty())) as rows:
+        for row in rows:
+            print_trouble(row)
+            write(form.text(row))
+            failed += bool(row.error)
+    return failed
+
+
+def add_rows(labelling: Labelling, file: RowFile) -> int:
+    """Adds the rows of the videos that have none; returns how many of all videos failed."""
+    if file.torn_bytes:
+        print_notes([f"{file.path}: its last row was torn, and is made again"])
+    count = failed = 0
+    with contextlib.closing(labelling.rows(file.done)) as rows:
+        for row in rows:
+            print_trouble(row)
+            file.add(row)
+            count, failed = count + 1, failed + bool(row.error)
+    before = [file.done[path] for path in labelling.paths() if path in file.done]
+    said = f"wrote {file.path}: {count} rows, {failed} with an error"
+    if before:
+        said += f"; {len(before)} were there, {sum(before)} with an error"
+    print(said)
+    return failed + sum(before)
+
+
+def write(text: str) -> None:
+    """Writes whole lines to standard output at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Prints sentences about the videos on standard error."""
+    for note in notes:
+        print(f"vid3d predict: note: {one_line(note)}", file=sys.stderr)
+
+
+def print_trouble(row: Row) -> None:
+    """Prints the damage and the error of a video on standard error."""
+    if row.prediction and row.prediction.damage:
+        damage = row.prediction.damage
+        print(f"vid3d predict: warning: {one_line(row.path)}: {damage}", file=sys.stderr)
+    if row.error:
+        print(f"vid3d predict: error: {one_line(row.error)}", file=sys.stderr)
+
+
 def one_line(text: str) -> str:
     """Replaces line breaks, which names of files may contain, by spaces."""
     return " ".join(text.split())
-
-
-def as_dict(answer: Prediction) -> dict[str, object]:
-    """The fields of a prediction in JSON."""
-    return asdict(answer) | {"segments": [segment._asdict() for segment in answer.segments]}
-
-
-def write_csv(answers: dict[str, Prediction], classes: Sequence[str]) -> None:
-    """Prints one row per video: label, time line as text, and one probability per class."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    fixed = ("path", "label", "probability", "num_frames", "seconds", "segments", "damage", "note")
-    writer.writerow((*fixed, *(f"probability:{name}" for name in classes)))
-    for path, answer in answers.items():
-        segments = "; ".join(f"{s.start:.2f}-{s.end:.2f} {s.label}" for s in answer.segments)
-        row = (path, answer.label, answer.probability, answer.num_frames, answer.seconds, segments)
-        writer.writerow((*row, answer.damage, answer.note, *answer.probabilities.values()))
 
 
 def print_table(answers: dict[str, Prediction]) -> None:

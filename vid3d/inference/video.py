@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
+from typing import TypeVar
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from vid3d import parallel
+from vid3d.config import apply, validate
 from vid3d.errors import UserError
-from vid3d.inference.prediction import Segment
-from vid3d.video.plan import Plan, stretches
+from vid3d.inference.prediction import UNKNOWN, Segment
+from vid3d.video.plan import NO_LABEL, Plan, stretches, window_labels
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -24,6 +28,7 @@ class QueuedVideo:
     Attributes:
         frames: returns the fitted frames from the first on, at each call.
         plan: the clips that represent it.
+        settings: `config.predict`, as it is for this video.
         num_frames: of the whole video.
         seconds: of the whole video.
         probabilities_NK: class probabilities of each clip, as far as computed.
@@ -33,6 +38,7 @@ class QueuedVideo:
 
     frames: Callable[[], Iterable[np.ndarray]]
     plan: Plan
+    settings: ConfigDict
     num_frames: int
     seconds: float
     probabilities_NK: np.ndarray
@@ -60,15 +66,18 @@ def label_videos(
     """
     waiting: deque[QueuedVideo | UserError] = deque()
 
-    def clips() -> Generator[tuple[QueuedVideo, int, np.ndarray]]:
+    def clips() -> Generator[tuple[QueuedVideo, int, np.ndarray] | None]:
         for video in videos:
             waiting.append(video)
+            failed = isinstance(video, UserError)
             if isinstance(video, QueuedVideo):
                 try:
                     for number, clip_THWC in gather(video.frames(), video.plan.indices):
                         yield video, number, clip_THWC
                 except UserError as error:  # decoding it a second time failed
-                    waiting[-1] = error
+                    waiting[-1], failed = error, True
+            if failed and len(waiting) >= 4 * batch_size:
+                yield None  # many files that fail do not hold back the answers before them
 
     def note(batch: list[tuple[QueuedVideo, int, np.ndarray]], computing: Future) -> None:
         for (video, number, _), row_K in zip(batch, computing.result(), strict=True):
@@ -81,23 +90,52 @@ def label_videos(
 
     computing = None
     with contextlib.closing(clips()) as flow:  # a borrowed decoder goes back, whatever happens
-        while batch := list(islice(flow, batch_size)):
-            clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
-            following = batch, parallel.call_in_thread(probabilities, clips_BTHWC)
+        for batch in in_batches(flow, batch_size):
+            following = None
+            if batch:
+                clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
+                following = batch, parallel.call_in_thread(probabilities, clips_BTHWC)
             if computing:
                 note(*computing)
-                yield from finished()
+            yield from finished()
             computing = following
     if computing:
         note(*computing)
     yield from finished()
 
 
-def time_line(video: QueuedVideo, classes: Sequence[str]) -> tuple[Segment, ...]:
-    """Segments of neighbouring windows with the same label; empty if all have the same label."""
-    windows_NK, bounds = video.probabilities_NK, video.plan.bounds
-    found = stretches(windows_NK) if bounds else []
-    if len(found) < 2:
+def settings_for_call(config: ConfigDict, changes: Mapping[str, float]) -> ConfigDict:
+    """`config.predict` with other values for one call.
+
+    Raises:
+        UserError: there is no such key, or a value is of another type or out of range.
+    """
+    if not changes:
+        return config.predict
+    changed = config.copy_and_resolve_references()
+    for name, value in changes.items():
+        apply(changed, f"predict.{name}", value)
+    validate(changed)
+    return changed.predict
+
+
+def time_line(
+    video: QueuedVideo, windows_NK: np.ndarray, classes: Sequence[str]
+) -> tuple[Segment, ...]:
+    """Segments of neighbouring windows with the same label; empty if the answer is the only one.
+
+    Args:
+        video: with the plan and the settings.
+        windows_NK: smoothed probabilities of its windows.
+        classes: class names in the order of the labels.
+    """
+    bounds, settings = video.plan.bounds, video.settings
+    if not bounds:
+        return ()
+    labels_N = window_labels(windows_NK, settings.threshold)
+    found = stretches(labels_N)
+    if len(found) < 2 and not settings.smoothing:
+        return ()
         return ()
     ends = [*bounds[:-1], video.seconds]
     segments = []
@@ -105,8 +143,10 @@ def time_line(video: QueuedVideo, classes: Sequence[str]) -> tuple[Segment, ...]
         mean_K = np.average(
             windows_NK[first:stop], axis=0, weights=np.diff(bounds[first : stop + 1])
         )
-        best = int(mean_K.argmax())
-        segments.append(Segment(bounds[first], ends[stop], classes[best], float(mean_K[best])))
+        label = int(labels_N[first])
+        name = UNKNOWN if label == NO_LABEL else classes[label]
+        probability = float(mean_K.max() if label == NO_LABEL else mean_K[label])
+        segments.append(Segment(bounds[first], ends[stop], name, probability))
     return tuple(segments)
 
 
@@ -137,3 +177,16 @@ def gather(
             for number in ends[i]:
                 yield number, np.stack([held[j] for j in indices[number].tolist()])
             held = {j: kept for j, kept in held.items() if needed_until[j] > i}
+
+
+def in_batches(items: Iterable[T | None], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; fewer, or none, where a None asks for them, and at the end."""
+    batch: list[T] = []
+    for item in items:
+        if item is not None:
+            batch.append(item)
+        if item is None or len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

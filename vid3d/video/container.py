@@ -13,8 +13,13 @@ from av.stream import Disposition
 DEFAULT_FPS = 25.0
 IS_BEFORE_PYAV_19 = int(av.__version__.split(".")[0]) < 19  # which mends what is worked around
 NOT_A_VIDEO = "not a video, or one without a readable header"
+PICTURE_FORMATS = {"image2", "gif", "apng", "jpegxl_anim"}  # of one picture, or of several
 # Streams that hold pictures, not video: the cover of a song, previews for the seek bar.
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+STILL = (
+    "a still picture, and not a video: make a video of it, "
+    "ffmpeg -loop 1 -i PICTURE -t 2 -pix_fmt yuv420p NEW.mp4"
+)
 WIDEST_PIXEL = 4  # width : height beyond which a pixel shape is taken for a damaged header
 
 
@@ -67,6 +72,12 @@ def without_stamps(container: av.container.Container) -> bool:
     """Whether the container is a bare stream of pictures, such as raw H.264."""
     flag = cast(int, av.format.Flags.no_timestamps.value)  # PyAV's stubs say that it is a flag
     return bool(container.format.flags & flag)
+
+
+def is_of_pictures(container: av.container.Container) -> bool:
+    """Whether the format is one of pictures, of which several in a row make a video."""
+    name = container.format.name
+    return name in PICTURE_FORMATS or name.endswith("_pipe")  # png_pipe, jpeg_pipe, ...
 
 
 def duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:

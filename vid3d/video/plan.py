@@ -18,6 +18,7 @@ from vid3d.video.clips import clip_indices, duration, evaluation_sampling, view_
 from vid3d.video.windows import temporal_window
 
 LONG = 1.5  # times the training videos: beyond, a video is long
+NO_LABEL = -1  # of a window without a probable class
 UNSEEN = 4  # times the views, where the length of the training videos is unknown
 
 
@@ -63,45 +64,73 @@ class Plan:
     bounds: list[float]
     note: str
 
-    def weights(self, probabilities_NK: np.ndarray, long_videos: str) -> np.ndarray:
+    def weights(
+        self, probabilities_NK: np.ndarray, long_videos: str, *, threshold: float = 0.0
+    ) -> np.ndarray:
         """How much each clip counts in the answer, which is the weighted mean of the probabilities.
 
         Args:
             probabilities_NK: what the network said of each clip.
             long_videos: `eval.long_videos`.
+            threshold: a window whose largest probability is below it has no label.
 
         Returns:
             float64 [N] with the sum 1: by the time that a clip answers for and, with "longest", 0
             outside of the longest stretch of windows with one label (of equally long ones the
-            first).
+            first; where no window has a label, of those without).
         """
         if not self.bounds:
             return np.full(len(self.indices), 1 / len(self.indices))
         weights_N = np.diff(self.bounds)
         if long_videos == "longest":
+            labels_N = window_labels(probabilities_NK, threshold)
             first, stop = max(
-                stretches(probabilities_NK),
-                key=lambda stretch: round(self.bounds[stretch[1]] - self.bounds[stretch[0]], 6),
+                stretches(labels_N),
+                key=lambda stretch: (
+                    labels_N[stretch[0]] != NO_LABEL,
+                    round(self.bounds[stretch[1]] - self.bounds[stretch[0]], 6),
+                ),
             )
             weights_N[:first] = weights_N[stop:] = 0
         return weights_N / weights_N.sum()
 
 
-def lengths(bounds: list[float]) -> str:
+def lengths(times_N: np.ndarray, tiles: list[tuple[int, int]]) -> str:
     """How long the windows are, without the last, which may be shorter: "1.6", or "0.4 to 203"."""
-    seconds_N = np.diff(bounds[:-1])
+    seconds_N = np.array([times_N[stop] - times_N[first] for first, stop in tiles[:-1]])
     shortest, longest = f"{seconds_N.min():.3g}", f"{seconds_N.max():.3g}"
     return shortest if shortest == longest else f"{shortest} to {longest}"
 
 
-def stretches(probabilities_NK: np.ndarray) -> list[tuple[int, int]]:
-    """Neighbouring clips with the same most probable class, as (first, one past the last)."""
-    labels_N = probabilities_NK.argmax(axis=1)
+def window_labels(probabilities_NK: np.ndarray, threshold: float = 0.0) -> np.ndarray:
+    """The most probable class of each window, int64 [N]; `NO_LABEL` if below a threshold."""
+    known_N = probabilities_NK.max(axis=1) >= threshold
+    return np.where(known_N, probabilities_NK.argmax(axis=1), NO_LABEL)
+
+
+def smoothed(probabilities_NK: np.ndarray, smoothing: float) -> np.ndarray:
+    """Probabilities of successive windows, each with a share of those before, as `live` does."""
+    smooth_NK = probabilities_NK.copy()
+    for before_K, now_K in pairwise(smooth_NK):
+        now_K += smoothing * (before_K - now_K)
+    return smooth_NK
+
+
+def stretches(labels_N: np.ndarray) -> list[tuple[int, int]]:
+    """Neighbouring windows with the same label, as (first, one past the last)."""
     cuts = [0, *(np.flatnonzero(np.diff(labels_N)) + 1).tolist(), len(labels_N)]
     return list(pairwise(cuts))
 
 
-def plan(times_N: np.ndarray, data: ConfigDict, evaluation: ConfigDict, trained: Durations) -> Plan:
+def plan(
+    times_N: np.ndarray,
+    data: ConfigDict,
+    evaluation: ConfigDict,
+    trained: Durations,
+    *,
+    window: float = 0.0,
+    overlap: float = 0.0,
+) -> Plan:
     """Chooses the clips that answer for a video.
 
     With `data.stored_frames` evaluation knows only the first frames, and they are the video here,
@@ -114,28 +143,41 @@ def plan(times_N: np.ndarray, data: ConfigDict, evaluation: ConfigDict, trained:
         data: `config.data`.
         evaluation: `config.eval`; views and long_videos are read.
         trained: how long the training videos are.
+        window: seconds of a window where sampling is "uniform", and instead of the training videos
+            what a long video is compared with; 0: as long as the training videos.
+        overlap: share of a window that the next one looks at, too.
     """
     stored_N = times_N[: data.stored_frames or None]
     views, seconds = evaluation.views, duration(stored_N)
-    window = temporal_window(data, trained.median)
-    if trained.median:
+    windows = temporal_window(data, window or trained.median)
+    if window:
+        limit, reason = LONG * window, f"longer than predict.window ({window:g} s)"
+    elif trained.median:
         limit, reason = trained.limit(), f"longer than the training videos ({trained})"
     else:
         reason = "how long the training videos were is unknown"
         uniform = data.sampling == "uniform"
-        limit = math.inf if uniform else UNSEEN * views * window.duration(stored_N)
-    tiles = window.tiles(stored_N) if seconds > limit else []
+        limit = math.inf if uniform else UNSEEN * views * windows.duration(stored_N)
+    tiles = windows.tiles(stored_N, overlap) if seconds > limit else []
     bounds: list[float] = []
     if len(tiles) > 1 and evaluation.long_videos != "views":
         indices = [
-            first + clip_indices(stored_N[first:stop], data, sampling=window.sampling)
+            first + clip_indices(stored_N[first:stop], data, sampling=windows.sampling)
             for first, stop in tiles
         ]
-        # The last window overlaps the one before it, which answers for the part that they share.
-        begins = [first for first, _ in tiles[:-1]] + [tiles[-2][1]]
-        bounds = [float(stored_N[first]) for first in begins] + [seconds]
+        # Of what two windows share each answers for one half, but where only the last one, which
+        # is moved back, overlaps the one before it.
+        firsts = [first for first, _ in tiles]
+        firsts[-1] = windows.following(stored_N, tiles[-2][0], overlap)
+        middles = [
+            float(stored_N[first] + stored_N[stop]) / 2
+            for (_, stop), first in zip(tiles[:-1], firsts[1:], strict=True)
+        ]
+        bounds = [float(stored_N[0]), *middles, seconds]
         longest = "the longest stretch with one label of " * (evaluation.long_videos == "longest")
-        note = f"from {longest}{len(tiles)} windows of {lengths(bounds)} s: {reason}"
+        shared = f" that overlap by {overlap:.0%}" if overlap else ""
+        seconds_each = lengths(stored_N, tiles)
+        note = f"from {longest}{len(tiles)} windows of {seconds_each} s{shared}: {reason}"
     else:
         sampling = evaluation_sampling(data, views)
         indices = [

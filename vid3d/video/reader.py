@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import os
 import stat
@@ -25,9 +26,11 @@ from vid3d.video.clock import FrameClock
 from vid3d.video.container import (
     IS_BEFORE_PYAV_19,
     NOT_A_VIDEO,
+    STILL,
     VideoError,
     claimed_frames,
     duration,
+    is_of_pictures,
     main_stream,
     pixel_shape,
     stamping,
@@ -133,9 +136,19 @@ class Reader:
         """Decodes to the end; a packet that cannot be decoded is skipped, and `damage` counts it.
 
         Raises:
-            VideoError: there is not a single frame, or one cannot be converted to RGB.
+            VideoError: there is not a single frame, one cannot be converted to RGB, or it is a
+                still picture.
             MemoryError: there is not enough memory.
         """
+        frames = self._decoded()
+        with contextlib.closing(frames):
+            first = list(itertools.islice(frames, 2 if is_of_pictures(self._container) else 0))
+            if len(first) == 1:
+                raise VideoError(STILL, self.path)
+            yield from first
+            yield from frames
+
+    def _decoded(self) -> Generator[tuple[np.ndarray, float]]:
         clock = self._clock
         # It needs the pixel shape, which only the first picture tells.
         converter: PictureConverter | None = None

@@ -47,27 +47,36 @@ class TemporalWindow:
         interval = frame_interval(times_N)
         return self.frames * interval if self.frames else self.span(times_N) + interval
 
-    def tiles(self, times_N: np.ndarray) -> list[tuple[int, int]]:
-        """Windows side by side over a whole video, as (first frame, one past the last frame).
+    def tiles(self, times_N: np.ndarray, overlap: float = 0.0) -> list[tuple[int, int]]:
+        """Windows over a whole video, as (first frame, one past the last frame).
 
         The last one is moved back so that it ends with the video. A video shorter than a window is
         one window.
+
+        Args:
+            times_N: seconds of the frames, ascending.
+            overlap: the share of a window that the next one looks at, too; 0 is side by side.
         """
         last = self.start(times_N)
         if not last:
             return [(0, len(times_N))]
         tiles, start = [], 0
         while start < last:
-            if self.frames:
-                stop = start + self.frames
-            else:
-                end = times_N[start] + self.span(times_N) + frame_interval(times_N) / 2
-                stop = max(int(np.searchsorted(times_N, end)), start + 1)
-                if stop == len(times_N):  # the last one, but for the rounding of half a frame
-                    break
+            stop = self.following(times_N, start)
+            if stop == len(times_N):  # the last one, but for the rounding of half a frame
+                break
             tiles.append((start, stop))
-            start = stop
+            start = self.following(times_N, start, overlap)
         return [*tiles, (min(start, last), len(times_N))]
+
+    def following(self, times_N: np.ndarray, first: int, overlap: float = 0.0) -> int:
+        """The first frame of the window that follows the one from frame `first` on."""
+        if self.frames:
+            return first + max(round(self.frames * (1 - overlap)), 1)
+        interval = frame_interval(times_N)
+        whole = self.span(times_N) + interval
+        end = times_N[first] + self.span(times_N) + interval / 2 - overlap * whole
+        return max(int(np.searchsorted(times_N, end)), first + 1)
 
 
 def temporal_window(data: ConfigDict, seconds: float) -> TemporalWindow:
