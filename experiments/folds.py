@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vid3d.checkpoint import Workdir
+from vid3d.checkpoint.rows import chosen_row
 from vid3d.evaluation.metrics import group_interval
 
 
@@ -52,13 +54,14 @@ def main() -> None:
                 f"--config.seed={seed}", f"--workdir={workdir}", *overrides,
             )  # fmt: skip
             figures = json.loads(vid3d("evaluate", f"--workdir={workdir}", "--json"))
-            rows = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").open()]
+            run = Workdir(workdir)
+            validated = chosen_row(run.rows(), run.config().checkpoint.choose)
             with (Path(workdir) / "evaluation" / "test-best" / "predictions.csv").open() as file:
                 for row in csv.DictReader(file):
                     right.setdefault(row["path"], []).append(row["true"] == row["predicted"])
             print(
                 f"{seed:>4} {fold:>4} {figures['num_videos']:>6} {figures['accuracy']:>8.3f} "
-                f"{max(row['val/accuracy'] for row in rows):>10.3f} "
+                f"{validated['val/accuracy']:>10.3f} "
                 f"{(time.time() - clock) / 60:>7.1f}",
                 flush=True,
             )

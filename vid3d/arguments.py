@@ -14,13 +14,24 @@ def not_empty(text: str) -> str:
     return text
 
 
-def takes_config(parser: ArgumentParser, *, example: str = "") -> None:
-    """Lets a command take --config.KEY=VALUE, and --config itself where no example is given."""
+def takes_config(parser: ArgumentParser, *, example: str = "", like: bool = False) -> None:
+    """Lets a command take --config.KEY=VALUE, and --config itself where no example is given.
+
+    With `like` it may be the workdir of a training run instead, --like.
+    """
     parser.set_defaults(takes_config=True)
     if not example:
-        parser.add_argument(
-            "--config", required=True, metavar="FILE[:ARG]", help="a file in configs/"
+        one_of = parser.add_mutually_exclusive_group(required=True) if like else parser
+        one_of.add_argument(
+            "--config",
+            required=not like,
+            metavar="FILE[:ARG]",
+            help="a file in configs/, or the config.json of a workdir",
         )
+        if like:
+            one_of.add_argument(
+                "--like", type=not_empty, metavar="DIR", help="with the config of this workdir"
+            )
     example = example or "--config.seed=1"
     parser.epilog = f"--config.KEY=VALUE overrides a field of the config, such as {example}"
 
