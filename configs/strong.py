@@ -35,7 +35,7 @@ def get_config(arg: str = "videos"):
         c = demo.get_config()
     elif name == "videos":
         c = videos.get_config()
-        c.eval.every = "4 epochs"
+        c.eval.every, c.checkpoint.choose = "4 epochs", "best"
     else:
         c = zoo.preset(name)
         c.data.source = "auto"

@@ -80,6 +80,12 @@ def test_a_killed_run_in_a_bucket_ends_like_one_in_a_folder(
     assert_same_run(copy, alone)
     assert len((copy / "timings.jsonl").read_text().splitlines()) == 4
     assert len(list((copy / "tensorboard").iterdir())) >= 2
+    starts = json.loads((copy / "provenance.json").read_text())
+    assert [start["step"] for start in starts][:2] == [0, 0] and len(starts) == 5
+    log = (copy / "log.txt").read_text().splitlines()
+    heads = [f"# {start['date']} {start['command']}" for start in starts]
+    assert [line for line in log if line.startswith("# ")] == heads
+    assert log[-1].startswith("epoch 4: ")
     assert not {n for n in set(reach.names()) - before if not n.startswith("runs/a/")}
 
 

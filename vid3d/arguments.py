@@ -26,12 +26,24 @@ def seconds(text: str) -> float:
     return number
 
 
-def takes_config(parser: ArgumentParser, *, example: str = "") -> None:
-    """Lets a command take --config.KEY=VALUE, and --config itself where no example is given."""
+def takes_config(parser: ArgumentParser, *, example: str = "", like: bool = False) -> None:
+    """Lets a command take --config.KEY=VALUE, and --config itself where no example is given.
+
+    With `like` it may be the workdir of a training run instead, --like.
+    """
     parser.set_defaults(takes_config=True)
     if not example:
-        what = "a preset, such as videos or demo:smoke, or a Python file"
-        parser.add_argument("--config", required=True, metavar="NAME|FILE[:ARG]", help=what)
+        one_of = parser.add_mutually_exclusive_group(required=True) if like else parser
+        one_of.add_argument(
+            "--config",
+            required=not like,
+            metavar="NAME|FILE[:ARG]",
+            help="a preset, such as videos or demo:smoke, a Python file, or a config.json",
+        )
+        if like:
+            one_of.add_argument(
+                "--like", type=not_empty, metavar="DIR", help="with the config of this workdir"
+            )
     example = example or "--config.seed=1"
     parser.epilog = f"--config.KEY=VALUE overrides a field of the config, such as {example}"
 

@@ -59,16 +59,24 @@ def load(spec: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     import each other (`from configs import mine`); presets are in `vid3d.presets`.
 
     Args:
-        spec: a preset ("videos", "ucf101:five"), or a Python file that defines `get_config()` or
-            `get_config(arg)`, with the argument after a colon; or "-": the JSON text of a config,
-            from standard input.
+        spec: a preset ("videos", "ucf101:five"); or a Python file that defines `get_config()` or
+            `get_config(arg)`, with the argument after a colon; or a JSON file, such as config.json
+            of a workdir; or "-": JSON text from standard input.
         overrides: dotted keys and their values as text, such as `("model.features", "64,32")`.
 
     Raises:
         UserError: no such file, an error in it, an unknown key, a value of the wrong type or out of
             range.
     """
-    config = from_json(sys.stdin.read()) if spec == "-" else run_file(spec)
+    if spec == "-":
+        config = from_json(sys.stdin.read())
+    else:
+        config = read(Path(spec)) if spec.endswith(".json") else run_file(spec)
+    return override(config, overrides)
+
+
+def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> ConfigDict:
+    """Applies `(key, value)` overrides to a config, and checks and returns it; see `load`."""
     for key, text in overrides:
         apply(config, key, text)
     validate_new(config)
@@ -189,6 +197,8 @@ def read(path: Path) -> ConfigDict:
     """
     try:
         return from_json(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"no config file {path}") from None
     except (UserError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {error}") from None
 

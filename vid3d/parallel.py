@@ -107,6 +107,16 @@ def describe() -> str:
     return words + (f" on {hosts} hosts" if hosts > 1 else "")
 
 
+def facts() -> dict[str, Any]:
+    """Platform and kind of the devices, and how many there are on how many hosts."""
+    return {
+        "platform": jax.default_backend(),
+        "kind": jax.devices()[0].device_kind,
+        "count": jax.device_count(),
+        "hosts": jax.process_count(),
+    }
+
+
 def has_others() -> bool:
     """Whether this process is one of several."""
     return jax.distributed.is_initialized() and jax.process_count() > 1

@@ -47,20 +47,26 @@ def explain(command: str, error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         process.write_nowhere(sys.stdout.fileno())
         return 1
-    code = 1
+    print(last_line(command, error), file=sys.stderr)
+    if not isinstance(error, KeyboardInterrupt):
+        return 1
+    if command in ("train", "sweep"):
+        return process.RESUME_ME
+    return 143 if isinstance(error, Terminated) else 130
+
+
+def last_line(command: str, error: BaseException) -> str:
+    """What a command says last: the error or the interruption that ended it, in one line."""
     if isinstance(error, UserError):
         line = "error: " + " ".join(str(error).split())
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         line = f"error: {where}{error.strerror or error}"
     elif command in ("train", "sweep"):
-        line, code = "stopped; the same command goes on from here", process.RESUME_ME
-    elif isinstance(error, Terminated):
-        line, code = "terminated", 143
+        line = "stopped; the same command goes on from here"
     else:
-        line, code = "interrupted", 130
-    print(f"vid3d {command}: {line}", file=sys.stderr)
-    return code
+        line = "terminated" if isinstance(error, Terminated) else "interrupted"
+    return f"vid3d {command}: {line}"
 
 
 def end_at_once(code: int, *, is_program: bool) -> int:

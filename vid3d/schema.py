@@ -261,8 +261,13 @@ KEYS = (
 
     Key("checkpoint.every", "1 epoch", Duration(1), "between two checkpoints",
         changes_result=False),
+    Key("checkpoint.choose", "best", ("best", "last"),
+        "which validated checkpoint --checkpoint=best is: the most accurate, or the last"),
 
     Key("eval.every", "1 epoch", Duration(1), "between two validations"),
+    Key("eval.train_videos", 0, NOT_NEGATIVE,
+        "training videos that each validation answers as well, in evaluation mode; 0 is none",
+        changes_result=False),
     Key("eval.views", 1, Range(1, 1000), "clips per video, evenly spaced, averaged",
         in_evaluation=True),
     Key("eval.long_videos", "mean", ("mean", "longest", "views"),

@@ -7,15 +7,18 @@ import errno
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, cast
 
-from rich import progress as bars
+from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
 
 from vid3d.process import write_nowhere
 
 LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
+LEAST_BAR, LARGEST_BAR = 10, 40  # characters
 
 
 def console() -> Console:
@@ -74,6 +77,63 @@ def make_console(*, quiet: bool = False) -> Console:
     return Console(stderr=True, quiet=quiet, soft_wrap=True, markup=False, highlight=False)
 
 
+class LineBar(Progress):
+    """Progress in one line on a terminal, whatever its width; gone at the end.
+
+    In the terminal's own colours, which are readable on a light and on a dark one.
+    """
+
+    def __init__(self, console: Console, *, total: int, completed: int = 0):
+        """Shows nothing yet, and where there is no terminal that can redraw a line, nothing ever.
+
+        Args:
+            console: of the terminal.
+            total, completed: how long the bar is, and how full.
+        """
+        self.animated = console.is_interactive and not console.quiet
+        super().__init__(
+            console=console,
+            transient=True,
+            disable=not self.animated,
+            redirect_stdout=False,  # results are none of the bar's, nor of standard error's
+        )
+        self.only = self.add_task("", total=total, completed=completed, lines=[""])
+
+    def show(self, completed: int, lines: Sequence[str]) -> None:
+        """Shows the first of the lines that fits, and a bar only where that is the very first."""
+        self.update(self.only, completed=completed, lines=lines)
+
+    def stop(self) -> None:
+        self.refresh()
+        self.update(self.only, visible=False)
+        super().stop()
+
+    def get_renderables(self) -> Iterable[Text]:
+        for task in self.tasks:
+            if task.visible:
+                share = task.completed / max(task.total or 0, 1)
+                signs = "#-" if self.console.options.ascii_only else "━─"
+                line = fit(task.fields["lines"], share, self.console.width, signs)
+                yield Text(line, no_wrap=True, overflow="ellipsis")
+
+
+def fit(lines: Sequence[str], share: float, width: int, signs: str = "━─") -> str:
+    """The first line that is not too wide, else the last; behind the first a bar, if it has room.
+
+    Args:
+        lines: from the longest to the shortest.
+        share: from 0 to 1, how much of the bar is full.
+        width: in characters.
+        signs: two characters, for the full and the empty part of the bar.
+    """
+    line = next((line for line in lines if cell_len(line) <= width), lines[-1])
+    room = min(width - cell_len(line) - 2, LARGEST_BAR)
+    if line != lines[0] or room < LEAST_BAR:
+        return line
+    full = round(min(share, 1.0) * room)
+    return f"{line}  {signs[0] * full}{signs[1] * (room - full)}"
+
+
 class VideoProgress:
     """Counts videos: a bar on a terminal, a line now and then elsewhere. A context manager."""
 
@@ -102,27 +162,15 @@ class VideoProgress:
         self.lasting = lasting
         self.done = self.bad = 0
         self.start = self.last_line = time.monotonic()
-        self.bar: bars.Progress | None = None
+        self.bar = LineBar(console, total=total)
 
     def __enter__(self) -> VideoProgress:
-        if self.console.is_terminal and not self.console.quiet:
-            self.bar = bars.Progress(
-                bars.TextColumn(self.doing),
-                bars.BarColumn(),
-                bars.MofNCompleteColumn(),
-                bars.TextColumn("{task.fields[rate]} videos/s"),
-                bars.TimeRemainingColumn(),
-                console=self.console,
-                transient=not self.lasting,
-                redirect_stdout=False,  # results are none of the bar's, nor of standard error's
-            )
-            self.bar.start()
-            self.task = self.bar.add_task("", total=self.total, rate="0")
+        self.bar.show(0, [f"{self.doing}  0/{self.total} videos"])
+        self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
+        self.bar.stop()
         if not self.lasting:
             return
         seconds = time.monotonic() - self.start
@@ -137,11 +185,14 @@ class VideoProgress:
         self.bad += bad
         now = time.monotonic()
         rate = self.done / max(now - self.start, 1e-9)
-        if self.bar:
-            self.bar.update(self.task, completed=self.done, rate=format_rate(rate))
+        left = (self.total - self.done) / rate
+        if self.bar.animated:
+            count, time_left = f"{self.done}/{self.total} videos", f"{left:.0f} s left"
+            parts = [self.doing, count, f"{format_rate(rate)} videos/s", time_left]
+            short = "  ".join([self.doing, count, time_left])
+            self.bar.show(self.done, ["  ".join(parts), short, count])
         elif now - self.last_line > self.line_seconds:
             self.last_line = now
-            left = (self.total - self.done) / rate
             self.console.print(
                 f"{self.doing}: {self.done} of {self.total} videos{self._and_bad()}, "
                 f"{format_rate(rate)} videos/s, {left:.0f} s left"

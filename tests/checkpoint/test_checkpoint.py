@@ -289,6 +289,15 @@ def test_a_checkpoint_deleted_while_read_is_not_damaged(moment, tmp_path, checkp
     same(weights, trees(3)[0])
 
 
+def test_the_last_evaluated_checkpoint_may_be_chosen(tmp_path, checkpoints):
+    meta = META | {"config": {"checkpoint": {"choose": "last"}}, "progress": {"best": [0.9, -1.0]}}
+    for step, accuracy in ((1, 0.9), (2, 0.5), (3, 0.6), (4, None)):
+        metrics = {"accuracy": accuracy, "loss": 1.0} if accuracy else None
+        checkpoints.save(step, *trees(step), meta=meta, metrics=metrics)
+    assert checkpoint.resolve(tmp_path) == checkpoint.best(tmp_path) == 3
+    assert Workdir(tmp_path).checkpoints() == [3, 4]  # the most accurate need not be kept
+
+
 def test_other_errors_are_not_a_full_disk(checkpoints, monkeypatch):
     def fail(*_, **__) -> None:
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 17179869184 bytes")

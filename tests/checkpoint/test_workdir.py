@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from vid3d.checkpoint import FORMAT, Workdir
 from vid3d.checkpoint.rows import append_row, cut_rows
 from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.errors import UserError
+from vid3d.training.resume import announce_finished
 
 SMOKE = "configs/demo.py:smoke"
 
@@ -107,6 +109,49 @@ def test_early_stopping_finishes_a_run_of_more_epochs(workdir):
         config.train.early_stopping = patience
         assert workdir.is_finished(config) == finished
     shutil.rmtree(workdir.checkpoint_folder(7) / "weights")
+    assert not workdir.is_finished(config)
+
+
+def test_more_epochs_have_to_be_asked_for(workdir):
+    """Its schedule is cosine: the result is not that of a run with the epochs from the start."""
+    config = workdir.config()
+    config.train.epochs += 1
+    words = (
+        r"train\.epochs: 4 -> 5\): train --extend goes on from its last checkpoint with these; or"
+    )
+    with pytest.raises(UserError, match=words):
+        workdir.check_claim(config)
+    workdir.check_claim(config, extend=True)
+    config.train.early_stopping = 2
+    workdir.check_claim(config, extend=True)
+    config.optim.learning_rate = 0.5
+    for extend in (False, True):
+        with pytest.raises(UserError, match=r"optim\.learning_rate.*: take another --workdir"):
+            workdir.check_claim(config, extend=extend)
+    config = workdir.config()
+    config.train.epochs -= 1
+    with pytest.raises(UserError, match=r"train\.epochs: 4 -> 3\): take another --workdir"):
+        workdir.check_claim(config, extend=True)
+
+
+def test_a_run_that_stopped_early_is_extended_by_patience(workdir, capsys):
+    config = workdir.config()
+    config.train.early_stopping = 3  # and since_best is 3
+    meta = workdir.checkpoint_folder(7) / "meta" / "metadata"
+    text = meta.read_text().replace('"early_stopping":0', '"early_stopping":3')
+    text = text.replace('"early_stopping": 0', '"early_stopping": 3')
+    assert "3" in text and text != meta.read_text()
+    meta.write_text(text)
+    manifest = workdir.checkpoint_folder(7) / checkpoint.MANIFEST
+    digests = checkpoint.digests(workdir.checkpoint_folder(7))
+    manifest.write_text(json.dumps({"sha256": digests}))
+    config.train.epochs = 9
+    assert workdir.is_finished(config)
+    announce_finished(workdir, config, extend=True)
+    said = capsys.readouterr().err
+    assert "stopped early and is finished: " in said and said.count("\n") == 1
+    assert "--extend with --config.train.early_stopping=0, or more than 3, goes on" in said
+    config.train.early_stopping = 4
     assert not workdir.is_finished(config)
 
 

@@ -32,7 +32,9 @@ def test_every_command_has_its_own_help(name, capsys):
         (["predict", "--workdir=", "x.mp4"], "it is empty: is a variable unset?"),
         (["compare", "runs", "--config.seed=1"], "vid3d compare takes no --config.seed"),
         (["train", "--workdir=w", "--config=x.py", "--config.seed"], "--config.seed needs a value"),
-        (["train", "--workdir=w"], "the following arguments are required: --config"),
+        (["sweep", "--workdir=w"], "the following arguments are required: --config"),
+        (["train", "--workdir=w"], "one of the arguments --config --like is required"),
+        (["train", "--workdir=w", "--config=x.py", "--like=v"], "--like: not allowed with"),
     ],
 )
 def test_wrong_arguments_are_a_usage_error_of_the_command(arguments, words, capsys):

@@ -203,13 +203,33 @@ def curve(epochs: Iterable[float]) -> list[dict[str, float]]:
     return [{"epoch": epoch, "val/accuracy": 0.5, "val/loss": 1.0} for epoch in epochs]
 
 
-@pytest.mark.parametrize("epochs", [(3.0,), (1.0, 2.0, 3.0), range(1, 41)])
+@pytest.mark.parametrize("epochs", [(3.0,), (1.0, 2.0, 3.0), range(1, 41), (0.5,), (0.3, 1.7)])
 def test_epochs_have_integer_ticks(epochs):
     figure = plots.curves_figure({"run": curve(epochs)})
     for axes in figure.axes:
         low, high = axes.get_xlim()
         shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
         assert shown and all(tick % 1 == 0 for tick in shown)
+
+
+def test_panels_say_which_curve_is_which():
+    training = {"train/accuracy": 0.4, "train/loss": 1.5}
+    rows = [row | training for row in curve([1.0, 2.0])]
+    more = [row | {"train_eval/accuracy": 0.6, "train_eval/loss": 0.9} for row in rows]
+    for found, dashed in ((rows, False), (more, True)):
+        figure = plots.curves_figure({"run": found})
+        assert ["validation" in axes.get_title() for axes in figure.axes] == [True] * 2 + [
+            dashed
+        ] * 2
+        for axes, value, seen in zip(
+            figure.axes, (0.5, 1.0, 0.4, 1.5), (0, 0, 0.6, 0.9), strict=True
+        ):
+            kind, what = axes.get_title().split()[:2]
+            assert kind == ("training" if value in training.values() else "validation")
+            assert what.strip(",") == ("loss" if value >= 1 else "accuracy")
+            lines = {line.get_linestyle(): list(line.get_ydata()) for line in axes.get_lines()}
+            assert lines == {"-": [value] * 2} | ({"--": [seen] * 2} if seen and dashed else {})
+            assert "epoch" in axes.get_xlabel()
 
 
 def test_many_curves_have_one_colour_per_config():

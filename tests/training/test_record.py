@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import pty
+import re
+import subprocess
+import sys
 import time
 
 import jax.numpy as jnp
@@ -30,6 +34,81 @@ def test_progress_is_plain_lines_without_a_terminal(tmp_path, monkeypatch, capsy
     assert first.startswith("epoch 0.5, step 1/4: loss 1.250, accuracy 0.500, ")
     assert first.endswith(" waiting for data, ? left")
     assert second.startswith("epoch 1.0, step 2/4: ") and second.endswith(" s left")
+
+
+DRAW = """
+import fcntl, struct, sys, termios, time
+from vid3d.checkpoint import Workdir
+from vid3d.training import record
+steps = {"first_step": 0, "last_step": 100_000, "steps_per_epoch": 1000}
+recorder = record.Recorder(Workdir(sys.argv[1]), batch_size=8, **steps)
+recorder.clock -= 5000
+recorder.measured_from = 0, time.perf_counter() - 5000
+for number, width in enumerate(map(int, sys.argv[2:])):
+    fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    for step in (12_345 + number, 23_456 + number):
+        recorder.show(step, loss=0.6931, accuracy=0.5)
+        recorder.bar.refresh()
+    recorder.say(f"this was {width}")
+recorder.close()
+"""
+
+
+def drawn(terminal: int) -> str:
+    """What a process draws on a terminal until it ends."""
+    said = b""
+    while True:
+        try:
+            some = os.read(terminal, 65536)
+        except OSError:  # nobody has it open any more
+            return said.decode()
+        said += some
+
+
+@pytest.mark.slow
+def test_the_progress_line_fits_every_terminal(tmp_path):
+    widths = (60, 80, 120, 200)
+    ours, its = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRAW, tmp_path, *map(str, widths)],
+        stdin=its, stdout=its, stderr=its, env=environment | {"TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(its)
+    said = drawn(ours)
+    os.close(ours)
+    assert process.wait(timeout=60) == 0, said
+    assert not re.search("\x1b\\[[0-9;]+m", said)  # no colour, which a background may swallow
+    assert "0.000" not in said  # no figure before there is one
+    *parts, end = re.split(r"this was \d+\r\n", said)
+    for width, part in zip(widths, parts, strict=True):
+        frames = [re.sub(r"\x1b\[[0-9;?]*\w", "", frame) for frame in part.split("\r")]
+        frame = next(frame for frame in reversed(frames) if "epoch 23.5" in frame)
+        assert min(width, 160) - 24 < len(frame.rstrip()) <= width, frame
+        assert re.search(
+            r"step 234\d\d.* loss 0\.693 +acc(uracy)? 0\.500 .*\d (s|min|h) left", frame
+        )
+        assert ("━" in frame) == ("clips/s" in frame) == (width >= 120)
+        assert ("waiting for data" in frame) == (width >= 120)
+        assert "…" not in frame and not frame.rstrip().count("   ")
+    assert "epoch" not in end.rpartition("\x1b[2K")[2]  # the line is gone
+
+
+def test_progress_lines_become_rare(tmp_path, monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(record.time, "perf_counter", lambda: clock[0])
+    steps = {"first_step": 0, "last_step": 10**6, "steps_per_epoch": 2}
+    recorder = record.Recorder(Workdir(tmp_path), batch_size=8, **steps)
+    printed = {}
+    for hours in (0.1, 1, 12, 36):
+        while clock[0] < hours * 3600:
+            clock[0] += 11
+            recorder.show(1, loss=1.25, accuracy=0.5)
+        printed[hours] = recorder.num_printed
+    recorder.close()
+    assert len(capsys.readouterr().err.splitlines()) == printed[36]
+    assert printed[0.1] >= 20 and printed[1] >= 100 and printed[12] < 450
+    assert printed[36] - printed[12] == pytest.approx(24 * 6, abs=5)  # one in ten minutes
 
 
 def test_a_profile_is_written_after_its_last_step(tmp_path):

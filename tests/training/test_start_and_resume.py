@@ -271,7 +271,7 @@ def test_a_run_killed_before_its_first_step_resumes(started, tmp_path, call, mon
     # And a moment earlier, while config.json was written.
     (tmp_path / "run" / "config.json").rename(tmp_path / "run" / "config.json.incomplete")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
-    for path in (tmp_path / "run").glob("*.csv"):
+    for path in (*(tmp_path / "run").glob("*.csv"), tmp_path / "run" / "provenance.json"):
         path.unlink()
     shutil.rmtree(tmp_path / "run" / "tensorboard", ignore_errors=True)
     call(*command)

@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 
 from vid3d import storage
 from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests
+from vid3d.checkpoint.rows import better
 from vid3d.checkpoint.workdir import FORMAT, Workdir
 from vid3d.errors import UserError
 
@@ -41,11 +42,6 @@ __all__ = [
 ]
 
 Address = str | PurePath | Workdir  # of a workdir
-
-
-def better(metrics: Mapping[str, float]) -> tuple[float, float]:
-    """The order of checkpoints: higher validation accuracy, then lower validation loss."""
-    return metrics["accuracy"], -metrics["loss"]
 
 
 def resolve(workdir: Address, checkpoint: str = "best") -> int:
@@ -81,7 +77,7 @@ def _certain_best(workdir: Workdir) -> int:
     if errors:
         raise DamagedError(f"{errors[0]}, and might be the best: {remedy(metas)}")
     step, recorded = best_of(metas), best_recorded(metas)
-    if recorded and recorded != best_score(metas):
+    if recorded and recorded != best_score(metas) and not chooses_last(metas[max(metas)]):
         raise DamagedError(
             f"the best checkpoint of {workdir} (validation accuracy {recorded[0]:.4f}) is gone: "
             + remedy(metas)
@@ -94,8 +90,8 @@ def _certain_best(workdir: Workdir) -> int:
 def best(workdir: Address) -> int | None:
     """The step of the best evaluated checkpoint that is whole; None before the first evaluation.
 
-    Where there is nothing to evaluate on, the newest: without validation videos, or of imported
-    weights.
+    With `checkpoint.choose` "last" it is the newest evaluated one. Where there is nothing to
+    evaluate on, the newest of all: without validation videos, or of imported weights.
     """
     return best_of(read_metas(workdir)[0])
 
@@ -103,13 +99,20 @@ def best(workdir: Address) -> int | None:
 def best_of(metas: Mapping[int, Mapping[str, Any]]) -> int | None:
     """`best` of the checkpoints with these metas, by step."""
     scores = {step: meta["metrics"] for step, meta in metas.items() if meta["metrics"]}
-    if scores:
-        return max(scores, key=lambda step: better(scores[step]))
     if not metas:
         return None
     newest = max(metas)
+    if scores:
+        is_last = chooses_last(metas[newest])
+        return max(scores) if is_last else max(scores, key=lambda step: better(scores[step]))
     is_never_evaluated = "imported" in metas[newest] or metas[newest].get("validation_videos") == 0
     return newest if is_never_evaluated else None
+
+
+def chooses_last(meta: Mapping[str, Any]) -> bool:
+    """Whether the run of a checkpoint with this meta takes its last weights for the best."""
+    checkpointing = meta.get("config", {}).get("checkpoint", {})
+    return checkpointing.get("choose") == "last"  # older workdirs lack it
 
 
 def best_score(metas: Mapping[int, Mapping[str, Any]]) -> tuple[float, float] | None:

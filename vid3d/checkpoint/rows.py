@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,19 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines if line.endswith("\n")]
     except ValueError as error:
         raise UserError(f"{path} is damaged: one of its lines is not JSON ({error})") from None
+
+
+def better(metrics: Mapping[str, float], prefix: str = "") -> tuple[float, float]:
+    """The order of evaluations: higher validation accuracy, then lower validation loss."""
+    return metrics[f"{prefix}accuracy"], -metrics[f"{prefix}loss"]
+
+
+def chosen_row(rows: Sequence[dict[str, Any]], choose: str) -> dict[str, Any] | None:
+    """The row of the evaluation that `checkpoint.choose` takes; None without validation."""
+    evaluated = [row for row in rows if "val/accuracy" in row]
+    if choose == "last" or not evaluated:
+        return evaluated[-1] if evaluated else None
+    return max(evaluated, key=lambda row: better(row, "val/"))
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

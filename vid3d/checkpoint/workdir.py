@@ -37,7 +37,8 @@ class Workdir:
     evaluation/NAME/   metrics.json, predictions.csv and confusion_matrix.png of one evaluation
     tensorboard/       the rows, a strip of training clips, the validation confusion matrix
     profile/           the JAX profile of `train.profile_steps`
-    log.txt            what a run of a sweep printed
+    log.txt            what training printed
+    provenance.json    an entry per start of the training: versions, devices, command
     .lock              held by the training run; in an object store, the name of its machine
 
     Attributes:
@@ -57,6 +58,7 @@ class Workdir:
         self.metrics_file = self.path / "metrics.jsonl"
         self.timings_file = self.path / "timings.jsonl"
         self.log_file = self.path / LOG
+        self.provenance_file = self.path / "provenance.json"
         self.checkpoints_folder = self.path / "checkpoints"
         self.evaluations_folder = self.path / "evaluation"
         self.tensorboard_folder = self.path / "tensorboard"
@@ -171,12 +173,14 @@ class Workdir:
         except DamagedError:
             return False
         meta = self.meta(found[-1])
-        same = meta["config"]["train"]["epochs"] == config.train.epochs
-        return bool(meta["finished"]) and (same or self.stopped_early(config))
+        own = meta["config"]["train"]
+        if not meta["finished"] or self.stopped_early(config.train.early_stopping):
+            return bool(meta["finished"])
+        was_ended = self.stopped_early(own["early_stopping"])
+        return own["epochs"] == config.train.epochs and not was_ended
 
-    def stopped_early(self, config: ConfigDict) -> bool:
+    def stopped_early(self, patience: int) -> bool:
         """Whether early stopping ended the training run: more epochs do not resume it."""
-        patience = config.train.early_stopping
         since_best = self.meta(self.checkpoints()[-1])["progress"]["since_best"]
         return bool(patience) and since_best >= patience
 
@@ -207,11 +211,11 @@ class Workdir:
         storage.write_whole(self.format_file, f"{FORMAT}\n")
         storage.write_whole(self.config_file, configs.to_json(config))
 
-    def check_claim(self, config: ConfigDict) -> None:
+    def check_claim(self, config: ConfigDict, *, extend: bool = False) -> None:
         """Checks that the folder is new, or that the config.json in it asks for the same result.
 
-        A constant learning rate allows more epochs than before; before the first checkpoint
-        everything may change.
+        A constant learning rate allows more epochs than before, and so does `extend` with any, as
+        well as another `train.early_stopping`; before the first checkpoint everything may change.
 
         Raises:
             UserError: the workdir belongs to another config (the fields that differ are named), has
@@ -227,7 +231,7 @@ class Workdir:
                 f"--config.model.init_from={self}"
             )
         if is_claimed:
-            self._check_config(config)
+            self._check_config(config, extend=extend)
         elif self.path.is_dir() and any(
             p.name not in self._names_before_the_claim() for p in self.path.iterdir()
         ):
@@ -245,16 +249,20 @@ class Workdir:
                 "restore them, or start in a new --workdir"
             )
 
-    def _check_config(self, config: ConfigDict) -> None:
+    def _check_config(self, config: ConfigDict, *, extend: bool) -> None:
         before = configs.read(self.config_file)
+        is_longer = config.train.epochs > before.train.epochs
+        extendable = ("train.early_stopping:", *["train.epochs:"] * is_longer)
         changed = configs.differences(before, config)
-        if config.optim.schedule == "constant" and config.train.epochs > before.train.epochs:
+        if is_longer and config.optim.schedule == "constant":
             changed = [line for line in changed if not line.startswith("train.epochs:")]
-        if changed and self.started_checkpoints():
-            raise UserError(
-                f"{self} was trained with another config ({'; '.join(changed)}): "
-                "take another --workdir, or the same values"
-            )
+        others = [line for line in changed if not line.startswith(extendable)]
+        if not self.started_checkpoints() or not (others if extend else changed):
+            return
+        remedy = f"take another --workdir, or the same values, as --like={self} does"
+        if not others:
+            remedy = f"train --extend goes on from its last checkpoint with these; or {remedy}"
+        raise UserError(f"{self} was trained with another config ({'; '.join(changed)}): {remedy}")
 
     def _names_before_the_claim(self) -> set[str]:
         """What a training run that was killed in its first moment may have left."""

@@ -41,6 +41,7 @@ class Clips:
         *,
         evaluation: ConfigDict | None = None,
         trained: Durations = UNKNOWN,
+        most: int | None = None,
     ):
         """Finds the split's readable videos and their frames; loads nothing yet.
 
@@ -50,8 +51,12 @@ class Clips:
             data: `config.data`.
             evaluation: `config.eval`; None for training clips.
             trained: how long the training videos are, for evaluation.
+            most: how many videos, evenly spaced in the split's order; None is all.
         """
         self.videos = tuple(v for v in prepared.index.split(split) if v.path in prepared.facts)
+        if most is not None and most < len(self.videos):
+            places = (place * len(self.videos) // most for place in range(most))
+            self.videos = tuple(self.videos[place] for place in places)
         self.num_expected = len(prepared.index.split(split))
         self.data = data
         self.evaluation = evaluation

@@ -12,7 +12,7 @@ from typing import Any
 from flax.errors import ScopeParamShapeError
 
 from vid3d import models, parallel, storage
-from vid3d.checkpoint import Address, Workdir
+from vid3d.checkpoint import Address, Workdir, provenance
 from vid3d.data import pipeline, prepare
 from vid3d.data.prepared import Prepared
 from vid3d.data.report import duplicates
@@ -92,7 +92,9 @@ def evaluate(
             *video_notes(restored, prepared, clips),
             *([TRAINED_ON] if seen else []),
             *validation_notes(restored, clips, split),
+            *version_notes(workdir),
         ],
+        "environment": provenance.environment(),
     } | summarise(predictions, clips, restored.classes)
     name = split if data is None else sets.set_name(data)
     folder = workdir.evaluation_folder(f"{name}-{checkpoint}{suffix(asked)}")
@@ -202,6 +204,12 @@ def validation_notes(restored: Restored, clips: pipeline.Clips, split: str) -> l
     if split != "test" or (restored.is_own and restored.config.data.validate_on_test):
         return []
     return sets.validated(clips, restored.meta)
+
+
+def version_notes(workdir: Workdir) -> list[str]:
+    """Says which versions are not those that the training run ended with."""
+    found = provenance.differences(workdir)
+    return [f"other versions than in the training, results may differ: {found}"] if found else []
 
 
 def write(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -15,6 +17,7 @@ from vid3d import storage
 
 MOST_COUNTED = 15  # classes up to which each cell shows its count
 DISTINCT_COLOURS = 10  # that are easily told apart
+PANELS = (("val", "accuracy"), ("val", "loss"), ("train", "accuracy"), ("train", "loss"))
 
 
 def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) -> Figure:
@@ -58,12 +61,12 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
 def curves_figure(
     curves: Mapping[str, Sequence[Mapping[str, float]]], alike: Mapping[str, str] | None = None
 ) -> Figure:
-    """Validation accuracy and loss of several runs over the epochs; of more than ten runs, those
-    that are alike share a colour and a name.
+    """Accuracy and loss of several runs over the epochs, in validation and in training; of more
+    than ten runs, those that are alike share a colour and a name.
 
     Args:
-        curves: name of the run -> its rows with `epoch` and, where it has validation videos,
-            `val/accuracy` and `val/loss`.
+        curves: name of the run -> its rows with `epoch` and, where they were measured,
+            `accuracy` and `loss` of `val/`, `train/` and `train_eval/`.
         alike: name of the run -> what is equal for runs that are alike; without it none are.
     """
     kinds: dict[str, list[str]] = {}
@@ -71,34 +74,42 @@ def curves_figure(
         kinds.setdefault(
             alike[name] if alike and len(curves) > DISTINCT_COLOURS else name, []
         ).append(name)
-    height = max(3.6, 0.17 * len(kinds) + 1.2)
+    height = max(7.2, 0.17 * len(kinds) + 1.2)
     figure = Figure(figsize=(11, height), layout="constrained")
-    axes = figure.subplots(1, 2)
+    axes = figure.subplots(2, 2)
     few = len(kinds) <= DISTINCT_COLOURS
     colors = matplotlib.colormaps["tab10" if few else "turbo"]
-    for number, names in enumerate(kinds.values()):
-        color = colors(number if few else number / (len(kinds) - 1))
-        for name in names:
-            rows = [row for row in curves[name] if "val/loss" in row]
-            label = plain(name) + (f" ({len(names)} seeds)" if len(names) > 1 else "")
-            for panel, key in zip(axes, ("val/accuracy", "val/loss"), strict=True):
-                panel.plot(
-                    [row["epoch"] for row in rows],
-                    [row[key] for row in rows],
-                    label=label if name == names[0] else "_not in the legend",
-                    color=color,
-                    marker=".",
-                    linewidth=1.2,
-                )
-    for panel, title in zip(axes, ("validation accuracy", "validation loss"), strict=True):
+    both = any("train_eval/loss" in row for rows in curves.values() for row in rows)
+    for panel, (what, key) in zip(axes.flat, PANELS, strict=True):
+        for number, names in enumerate(kinds.values()):
+            color = colors(number if few else number / (len(kinds) - 1))
+            for name in names:
+                label = plain(name) + (f" ({len(names)} seeds)" if len(names) > 1 else "")
+                label = label if name == names[0] else "_not in the legend"
+                draw(panel, curves[name], f"{what}/{key}", color=color, label=label)
+                if both and what == "train":
+                    draw(panel, curves[name], f"train_eval/{key}", color=color, linestyle="--")
         panel.set_xlabel("epoch")
-        if all(row["epoch"] % 1 == 0 for rows in curves.values() for row in rows):
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        panel.set_title(title, fontsize=10)
+        panel.set_xlim(left=0)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        dashed = "\n(dashed: without these, of the weights of the validation)" * both
+        panel.set_title(
+            f"validation {key}"
+            if what == "val"
+            else f"training {key}, a mean over the steps\nwith dropout and augmentation{dashed}",
+            fontsize=10,
+        )
         panel.grid(alpha=0.3)
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=7)
     return figure
+
+
+def draw(panel: Axes, rows: Sequence[Mapping[str, float]], key: str, **style: Any) -> None:
+    """Draws one figure of the rows that have it over the epochs."""
+    found = [(row["epoch"], row[key]) for row in rows if key in row]
+    epochs, values = zip(*found, strict=True) if found else ((), ())
+    panel.plot(epochs, values, marker=".", linewidth=1.2, **style)
 
 
 def plain(text: str) -> str:

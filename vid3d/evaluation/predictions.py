@@ -41,6 +41,9 @@ class Predictions:
     def loss(self) -> float:
         return float(self.losses_N.astype(np.float64).mean())
 
+    def scores(self) -> dict[str, float]:
+        return {"accuracy": self.accuracy(), "loss": self.loss()}
+
 
 def build_eval_step(model: nn.Module, *, data: ConfigDict) -> EvalStep:
     """Builds step(variables, batch) -> `log_probabilities_BVK` of each clip."""

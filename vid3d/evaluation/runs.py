@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint, config as configs, schema, storage
 from vid3d.checkpoint import Address, Workdir
+from vid3d.checkpoint.rows import chosen_row
 from vid3d.errors import UserError
 from vid3d.evaluation import evaluate
 from vid3d.models.summary import summarise
@@ -32,7 +33,7 @@ class ComparedRun:
         workdir: its folder.
         config: the whole config.
         curve: the rows of metrics.jsonl.
-        saved: the validation accuracies that the checkpoints have.
+        saved: the validation accuracies that the checkpoints have, from the oldest on.
         parameters: trainable numbers; None before the first checkpoint.
         flops: of one clip, two a multiply-add; None likewise.
         clips_per_second: of the training, the median of its evaluations' intervals; None where it
@@ -59,9 +60,12 @@ class ComparedRun:
 
     @property
     def val_accuracy(self) -> float | None:
-        """The best validation accuracy, which chose the checkpoint; None without an evaluation."""
-        rows = [row["val/accuracy"] for row in self.curve if "val/accuracy" in row]
-        return max([*rows, *self.saved], default=None)
+        """The validation accuracy of the chosen checkpoint; None without an evaluation."""
+        choose = self.config.checkpoint.choose
+        if choose == "last" and self.saved:
+            return self.saved[-1]
+        row = chosen_row(self.curve, choose)
+        return max([*([row["val/accuracy"]] if row else []), *self.saved], default=None)
 
 
 def find_workdirs(folders: Sequence[str]) -> list[Workdir]:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from vid3d import storage
 from vid3d.checkpoint import Workdir
+from vid3d.checkpoint.rows import chosen_row
 from vid3d.errors import UserError
 from vid3d.sweep.halving import Verdict
 from vid3d.sweep.plan import PlannedRun, describe
@@ -113,9 +114,10 @@ class Status:
         return rows[-1]["epoch"] if rows else 0.0
 
     def best_accuracy(self) -> float | None:
-        """The best validation accuracy so far; None without validation videos."""
-        rows = [row for row in self.rows() if "val/accuracy" in row]
-        return max((row["val/accuracy"] for row in rows), default=None)
+        """The validation accuracy that is chosen so far; None without validation videos."""
+        choose = self.run.config.checkpoint.choose if self.run else "best"
+        row = chosen_row(self.rows(), choose)
+        return row["val/accuracy"] if row else None
 
     def seconds_per_epoch(self) -> float | None:
         """Between the evaluations that this process saw, or from the start to the first."""

@@ -11,15 +11,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d import models, parallel
-from vid3d.checkpoint import Address, Workdir
+from vid3d.checkpoint import Address, Workdir, provenance
 from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.data import pipeline, prepare
 from vid3d.datasets import index as data_index
 from vid3d.evaluation import metrics, plots
-from vid3d.evaluation.predictions import eval_batch_size, predict
+from vid3d.evaluation.predictions import Predictions, eval_batch_size, predict
 from vid3d.models.normalise import clip_shape
-from vid3d.training import optim, record, transfer
+from vid3d.training import extension, optim, record, transfer
 from vid3d.training.announce import announce
+from vid3d.training.log import RunLog
 from vid3d.training.progress import BadNumberError, TrainingProgress, check_sums
 from vid3d.training.resume import (
     StartingPoint,
@@ -33,8 +34,18 @@ from vid3d.training.state import TrainState
 from vid3d.training.stop import StopSignal
 
 
-def train(config: ConfigDict, workdir: Address) -> bool:
+def train(
+    config: ConfigDict, workdir: Address, *, extend: bool = False, like: Address = ""
+) -> bool:
     """Trains one model, or resumes where the last call with this workdir stopped.
+
+    Args:
+        config: the whole config.
+        workdir: of the training run.
+        extend: whether a training run may go on with more epochs than it was started with, or
+            another `train.early_stopping`.
+        like: the workdir of the training run that this one repeats, if any; versions that differ
+            are named.
 
     Returns:
         Whether the training is finished; False after SIGTERM or SIGINT: the state of that moment
@@ -50,24 +61,29 @@ def train(config: ConfigDict, workdir: Address) -> bool:
     models.shapes(models.build(config.model, 2), clip_shape(config.data))
     if not workdir.checkpoints():
         transfer.check_backbone(config)
-    with workdir.hold() if parallel.is_main() else contextlib.nullcontext():
-        if parallel.is_main():
-            workdir.check_claim(config)
+    is_main = parallel.is_main()
+    held = workdir.hold() if is_main else contextlib.nullcontext()
+    with held, RunLog(workdir, active=is_main) as log:
+        if is_main:
+            workdir.check_claim(config, extend=extend)
         parallel.barrier("workdir held")
         if workdir.is_finished(config):
-            announce_finished(workdir, config)
+            announce_finished(workdir, config, extend=extend)
             return True
+        before = workdir.config() if is_main and workdir.config_file.exists() else None
         setup, initial = prepare_setup(config, workdir)
-        if parallel.is_main() and not workdir.config_file.exists():
+        if is_main and not workdir.config_file.exists():
             workdir.claim(config)  # first of all: a kill leaves nothing but a workdir
         checkpoints = CheckpointStore(workdir)
         point = resume(setup, initial, checkpoints, workdir)
         del initial  # its arrays are in the state now
         check_listed(workdir, setup.prepared, validate_on_test=config.data.validate_on_test)
-        if parallel.is_main():
+        if is_main:
+            point = document(setup, point, workdir, before=before, like=like)
             workdir.claim(config)
             write_videos(workdir, setup.prepared)
-        finished = run(setup, point, checkpoints, workdir)
+            log.begin(provenance.headline(workdir))
+        finished = run(setup, point, checkpoints, workdir, log)
         checkpoints.close()
     return finished
 
@@ -90,7 +106,46 @@ def prepare_setup(
     return set_up(config, prepared), initial
 
 
-def run(setup: Setup, point: StartingPoint, checkpoints: CheckpointStore, workdir: Workdir) -> bool:
+def document(
+    setup: Setup,
+    point: StartingPoint,
+    workdir: Workdir,
+    *,
+    before: ConfigDict | None,
+    like: Address,
+) -> StartingPoint:
+    """Adds this start to provenance.json, and why its result may differ to what is announced.
+
+    Args:
+        setup: of the training run.
+        point: where it starts.
+        workdir: that it writes in.
+        before: what its config.json says; None where it is new.
+        like: see `train`.
+    """
+    step = int(point.state.step)
+    notes: list[str] = []
+    more: dict[str, Any] = {}
+    if like:
+        notes += extension.on_the_way(Workdir(like))
+        if found := provenance.differences(Workdir(like)):
+            notes.append(f"other versions than in {like}, results may differ: {found}")
+    if step and (found := provenance.differences(workdir)):
+        notes.append(f"other versions than before, results may differ: {found}")
+    if extended := extension.find(setup, before, step):
+        notes.append(str(extended))
+        more["extended"] = extended.facts()
+    provenance.add(workdir, provenance.entry(step=step, **more))
+    return dataclasses.replace(point, notes=[*point.notes, *notes])
+
+
+def run(
+    setup: Setup,
+    point: StartingPoint,
+    checkpoints: CheckpointStore,
+    workdir: Workdir,
+    log: RunLog,
+) -> bool:
     """Trains until the last step, early stopping or a signal; returns whether all is done."""
     config, last_step = setup.config, setup.last_step
     state, progress, meta = point.state, point.progress, point.meta(setup)
@@ -101,6 +156,7 @@ def run(setup: Setup, point: StartingPoint, checkpoints: CheckpointStore, workdi
         last_step=last_step,
         steps_per_epoch=setup.steps_per_epoch,
         config=config,
+        log=log,
     )
     announce(setup, point, recorder)
     eval_every, save_every = setup.every(config.eval.every), setup.every(config.checkpoint.every)
@@ -179,30 +235,35 @@ def validate(
     recorder: record.AnyRecorder,
     step: int,
 ) -> dict[str, float] | None:
-    """Evaluates the validation split, writes the row and the picture; returns accuracy and loss.
+    """Evaluates, writes the row and the picture; returns validation accuracy and loss.
 
-    Without validation videos the row has the training alone, and there is nothing to return.
+    Without validation videos there is nothing to return. The training videos of
+    `eval.train_videos` are for the row alone.
 
     Raises:
-        BadNumberError: the loss is not finite.
+        BadNumberError: the validation loss is not finite.
     """
-    train_scores, rates = progress.averages(), recorder.rates(step)
+    figures, rates = {"train": progress.averages()}, recorder.rates(step)
     rate = float(setup.schedule((step - 1) // setup.config.optim.accumulate))
-    if not len(setup.val_clips):
-        progress.restart()
-        recorder.row(step, train_scores, {}, learning_rate=rate, improved=False, rates=rates)
-        return None
-    predictions = predict(
-        setup.eval_step, state.weights(), setup.val_clips, batch_size=eval_batch_size(setup.config)
-    )
-    scores = {"accuracy": predictions.accuracy(), "loss": predictions.loss()}
-    if not np.isfinite(scores["loss"]):
-        raise BadNumberError(f"step {step}: the validation loss is not finite")
-    matrix = metrics.confusion_matrix(
-        predictions.labels_N, predictions.probabilities_NK.argmax(1), len(setup.classes)
-    )
-    figure = plots.confusion_figure(matrix, setup.classes, title=f"validation, step {step}")
-    recorder.image("confusion_matrix", plots.figure_to_array(figure), step)
+
+    def answer(clips: pipeline.Clips) -> Predictions:
+        batch_size = eval_batch_size(setup.config)
+        return predict(setup.eval_step, state.weights(), clips, batch_size=batch_size)
+
+    scores = None
+    if len(setup.val_clips):
+        predictions = answer(setup.val_clips)
+        scores = figures["val"] = predictions.scores()
+        if not np.isfinite(scores["loss"]):
+            raise BadNumberError(f"step {step}: the validation loss is not finite")
+        matrix = metrics.confusion_matrix(
+            predictions.labels_N, predictions.probabilities_NK.argmax(1), len(setup.classes)
+        )
+        figure = plots.confusion_figure(matrix, setup.classes, title=f"validation, step {step}")
+        recorder.image("confusion_matrix", plots.figure_to_array(figure), step)
+    if len(setup.seen_clips):
+        figures["train_eval"] = answer(setup.seen_clips).scores()
     improved = progress.evaluated(scores)
-    recorder.row(step, train_scores, scores, learning_rate=rate, improved=improved, rates=rates)
+    chosen = improved and setup.config.checkpoint.choose == "best"
+    recorder.row(step, figures, learning_rate=rate, improved=chosen, rates=rates)
     return scores

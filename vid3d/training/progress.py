@@ -41,13 +41,11 @@ class TrainingProgress:
         count = max(self.count, 1.0)
         return {"loss": self.loss / count, "accuracy": self.correct / count}
 
-    def restart(self) -> None:
-        """Starts new sums."""
+    def evaluated(self, scores: dict[str, float] | None) -> bool:
+        """Starts new sums and notes an evaluation, if any; returns whether none was better."""
         self.loss = self.correct = self.count = 0.0
-
-    def evaluated(self, scores: dict[str, float]) -> bool:
-        """Starts new sums and notes an evaluation; returns whether it is the best so far."""
-        self.restart()
+        if scores is None:
+            return False
         score = checkpoint.better(scores)
         improved = self.best is None or score > tuple(self.best)
         self.best = score if improved else self.best

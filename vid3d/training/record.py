@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from rich.progress import BarColumn, Progress, TextColumn
 
 from vid3d import parallel, storage, terminal
 from vid3d.checkpoint import Workdir
 from vid3d.checkpoint.rows import append_row, cut_rows
 from vid3d.training import steps
 from vid3d.training.augment import augment
+from vid3d.training.log import RunLog
 from vid3d.training.tensorboard import Board
 
 PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no terminal
+LINES_BEFORE_DOUBLING, LONGEST_INTERVAL = 60, 600.0  # so that a long run's log stays short
 
 
 def open_recorder(
-    workdir: Workdir, *, first_step: int, last_step: int, steps_per_epoch: int, config: ConfigDict
+    workdir: Workdir,
+    *,
+    first_step: int,
+    last_step: int,
+    steps_per_epoch: int,
+    config: ConfigDict,
+    log: RunLog,
 ) -> AnyRecorder:
     """The recorder of this process: only process 0 writes."""
     if not parallel.is_main():
@@ -34,6 +41,7 @@ def open_recorder(
         last_step=last_step,
         steps_per_epoch=steps_per_epoch,
         batch_size=config.train.batch_size,
+        log=log,
     )
 
 
@@ -52,6 +60,7 @@ class Recorder:
         last_step: int,
         steps_per_epoch: int,
         batch_size: int,
+        log: RunLog | None = None,
     ):
         self.workdir = workdir
         self.last_step = last_step
@@ -60,28 +69,12 @@ class Recorder:
             cut_rows(path, last=first_step)
         self.events = storage.Staged(workdir.tensorboard_folder)
         self.board = Board(self.events.local, purge_step=first_step + 1)
-        self.console = terminal.training_console()
-        self.bar = Progress(
-            TextColumn("epoch {task.fields[epoch]:.1f}"),
-            BarColumn(),
-            TextColumn("step {task.completed}/{task.total}"),
-            TextColumn("loss {task.fields[loss]:.3f} accuracy {task.fields[accuracy]:.3f}"),
-            TextColumn("{task.fields[rate]:.1f} clips/s, {task.fields[wait]:.0%} waiting for data"),
-            TextColumn("{task.fields[left]} left"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        empty: dict[str, Any] = {
-            "epoch": 0.0,
-            "loss": 0.0,
-            "accuracy": 0.0,
-            "rate": 0.0,
-            "wait": 0.0,
-            "left": "?",
-        }
-        self.task = self.bar.add_task("train", total=last_step, completed=first_step, **empty)
+        self.log = log
+        console = terminal.training_console()
+        self.bar = terminal.LineBar(console, total=last_step, completed=first_step)
+        self.bar.show(first_step, [f"step {first_step}/{last_step}"])
         self.bar.start()
-        self.printed = time.perf_counter()
+        self.printed, self.num_printed = time.perf_counter(), 0
         self.measured_from: tuple[int, float] | None = None
         self.restart_clock(first_step)
 
@@ -116,26 +109,28 @@ class Recorder:
         }
 
     def show(self, step: int, *, loss: float, accuracy: float) -> None:
-        """Updates the bar; prints a line now and then where there is no terminal."""
+        """Updates the bar; now and then adds a line to the log, and prints it without a bar."""
         rates = self.rates(step)
         now = time.perf_counter()
         left = self.seconds_left(step, now)
-        figures: dict[str, Any] = {
-            "epoch": step / self.steps_per_epoch,
-            "loss": loss,
-            "accuracy": accuracy,
-            "rate": rates["clips_per_second"],
-            "wait": rates["data_wait_fraction"],
-            "left": "?" if left is None else duration(left),
-        }
-        self.bar.update(self.task, completed=step, **figures)
-        if not self.console.is_terminal and now - self.printed > PLAIN_INTERVAL:
-            self.printed = now
-            self.say(
-                f"epoch {figures['epoch']:.1f}, step {step}/{self.last_step}: loss {loss:.3f}, "
-                f"accuracy {accuracy:.3f}, {figures['rate']:.1f} clips/s, "
-                f"{figures['wait']:.0%} waiting for data, {figures['left']} left"
-            )
+        where = f"epoch {step / self.steps_per_epoch:.1f}", f"step {step}/{self.last_step}"
+        speed = f"{rates['clips_per_second']:.1f} clips/s"
+        waiting = f"{rates['data_wait_fraction']:.0%} waiting for data"
+        rest = "? left" if left is None else f"{duration(left)} left"
+        scores = f"loss {loss:.3f}", f"accuracy {accuracy:.3f}"
+        self.bar.show(
+            step, narrowing(where, scores, (speed, waiting), (rest,) * (left is not None))
+        )
+        pause = min(
+            PLAIN_INTERVAL * 2 ** (self.num_printed // LINES_BEFORE_DOUBLING), LONGEST_INTERVAL
+        )
+        if now - self.printed > pause:
+            self.printed, self.num_printed = now, self.num_printed + 1
+            line = f"{', '.join(where)}: {', '.join((*scores, speed, waiting, rest))}"
+            if not self.bar.animated:
+                self.say(line)
+            elif self.log:
+                self.log.add(line)
 
     def seconds_left(self, step: int, now: float) -> float | None:
         """Until the last step, at the rate since the first, which compiled; None before that."""
@@ -152,8 +147,7 @@ class Recorder:
     def row(
         self,
         step: int,
-        train: dict[str, float],
-        val: dict[str, float],
+        measured: dict[str, dict[str, float]],
         *,
         learning_rate: float,
         improved: bool,
@@ -161,11 +155,20 @@ class Recorder:
     ) -> None:
         """Writes the figures of one evaluation everywhere.
 
-        `rates` are those of the training before it; `val` is empty without validation videos.
+        Args:
+            step: optimizer steps done.
+            measured: loss and accuracy of "train", the mean over the steps since the last row, and,
+                where they were evaluated, of "val" and "train_eval".
+            learning_rate: of the step.
+            improved: whether to say that this evaluation is the best.
+            rates: of the training before the evaluation.
         """
         epoch = step / self.steps_per_epoch
-        figures = {f"train/{name}": value for name, value in train.items()}
-        figures |= {f"val/{name}": value for name, value in val.items()}
+        figures = {
+            f"{what}/{name}": value
+            for what, scores in measured.items()
+            for name, value in scores.items()
+        }
         figures["learning_rate"] = learning_rate
         append_row(self.workdir.timings_file, {"step": step, "epoch": epoch} | rates)
         append_row(self.workdir.metrics_file, {"step": step, "epoch": epoch} | figures)
@@ -175,8 +178,8 @@ class Recorder:
         self.board.check()
         self.events.send()
         self.say(
-            f"epoch {epoch:g}: training {losses(train)}"
-            + (f"; validation {losses(val)}" if val else "")
+            f"epoch {epoch:g}: "
+            + "; ".join(f"{WORDS[what]} {losses(scores)}" for what, scores in measured.items())
             + (", the best so far" if improved else "")
         )
         self.restart_clock(step)
@@ -219,6 +222,22 @@ class SilentRecorder:
 
 
 AnyRecorder = Recorder | SilentRecorder
+
+
+WORDS = {
+    "train": "training",
+    "val": "validation",
+    "train_eval": "training videos as in validation",
+}
+
+
+def narrowing(
+    where: Sequence[str], scores: Sequence[str], speed: Sequence[str], left: Sequence[str]
+) -> list[str]:
+    """The progress in one line, from all figures to those that matter most, in fewer characters."""
+    lines = ["  ".join((*where, *scores, *some, *left)) for some in (speed, speed[:1], ())]
+    short = " ".join((*where, *scores, *left)).replace("accuracy", "acc")
+    return [*lines, short, short.replace(where[1], where[1].partition("/")[0])]
 
 
 def losses(scores: dict[str, float]) -> str:

@@ -86,7 +86,8 @@ def resume(
     seen, own = transfer.seen_before(setup.config.model, meta["training_videos"])
     check_videos(own, setup.train_clips.hashes(), workdir)
     progress = TrainingProgress(**meta["progress"])
-    if progress.best is not None:  # that of a damaged checkpoint may have been it
+    # That of a damaged checkpoint may have been it; where the last is chosen, it may be gone.
+    if progress.best is not None and setup.config.checkpoint.choose == "best":
         progress.best = checkpoint.best_score(checkpoint.read_metas(workdir)[0]) or progress.best
     return StartingPoint(
         state=parallel.replicate(setup.state.restored(weights, optimizer_state)),
@@ -121,17 +122,24 @@ def other_root(workdir: Workdir, config: ConfigDict) -> str:
     return before if len(places) > 1 else ""
 
 
-def announce_finished(workdir: Workdir, config: ConfigDict) -> None:
-    """Says that all is done, and on which videos, where the config names others."""
+def announce_finished(workdir: Workdir, config: ConfigDict, *, extend: bool = False) -> None:
+    """Says that all is done, on which videos, where the config names others, and what goes on."""
     if not parallel.is_main():
         return
-    early = "stopped early and " * workdir.stopped_early(config)
+    own = workdir.config().train
+    was_ended = workdir.stopped_early(config.train.early_stopping)
+    early = "stopped early and " * was_ended
     root = other_root(workdir, config)
     data = f" (on the videos in data.root={root}; no others were looked at)" if root else ""
-    print(
-        f"{workdir} {early}is finished{data}: `vid3d evaluate --workdir={workdir}` tests it",
-        file=sys.stderr,
-    )
+    line = f"{workdir} {early}is finished{data}: `vid3d evaluate --workdir={workdir}` tests it"
+    if was_ended and (extend or config.train.epochs != own.epochs):
+        line += (
+            "; --extend with --config.train.early_stopping=0, or more than "
+            f"{config.train.early_stopping}, goes on"
+        )
+    elif extend:
+        line += f"; --extend goes on with a --config.train.epochs above {own.epochs}"
+    print(line, file=sys.stderr)
 
 
 def check_classes(before: list[str], now: tuple[str, ...], workdir: Workdir) -> None:

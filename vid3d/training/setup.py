@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import optax
@@ -29,6 +30,7 @@ class Setup:
         classes: names in the order of the labels.
         train_clips: of the training split; one random clip per video.
         val_clips: of the validation split.
+        seen_clips: of `eval.train_videos` training videos, as evaluation sees them.
         trained: how long the training videos are.
         last_step: of the whole training run.
         steps_per_epoch: whole batches.
@@ -44,6 +46,7 @@ class Setup:
     classes: tuple[str, ...]
     train_clips: pipeline.Clips
     val_clips: pipeline.Clips
+    seen_clips: pipeline.Clips
     trained: Durations
     last_step: int
     steps_per_epoch: int
@@ -65,12 +68,13 @@ def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
     classes = prepared.index.classes
     train_clips = pipeline.Clips(prepared, "train", config.data)
     trained = train_clips.durations()
-    val_clips = pipeline.Clips(
-        prepared, "val", config.data, evaluation=config.eval, trained=trained
-    )
+    evaluated: dict[str, Any] = {"data": config.data, "evaluation": config.eval, "trained": trained}
+    val_clips = pipeline.Clips(prepared, "val", **evaluated)
+    seen_clips = pipeline.Clips(prepared, "train", **evaluated, most=config.eval.train_videos)
     budget = config.data.memory_budget_mb * 2**20
     budget -= train_clips.hold_in_memory(budget)
-    val_clips.hold_in_memory(budget)
+    budget -= val_clips.hold_in_memory(budget)
+    seen_clips.hold_in_memory(budget)
     per_epoch, last_step, schedule = optim.pace(config, len(train_clips))
 
     # Model and optimizer: clips -> logits -> weights.
@@ -94,6 +98,7 @@ def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
         classes=classes,
         train_clips=train_clips,
         val_clips=val_clips,
+        seen_clips=seen_clips,
         trained=trained,
         last_step=last_step,
         steps_per_epoch=per_epoch,

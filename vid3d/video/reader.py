@@ -42,6 +42,7 @@ from vid3d.video.damage import Damage, Logs, wording
 from vid3d.video.picture import DecodeOptions, PictureConverter
 
 DECODER = f"PyAV {av.__version__}"  # frames may differ between versions
+FFMPEG = f"FFmpeg {av.ffmpeg_version_info}"
 # What these "formats" show are other files, which may change unnoticed.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "sdp"}
 # Titles and the like need not be valid text; from version 19 on PyAV reads them in any case.
