@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from vid3d import config as configs, storage
 from vid3d.evaluation import metrics, plots
+from vid3d.evaluation.output import write_csv
 from vid3d.evaluation.paired import Paired, pair
 from vid3d.evaluation.runs import (
     ComparedRun,
@@ -108,11 +107,3 @@ def write(
         write_csv(folder / "differing_videos.csv", header, paired.differing)
         written.append("differing_videos.csv")
     return [folder / name for name in written]
-
-
-def write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    table.writerows(lines)
-    storage.write_whole(path, text.getvalue())
