@@ -72,6 +72,8 @@ def csv_row(run: ComparedRun, keys: Sequence[str]) -> dict[str, Any]:
         "test_low": low,
         "test_high": high,
         "test_interval": kind,
+        "test_balanced_accuracy": test.get("balanced_accuracy"),
+        "test_macro_f1": test.get("macro_f1"),
         "test_videos": test.get("num_videos"),
         "test_sources": test.get("num_groups"),
         "protocol": test.get("protocol"),

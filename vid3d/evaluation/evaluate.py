@@ -88,6 +88,7 @@ def evaluate(
     figures["notes"] = [
         *override_notes(restored, asked),
         *video_notes(restored, prepared, clips),
+        *class_notes(figures),
         *([TRAINED_ON] if seen else []),
         *validation_notes(restored, clips, split),
     ]
@@ -192,6 +193,17 @@ def video_notes(restored: Restored, prepared: Prepared, clips: pipeline.Clips) -
     """What has to be known about the videos."""
     said = [note for note in (clips.note(), *duplicates(prepared)) if note]
     return [*prepared.index.notes, *map(printable, said)]
+
+
+def class_notes(figures: dict[str, Any]) -> list[str]:
+    """Says which classes are not tested at all."""
+    absent = [name for name, row in figures["per_class"].items() if not row["count"]]
+    if not absent:
+        return []
+    return [
+        f"{len(absent)} of {len(figures['per_class'])} classes have no video here and do not count "
+        f"in the balanced accuracy and the macro-F1: {first_few(absent)}"
+    ]
 
 
 def validation_notes(restored: Restored, clips: pipeline.Clips, split: str) -> list[str]:

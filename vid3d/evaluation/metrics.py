@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,7 +181,8 @@ def summarise(
     Returns:
         accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval
         (Wilson's, as if the videos were independent), interval_groups (that over groups; None where
-        each video is one), num_groups, correct, num_videos, most_confused (`MOST_CONFUSED`
+        each video is one), num_groups, balanced_accuracy and macro_f1 (the means of recall and f1
+        over the classes that have a video), correct, num_videos, most_confused (`MOST_CONFUSED`
         pairs at most: true, predicted, count, total) and per_class: precision, recall and f1 (0
         where a class was never predicted or has no video) and count.
     """
@@ -209,6 +210,8 @@ def summarise(
         "interval": list(wilson_interval(correct, total)),
         "interval_groups": by_group and list(by_group),
         "num_groups": num_groups,
+        "balanced_accuracy": mean_over_classes(per_class, "recall"),
+        "macro_f1": mean_over_classes(per_class, "f1"),
         "correct": correct,
         "num_videos": total,
         "most_confused": [
@@ -217,3 +220,12 @@ def summarise(
         ],
         "per_class": per_class,
     }
+
+
+def mean_over_classes(per_class: Mapping[str, Mapping[str, float]], key: str) -> float:
+    """The mean of a figure over the classes that have a video.
+
+    A class without one has neither a recall nor a use for an F1 of 0, whatever was taken for it:
+    that is an error of the classes that have videos.
+    """
+    return float(np.mean([row[key] for row in per_class.values() if row["count"]]))

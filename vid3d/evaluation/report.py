@@ -37,6 +37,14 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         + f", loss {figures['loss']:.4f}",
         markup=False,
     )
+    counts = [row["count"] for row in figures["per_class"].values()]
+    tested = sum(count > 0 for count in counts)
+    of = f"{tested}" if tested == len(counts) else f"{tested} of {len(counts)}"
+    console.print(
+        f"balanced accuracy {figures['balanced_accuracy']:.4f}, macro-F1 {figures['macro_f1']:.4f} "
+        f"(means of recall and F1 over {of} classes)",
+        markup=False,
+    )
     if confused := figures["most_confused"]:
         pairs = (
             f"{shorten(pair['true'], 40)} as {shorten(pair['predicted'], 40)} "
