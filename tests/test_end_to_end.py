@@ -118,7 +118,7 @@ def test_predict_agrees_with_evaluate(smoke_run, run, call):
     assert "balanced accuracy {}, macro-F1 {} ".format(*means) in said
     assert " recall and F1 over 5 classes)" in said
     for pair in figures["most_confused"][:3]:
-        words = f"{pair['true']} as {pair['predicted']} ({pair['count']} of {pair['total']})"
+        words = f"{pair['true']} as {pair['predicted']} ({pair['videos']} of {pair['total']})"
         assert words in said
     with (folder / "predictions.csv").open() as file:
         table = list(csv.DictReader(file))

@@ -77,7 +77,7 @@ def test_confused_pairs_are_sorted_by_videos_and_share():
     labels_N = np.repeat(np.repeat(range(3), 3), matrix.ravel())
     predicted_N = np.repeat(np.tile(range(3), 3), matrix.ravel())
     named = metrics.summarise(np.eye(3)[predicted_N], np.zeros(23), labels_N, "abc")
-    assert named["most_confused"][0] == {"true": "c", "predicted": "b", "count": 3, "total": 4}
+    assert named["most_confused"][0] == {"true": "c", "predicted": "b", "videos": 3, "total": 4}
     assert len(named["most_confused"]) == 4
 
 

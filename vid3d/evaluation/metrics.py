@@ -140,7 +140,7 @@ class ConfusedPair(NamedTuple):
 
     true: int  # class
     predicted: int  # class
-    count: int  # of these videos
+    videos: int  # how many
     total: int  # of all videos of the true class
 
 
@@ -158,7 +158,7 @@ def confused_pairs(matrix: np.ndarray) -> list[ConfusedPair]:
         for true, predicted in np.argwhere(matrix).tolist()
         if true != predicted
     ]
-    return sorted(pairs, key=lambda pair: (-pair.count, pair.total))
+    return sorted(pairs, key=lambda pair: (-pair.videos, pair.total))
 
 
 def summarise(
@@ -183,7 +183,7 @@ def summarise(
         (Wilson's, as if the videos were independent), interval_groups (that over groups; None where
         each video is one), num_groups, balanced_accuracy and macro_f1 (the means of recall and f1
         over the classes that have a video), correct, num_videos, most_confused (`MOST_CONFUSED`
-        pairs at most: true, predicted, count, total) and per_class: precision, recall and f1 (0
+        pairs at most: true, predicted, videos, total) and per_class: precision, recall and f1 (0
         where a class was never predicted or has no video) and count.
     """
     from sklearn.metrics import precision_recall_fscore_support

@@ -114,7 +114,7 @@ def pair_lines(
             squeeze(classes[k], NAME_OF_PAIR) + f" ({k})" * numbered
             for k in (pair.true, pair.predicted)
         )
-        lines.append(f"{pair.count} of {pair.total}  {true} → {predicted}")
+        lines.append(f"{pair.videos} of {pair.total}  {true} → {predicted}")
     left = len(pairs) + 1 - len(lines)
     return [*lines, f"and {left} more"] if left else lines
 
@@ -186,8 +186,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     kind = path.suffix.removeprefix(".")
     picture = io.BytesIO()
-    settings = {"savefig.dpi": 120, "svg.fonttype": "none", "svg.hashsalt": "vid3d"}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(
+        {"savefig.dpi": 120, "svg.fonttype": "none", "svg.hashsalt": "vid3d"}
+    ):
         # Without the date, equal figures are equal files.
         figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else None)
     storage.write_whole(path, picture.getvalue())

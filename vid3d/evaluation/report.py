@@ -48,7 +48,7 @@ def show(figures: dict[str, Any], folder: Path) -> None:
     if confused := figures["most_confused"]:
         pairs = (
             f"{shorten(pair['true'], 40)} as {shorten(pair['predicted'], 40)} "
-            f"({pair['count']} of {pair['total']})"
+            f"({pair['videos']} of {pair['total']})"
             for pair in confused[:MOST_NAMED]
         )
         console.print(f"most confused: {', '.join(pairs)}", markup=False)
