@@ -91,6 +91,17 @@ def test_evaluation_equals_a_recount_of_its_predictions(smoke_run, run):
         assert sum(p.values()) == pytest.approx(1, abs=1e-5)
         assert max(p, key=p.get) == row["predicted"]
     assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (folder / "confusion_matrix.svg").read_bytes()
+    with (folder / "confusion_matrix.csv").open() as file:
+        header, *lines = list(csv.reader(file))
+    assert header == ["true", *(f"predicted:{name}" for name in printed["per_class"])]
+    counts = {
+        (true, predicted.removeprefix("predicted:")): int(count)
+        for true, *row in lines
+        for predicted, count in zip(header[1:], row, strict=True)
+    }
+    pairs = [(row["true"], row["predicted"]) for row in table]
+    assert counts == {pair: pairs.count(pair) for pair in counts} and sum(counts.values()) == 35
 
 
 def test_predict_agrees_with_evaluate(smoke_run, run, call):
@@ -103,6 +114,12 @@ def test_predict_agrees_with_evaluate(smoke_run, run, call):
     ]
     sources = f"over {figures['num_groups']} sources"
     assert f"(95% interval {intervals[0]}; {intervals[1]} {sources})" in said
+    means = [f"{figures[name]:.4f}" for name in ("balanced_accuracy", "macro_f1")]
+    assert "balanced accuracy {}, macro-F1 {} ".format(*means) in said
+    assert " recall and F1 over 5 classes)" in said
+    for pair in figures["most_confused"][:3]:
+        words = f"{pair['true']} as {pair['predicted']} ({pair['videos']} of {pair['total']})"
+        assert words in said
     with (folder / "predictions.csv").open() as file:
         table = list(csv.DictReader(file))
     from vid3d.config import from_json

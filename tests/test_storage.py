@@ -285,3 +285,24 @@ def test_two_writers_leave_one_whole_file(tmp_path):
         seen += 1
     assert [writer.returncode for writer in writers] == [0, 0] and seen > 10
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_stored_is_on_the_disk(tmp_path, monkeypatch):
+    """Before it has its name, or the call returns: a power cut takes nothing back."""
+    synced = []
+    original = os.fsync
+
+    def fsync(handle: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        synced.append((path.name, path.read_text(), (tmp_path / "whole").exists()))
+        original(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    storage.write_whole(tmp_path / "whole", "all")
+    for _ in range(2):
+        storage.append_line(tmp_path / "rows", "row\n")
+    assert synced == [
+        (f"whole{storage.INCOMPLETE}", "all", False),
+        ("rows", "row\n", True),
+        ("rows", "row\nrow\n", True),
+    ]

@@ -177,7 +177,11 @@ class TestCache:
 
     @pytest.mark.parametrize(
         "changed",
-        [dict(size=24), dict(color="gray"), dict(resize="short_side"), dict(store="jpeg")],
+        [
+            *(dict(size=24), dict(stored_size=(40, 40)), dict(color="gray"), dict(store="jpeg")),
+            *(dict(resize="short_side"), dict(stored_frames=3), dict(pixels="stored")),
+            *(dict(deinterlace="bwdif"), dict(tone_map=True)),
+        ],
     )
     def test_cache_key_covers_frame_settings(self, settings, two_classes, changed):
         listed = index.find(settings.data, 0)

@@ -52,6 +52,9 @@ def test_the_table_holds_the_figures_of_the_workdirs(pair_of_runs, tmp_path, cal
         low, high = figures[kind]
         assert f"{low:.3f} to {high:.3f}" in done.stdout
         assert row["test_interval"] == {"interval_groups": "groups", "interval": "wilson"}[kind]
+        for key in ("balanced_accuracy", "macro_f1"):
+            assert float(row[f"test_{key}"]) == figures[key]
+            assert f" {figures[key]:.3f} │" in done.stdout
         assert int(row["test_videos"]) == figures["num_videos"]
         assert int(row["test_sources"]) == figures["num_groups"] == 7
         assert f" {figures['num_videos']} │       7 │" in done.stdout
@@ -203,7 +206,9 @@ def test_the_confusion_matrix_shows_the_same_interval(pair_of_runs, tmp_path, ca
     found = runs.read(workdir, "run")
     kind, (low, high) = compare.interval(found)
     assert kind == "groups"
-    assert f"{low:.1%} to {high:.1%} (95%, 7 sources)" in drawn[0].axes[0].get_title()
+    title = drawn[0].axes[0].get_title()
+    assert f"accuracy {found.test['accuracy']:.1%} of 35 test videos" in title
+    assert f"{low:.1%} to {high:.1%} (95%, 7 sources)" in title
 
 
 @pytest.fixture
@@ -235,7 +240,7 @@ def test_a_piped_table_is_complete(pair_of_runs, tmp_path, call, monkeypatch):
     shutil.copytree(pair_of_runs / "long", tmp_path / name)
     done = call("compare", tmp_path / name, pair_of_runs / "short")
     (row,) = (line for line in lines(done) if name in line and " to " in line)
-    assert "…" not in done.stdout and "clips/s" in done.stdout and row.count("│") == 12
+    assert "…" not in done.stdout and "clips/s" in done.stdout and row.count("│") == 14
 
 
 def printed(folder: Path, width: int, count: int = 1) -> str:
@@ -251,7 +256,8 @@ def printed(folder: Path, width: int, count: int = 1) -> str:
 def test_a_narrow_terminal_drops_the_last_columns(pair_of_runs, differing):
     wide, narrow = (printed(pair_of_runs, width) for width in (200, 80))
     assert "clips/s" in wide and "no room" not in wide
-    assert "no room for clips/s, FLOPs per clip, parameters: use a wider terminal" in narrow
+    gone = "clips/s, FLOPs per clip, parameters, macro F1, balanced accuracy"
+    assert f"no room for {gone}: use a wider terminal" in narrow
     for words in ("│ long ", "│ short ", "train.epochs", "8,16"):
         assert words in narrow
     for run in (pair_of_runs / "long", pair_of_runs / "short"):

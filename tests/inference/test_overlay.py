@@ -48,3 +48,9 @@ def test_extreme_frame_shapes_are_drawn():
     for size in ((1, 1), (2, 3000), (3000, 2), (20, 20)):
         drawn = overlay.draw(grey(*size), "label", probability=0.5, note="1 ms")
         assert max(drawn.shape) <= 4096
+
+
+def test_the_line_is_green_where_the_label_is_likelier_than_not():
+    for probability, colour in ((0.9, overlay.SURE), (0.2, overlay.UNSURE)):
+        drawn = overlay.draw(grey(240, 320), "", probability=probability)
+        assert (drawn[:, 5] == colour).all(axis=1).any()

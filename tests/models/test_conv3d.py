@@ -379,3 +379,24 @@ def test_too_few_frames_for_a_difference_raise(form, fewest):
     with pytest.raises(errors.UserError, match=f"at least {fewest}"):
         initialised(network(input=form), clips(1, fewest - 1, 8, 8, 3))
     initialised(network(input=form, **SMALL), clips(1, fewest, 8, 8, 3))
+
+
+def test_both_is_the_later_frame_and_its_difference():
+    x = clips(1, 4, 3, 5, 2)
+    found = np.asarray(input_form(x, "both"))
+    np.testing.assert_array_equal(found[..., :2], x[:, 1:])
+    np.testing.assert_allclose(found[..., 2:], np.abs(np.diff(x, axis=1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dropout", "feature_dropout"])
+@pytest.mark.usefixtures("library_form")
+def test_each_dropout_acts_in_training(name):
+    x = clips(2, 2, 6, 6, 1)
+    rates = {"dropout": 0.0, "feature_dropout": 0.0} | {name: 0.5}
+    module = network(**SMALL, **rates)
+    variables = initialised(module, x)
+    one, two = (
+        module.apply(variables, x, train=True, rngs={"dropout": jax.random.key(seed)})
+        for seed in (1, 2)
+    )
+    assert np.abs(one - two).max() > 0

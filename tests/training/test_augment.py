@@ -115,3 +115,20 @@ def test_a_resized_crop_keeps_area_and_aspect_ratio():
         (seen[:, 0, -1, 0, 0] - seen[:, 0, 0, 0, 0]) * 255 / 4
     )  # rows between the first and last seen
     np.testing.assert_allclose(spread, 30, atol=0.6)  # 32 rows in 16 pixels: 15 steps of 2
+
+
+def test_brightness_and_contrast_change_both_ways_and_keep_the_mean():
+    x = np.zeros((300, 1, 16, 16, 1), np.uint8)
+    x[:, :, :8], x[:, :, 8:] = 100, 150
+
+    def seen(**overrides) -> np.ndarray:
+        c = settings(**overrides)
+        random = jax.random.split(jax.random.key(5), len(x))
+        return np.asarray(augment(random, x, c.data, c.augment, flip=False))
+
+    shift = seen(augment__brightness=0.2).mean(axis=(1, 2, 3, 4)) - 125 / 255
+    assert -0.2 < shift.min() < -0.19 and 0.19 < shift.max() < 0.2 and abs(shift.mean()) < 0.03
+    stretched = seen(augment__contrast=0.5)
+    np.testing.assert_allclose(stretched.mean(axis=(1, 2, 3, 4)), 125 / 255, atol=1e-5)
+    factor = np.ptp(stretched, axis=(1, 2, 3, 4)) / (50 / 255)
+    assert 0.5 < factor.min() < 0.53 and 1.47 < factor.max() < 1.5

@@ -34,7 +34,7 @@ class Workdir:
                        are the same in every repeat of the training run
     timings.jsonl      a row per evaluation: clips_per_second, data_wait_fraction, seconds
     checkpoints/STEP/  weights, optimizer, meta and manifest; see `vid3d.checkpoint`
-    evaluation/NAME/   metrics.json, predictions.csv and confusion_matrix.png of one evaluation
+    evaluation/NAME/   figures, predictions and confusion matrix of one evaluation
     tensorboard/       the rows, a strip of training clips, the validation confusion matrix
     profile/           the JAX profile of `train.profile_steps`
     log.txt            what training printed

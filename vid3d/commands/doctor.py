@@ -20,9 +20,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, overrides: Overrides) -> int:
     config = configs.load(options.config, overrides)
+    from vid3d.data.advice import train_command
     from vid3d.data.prepare import doctor
 
     listen()
     checkup = doctor(config, options.output)
-    print(f"videos:     {checkup.manifest}", f"bad videos: {checkup.bad_videos}", sep="\n")
+    print(f"videos:     {checkup.manifest}")
+    print(f"bad videos: {checkup.bad_videos}")
+    print(f"report:     {checkup.page}")
+    if checkup.groups:
+        print(f"groups:     {checkup.groups}")
+    first = "" if checkup.all_readable else ", once the bad ones are replaced or taken out of it"
+    print(f"to train on this list of videos{first}:")
+    print(train_command(options.config, overrides, config, checkup.manifest))
     return 0 if checkup.all_readable else 1

@@ -19,7 +19,8 @@ from rich.console import Console
 
 from vid3d import cache, storage
 from vid3d.config import cache_folder
-from vid3d.data import beam, disk, ingest, reuse, shards, tfds_frames
+from vid3d.data import beam, disk, ingest, page, reuse, shards, tfds_frames
+from vid3d.data.advice import GroupAdvice, suggest_groups
 from vid3d.data.prepared import FACTS, FORMAT, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
 from vid3d.data.report import check_bad, report, summary, write_ledger, write_manifest
 from vid3d.datasets.index import find
@@ -33,6 +34,7 @@ from vid3d.video.reader import DECODER
 from vid3d.video.records import Settings
 from vid3d.video.resize import OPENCV, stored_size
 
+PAGE = "report.html"
 TOUCHED = "touched.json"  # when the decoded files were last changed
 
 
@@ -86,15 +88,18 @@ class Checkup:
 
     manifest: Path  # every video with its label and split, ready to train from
     bad_videos: Path  # those that cannot be read, and why
+    page: Path  # the report with pictures, as HTML
+    groups: GroupAdvice | None  # what the names of the videos suggest
     all_readable: bool
 
 
 def doctor(config: ConfigDict, output: str | Path | None = None) -> Checkup:
-    """Decodes everything, reports on the terminal, and writes manifest.csv and bad_videos.csv.
+    """Decodes everything, reports on the terminal, and writes what it found.
 
     Args:
         config: the whole config.
-        output: folder for the two files; by default a folder for these videos in the cache.
+        output: folder for manifest.csv, bad_videos.csv and report.html; by default a folder for
+            these videos in the cache.
 
     Raises:
         UserError: there are no videos, or the folder cannot be written.
@@ -108,7 +113,10 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> Checkup:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = write_manifest(prepared, folder)
     write_ledger(prepared.bad, folder / LEDGER)
-    return Checkup(manifest, folder / LEDGER, not prepared.bad)
+    groups = suggest_groups(prepared.index, config.data)
+    advice = [str(groups)] if groups else []
+    storage.write_whole(folder / PAGE, page.render(prepared, config.data, advice))
+    return Checkup(manifest, folder / LEDGER, folder / PAGE, groups, not prepared.bad)
 
 
 def cache_key(index: Index, data: ConfigDict) -> str:

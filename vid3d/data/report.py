@@ -20,12 +20,14 @@ from rich.text import Text
 from vid3d import terminal
 from vid3d.errors import UserError
 from vid3d.terminal import printable
-from vid3d.video.clips import is_short
+from vid3d.text import first_few
+from vid3d.video.clips import clip_frames, duration, is_short
 
 if TYPE_CHECKING:
     from vid3d.data.prepared import Prepared
 
 FEW_VALIDATION = 10  # videos, below which chance chooses the best checkpoint
+NAMED_SHORT = 3  # videos
 SPLITS = ("train", "val", "test")
 
 
@@ -81,7 +83,8 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
     rates = [f.fps for f in facts]
     sizes = Counter(f"{f.size[1]}x{f.size[0]}" for f in facts).most_common()
     named = ", ".join(f"{size} ({count})" for size, count in sizes[:4])
-    short = sum(is_short(f.times_N, data) for f in facts)
+    short = short_videos(prepared, data)
+    names = f", {first_few(short, NAMED_SHORT)}; a clip is {clip_length(data)}" * bool(short)
     damaged = [
         f"{v.path}: {prepared.facts[v.path].damage}"
         for v in prepared.index.videos
@@ -94,7 +97,7 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
         f"frames per second: {min(rates):.4g} to {max(rates):.4g}, median "
         f"{statistics.median(rates):.4g}",
         f"sizes: {named}{f' and {len(sizes) - 4} more' if len(sizes) > 4 else ''}",
-        f"shorter than a clip ({data.short}): {short} of {len(facts)}",
+        f"shorter than a clip ({data.short}): {len(short)} of {len(facts)}{names}",
         f"stored: {prepared.directory} ({terminal.format_bytes(total)}, {prepared.store})",
     ]
     sets = [p for p in prepared.directory.parent.glob("frames-*") if p.is_dir()]
@@ -110,6 +113,23 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
     if damaged:
         lines.append(f"{len(damaged)} videos are damaged, such as {damaged[0]}")
     return lines
+
+
+def short_videos(prepared: Prepared, data: ConfigDict) -> list[str]:
+    """The readable videos that are shorter than a clip, with their lengths."""
+    facts = [(video.path, prepared.facts.get(video.path)) for video in prepared.index.videos]
+    return [
+        f"{path} ({f.num_frames} frames, {duration(f.times_N):.3g} s)"
+        for path, f in facts
+        if f and is_short(f.times_N, data)
+    ]
+
+
+def clip_length(data: ConfigDict) -> str:
+    """How much of a video a clip takes: "16 frames", "1.2 s"."""
+    if data.fps > 0 and data.sampling != "uniform":
+        return f"{(data.num_frames - 1) / data.fps:.3g} s"
+    return f"{clip_frames(data) or data.num_frames} frames"
 
 
 def duplicates(prepared: Prepared) -> list[str]:

@@ -182,11 +182,7 @@ def list_source(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listin
         from vid3d.datasets import tfds
 
         return tfds.listing(data)
-    root = find_root(data)
-    source = data.source
-    if source == "auto":
-        is_manifest = root.is_file() or (root / manifest.NAME).is_file()
-        source = "manifest" if is_manifest else "folder"
+    root, source = find_root(data), source_of(data)
     if source == "manifest":
         return list_manifest(root, data)
     if not root.is_dir():
@@ -194,6 +190,14 @@ def list_source(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listin
     if source == "ucf101":
         return ucf101.listing(root, data.protocol, tuple(data.classes))
     return folder.listing(root, data.group_pattern, classes)
+
+
+def source_of(data: ConfigDict) -> str:
+    """`data.source`; "auto" is "manifest" or "folder", as there is a manifest or not."""
+    if data.source != "auto":
+        return data.source
+    root = find_root(data)
+    return "manifest" if root.is_file() or (root / manifest.NAME).is_file() else "folder"
 
 
 def list_manifest(root: Path, data: ConfigDict) -> Listing:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from vid3d import config as configs, storage
 from vid3d.evaluation import metrics, plots
+from vid3d.evaluation.output import write_csv
 from vid3d.evaluation.paired import Paired, pair
 from vid3d.evaluation.runs import (
     ComparedRun,
@@ -73,6 +72,8 @@ def csv_row(run: ComparedRun, keys: Sequence[str]) -> dict[str, Any]:
         "test_low": low,
         "test_high": high,
         "test_interval": kind,
+        "test_balanced_accuracy": test.get("balanced_accuracy"),
+        "test_macro_f1": test.get("macro_f1"),
         "test_videos": test.get("num_videos"),
         "test_sources": test.get("num_groups"),
         "protocol": test.get("protocol"),
@@ -108,11 +109,3 @@ def write(
         write_csv(folder / "differing_videos.csv", header, paired.differing)
         written.append("differing_videos.csv")
     return [folder / name for name in written]
-
-
-def write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    table.writerows(lines)
-    storage.write_whole(path, text.getvalue())

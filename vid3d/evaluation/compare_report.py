@@ -20,7 +20,9 @@ from vid3d.models.summary import quantity
 MOST_COLUMNS = 4  # differing keys that the table of runs has room for
 LEAST_WIDTH = 10  # of a column that is folded
 MARGIN = 3  # of a column, with the line beside it
-LEAVE_OUT = ("clips/s", "FLOPs\nper clip", "parameters")  # in this order, on a narrow terminal
+BALANCED, MACRO_F1 = "balanced\naccuracy", "macro\nF1"
+# In this order, on a narrow terminal.
+LEAVE_OUT = ("clips/s", "FLOPs\nper clip", "parameters", MACRO_F1, BALANCED)
 
 
 def show(comparison: Comparison, *, advise: bool = True, console: Console | None = None) -> None:
@@ -67,6 +69,8 @@ def columns(
             "" if r["test_low"] is None else f"{r['test_low']:.3f} to {r['test_high']:.3f}"
             for r in records
         ],
+        BALANCED: [fixed(r["test_balanced_accuracy"]) for r in records],
+        MACRO_F1: [fixed(r["test_macro_f1"]) for r in records],
         "videos": [str(r["test_videos"] or "") for r in records],
         "sources": [str(r["test_sources"] or "") for r in records],
         "parameters": ["" if r["parameters"] is None else f"{r['parameters']:,}" for r in records],

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from vid3d.data.report import duplicates
 from vid3d.datasets import index as data_index
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
-from vid3d.evaluation import metrics, plots, sets
+from vid3d.evaluation import metrics, output, sets
 from vid3d.evaluation.predictions import (
     Predictions,
     build_eval_step,
@@ -87,21 +84,22 @@ def evaluate(
         "num_expected": clips.num_expected,
         "views": restored.config.eval.views,
         "overrides": asked,
-        "notes": [
-            *override_notes(restored, asked),
-            *video_notes(restored, prepared, clips),
-            *([TRAINED_ON] if seen else []),
-            *validation_notes(restored, clips, split),
-            *version_notes(workdir),
-        ],
         "environment": provenance.environment(),
     } | summarise(predictions, clips, restored.classes)
+    figures["notes"] = [
+        *override_notes(restored, asked),
+        *video_notes(restored, prepared, clips),
+        *class_notes(figures),
+        *([TRAINED_ON] if seen else []),
+        *validation_notes(restored, clips, split),
+        *version_notes(workdir),
+    ]
     name = split if data is None else sets.set_name(data)
     folder = workdir.evaluation_folder(f"{name}-{checkpoint}{suffix(asked)}")
     if parallel.is_main():
         storage.make_folder(folder)
         with storage.folder_lock(folder.parent):
-            write(folder, figures, predictions, clips, restored.classes)
+            output.write(folder, figures, predictions, clips, restored.classes)
     return figures, folder
 
 
@@ -199,6 +197,17 @@ def video_notes(restored: Restored, prepared: Prepared, clips: pipeline.Clips) -
     return [*prepared.index.notes, *map(printable, said)]
 
 
+def class_notes(figures: dict[str, Any]) -> list[str]:
+    """Says which classes are not tested at all."""
+    absent = [name for name, row in figures["per_class"].items() if not row["count"]]
+    if not absent:
+        return []
+    return [
+        f"{len(absent)} of {len(figures['per_class'])} classes have no video here and do not count "
+        f"in the balanced accuracy and the macro-F1: {first_few(absent)}"
+    ]
+
+
 def validation_notes(restored: Restored, clips: pipeline.Clips, split: str) -> list[str]:
     """Says which test videos chose the checkpoint, where the protocol does not say it."""
     if split != "test" or (restored.is_own and restored.config.data.validate_on_test):
@@ -210,33 +219,3 @@ def version_notes(workdir: Workdir) -> list[str]:
     """Says which versions are not those that the training run ended with."""
     found = provenance.differences(workdir)
     return [f"other versions than in the training, results may differ: {found}"] if found else []
-
-
-def write(
-    folder: Path,
-    figures: dict[str, Any],
-    predictions: Predictions,
-    clips: pipeline.Clips,
-    classes: tuple[str, ...],
-) -> None:
-    """Writes metrics.json, predictions.csv and confusion_matrix.png, each whole or not at all."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "true", "predicted", *(f"probability:{name}" for name in classes)])
-    predicted_N = predictions.probabilities_NK.argmax(axis=1)
-    for video, row_K, best in zip(
-        clips.videos, predictions.probabilities_NK, predicted_N, strict=True
-    ):
-        table.writerow([video.path, video.label, classes[best], *(repr(float(p)) for p in row_K)])
-    storage.write_whole(folder / "predictions.csv", text.getvalue())
-    matrix = metrics.confusion_matrix(predictions.labels_N, predicted_N, len(classes))
-    low, high = metrics.best_interval(figures)[1]
-    title = (
-        f"{figures['accuracy']:.1%} of {figures['num_videos']} {figures['split']} videos\n"
-        f"{low:.1%} to {high:.1%} (95%, {metrics.sources(figures)})\n"
-        f"protocol: {figures['protocol']}"
-    )
-    plots.save_figure(
-        plots.confusion_figure(matrix, classes, title=title), folder / "confusion_matrix.png"
-    )
-    storage.write_whole(folder / "metrics.json", json.dumps(figures, indent=2) + "\n")

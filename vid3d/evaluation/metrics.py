@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 DRAWN_AT_ONCE = 500  # signs of all groups: bounds the memory
 
+MOST_CONFUSED = 10  # pairs of classes in metrics.json
 Z_95 = 1.959963984540054  # the 97.5% point of the standard normal distribution
 
 
@@ -71,6 +72,12 @@ def best_interval(figures: dict[str, Any]) -> tuple[str, Sequence[float]]:
     return ("groups", by_group) if by_group else ("wilson", figures["interval"])
 
 
+def interval_kind(figures: dict[str, Any]) -> str:
+    """What `best_interval` is, in words: "95%, 12 sources", or "95%, Wilson"."""
+    over_sources = best_interval(figures)[0] == "groups"
+    return f"95%, {sources(figures)}" if over_sources else "95%, Wilson"
+
+
 def sources(figures: dict[str, Any]) -> str:
     """How many sources `best_interval` is over, in words."""
     if best_interval(figures)[0] == "wilson":
@@ -128,6 +135,32 @@ def confusion_matrix(labels_N: np.ndarray, predicted_N: np.ndarray, num_classes:
     return matrix
 
 
+class ConfusedPair(NamedTuple):
+    """Videos of one class that were taken for another one."""
+
+    true: int  # class
+    predicted: int  # class
+    videos: int  # how many
+    total: int  # of all videos of the true class
+
+
+def confused_pairs(matrix: np.ndarray) -> list[ConfusedPair]:
+    """The pairs of different classes that were confused, those with most videos first.
+
+    Of equal counts the larger share of the true class comes first.
+
+    Args:
+        matrix: see `confusion_matrix`.
+    """
+    total_K = matrix.sum(axis=1)
+    pairs = [
+        ConfusedPair(true, predicted, int(matrix[true, predicted]), int(total_K[true]))
+        for true, predicted in np.argwhere(matrix).tolist()
+        if true != predicted
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.videos, pair.total))
+
+
 def summarise(
     probabilities_NK: np.ndarray,
     losses_N: np.ndarray,
@@ -148,8 +181,10 @@ def summarise(
     Returns:
         accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval
         (Wilson's, as if the videos were independent), interval_groups (that over groups; None where
-        each video is one), num_groups, correct, num_videos and per_class: precision, recall and f1
-        (0 where a class was never predicted or has no video) and count.
+        each video is one), num_groups, balanced_accuracy and macro_f1 (the means of recall and f1
+        over the classes that have a video), correct, num_videos, most_confused (`MOST_CONFUSED`
+        pairs at most: true, predicted, videos, total) and per_class: precision, recall and f1 (0
+        where a class was never predicted or has no video) and count.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -164,6 +199,7 @@ def summarise(
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
         for name, p, r, f, n in zip(classes, *figures, strict=True)
     }
+    matrix = confusion_matrix(labels_N, predicted_N, len(classes))
     by_group = group_interval(predicted_N == labels_N, groups) if num_groups < total else None
     return {
         "accuracy": correct / total,
@@ -174,7 +210,22 @@ def summarise(
         "interval": list(wilson_interval(correct, total)),
         "interval_groups": by_group and list(by_group),
         "num_groups": num_groups,
+        "balanced_accuracy": mean_over_classes(per_class, "recall"),
+        "macro_f1": mean_over_classes(per_class, "f1"),
         "correct": correct,
         "num_videos": total,
+        "most_confused": [
+            pair._asdict() | {"true": classes[pair.true], "predicted": classes[pair.predicted]}
+            for pair in confused_pairs(matrix)[:MOST_CONFUSED]
+        ],
         "per_class": per_class,
     }
+
+
+def mean_over_classes(per_class: Mapping[str, Mapping[str, float]], key: str) -> float:
+    """The mean of a figure over the classes that have a video.
+
+    A class without one has neither a recall nor a use for an F1 of 0, whatever was taken for it:
+    that is an error of the classes that have videos.
+    """
+    return float(np.mean([row[key] for row in per_class.values() if row["count"]]))

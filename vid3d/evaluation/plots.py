@@ -10,52 +10,121 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vid3d import storage
+from vid3d.evaluation.metrics import confused_pairs
 
-MOST_COUNTED = 15  # classes up to which each cell shows its count
+CELL = (0.17, 0.75)  # inches: the least and the most of a cell, where there is room for it
+LARGEST_SIDE = 18.0  # inches of a matrix
+FONTS = (6.0, 9.0)  # points: what would be smaller is left out, and nothing is larger
+NAME, NAME_OF_PAIR = 36, 24  # characters of a class beside the matrix, and in the list
+LINE = 0.165  # inches of a line of the list
+CHARACTER = 0.069  # inches of a character of the list, about
+MOST_PAIRS = 60  # that are listed
 DISTINCT_COLOURS = 10  # that are easily told apart
 PANELS = (("val", "accuracy"), ("val", "loss"), ("train", "accuracy"), ("train", "loss"))
 
 
 def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) -> Figure:
-    """A confusion matrix: a row per true class, coloured by the share of the row, with counts.
+    """A confusion matrix: a row per true class, coloured by the share of the row.
+
+    Beside it stand the pairs that are confused most often. Cells have their counts where these
+    fit, but for 0. The axes have the names of the classes where these fit, otherwise their numbers
+    from 0. The row of a class without videos is grey.
 
     Args:
         matrix: int [true, predicted].
         classes: names in the order of the labels.
         title: a few lines.
     """
-    classes, title = list(map(plain, classes)), plain(title)
     n = len(classes)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    cell = 0.75 if n <= MOST_COUNTED else 0.17
-    side = max(3.2, cell * n)
-    longest = max(len(name) for name in classes)
-    font = 9 if n <= MOST_COUNTED else 6
-    margin = 0.6 + longest * font / 72 * 0.62
-    figure = Figure(figsize=(side + margin + 1.0, side + margin + 0.5), layout="compressed")
-    axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(
-        range(n), classes, rotation=90 if n > 5 else 30, ha="center" if n > 5 else "right"
+    total_K1 = matrix.sum(axis=1, keepdims=True)
+    shares_KK = np.ma.masked_array(
+        matrix / np.maximum(total_K1, 1), mask=np.broadcast_to(total_K1 == 0, (n, n))
     )
-    axes.set_yticks(range(n), classes)
-    axes.tick_params(labelsize=font, length=0)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(title, fontsize=10)
-    if n <= MOST_COUNTED:
-        for row in range(n):
-            for column in range(n):
-                color = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(
-                    column, row, str(matrix[row, column]), ha="center", va="center", color=color
-                )
-    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.04)
+    cell = min(max(10 / n, CELL[0]), CELL[1], LARGEST_SIDE / n)
+    side = max(cell * n, 3.2)
+    font = min(side / n * 72 * 0.7, FONTS[1])
+    names = [plain(squeeze(name, NAME)) for name in classes] if font >= FONTS[0] else []
+    margin = 0.5 + max(map(len, names), default=0) * font / 72 * 0.62
+    lines = pair_lines(matrix, classes, most=int(side / LINE) - 1, numbered=not names)
+    column = max(map(len, lines)) * CHARACTER
+    figure = Figure(
+        figsize=(side + margin + 1.2 + column, side + margin + 0.7), layout="compressed"
+    )
+    axes, beside = figure.subplots(1, 2, width_ratios=(side, column))
+    image = axes.imshow(
+        shares_KK,
+        cmap=matplotlib.colormaps["Blues"].with_extremes(bad="0.88"),
+        norm=PowerNorm(0.5, vmin=0, vmax=1),  # so that rare confusions are seen
+        interpolation="none",
+    )
+    if names:
+        axes.set_xticks(
+            range(n), names, rotation=90 if n > 5 else 30, ha="center" if n > 5 else "right"
+        )
+        axes.set_yticks(range(n), names)
+        axes.tick_params(labelsize=font, length=0)
+    axes.set_xlabel("predicted" if names else "predicted (number of the class)")
+    axes.set_ylabel("true" if names else "true (number of the class)")
+    axes.set_title(plain(title), fontsize=10)
+    write_counts(axes, matrix, shares_KK, side / n * 72)
+    figure.colorbar(
+        image,
+        ax=axes,
+        label="share of the true class",
+        fraction=0.04,
+        ticks=(0, 0.05, 0.25, 0.5, 1),
+        format="{x:g}",
+    )
+    beside.set_axis_off()
+    beside.text(0, 1, plain("\n".join(lines)), fontsize=8, linespacing=1.4, va="top")
     return figure
+
+
+def write_counts(axes: Axes, matrix: np.ndarray, shares_KK: np.ndarray, cell: float) -> None:
+    """Writes the counts above 0 into the cells, of `cell` points each, unless they do not fit."""
+    font = min(cell * 0.85 / (0.64 * len(str(matrix.max()))), cell * 0.7, FONTS[1] + 1)
+    if font < FONTS[0]:
+        return
+    for row, column in np.argwhere(matrix).tolist():
+        text = axes.text(
+            column,
+            row,
+            str(matrix[row, column]),
+            ha="center",
+            va="center",
+            fontsize=font,
+            color="white" if shares_KK[row, column] > 0.4 else "black",
+        )
+        text.set_in_layout(False)  # a look at each would take seconds
+
+
+def pair_lines(
+    matrix: np.ndarray, classes: Sequence[str], *, most: int, numbered: bool = False
+) -> list[str]:
+    """The list beside a confusion matrix, in at most so many lines, with numbers if asked to."""
+    pairs = confused_pairs(matrix)
+    if not pairs:
+        return ["no video was confused"]
+    lines = ["most confused (true → predicted)"]
+    for pair in pairs[: max(min(most - 2, MOST_PAIRS), 1)]:
+        true, predicted = (
+            squeeze(classes[k], NAME_OF_PAIR) + f" ({k})" * numbered
+            for k in (pair.true, pair.predicted)
+        )
+        lines.append(f"{pair.videos} of {pair.total}  {true} → {predicted}")
+    left = len(pairs) + 1 - len(lines)
+    return [*lines, f"and {left} more"] if left else lines
+
+
+def squeeze(name: str, most: int) -> str:
+    """A name of at most so many characters, with its beginning and its end."""
+    end = most // 3
+    return name if len(name) <= most else f"{name[: most - end - 1]}…{name[-end:]}"
 
 
 def curves_figure(
@@ -114,14 +183,24 @@ def draw(panel: Axes, rows: Sequence[Mapping[str, float]], key: str, **style: An
 
 def plain(text: str) -> str:
     """Text that matplotlib does not take for a formula, whatever dollars are in it."""
-    return text.replace("$", r"\$")
+    visible = "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    return visible.replace("$", r"\$")
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a PNG whole or not at all."""
+    """Writes a PNG or an SVG, as the suffix says, whole or not at all.
+
+    Both have a white background. The text of an SVG is text, in the reader's own font.
+    """
+    kind = path.suffix.removeprefix(".")
     picture = io.BytesIO()
-    with matplotlib.rc_context({"savefig.dpi": 120}):
-        figure.savefig(picture, format="png")
+    with matplotlib.rc_context(
+        {"savefig.dpi": 120, "svg.fonttype": "none", "svg.hashsalt": "vid3d"}
+    ):
+        # Without the date, equal figures are equal files.
+        figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else None)
     storage.write_whole(path, picture.getvalue())
 
 

@@ -10,6 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d.evaluation import metrics
+from vid3d.evaluation.output import FILES
+from vid3d.text import shorten
+
+MOST_NAMED = 3  # confused pairs
 
 
 def show(figures: dict[str, Any], folder: Path) -> None:
@@ -33,6 +37,21 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         + f", loss {figures['loss']:.4f}",
         markup=False,
     )
+    counts = [row["count"] for row in figures["per_class"].values()]
+    tested = sum(count > 0 for count in counts)
+    of = f"{tested}" if tested == len(counts) else f"{tested} of {len(counts)}"
+    console.print(
+        f"balanced accuracy {figures['balanced_accuracy']:.4f}, macro-F1 {figures['macro_f1']:.4f} "
+        f"(means of recall and F1 over {of} classes)",
+        markup=False,
+    )
+    if confused := figures["most_confused"]:
+        pairs = (
+            f"{shorten(pair['true'], 40)} as {shorten(pair['predicted'], 40)} "
+            f"({pair['videos']} of {pair['total']})"
+            for pair in confused[:MOST_NAMED]
+        )
+        console.print(f"most confused: {', '.join(pairs)}", markup=False)
     console.print(
         f"{figures['num_videos']} of {figures['num_expected']} {figures['split']} videos, "
         f"protocol: {figures['protocol']}, "
@@ -41,5 +60,5 @@ def show(figures: dict[str, Any], folder: Path) -> None:
     )
     for note in figures["notes"]:
         console.print(f"note: {note}", markup=False)
-    for name in ("metrics.json", "predictions.csv", "confusion_matrix.png"):
+    for name in FILES:
         console.print(str(folder / name), markup=False)
