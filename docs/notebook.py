@@ -34,8 +34,8 @@ config.train.epochs = 3
 # was interrupted returns 75.
 
 # %%
-code = vid3d.train(config, workdir)
-assert code == 0, "interrupted: run this cell again to resume"
+finished = vid3d.train(config, workdir)
+assert finished, "interrupted: run this cell again to resume"
 
 # %% [markdown]
 # Test the best checkpoint on the test videos, which training never reads.
