@@ -31,7 +31,7 @@ config.train.epochs = 3
 
 # %% [markdown]
 # Train. A second call with the same workdir resumes, or says that the run is finished; a call that
-# was interrupted returns 75.
+# was interrupted returns False.
 
 # %%
 finished = vid3d.train(config, workdir)

@@ -269,3 +269,10 @@ def test_differences_name_only_keys_that_change_a_result():
     b.optim.learning_rate = 0.1
     b.data.root, b.checkpoint.every, b.eval.batch_size = "/moved", "3 steps", 4
     assert configs.differences(a, b) == ["optim.learning_rate: 0.001 -> 0.1"]
+
+
+@pytest.mark.parametrize("stored", ["20,40", "40,20"])
+def test_both_sides_are_stored_at_least_as_large_as_the_networks(stored):
+    keys = [("data.size", "32"), ("data.stored_size", stored)]
+    with pytest.raises(UserError, match=r"is smaller than data\.size=32"):
+        configs.load("configs/videos.py", keys)

@@ -329,3 +329,10 @@ def test_orders_differ_beyond_256_epochs_and_seeds(clips):
     middle = 256 * per_epoch + 1
     some = train(found, first=middle, last=middle + 1, batch_size=2)[0]["index_B"]
     assert tuple(some.tolist()) == orders[256, 0][2:4]
+
+
+def test_durations_count_the_last_frames_own_time(clips):
+    found = clips()
+    seconds_N = np.array([facts.num_frames for facts in found.facts]) / 25
+    expected = np.median(seconds_N), np.quantile(seconds_N, 0.95)
+    assert found.durations() == pytest.approx(expected) and expected[0] < expected[1]

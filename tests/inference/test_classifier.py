@@ -26,10 +26,10 @@ from vid3d.evaluation import evaluate
 from vid3d.inference import files
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction
-from vid3d.inference.video import gather
+from vid3d.inference.video import QueuedVideo, gather, time_line
 from vid3d.models.normalise import normalise
 from vid3d.video import clips, frames, resize
-from vid3d.video.plan import Durations, plan
+from vid3d.video.plan import Durations, Plan, plan
 from vid3d.video.windows import TemporalWindow, temporal_window
 
 CLASSES = ["red", "green", "blue"]
@@ -523,3 +523,24 @@ def test_clear_during_prediction_is_kept(workdir, noisy, monkeypatch):
 def test_predict_many_refuses_counts_below_one(classifier, videos, number):
     with pytest.raises(UserError, match="have to be at least 1"):
         next(classifier.predict_many([videos["red"]], **number))
+
+
+def test_a_segment_averages_its_windows_by_time():
+    video = QueuedVideo(
+        frames=list,
+        plan=Plan([np.arange(4)] * 3, [0.0, 1.0, 1.5, 2.0], ""),
+        num_frames=50,
+        seconds=2.0,
+        probabilities_NK=np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]),
+        missing=0,
+    )
+    first, second = time_line(video, ("a", "b"))
+    assert first == (0.0, 1.5, "a", pytest.approx(0.8))
+    assert second == (1.5, 2.0, "b", pytest.approx(0.8))
+
+
+def test_the_last_window_answers_only_for_what_the_one_before_does_not_see(classifier):
+    config = classifier.config
+    found = plan(np.arange(10) / 25, config.data, config.eval, Durations(0.16))
+    assert [index_T.tolist() for index_T in found.indices[1:]] == [[4, 5, 6, 7], [6, 7, 8, 9]]
+    assert found.bounds == pytest.approx([0, 0.16, 0.32, 0.4])

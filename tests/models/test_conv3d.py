@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from vid3d import config, errors, models
-from vid3d.models.layers import FAINT_EDGE, SLOW, input_form
+from vid3d.models.layers import FAINT_EDGE, SLOW, batch_norm, group_norm, input_form
 from vid3d.ops import convolution
 
 CLASSES = 5
@@ -400,3 +400,22 @@ def test_each_dropout_acts_in_training(name):
         for seed in (1, 2)
     )
     assert np.abs(one - two).max() > 0
+
+
+def test_norms_have_their_documented_constants():
+    """On values so small that epsilon counts, in groups of 16 channels."""
+    x = 0.003 * np.random.default_rng(0).normal(size=(2, 3, 4, 4, 32)).astype(np.float32)
+
+    def normalised(module) -> np.ndarray:
+        variables = module.init(jax.random.key(0), x)
+        return module.apply(variables, x, mutable=["batch_stats"])[0]
+
+    def expected(x, axes) -> np.ndarray:
+        mean, variance = (f(x, axis=axes, keepdims=True) for f in (np.mean, np.var))
+        return (x - mean) / np.sqrt(variance + 1e-5)
+
+    options = {"train": True, "axis_name": None, "dtype": jnp.float32}
+    batch = normalised(batch_norm(**options, momentum=0.9)())
+    np.testing.assert_allclose(batch, expected(x, (0, 1, 2, 3)), atol=1e-4)
+    grouped = expected(x.reshape(2, 3, 4, 4, 2, 16), (1, 2, 3, 5)).reshape(x.shape)
+    np.testing.assert_allclose(normalised(group_norm(32, dtype=jnp.float32)), grouped, atol=1e-4)

@@ -36,6 +36,21 @@ def test_progress_is_plain_lines_without_a_terminal(tmp_path, monkeypatch, capsy
     assert second.startswith("epoch 1.0, step 2/4: ") and second.endswith(" s left")
 
 
+def test_a_row_is_on_disk_before_the_next_step(tmp_path):
+    """A killed run keeps the newest figures in TensorBoard, too."""
+    workdir = Workdir(tmp_path)
+    steps = {"first_step": 0, "last_step": 4, "steps_per_epoch": 2}
+    recorder = record.Recorder(workdir, batch_size=8, **steps)
+    (path,) = workdir.tensorboard_folder.iterdir()
+    for step in (2, 4):
+        before, scores = path.stat().st_size, {"accuracy": 0.5, "loss": 0.7}
+        rates = {"clips_per_second": 1.0, "data_wait_fraction": 0.0}
+        recorder.row(step, {"val": scores}, learning_rate=0.1, improved=False, rates=rates)
+        added = path.read_bytes()[before:]
+        assert b"val/accuracy" in added and b"val/loss" in added
+    recorder.close()
+
+
 DRAW = """
 import fcntl, struct, sys, termios, time
 from vid3d.checkpoint import Workdir

@@ -172,6 +172,10 @@ def test_learning_rate_warms_up_and_decays_to_zero():
     np.testing.assert_allclose(float(rate(20)), 0.1, rtol=1e-6)
     np.testing.assert_allclose(float(rate(60)), 0.05, rtol=1e-5)
     np.testing.assert_allclose(float(rate(100)), 0.0, atol=1e-9)
+    config.optim.accumulate = 4  # the rate is that of an update, every fourth step
+    rate = optim.learning_rate(config.optim, total_steps=100, steps_per_epoch=10, batch_size=8)
+    found = [float(rate(update)) for update in (0, 4, 5, 15, 25)]
+    np.testing.assert_allclose(found, [0, 0.08, 0.1, 0.05, 0], atol=1e-8)
 
 
 def test_a_warm_up_longer_than_the_training_is_refused():
@@ -248,3 +252,9 @@ def test_an_indivisible_batch_size_names_divisible_ones():
     ):
         parallel.check_batch_size(12, "train.batch_size")
     parallel.check_batch_size(16, "train.batch_size")
+
+
+def test_smoothing_spreads_a_share_of_the_label():
+    found = steps.smooth_targets(np.array([2, 0]), 4, 0.2)
+    expected = [[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

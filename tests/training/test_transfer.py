@@ -49,6 +49,8 @@ def test_initialising_keeps_the_last_layer_for_the_same_classes(smoke_run):
     )
     assert "5 classes: the last layer starts anew, for 5" in renamed.notes[1]
     assert (renamed.variables["params"]["classes"]["kernel"] == -1).all()
+    turned = transfer.initial(config.model, fresh(config.model, 5, **shape), classes[::-1])
+    assert (turned.variables["params"]["classes"]["kernel"] == -1).all()
     # From shapes alone, before there is a state, it is the same in the end.
     values = fresh(config.model, 5, **shape)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), values)

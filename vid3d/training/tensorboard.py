@@ -32,6 +32,8 @@ class Board(SummaryWriter):
         super().__init__(str(folder), purge_step=purge_step)
         events = self.file_writer.event_writer
         self._disk = events._ev_writer = events._worker._record_writer = _Disk(events._ev_writer)
+        # Directly: `flush` does not wait for what its queue still holds.
+        events.add_event = self._disk.write_event
 
     def check(self) -> None:
         """Raises the OSError that writing has met, if any."""
