@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tensorboardX 2.6.5: SummaryWriter.flush() returns before the newest figures are in the event file.
 # Events wait in a queue that another thread empties; flush() only flushes the file. A program that flushes and is then killed
-# loses figures that it believes stored: here 1 or 2 of 20. One that copies the file away copies an old one.
+# loses figures that it believes stored: here 1 to 5 of 20. One that copies the file away copies an old one.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
