@@ -225,9 +225,9 @@ def test_simultaneous_evaluations_write_in_turn(copied, monkeypatch):
         original(*args)
         inside.pop()
 
-    original = evaluate.write
+    original = evaluate.output.write
     monkeypatch.setattr(evaluate.storage, "make_folder", make_folder)
-    monkeypatch.setattr(evaluate, "write", write)
+    monkeypatch.setattr(evaluate.output, "write", write)
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(evaluate.evaluate, workdir, overrides=moved) for _ in range(2)]
         assert [one.result()[0]["num_videos"] for one in asked] == [4, 4]

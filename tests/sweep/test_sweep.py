@@ -245,7 +245,9 @@ def test_a_run_that_another_process_trains_is_left_to_it(write, tmp_path, start)
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 0 and "1 finished" in output, output
     assert other.communicate(timeout=60) and other.returncode == 0
-    assert not (workdir / "base" / "log.txt").exists()
+    log = (workdir / "base" / "log.txt").read_text().splitlines()
+    (start_line,) = (line for line in log if line.startswith("# "))
+    assert "vid3d train" in start_line
 
 
 def test_a_run_that_another_process_takes_is_not_a_failure(write, tmp_path, start):
