@@ -525,16 +525,18 @@ def test_predict_many_refuses_counts_below_one(classifier, videos, number):
         next(classifier.predict_many([videos["red"]], **number))
 
 
-def test_a_segment_averages_its_windows_by_time():
+def test_a_segment_averages_its_windows_by_time(classifier):
+    windows_NK = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
     video = QueuedVideo(
         frames=list,
         plan=Plan([np.arange(4)] * 3, [0.0, 1.0, 1.5, 2.0], ""),
+        settings=classifier.config.predict,
         num_frames=50,
         seconds=2.0,
-        probabilities_NK=np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]),
+        probabilities_NK=windows_NK,
         missing=0,
     )
-    first, second = time_line(video, ("a", "b"))
+    first, second = time_line(video, windows_NK, ("a", "b"))
     assert first == (0.0, 1.5, "a", pytest.approx(0.8))
     assert second == (1.5, 2.0, "b", pytest.approx(0.8))
 

@@ -101,8 +101,15 @@ def claimed_frames(
     A damaged header may state any number; there is no frame without a byte.
     """
     claimed = max(stream.frames, 0) or round(duration(container, stream) * fps)
-    most = container.size if container.size > 0 else math.inf
-    return claimed if 0 < claimed <= most else 0
+    return claimed if 0 < claimed <= (num_bytes(container) or math.inf) else 0
+
+
+def num_bytes(container: av.container.InputContainer) -> int:
+    """Size of the file; 0 where it is unknown, as of a stream.
+
+    For some formats of pictures PyAV has None from version 19 on, and a negative number before.
+    """
+    return max(container.size or 0, 0)
 
 
 def stamping(

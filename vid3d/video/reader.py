@@ -32,6 +32,7 @@ from vid3d.video.container import (
     duration,
     is_of_pictures,
     main_stream,
+    num_bytes,
     pixel_shape,
     stamping,
     stated_fps,
@@ -114,7 +115,7 @@ class Reader:
         self.claimed_fps = stated_fps(self._stream)
         seconds = duration(self._container, self._stream)
         self.claimed = claimed_frames(self._container, self._stream, self.claimed_fps)
-        self.is_endless = not self._stream.frames and not seconds and self._container.size <= 0
+        self.is_endless = not self._stream.frames and not seconds and not num_bytes(self._container)
         bare = without_stamps(self._container)
         self._clock = FrameClock(self.claimed_fps)
         self._damage = Damage(
