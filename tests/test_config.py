@@ -276,3 +276,10 @@ def test_both_sides_are_stored_at_least_as_large_as_the_networks(stored):
     keys = [("data.size", "32"), ("data.stored_size", stored)]
     with pytest.raises(UserError, match=r"is smaller than data\.size=32"):
         configs.load("configs/videos.py", keys)
+
+
+def test_a_folder_beside_drawn_videos_is_refused():
+    """A sweep over one's own videos would train on the embedded ones."""
+    with pytest.raises(UserError, match=r"config\.data\.root=clips is not read: .*source=auto"):
+        configs.load("sweep_search", [("data.root", "clips")])
+    configs.load("sweep_search", [("data.root", "clips"), ("data.source", "auto")])

@@ -189,11 +189,12 @@ def test_a_finished_run_changes_nothing(unbroken, call):
 def test_a_finished_run_names_its_own_videos(unbroken, tmp_path, call):
     workdir = shutil.copytree(unbroken, tmp_path / "run")
     config = json.loads((workdir / "config.json").read_text())
-    config["data"]["root"] = "own2"
+    config["data"] |= {"root": "own2", "source": "folder"}
     (workdir / "config.json").write_text(json.dumps(config))
-    done = call("train", *TINY, f"--workdir={workdir}", "--config.data.root=own")
+    own = (*TINY, f"--workdir={workdir}", "--config.data.source=folder")
+    done = call("train", *own, "--config.data.root=own")
     assert "is finished (on the videos in data.root=own2; " in done.stderr
-    done = call("train", *TINY, f"--workdir={workdir}", "--config.data.root=./own2/")
+    done = call("train", *own, "--config.data.root=./own2/")
     assert "is finished: " in done.stderr
 
 

@@ -58,7 +58,8 @@ def load(workdir: str | Path, checkpoint: str = "best") -> Classifier:
 
     Args:
         workdir: a folder that `vid3d train` or `vid3d import` wrote, or `gs://BUCKET/FOLDER`.
-        checkpoint: "best" (highest validation accuracy), "latest", or the number of a step.
+        checkpoint: "best" (as the config's checkpoint.choose says, by default that of the highest
+            validation accuracy), "latest", or the number of a step.
 
     Raises:
         UserError: there is no such workdir or checkpoint, the system lacks a library, or this

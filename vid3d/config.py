@@ -148,6 +148,11 @@ def validate_new(config: ConfigDict) -> None:
     """`validate`, and what earlier versions did not check, so that their workdirs still load."""
     validate(config)
     check_order(flatten(config), ("augment.crop_scale", "augment.crop_ratio"))
+    if config.data.source == "synthetic" and config.data.root:
+        raise UserError(
+            f"config.data.root={config.data.root} is not read: data.source='synthetic' draws its "
+            "videos; add --config.data.source=auto for your own"
+        )
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, Any]:

@@ -16,6 +16,7 @@ from vid3d import process
 from vid3d.errors import UserError
 
 CLEAN_UP_SECONDS = 5.0  # for a command after SIGTERM
+RESUMABLE = ("train", "sweep", "cv")  # by the same command
 
 
 class Terminated(KeyboardInterrupt):
@@ -50,7 +51,7 @@ def explain(command: str, error: BaseException) -> int:
     print(last_line(command, error), file=sys.stderr)
     if not isinstance(error, KeyboardInterrupt):
         return 1
-    if command in ("train", "sweep"):
+    if command in RESUMABLE:
         return process.RESUME_ME
     return 143 if isinstance(error, Terminated) else 130
 
@@ -62,7 +63,7 @@ def last_line(command: str, error: BaseException) -> str:
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         line = f"error: {where}{error.strerror or error}"
-    elif command in ("train", "sweep"):
+    elif command in RESUMABLE:
         line = "stopped; the same command goes on from here"
     else:
         line = "terminated" if isinstance(error, Terminated) else "interrupted"

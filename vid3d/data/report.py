@@ -67,9 +67,8 @@ def warnings(prepared: Prepared) -> list[Text]:
     validation = sum(video.path in prepared.facts for video in prepared.index.split("val"))
     if 0 < validation < FEW_VALIDATION:
         lines.append(
-            f"FEW: the validation split, which chooses the best checkpoint, has {validation} of "
-            "the videos: the choice is mostly chance; data.val_fraction or a manifest.csv gives it "
-            "more"
+            f"FEW: the validation split has {validation} of the videos: a checkpoint that is "
+            "chosen by it is mostly chance; data.val_fraction or a manifest.csv gives it more"
         )
     return [Text(printable(line), style="bold red") for line in lines]
 

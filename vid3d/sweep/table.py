@@ -157,7 +157,7 @@ def render(statuses: list[Status], parallel: int, *, most: int | None = None) ->
     table.add_column("state", no_wrap=True)
     for name in ("epoch", "validation\naccuracy", "time left"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("note", overflow="fold")
     for status in shown:
         accuracy = status.best_accuracy()
         left = status.seconds_left() if status.state is State.RUNNING else None

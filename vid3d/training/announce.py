@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 
-from vid3d import parallel, schema
+from vid3d import models, parallel, schema
 from vid3d.terminal import printable
 from vid3d.training import directions
 from vid3d.training.record import AnyRecorder
 from vid3d.training.resume import StartingPoint
 from vid3d.training.setup import Setup
+
+FIRST_STATISTICS = 1e-3  # share of batch normalisation's that may be left at the end
 
 
 def announce(setup: Setup, point: StartingPoint, recorder: AnyRecorder) -> None:
@@ -27,6 +31,8 @@ def announce(setup: Setup, point: StartingPoint, recorder: AnyRecorder) -> None:
         recorder.say(f"{config.model.name} does not look at {', '.join(unused)}")
     recorder.say(directions.describe(config.augment.flip, setup.classes))
     for note in point.notes:
+        recorder.say(note)
+    if note := slow_statistics(setup, point):
         recorder.say(note)
     if note := setup.val_clips.note():
         recorder.say(printable(f"validation: {note}"))
@@ -52,3 +58,22 @@ def announce(setup: Setup, point: StartingPoint, recorder: AnyRecorder) -> None:
             f"an epoch is {setup.steps_per_epoch} whole batches and leaves {left_out} of {videos} "
             "videos out, others each time: train.batch_size decides"
         )
+
+
+def slow_statistics(setup: Setup, point: StartingPoint) -> str:
+    """Says where a training run is too short for the running statistics of batch normalisation.
+
+    They begin at mean 0 and variance 1, which the network's own may be far from.
+    """
+    config = setup.config
+    momentum = getattr(models.build(config.model, len(setup.classes)), "norm_momentum", 0.0)
+    updates = max(setup.last_step // config.optim.accumulate, 1)
+    share = momentum**updates
+    if not point.state.batch_stats or config.model.init_from or share < FIRST_STATISTICS:
+        return ""
+    enough = math.floor(10 * FIRST_STATISTICS ** (1 / updates)) / 10
+    return (
+        f"{updates} updates are few: at the end, batch normalisation still has {share:.1%} of its "
+        f"first statistics, by which validation and predictions may be far worse than training; "
+        f"train for more epochs, or set model.norm_momentum={enough}"
+    )
