@@ -186,11 +186,11 @@ def test_a_run_whose_config_cannot_be_read_fails_alone(write, tmp_path, call, on
 def test_values_that_look_the_same_get_different_folders(write, tmp_path):
     config = write(
         "for value in (('a-b', 'c'), ('a', 'b-c')):\n    add(**{'data.classes': value})\n"
-        "for root in ('a-b', 'a,b', 'a b'):\n    add(**{'data.root': root})"
+        "for start in ('a-b', 'a,b', 'a b'):\n    add(**{'model.init_from': start})"
     )
     runs = plan.plan(config)
     names = [run.name for run in runs]
-    assert len(set(names)) == 5 and names[2] == "root=a-b"
+    assert len(set(names)) == 5 and names[2] == "init_from=a-b"
     assert plan.name({"model.features": (64, 32)}) == "features=64-32"
     # What an earlier version has trained is found, by its config.
     former = tmp_path / "classes=a-b-c"

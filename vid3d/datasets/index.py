@@ -273,7 +273,8 @@ def describe_carving(
     notes = []
     by_group = by_group and any(video.group for video in videos)
     reason = (
-        "groups go whole and are few or of unequal size"
+        "groups go whole, each is drawn by itself, and few or unequal ones miss the share; vid3d "
+        "cv tests every video, and a manifest.csv sets the sides"
         if by_group
         else "each video is drawn by itself and every class needs one, which shows where videos "
         "are few"

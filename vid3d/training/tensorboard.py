@@ -33,7 +33,7 @@ class Board(SummaryWriter):
         events = self.file_writer.event_writer
         self._disk = events._ev_writer = events._worker._record_writer = _Disk(events._ev_writer)
         # Directly: `flush` does not wait for what its queue still holds.
-        events.add_event = self._disk.write_event
+        events.add_event = lambda event: self._disk.write_event(event)
 
     def check(self) -> None:
         """Raises the OSError that writing has met, if any."""
