@@ -29,7 +29,7 @@ import pytest
 
 from vid3d.commands import live as command
 from vid3d.errors import UserError
-from vid3d.inference.camera import Camera, Worker
+from vid3d.inference.camera import Worker
 from vid3d.inference.live import live
 from vid3d.inference.live_output import Recording, to_json
 from vid3d.video import frames
@@ -364,25 +364,6 @@ def test_memory_is_constant_over_ten_thousand_frames(workdir, videos, port):
     assert max(memory) < 1.01 * memory[0], memory
     threads, handles = zip(*counts, strict=True)
     assert (max(threads), max(handles)) == counts[0], counts
-
-
-def test_an_interrupt_within_the_lock_is_an_interrupt():
-    """Ctrl-C may come when `wait_for` has just released the lock."""
-
-    class Still:
-        name = "camera"
-
-        def read(self):
-            return np.zeros((8, 8, 3), np.uint8), 0.0
-
-    def interrupted(*_: object) -> None:
-        camera._came.release()
-        raise KeyboardInterrupt
-
-    camera = Camera(Still())
-    camera._came.wait_for = interrupted
-    with pytest.raises(KeyboardInterrupt):
-        camera.wait(after=0, timeout=1.0)
 
 
 def test_camera_is_recorded_for_the_given_time(workdir, videos, tmp_path, port):

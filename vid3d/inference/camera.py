@@ -104,19 +104,10 @@ class Camera(Worker):
         return time.perf_counter() - self._began
 
     def wait(self, *, after: int, timeout: float) -> Taken | None:
-        """Waits for a frame with a number above `after`; None after `timeout` seconds.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C, wherever in the lock it comes.
-        """
-        try:
-            with self._came:
-                came = self._came.wait_for(lambda: self.newest.number > after, timeout)
-                return self.newest if came else None
-        except RuntimeError as error:  # of a lock that the interrupt found released already
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise error.__context__ from None
-            raise
+        """Waits for a frame with a number above `after`; None after `timeout` seconds."""
+        with self._came:
+            came = self._came.wait_for(lambda: self.newest.number > after, timeout)
+            return self.newest if came else None
 
     def run(self) -> None:
         pause = FIRST_PAUSE

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
@@ -112,18 +113,24 @@ def live(
             display.sink = stack.enter_context(overlay.DisplayWindow(paced=not camera))
         stream = classifier.stream()
         every = classifier.config.live.every
-        with until_interrupted():
+        with until_interrupted() as interrupted:
             if camera:
-                label_camera(camera, stream, display, every=every, seconds=seconds)
+                label_camera(camera, stream, display, interrupted, every=every, seconds=seconds)
             else:
                 every = every or classifier.config.data.frame_step
-                label_file(reader, stream, display, every=every, seconds=seconds)
+                label_file(reader, stream, display, interrupted, every=every, seconds=seconds)
         damage = "" if camera else reader.damage
     return Totals(display.num_labels, writer.num_frames if writer else 0, damage)
 
 
 def label_file(
-    reader: Source, stream: Stream, display: Display, *, every: int, seconds: float
+    reader: Source,
+    stream: Stream,
+    display: Display,
+    interrupted: Callable[[], bool],
+    *,
+    every: int,
+    seconds: float,
 ) -> None:
     """Labels windows that are `every` frames apart, of the first `seconds` or, with 0, of all.
 
@@ -136,6 +143,8 @@ def label_file(
     stream.clear()
     due = 0
     for number, (frame_HWC, second) in enumerate(frames_until(end, reader)):
+        if interrupted():
+            return
         taken = time.perf_counter()
         full = stream.add(frame_HWC, second)
         if full and number >= due and (prediction := stream.predict()):
@@ -160,14 +169,20 @@ def label_if_short(source: Source, stream: Stream, *, end: float) -> Label | Non
 
 
 def label_camera(
-    camera: Camera, stream: Stream, display: Display, *, every: int, seconds: float
+    camera: Camera,
+    stream: Stream,
+    display: Display,
+    interrupted: Callable[[], bool],
+    *,
+    every: int,
+    seconds: float,
 ) -> None:
     """Shows the newest frame and label until the display is closed or `seconds` have passed."""
     camera.stream = stream
     end = camera.clock() + seconds if seconds else math.inf
     with Labeller(camera, stream, display, every=every) as labels:
         newest = camera.newest
-        while camera.clock() < end:
+        while camera.clock() < end and not interrupted():
             newest = camera.wait(after=newest.number, timeout=0.05) or newest
             labels.check()
             if not display.frame(newest.frame_HWC, newest.seconds, labels.newest, lost=camera.lost):
@@ -289,14 +304,26 @@ def configure(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
 
 
 @contextlib.contextmanager
-def until_interrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end only the block: they are the way to stop a camera."""
+def until_interrupted() -> Iterator[Callable[[], bool]]:
+    """Gives a function that tells whether Ctrl-C or SIGTERM has come: the ways to stop a camera.
+
+    The first only notes it, as an exception might come within a lock and leave it locked; the
+    second raises KeyboardInterrupt, which ends the block, too.
+    """
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
     in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
+    numbers = (signal.SIGINT, signal.SIGTERM) if in_main else ()
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
-        yield
+        yield lambda: bool(came)
     except KeyboardInterrupt:
         pass
     finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

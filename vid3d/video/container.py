@@ -13,7 +13,7 @@ from av.stream import Disposition
 DEFAULT_FPS = 25.0
 IS_BEFORE_PYAV_19 = int(av.__version__.split(".")[0]) < 19  # which mends what is worked around
 NOT_A_VIDEO = "not a video, or one without a readable header"
-PICTURE_FORMATS = {"image2", "gif", "apng", "jpegxl_anim"}  # of one picture, or of several
+PICTURE_FORMATS = {"image2", "apng", "jpegxl_anim"}  # of one picture, or of several
 # Streams that hold pictures, not video: the cover of a song, previews for the seek bar.
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 STILL = (
