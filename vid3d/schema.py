@@ -135,7 +135,7 @@ KEYS = (
         "validation videos, as a share of those that are not test videos"),
     Key("data.test_fraction", 0.2, SHARE_BELOW_ONE, "test videos, as a share of all"),
     Key("data.folds", 0, NOT_NEGATIVE,
-        "above 0: draws so many folds instead, whole sources each, the same for every seed"),
+        "cross-validation folds to draw, grouped by source, the same for every seed; 0: none"),
     Key("data.test_fold", -1, FOLD,
         "of a manifest's folds, or of those drawn, the one to test on; -1: 0 tests, 1 validates"),
     Key("data.val_fold", -1, FOLD, "the fold to validate on; -1: the one after data.test_fold"),

@@ -35,7 +35,7 @@ def arguments(workdir: Path, **more: str) -> list[str]:
     return ["train", "--config=configs/demo.py:smoke", f"--workdir={workdir}", *sorted(found)]
 
 
-def train(workdir: Path, **more: str) -> int:
+def train(workdir: Path, **more: str) -> bool:
     config = configs.load("configs/demo.py:smoke", (SMALL | more).items())
     return loop.train(config, workdir)
 
