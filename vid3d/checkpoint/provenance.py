@@ -30,19 +30,23 @@ GIT_SECONDS = 10.0
 def environment() -> dict[str, Any]:
     """Versions, devices and cores of this process; the same in every call on one machine."""
     commit, is_modified = source()
-    versions = {name: metadata.version(name) for name in PACKAGES}
-    versions |= dict(text.split(" ", 1) for text in (DECODER, FFMPEG, OPENCV))
     return {
         "vid3d": __version__,
         "commit": commit,
         "modified": is_modified,
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": versions(),
         "devices": parallel.facts(),
         "cores": cores(),
         "platform": platform.platform(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that a result depends on."""
+    found = {name: metadata.version(name) for name in PACKAGES}
+    return found | dict(text.split(" ", 1) for text in (DECODER, FFMPEG, OPENCV))
 
 
 def source() -> tuple[str | None, bool | None]:
@@ -134,7 +138,7 @@ def differences(workdir: Workdir) -> str:
     entries = read(workdir)
     if not entries:
         return ""
-    before, now = entries[-1]["versions"], environment()["versions"]
+    before, now = entries[-1]["versions"], versions()
     return "; ".join(
         f"{name} {before.get(name, 'unknown')}, now {now[name]}"
         for name in DECISIVE
