@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 
 import av
 import numpy as np
@@ -84,6 +85,32 @@ def test_interrupted_video_leaves_nothing_behind(tmp_path):
         raise KeyboardInterrupt
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
     assert path.read_bytes() == b"an older file"
+
+
+def test_interrupted_close_leaves_no_part(tmp_path):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            VideoWriter(tmp_path / "out.mp4", fps=25) as writer,
+        ):
+            for _ in range(12):  # which the encoder still holds
+                writer.write(noise)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert {path.name for path in tmp_path.iterdir()} <= {"out.mp4"}
+
+
+def test_no_file_before_first_frame(tmp_path):
+    """A signal between it and the `with` block would leave the file for ever."""
+    VideoWriter(tmp_path / "out.mp4", fps=25)
+    assert not list(tmp_path.iterdir())
 
 
 def test_unwritable_place_is_one_line(tmp_path):

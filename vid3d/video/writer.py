@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -60,18 +61,11 @@ class VideoWriter:
         self._interval = 1 / fps
         self._last = -1  # ticks of the newest frame
         self._output: tuple[av.container.OutputContainer, av.VideoStream] | None = None
-        # Ctrl-C interrupts the main thread anywhere; between encoder and file it would cost a
-        # packet.
+        # Signals interrupt the main thread anywhere: between encoder and file it would cost a
+        # packet, and between the file and the `with` block the file would stay. This thread runs
+        # before there is a file.
         self._worker = ThreadPoolExecutor(max_workers=1)
-        if not self.path.parent.exists():
-            raise UserError(f"cannot write {self.path}: there is no folder {self.path.parent}")
-        try:
-            if self.path.is_dir():
-                raise IsADirectoryError(None, "it is a folder")
-            self.part.touch()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UserError(f"cannot write {self.path}: {reason}") from None
+        self._worker.submit(self._check).result()
 
     def write(self, frame_HWC: np.ndarray, seconds: float | None = None) -> None:
         """Adds a uint8 RGB frame; one of another size than the first is resized.
@@ -93,18 +87,33 @@ class VideoWriter:
         Raises:
             UserError: the disk took less than was written.
         """
-        whole = self._worker.submit(self._finish).result()
+        try:
+            self._worker.submit(self._finish).result()
+        except BaseException:
+            self.discard()
+            raise
         self._worker.shutdown()
-        if whole:
-            os.replace(self.part, self.path)
-        else:
-            self.part.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Removes what has been written."""
         self._worker.submit(self._abandon).result()
         self._worker.shutdown()
-        self.part.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        """Raises a UserError where the file could not be written; leaves nothing behind."""
+        folder = self.path.parent
+        if not folder.exists():
+            raise UserError(f"cannot write {self.path}: there is no folder {folder}")
+        try:
+            if self.path.is_dir():
+                raise IsADirectoryError(None, "it is a folder")
+            with contextlib.suppress(FileNotFoundError):
+                self.part.lstat()  # the name may be too long
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(f"cannot write {self.path}: {reason}") from None
 
     def _encode(self, frame_HWC: np.ndarray, seconds: float) -> None:
         # Two frames that are nearer than a tick still come one after the other.
@@ -124,25 +133,25 @@ class VideoWriter:
             raise self._failure(error, frame_HWC) from None
         self.num_frames += 1
 
-    def _finish(self) -> bool:
-        """Writes what the encoder holds back; says whether there is a video."""
+    def _finish(self) -> None:
+        """Writes what the encoder holds back, and gives the file its name."""
         if self._output is None:
-            return False
+            return
         container, stream = self._output
         try:
             container.mux(stream.encode(None))
             container.close()
+            os.replace(self.part, self.path)
         except (av.error.FFmpegError, OSError) as error:
-            self._abandon()
-            self.part.unlink(missing_ok=True)
             raise self._failure(error) from None
-        return True
+        self._output = None
 
     def _abandon(self) -> None:
         if self._output is not None:
             container, _ = self._output
             with contextlib.suppress(av.error.FFmpegError, OSError):  # such as a full disk
                 container.close()
+        self.part.unlink(missing_ok=True)
 
     def _open(self, height: int, width: int) -> tuple[av.container.OutputContainer, av.VideoStream]:
         """The file that is being written and its stream, for frames of this size."""
