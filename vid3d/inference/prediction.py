@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
+
+import numpy as np
 
 UNKNOWN = "unknown"  # the label where no class is probable enough
 
@@ -41,6 +44,47 @@ class Prediction:
     seconds: float
     damage: str = ""
     note: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        classes: Sequence[str],
+        probabilities_K: np.ndarray,
+        *,
+        num_frames: int,
+        start: float,
+        end: float,
+        segments: tuple[Segment, ...] = (),
+        threshold: float = 0.0,
+        damage: str = "",
+        note: str = "",
+    ) -> Prediction:
+        """From probabilities in the order of the classes.
+
+        Args:
+            classes: their names.
+            probabilities_K: float [K].
+            num_frames: of the video or window.
+            start: seconds.
+            end: seconds.
+            segments: by default one, from start to end.
+            threshold: below it the label is "unknown".
+            damage: of the file.
+            note: how the prediction was made.
+        """
+        best = int(probabilities_K.argmax())
+        probability = float(probabilities_K[best])
+        label = classes[best] if probability >= threshold else UNKNOWN
+        return cls(
+            label=label,
+            probability=probability,
+            probabilities=dict(zip(classes, probabilities_K.tolist(), strict=True)),
+            segments=segments or (Segment(start, end, label, probability),),
+            num_frames=num_frames,
+            seconds=end - start,
+            damage=damage,
+            note=note,
+        )
 
 
 def as_dict(answer: Prediction) -> dict[str, object]:

@@ -16,7 +16,8 @@ from vid3d import parallel
 from vid3d.config import apply, validate
 from vid3d.errors import UserError
 from vid3d.inference.prediction import UNKNOWN, Segment
-from vid3d.video.plan import NO_LABEL, Plan, stretches, window_labels
+from vid3d.video.clips import duration
+from vid3d.video.plan import NO_LABEL, Durations, Plan, plan, stretches, window_labels
 
 T = TypeVar("T")
 
@@ -29,21 +30,65 @@ class QueuedVideo:
         frames: returns the fitted frames from the first on, at each call.
         plan: the clips that represent it.
         settings: `config.predict`, as it is for this video.
-        num_frames: of the whole video.
-        seconds: of the whole video.
+        times_N: seconds of all its frames, float64 [N].
         probabilities_NK: class probabilities of each clip, as far as computed.
         missing: number of clips without probabilities.
+        size: height and width of the frames as they came.
         damage: what is wrong with the file, or "".
     """
 
     frames: Callable[[], Iterable[np.ndarray]]
     plan: Plan
     settings: ConfigDict
-    num_frames: int
-    seconds: float
+    times_N: np.ndarray
     probabilities_NK: np.ndarray
     missing: int
+    size: tuple[int, int] = (0, 0)
     damage: str = ""
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.times_N)
+
+    @property
+    def seconds(self) -> float:
+        return duration(self.times_N)
+
+
+def queue(
+    times_N: np.ndarray,
+    frames: Callable[[], Iterable[np.ndarray]],
+    settings: ConfigDict,
+    config: ConfigDict,
+    trained: Durations,
+    num_classes: int,
+) -> QueuedVideo:
+    """Chooses the clips that represent a video.
+
+    Args:
+        times_N: seconds of all its frames, float64 [N].
+        frames: returns the fitted frames from the first on, at each call.
+        settings: `config.predict`, as it is for this video.
+        config: the whole config.
+        trained: how long the training videos are.
+        num_classes: K of the probabilities.
+    """
+    clips = plan(
+        times_N,
+        config.data,
+        config.eval,
+        trained,
+        window=settings.window,
+        overlap=settings.overlap,
+    )
+    return QueuedVideo(
+        frames=frames,
+        plan=clips,
+        settings=settings,
+        times_N=times_N,
+        probabilities_NK=np.empty((len(clips.indices), num_classes), np.float32),
+        missing=len(clips.indices),
+    )
 
 
 def label_videos(
@@ -135,7 +180,6 @@ def time_line(
     labels_N = window_labels(windows_NK, settings.threshold)
     found = stretches(labels_N)
     if len(found) < 2 and not settings.smoothing:
-        return ()
         return ()
     ends = [*bounds[:-1], video.seconds]
     segments = []
