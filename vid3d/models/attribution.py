@@ -16,7 +16,7 @@ from flax import linen as nn
 from vid3d.errors import UserError
 
 METHODS = ("gradcam", "integrated_gradients")
-FEWEST_CELLS = 4  # of a map's height and width: a coarser one tells no place from another
+FEWEST_CELLS = 5  # of a map's height and width: a coarser one tells no place from another
 STEPS = 32  # of the integral
 
 Variables = dict[str, Any]
