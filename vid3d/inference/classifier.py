@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from vid3d import checkpoint as checkpoints, compilation, models, parallel
 from vid3d.config import from_json
 from vid3d.errors import UserError
 from vid3d.inference import files, in_memory
+from vid3d.inference.explain import Explainer, Explanation
 from vid3d.inference.in_memory import Encoded
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.stream import Stream, check_frame
@@ -30,9 +31,6 @@ from vid3d.video import container, resize
 from vid3d.video.decoder_process import OpenVideo
 from vid3d.video.decoding import Decoders
 from vid3d.video.plan import Durations, smoothed
-
-if TYPE_CHECKING:
-    from vid3d.inference.explain import Explainer, Explanation
 
 BATCH_SIZE = 8  # clips
 Source = str | os.PathLike[str] | Encoded | np.ndarray | Sequence[np.ndarray]  # of a video
@@ -194,8 +192,6 @@ class Classifier:
             UserError: there is no such class or method, the video cannot be read, or the network
                 has no map for Grad-CAM.
         """
-        from vid3d.inference.explain import Explainer
-
         with self._compiling:
             if method not in self._explainers:
                 self._explainers[method] = Explainer(self, method)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
 from vid3d import models
 from vid3d.errors import UserError, suggest
-from vid3d.inference.classifier import Classifier, Source
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.video import QueuedVideo, gather
 from vid3d.models import attribution
 from vid3d.models.normalise import centre_crop, normalise
 from vid3d.video import resize
+
+if TYPE_CHECKING:
+    from vid3d.inference.classifier import Classifier, Source
 
 
 @dataclass(frozen=True)
