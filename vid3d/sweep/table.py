@@ -197,15 +197,16 @@ def total_left(statuses: list[Status], parallel: int) -> float | None:
 
 
 def listing(statuses: list[Status]) -> str:
-    """A line per run: its state, its folder and its overrides; and how many there are."""
+    """A line per run: its state, its name and its overrides; and how many there are, and where."""
     lines = []
     for status in statuses:
         note = f": {status.note}" if status.note else ""
         overrides = describe(status.run.overrides)
-        lines.append(f"{status.state:9} {status.workdir}  ({overrides}){note}")
+        lines.append(f"{status.state:9} {status.workdir.name}  ({overrides}){note}")
     counts = Counter(status.state for status in statuses)
     words = ", ".join(f"{number} {state}" for state, number in counts.items())
-    lines.append(f"{len(statuses)} runs" + (f": {words}" if words else " in this shard"))
+    where = f"{statuses[0].workdir.parent}: {words}" if statuses else "this shard"
+    lines.append(f"{len(statuses)} runs in {where}")
     return "\n".join(lines)
 
 
