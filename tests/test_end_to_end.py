@@ -101,7 +101,7 @@ def test_evaluation_equals_a_recount_of_its_predictions(smoke_run, run):
         for predicted, count in zip(header[1:], row, strict=True)
     }
     pairs = [(row["true"], row["predicted"]) for row in table]
-    assert counts == {pair: pairs.count(pair) for pair in counts} and sum(counts.values()) == 20
+    assert counts == {pair: pairs.count(pair) for pair in counts} and sum(counts.values()) == 15
     check_mistakes(folder, printed, table)
 
 
@@ -159,7 +159,7 @@ def test_predict_agrees_with_evaluate(smoke_run, run, call):
         "predict", f"--workdir={smoke_run}", *[str(root / row["path"]) for row in table], "--json"
     )
     predictions = json.loads(done.stdout)["predictions"]
-    assert len(predictions) == 35
+    assert len(predictions) == 15
     for row, prediction in zip(table, predictions, strict=True):
         assert prediction["label"] == row["predicted"]
         for name, p in prediction["probabilities"].items():
@@ -181,7 +181,7 @@ for size in sys.argv[2:]:
 def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken):
     found = []
     for devices, sizes in (
-        (1, "1 7 35 64"),
+        (1, "1 7 15 64"),
         (2, "2 36"),
         (4, "12"),
         (8, "8 40"),
@@ -195,7 +195,7 @@ def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken):
         found += [json.loads(line) for line in done.stdout.splitlines()]
     assert len(found) == 9
     (*counts, table), *others = found
-    assert counts[1] == len(table) == 35
+    assert counts[1] == len(table) == 15
     for *other_counts, other in others:
         assert other_counts == counts
         np.testing.assert_allclose(np.array(other, float), np.array(table, float), atol=1e-6)
@@ -353,7 +353,7 @@ def test_untrainable_configs_fail_before_decoding(flags, words, tmp_path, call):
 
 
 def test_prepare_and_doctor_accept_good_videos(smoke_run, tmp_path, call):
-    assert "35 test videos" in call("prepare", "--config=configs/demo.py:smoke").stderr
+    assert "15 test videos" in call("prepare", "--config=configs/demo.py:smoke").stderr
     done = call("doctor", "--config=configs/demo.py:smoke", f"--output={tmp_path}")
     assert f"{tmp_path / 'manifest.csv'}\n" in done.stdout
     assert (tmp_path / "bad_videos.csv").read_text().splitlines() == ["path,reason"]

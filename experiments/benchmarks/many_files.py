@@ -60,7 +60,10 @@ def link(videos: list[Path], count: int, folder: Path) -> None:
 def watch(command: list[str], target: Path, start: float, *, stop_after: float = 0.0) -> None:
     """Runs the command and prints its memory as the rows grow."""
     due = iter(size for exponent in range(3, 9) for size in [k * 10**exponent for k in (1, 2, 5)])
-    rows, place, goal = 0, 0, next(due)
+    before = target.read_bytes() if target.exists() else b""
+    rows, place, goal = before.count(b"\n"), len(before), next(due)
+    while rows > goal:
+        goal = next(due)
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             time.sleep(0.5)

@@ -57,7 +57,7 @@ def test_a_killed_run_is_retried_and_resumes(config, tmp_path, start):
 def test_a_run_that_is_behind_is_stopped_there(tmp_path, call, run, one_device):
     race = make_race(tmp_path, call)
     options = (f"--config={race.config}", f"--workdir={race.workdir}", "--launcher=ray")
-    said = run("sweep", *options, "--retries=1").stderr
+    said = run("sweep", *options, "--retries=1", timeout=600).stderr
     verdict = halving.read(race.behind)
     assert (verdict.epoch, verdict.cutoff, verdict.kept, verdict.runs) == (1, 1.0, 1, 2)
     assert f"{race.behind.name}: pruned, {verdict}" in said and "1 finished, 1 pruned" in said
