@@ -31,7 +31,7 @@ def get_config(arg: str = ""):
         c.model.kernel = (1, 3, 3)
         c.model.head = "time_average"
     elif arg == "smoke":
-        c.data.synthetic.groups = 20
+        c.data.synthetic.groups = 15
         c.data.synthetic.videos_per_group = 1
         c.model.features = (8, 16)
         c.augment.brightness = 0.1

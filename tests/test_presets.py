@@ -63,7 +63,7 @@ def test_a_name_is_a_preset_in_any_folder_and_a_path_stays_a_path(tmp_path, monk
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("vidoes", "no preset 'vidoes'; did you mean 'videos'?: there is demo, strong, "),
+        ("vidoes", "no preset 'vidoes'; did you mean 'videos'? (there are demo, strong, "),
         ("./demo", "no config file demo.py; the preset of this name is --config=demo"),
         ("configs/videos.py:tutorial", "the preset of this name is --config=videos"),
         ("demo:smok", "demo has no preset 'smok': there is smoke and baseline"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterable, Iterator
+
+from vid3d.schema import BY_NAME
 
 Overrides = list[tuple[str, str]]  # (key, text) of each --config.KEY=TEXT
 
@@ -61,6 +64,22 @@ def takes_workdir(parser: ArgumentParser, *, checkpoint: bool = True) -> None:
         parser.add_argument(
             "--checkpoint", default="best", metavar="best|latest|STEP", help="default: best"
         )
+
+
+def takes_settings(parser: ArgumentParser, group: str, names: Iterable[str]) -> None:
+    """Lets a command take keys of a group of the config by their short names: --threshold=0.6."""
+    for name in names:
+        text = BY_NAME[f"{group}.{name}"].help
+        parser.add_argument(f"--{name}", metavar="NUMBER", help=text.replace("%", "%%"))
+
+
+def chosen_settings(
+    options: Namespace, group: str, names: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """The (key, text) of each that was given; see `takes_settings`."""
+    for name in names:
+        if (text := getattr(options, name)) is not None:
+            yield f"{group}.{name}", text
 
 
 def takes_engine(parser: ArgumentParser) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 
+from vid3d import process
+
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Until a command has imported what it needs: a KeyboardInterrupt breaks libraries as they load.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, process.interrupted_early)
 
 import argparse
 import io
@@ -15,7 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from vid3d import __version__, process
+from vid3d import __version__
 from vid3d.arguments import Overrides
 from vid3d.commands import COMMANDS
 from vid3d.errors import UserError

@@ -77,8 +77,8 @@ def locate(spec: str) -> tuple[Path, str]:
         raise UserError(f"no config file {path}{hint}")
     if path.stem not in presets:
         raise UserError(
-            f"no preset {path.stem!r}{suggest(path.stem, presets)}: there is "
-            f"{', '.join(presets)}; a file is written as {path}"
+            f"no preset {path.stem!r}{suggest(path.stem, presets)} (there are "
+            f"{', '.join(presets)}; a file is written as {path})"
         )
     return PRESETS / path, arg
 

@@ -12,10 +12,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 FINISHED = 0  # exit codes; RESUME_ME, the same command goes on, is EX_TEMPFAIL of sysexits.h
 RESUME_ME = 75
+INTERRUPTED = 130  # 128 + the number of the signal, as shells have it
 PR_SET_PDEATHSIG = 1
 # What the extra `train` installs: labelling videos needs none of it.
 OF_TRAINING = {
@@ -57,6 +59,16 @@ def take_standard_streams() -> None:
                 os.dup2(handle, number)
                 os.close(handle)
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+def interrupted_early(number: int, frame: FrameType | None) -> None:
+    """Handles Ctrl-C until a command has imported what it needs: says so, and ends at once.
+
+    A KeyboardInterrupt would break libraries as they load.
+    """
+    with contextlib.suppress(OSError):
+        os.write(2, b"vid3d: interrupted\n")
+    os._exit(INTERRUPTED)
 
 
 def end_imports() -> None:

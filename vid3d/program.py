@@ -39,7 +39,7 @@ def listen() -> None:
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGTERM, terminate),
     ):
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, process.interrupted_early):
             signal.signal(number, handler)
 
 
@@ -53,7 +53,7 @@ def explain(command: str, error: BaseException) -> int:
         return 1
     if command in RESUMABLE:
         return process.RESUME_ME
-    return 143 if isinstance(error, Terminated) else 130
+    return 143 if isinstance(error, Terminated) else process.INTERRUPTED
 
 
 def last_line(command: str, error: BaseException) -> str:

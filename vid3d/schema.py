@@ -27,7 +27,8 @@ class Range:
     def __str__(self) -> str:
         if self.high == math.inf:
             return f"at least {self.low:g}"
-        return f"from {self.low:g} to {self.high:.10g}" + (" (exclusive)" if self.below else "")
+        span = f"from {self.low:g} to {self.high:.10g}"
+        return f"{span}, but not {self.high:.10g}" if self.below else span
 
 
 @dataclass(frozen=True)

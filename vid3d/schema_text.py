@@ -63,6 +63,13 @@ def table(keys: Iterable[Key]) -> Table:
     return lines
 
 
+def lines(keys: Iterable[Key]) -> list[str]:
+    """The same for a pipe, a key in each line: a long cell moves those behind it, in its line."""
+    rows = [("key", "default", "allowed", "help")]
+    rows += [(key.name, write(key.default), allowed(key), key.help) for key in keys]
+    return [f"{name:28} {default:12} {values:22} {text}" for name, default, values, text in rows]
+
+
 def whole_row(key: Key) -> str:
     """All that the schema knows of a key, a line each."""
     return "\n".join(

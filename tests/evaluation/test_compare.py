@@ -57,8 +57,8 @@ def test_the_table_holds_the_figures_of_the_workdirs(pair_of_runs, tmp_path, cal
             assert float(row[f"test_{key}"]) == figures[key]
             assert f" {figures[key]:.3f} │" in done.stdout
         assert int(row["test_videos"]) == figures["num_videos"]
-        assert int(row["test_sources"]) == figures["num_groups"] == 7
-        assert f" {figures['num_videos']} │       7 │" in done.stdout
+        assert int(row["test_sources"]) == figures["num_groups"] == 3
+        assert f" {figures['num_videos']} │       3 │" in done.stdout
         weights, _ = checkpoint.restore_weights(pair_of_runs / name, figures["step"])
         sizes = [x.size for x in _leaves(weights["params"])]
         assert int(row["parameters"]) == sum(sizes)
@@ -208,8 +208,8 @@ def test_the_confusion_matrix_shows_the_same_interval(pair_of_runs, tmp_path, ca
     kind, (low, high) = compare.interval(found)
     assert kind == "groups"
     title = drawn[0].axes[0].get_title()
-    assert f"accuracy {found.test['accuracy']:.1%} of 35 test videos" in title
-    assert f"{low:.1%} to {high:.1%} (95%, 7 sources)" in title
+    assert f"accuracy {found.test['accuracy']:.1%} of 15 test videos" in title
+    assert f"{low:.1%} to {high:.1%} (95%, 3 sources)" in title
 
 
 @pytest.fixture
@@ -366,7 +366,7 @@ def test_a_video_of_unknown_source_is_its_own_source(pair_of_runs, tmp_path):
             writer.writerows(row | {"group": ""} for row in table)
     both = [runs.read(folder / name, name) for name in ("long", "short")]
     paired = pair(*both)
-    assert paired.num_groups == len(both[0].answers) == 35
+    assert paired.num_groups == len(both[0].answers) == 15
     for name in ("long", "short"):
         path = folder / name / "evaluation" / "test-best" / "predictions.csv"
         lines = path.read_text().splitlines()

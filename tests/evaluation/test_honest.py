@@ -16,7 +16,7 @@ import pytest
 from fixtures.videos import write_video
 
 from vid3d import checkpoint, cli, config as configs
-from vid3d.datasets import index
+from vid3d.datasets import index, splits
 from vid3d.errors import UserError
 from vid3d.evaluation import evaluate, sets
 from vid3d.training import loop
@@ -131,6 +131,18 @@ def test_a_training_video_among_test_videos_is_refused(copied):
     shutil.copy(root / "3.avi", root / "21.avi")
     with pytest.raises(UserError, match=r"1 of 4 test videos were in the training.*21\.avi"):
         evaluate.evaluate(workdir, overrides=moved)
+
+
+def test_a_version_that_draws_other_splits_tests_the_same_videos(smoke_run, monkeypatch):
+    config = checkpoint.Workdir(smoke_run).config()
+    before, folder = evaluate.evaluate(smoke_run)
+    answers = (folder / "predictions.csv").read_text()
+    drawn = index.find(config.data, config.seed).split("test")
+    monkeypatch.setattr(splits, "FEW", 0)
+    assert index.find(config.data, config.seed).split("test") != drawn
+    after, folder = evaluate.evaluate(smoke_run)
+    assert (folder / "predictions.csv").read_text() == answers
+    assert after["accuracy"] == before["accuracy"]
 
 
 @pytest.mark.parametrize("row", [22, 23])

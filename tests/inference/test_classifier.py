@@ -398,6 +398,7 @@ def test_invalid_frames_are_refused(classifier, noisy):
         ([], "no frames"),
         (None, "a video's path or a list of frames, not NoneType"),
         ((frame for frame in red), "not generator"),
+        (["a.mp4", "b.mp4"], r"one video, and 2 paths were given: predict_many\(paths\)"),
     ):
         with pytest.raises(UserError, match=reason):
             classifier.predict(wrong)

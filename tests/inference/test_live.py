@@ -58,6 +58,7 @@ def run_live(workdir, source, *, as_json=False, output="") -> int:
         output=output,
         seconds=0.0,
         wait=0.0,
+        **dict.fromkeys(command.SETTINGS),
     )
     return command.run(options, [])
 
@@ -190,6 +191,18 @@ def test_json_and_video_together(workdir, videos, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert {json.loads(line)["label"] for line in lines} == {"red"}
     assert len(list(frames.read_frames(tmp_path / "red.mp4"))) == 12
+
+
+def test_options_set_what_the_config_sets(workdir, videos, call):
+    """As in predict, and one that predict does not have."""
+    source = (f"--workdir={workdir}", f"--source={videos['turning']}", "--json")
+    short = call("live", *source, "--threshold=0.9", "--smoothing=0.7", "--every=10").stdout
+    keys = {"threshold": 0.9, "smoothing": 0.7, "every": 10}
+    long = call("live", *source, *(f"--config.live.{k}={v}" for k, v in keys.items())).stdout
+    plain = call("live", *source).stdout
+    labels = [[json.loads(line)["label"] for line in text.splitlines()] for text in (short, long)]
+    assert labels[0] == labels[1] and "unknown" in labels[0]
+    assert len(labels[0]) < len(plain.splitlines())
 
 
 def test_unreadable_sources_give_one_error_line(workdir, videos, tmp_path, port):

@@ -101,6 +101,9 @@ def test_a_killed_run_goes_on_where_it_was(
     said = process.communicate(timeout=60)[0]
     assert process.returncode == code, said
     left = parse(target.read_text(), suffix)
+    if blow == signal.SIGTERM:
+        note = f"note: {len(left)} rows are in {target}: the same command with --resume goes on"
+        assert note in said and said.index(note) < said.index("vid3d predict: terminated")
     assert 5 <= len(left) < 121 and target.read_bytes().endswith(b"\n")
     target.write_bytes(target.read_bytes()[:-9])
     done = predict(*command, check=1)
@@ -182,7 +185,11 @@ def test_rows_of_something_else_are_refused(predict, workdir, videos, tmp_path):
     whole = target.read_bytes()
     resume = (f"--rows={target}", "--resume")
     assert "add --resume to go on" in refusal(f"--rows={target}")
-    assert "of another checkpoint or with other options" in refusal(*resume, "--threshold=0.5")
+    other = refusal(*resume, "--threshold=0.5", "--config.eval.views=3")
+    assert "other options (eval.views=1 and not 3, predict.threshold=0.0 and not 0.5)" in other
+    target.write_bytes(whole.replace(b",40-", b",39-"))
+    assert "has answers of another checkpoint (39-" in refusal(*resume)
+    target.write_bytes(whole)
     with target.open("ab") as file:
         file.write(b"not,a,row\n")
     assert "is damaged: row 3 is not one" in refusal(*resume)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fixtures.sweeps import write_sweep
+from fixtures.sweeps import make_race, write_sweep
 
 from vid3d import checkpoint, cli
+from vid3d.sweep import halving
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +51,22 @@ def test_a_killed_run_is_retried_and_resumes(config, tmp_path, start):
     assert "resuming at step" in (run / "log.txt").read_text()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, 61))
+
+
+@needs_ray
+def test_a_run_that_is_behind_is_stopped_there(tmp_path, call, run, one_device):
+    race = make_race(tmp_path, call)
+    options = (f"--config={race.config}", f"--workdir={race.workdir}", "--launcher=ray")
+    said = run("sweep", *options, "--retries=1", timeout=600).stderr
+    verdict = halving.read(race.behind)
+    assert (verdict.epoch, verdict.cutoff, verdict.kept, verdict.runs) == (1, 1.0, 1, 2)
+    assert f"{race.behind.name}: pruned, {verdict}" in said and "1 finished, 1 pruned" in said
+    step = checkpoint.Workdir(race.behind).checkpoints()[-1]
+    log = (race.behind / "log.txt").read_text()  # asked once, and not taken for a kill
+    assert f"stopped at step {step}" in log and "resuming" not in log
+    assert not training_in(race.behind)
+    again = run("sweep", *options).stderr
+    assert "running" not in again and str(verdict) in " ".join(again.split())
 
 
 @pytest.mark.parametrize(

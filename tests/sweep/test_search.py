@@ -7,7 +7,7 @@ import json
 import math
 
 import pytest
-from fixtures.sweeps import write_sweep
+from fixtures.sweeps import make_race, write_sweep
 
 from vid3d import checkpoint
 from vid3d.errors import UserError
@@ -106,19 +106,9 @@ def test_a_dry_run_shows_the_draws(tmp_path, call):
 
 @pytest.mark.slow
 def test_a_run_that_is_behind_is_stopped_marked_and_left(tmp_path, call, one_device):
-    first = "add(**{'train.epochs': 2})\nadd.halving(first=1, factor=2)"
-    second = "add(**{'train.epochs': 400, 'optim.learning_rate': 1e-9})"
-    path, workdir = tmp_path / "configs" / "many.py", tmp_path / "sweep"
-    arguments = (f"--config={write_sweep(path, first)}", f"--workdir={workdir}")
-    call("sweep", *arguments)
-    metrics = workdir / "epochs=2" / "metrics.jsonl"
-    one, two = map(json.loads, metrics.read_text().splitlines())
-    lines = (json.dumps(row) for row in (one | {"val/accuracy": 1.0}, two))
-    metrics.write_text("".join(f"{line}\n" for line in lines))
-
-    write_sweep(path, f"{first}\n{second}")
+    config, slow, workdir, behind = make_race(tmp_path, call)
+    arguments = (f"--config={config}", f"--workdir={workdir}")
     done = call("sweep", *arguments)
-    behind = workdir / "epochs=400,learning_rate=1e-09"
     verdict = halving.read(behind)
     assert (verdict.epoch, verdict.cutoff, verdict.kept, verdict.runs) == (1, 1.0, 1, 2)
     assert f"{behind.name}: pruned, {verdict}" in done.stderr
@@ -129,6 +119,5 @@ def test_a_run_that_is_behind_is_stopped_marked_and_left(tmp_path, call, one_dev
     again = call("sweep", *arguments)
     assert "running" not in again.stderr and str(verdict) in " ".join(again.stderr.split())
     assert "pruned" in call("sweep", *arguments, "--dry-run").stdout
-    write_sweep(path, second)
-    (status,) = launch.look(plan.plan(str(path)), workdir)
+    (status,) = launch.look(plan.plan(slow), workdir)
     assert status.state is table.State.WAITING and checkpoint.Workdir(behind).checkpoints()

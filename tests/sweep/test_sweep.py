@@ -222,6 +222,7 @@ def test_a_long_failure_is_short_in_the_table(write, tmp_path):
     text = io.StringIO()
     Console(file=text, width=80).print(table.render([status], 1))
     assert len(text.getvalue().splitlines()) < 16
+    assert "note" in text.getvalue() and "time left" not in text.getvalue()  # it has none
     assert f"see {log}" in status.short_note() and status.short_note().startswith(note[:60])
 
 

@@ -81,6 +81,8 @@ def test_a_finished_run_is_extended_on_request(whole, tmp_path, call):
     before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
     [line] = call(*more, check=1).stderr.splitlines()
     assert "(train.epochs: 3 -> 6): train --extend goes on from its last checkpoint" in line
+    [line] = call(*more[:3], "--config.train.epochs=2", "--extend", check=1).stderr.splitlines()
+    assert "--config.train.epochs=2 is fewer than the 3 of" in line and "more than 3" in line
     after = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file() and p.name != ".lock"}
     assert after == before
     [line] = call(*more[:3], "--extend").stderr.splitlines()

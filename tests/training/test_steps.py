@@ -39,8 +39,8 @@ def batch_of(size: int = 8, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def run_steps(config, batches, *, devices: int, seed: int = 0):
-    """The losses and the state of a training on some devices; `seed` is that of the draws alone."""
+def build(config, *, devices: int, seed: int = 0):
+    """The mapped step, and the state before the first; `seed` is that of the draws alone."""
     model = models.build(config.model, CLASSES, axis_name=parallel.AXIS)
     optimizer = optim.build(config.optim, lambda _: config.optim.learning_rate)
     state = create(model, optimizer, seed=config.seed, clip_shape=(FRAMES, SIZE, SIZE, 3))
@@ -53,6 +53,12 @@ def run_steps(config, batches, *, devices: int, seed: int = 0):
         out_axes=(None, None),
         devices=jax.devices()[:devices],
     )
+    return step, state
+
+
+def run_steps(config, batches, *, devices: int, seed: int = 0):
+    """The losses and the state of a training on some devices, see `build`."""
+    step, state = build(config, devices=devices, seed=seed)
     losses = []
     for batch in batches:
         shards = {k: x.reshape(devices, -1, *x.shape[1:]) for k, x in batch.items()}
@@ -87,6 +93,34 @@ def test_batch_statistics_are_those_of_the_global_batch():
         assert len(shards) == 4
         for shard in shards[1:]:
             np.testing.assert_array_equal(shard, shards[0])
+
+
+def test_running_statistics_of_a_short_run_hold_nothing_of_where_they_began():
+    """They are the mean of the first steps; those that come with other weights go on."""
+    config = small_config(
+        model__norm="batch", model__head="average", model__norm_momentum=0.75,
+        optim__learning_rate=0.0,
+    )  # fmt: skip
+    step, first = build(config, devices=1)
+    shards = [{key: x[None] for key, x in batch_of(seed=k).items()} for k in range(5)]
+
+    def statistics(state) -> np.ndarray:
+        return np.concatenate([np.asarray(x).ravel() for x in jax.tree.leaves(state.batch_stats)])
+
+    own = [statistics(step(first, shard)[0]) for shard in shards]  # of each batch alone
+    assert np.abs(own[0] - own[1]).max() > 1e-3
+    found, state = [], first
+    for shard in shards:
+        state, _ = step(state, shard)
+        found.append(statistics(state))
+    for count in range(1, 5):
+        np.testing.assert_allclose(found[count - 1], np.mean(own[:count], axis=0), rtol=1e-4)
+    np.testing.assert_allclose(found[4], 0.75 * found[3] + 0.25 * own[4], rtol=1e-4)
+
+    config.model.init_from = "runs/other"
+    step, first = build(config, devices=1)
+    onward = statistics(step(first, shards[0])[0])
+    np.testing.assert_allclose(onward, 0.75 * statistics(first) + 0.25 * own[0], rtol=1e-4)
 
 
 def test_dropout_repeats_with_the_seed():

@@ -56,6 +56,12 @@ def resolve(workdir: Address, checkpoint: str = "best") -> int:
         raise UserError(
             f"no workdir {workdir}: it is the folder that was given to vid3d train --workdir"
         )
+    if not found and not workdir.config_file.exists():
+        raise UserError(
+            f"no checkpoint in {workdir}, which is not a workdir, as it has no "
+            f"{workdir.config_file.name}: --workdir is the folder that vid3d train wrote, and the "
+            "videos are named after it"
+        )
     if not found:
         raise UserError(f"no checkpoint in {workdir}: train first, or wait for the first one")
     workdir.check_format()

@@ -259,6 +259,12 @@ class Workdir:
         others = [line for line in changed if not line.startswith(extendable)]
         if not self.started_checkpoints() or not (others if extend else changed):
             return
+        now, least = config.train.epochs, before.train.epochs
+        if extend and now < least:
+            raise UserError(
+                f"--extend goes on with more epochs, and --config.train.epochs={now} is fewer than "
+                f"the {least} of {self}: ask for more than {least}, or take another --workdir"
+            )
         remedy = f"take another --workdir, or the same values, as --like={self} does"
         if not others:
             remedy = f"train --extend goes on from its last checkpoint with these; or {remedy}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 
 from vid3d.arguments import Overrides
@@ -28,6 +29,8 @@ def run(options: Namespace, overrides: Overrides) -> int:
     keys = schema_text.find(options.key)
     if options.key:
         print("\n\n".join(map(schema_text.whole_row, keys)))
+    elif not sys.stdout.isatty():
+        print("\n".join(schema_text.lines(keys)))
     else:
         terminal.console().print(schema_text.table(keys))
     return 0

@@ -5,10 +5,18 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from vid3d.arguments import Overrides, seconds, takes_config, takes_workdir
+from vid3d.arguments import (
+    Overrides,
+    chosen_settings,
+    seconds,
+    takes_config,
+    takes_settings,
+    takes_workdir,
+)
 from vid3d.program import listen
 
 HELP = "label a camera, a stream or a file while it plays"
+SETTINGS = ("threshold", "window", "smoothing", "every")  # config.live
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,6 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--wait", type=seconds, default=0.0, metavar="N", help="wait N seconds for the source"
     )
+    takes_settings(parser, "live", SETTINGS)
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
@@ -43,7 +52,7 @@ def run(options: Namespace, overrides: Overrides) -> int:
         options.workdir,
         options.source,
         checkpoint=options.checkpoint,
-        overrides=overrides,
+        overrides=[*overrides, *chosen_settings(options, "live", SETTINGS)],
         output=options.output,
         on_label=print_line if options.json else None,
         on_event=print_line if options.json else None,

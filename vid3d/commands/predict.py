@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from vid3d.arguments import Overrides, not_empty, takes_config, takes_workdir
+from vid3d.arguments import (
+    Overrides,
+    chosen_settings,
+    not_empty,
+    takes_config,
+    takes_settings,
+    takes_workdir,
+)
 from vid3d.errors import UserError
 from vid3d.program import listen
-from vid3d.schema import BY_NAME
 
 HELP = "label videos"
 SETTINGS = ("threshold", "window", "overlap", "smoothing")  # config.predict
@@ -30,9 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--resume", action="store_true", help="leave out the videos that have a row in --rows"
     )
     parser.add_argument("--output", default="", metavar="DIR", help="write annotated videos here")
-    for name in SETTINGS:
-        text = BY_NAME[f"predict.{name}"].help
-        parser.add_argument(f"--{name}", metavar="NUMBER", help=text.replace("%", "%%"))
+    takes_settings(parser, "predict", SETTINGS)
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
@@ -44,14 +48,12 @@ def run(options: Namespace, overrides: Overrides) -> int:
     listen()
     compilation.set_up()
     target = rows.check_target(options.rows, resume=options.resume) if options.rows else None
-    settings = [(f"predict.{name}", getattr(options, name)) for name in SETTINGS]
-    overrides = [*overrides, *((key, text) for key, text in settings if text is not None)]
     labelling = predict.prepare(
         options.workdir,
         options.videos,
         checkpoint=options.checkpoint,
         output=options.output,
-        overrides=overrides,
+        overrides=[*overrides, *chosen_settings(options, "predict", SETTINGS)],
     )
     if options.csv or options.jsonl or target:
         suffix = target.suffix.lower() if target else ".csv" if options.csv else ".jsonl"

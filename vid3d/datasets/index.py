@@ -271,14 +271,10 @@ def describe_carving(
 ) -> list[str]:
     """Notes on splits that were carved out of training, and on shares far from those asked for."""
     notes = []
+    are_few = splits.are_few(videos, splits.by_group if by_group else splits.by_path)
     by_group = by_group and any(video.group for video in videos)
-    reason = (
-        "groups go whole, each is drawn by itself, and few or unequal ones miss the share; vid3d "
-        "cv tests every video, and a manifest.csv sets the sides"
-        if by_group
-        else "each video is drawn by itself and every class needs one, which shows where videos "
-        "are few"
-    )
+    reason = "groups go whole" if by_group else "every class needs one"
+    reason += ", and no other choice comes nearer" if are_few else ", and each is drawn by itself"
     counts = Counter(video.split for video in videos)
     shares = {
         "test": (data.test_fraction, len(videos)),
@@ -298,6 +294,12 @@ def describe_carving(
             notes.append(
                 f"{counts[split]} of {total}, {counts[split] / total:.0%} of {of}, are {split} "
                 f"videos where {asked:.0%} was asked for: {reason}; a manifest.csv can name the "
-                "splits"
+                "splits, and vid3d cv tests every video"
             )
+    if are_few and {"test", "val"} & counts.keys() - given:
+        what = "sources" if by_group else "videos"
+        notes.append(
+            f"with fewer than {splits.FEW} {what}, the splits are drawn together, to come near the "
+            f"shares asked for: new {what} may move others into another split"
+        )
     return notes

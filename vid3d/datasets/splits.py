@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from vid3d.datasets.videos import ListedVideo
 from vid3d.errors import UserError
+
+FEW = 100  # units below which they are dealt out together, as draws of their own miss the share
 
 
 def by_group(video: ListedVideo) -> str:
@@ -35,14 +39,15 @@ def carve(
     seed: int,
     unit: Callable[[ListedVideo], str],
     leave: int = 1,
+    together: bool = False,
 ) -> tuple[ListedVideo, ...]:
     """Moves about a fraction of the videos of each class into a split, in whole units.
 
     A unit goes to the split where `draw(unit) < fraction`, which depends on the seed and the unit
-    alone, so that new videos move no others. There is one exception: where that leaves a class
-    without a unit in the split, or with fewer than `leave` units outside, its units with the draws
-    nearest to the threshold are moved, as long as no other class loses its last one. Only such a
-    unit can move back, once its class has another.
+    alone, so that new videos move no others; or, `together`, where `nearest` puts it. There is one
+    exception: where that leaves a class without a unit in the split, or with fewer than `leave`
+    units outside, its units with the draws nearest to the threshold are moved, as long as no other
+    class loses its last one. Only such a unit can move back, once its class has another.
 
     Args:
         videos: the candidates; those of other splits are not among them.
@@ -51,15 +56,21 @@ def carve(
         seed: of the split.
         unit: `by_group` or `by_path`.
         leave: units that each class should keep outside, where it has enough.
+        together: come as near to the fraction as units allow; new videos may then move others.
 
     Returns:
         The videos, with their `split` set for the chosen ones.
     """
-    labels_of: dict[str, set[str]] = defaultdict(set)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for video in videos:
-        labels_of[unit(video)].add(video.label)
-    draws = {name: draw(name, seed=seed, split=split) for name in labels_of}
-    carving = Carving(labels_of, draws, fraction, leave)
+        counts[unit(video)][video.label] += 1
+    draws = {name: draw(name, seed=seed, split=split) for name in counts}
+    ordered = sorted(counts, key=lambda name: (draws[name], name))
+    taken = {name for name in counts if draws[name] < fraction}
+    if together:
+        taken = nearest({name: counts[name] for name in ordered}, fraction)
+        ordered.sort(key=lambda name: counts[name].total())  # a class's only one is a small one
+    carving = Carving({name: set(counts[name]) for name in ordered}, taken, leave)
     # Twice, since a unit of several classes that is moved for one of them may be missed by another.
     for label in sorted(carving.units_of) * 2:
         carving.give_back(label)
@@ -69,26 +80,61 @@ def carve(
     )
 
 
+def nearest(counts: dict[str, Counter[str]], fraction: float) -> set[str]:
+    """Units whose share of each class, and of all videos, comes near a fraction.
+
+    They are taken in their order as long as that helps, then moved and exchanged until none of
+    that helps any more. The measure is the sum of squared deviations over the classes, to which
+    that of all videos adds as much as they do together.
+
+    Args:
+        counts: unit -> class -> videos, in the order in which units are taken.
+        fraction: from 0 to 1.
+    """
+    labels = sorted({label for count in counts.values() for label in count})
+    videos_UK = np.array([[count[label] for label in labels] for count in counts.values()], float)
+    share_UK = videos_UK / videos_UK.sum(axis=0)
+    whole_U1 = videos_UK.sum(axis=1, keepdims=True) / videos_UK.sum()
+    share_UK = np.hstack([share_UK, np.sqrt(len(labels)) * whole_U1])
+    asked_K = fraction * share_UK.sum(axis=0)
+
+    def cost(shares_K: np.ndarray) -> np.ndarray:
+        return ((shares_K - asked_K) ** 2).sum(axis=-1)
+
+    sign_U, now_K = np.ones(len(share_UK)), np.zeros(len(asked_K))  # 1: may be taken; -1: is
+    for number, share_K in enumerate(share_UK):
+        if cost(now_K + share_K) < cost(now_K):
+            sign_U[number], now_K = -1, now_K + share_K
+    while True:
+        move_UK = sign_U[:, None] * share_UK
+        cost_UU = cost(now_K + move_UK[:, None] + move_UK[None])  # two at a time
+        np.fill_diagonal(cost_UU, cost(now_K + move_UK))  # one alone
+        pair = np.unravel_index(cost_UU.argmin(), cost_UU.shape)
+        if cost_UU[pair] > cost(now_K) - 1e-9:
+            return {name for name, sign in zip(counts, sign_U, strict=True) if sign < 0}
+        chosen = sorted(set(map(int, pair)))
+        now_K = now_K + move_UK[chosen].sum(axis=0)
+        sign_U[chosen] *= -1
+
+
 class Carving:
     """Which units go to a split while it is carved out.
 
     Attributes:
         labels_of: unit -> the classes of its videos.
-        units_of: class -> its units, those with the lowest draws first.
+        units_of: class -> its units, in the order of `labels_of`.
         taken: the units that go to the split.
         leave: see `carve`.
     """
 
-    def __init__(
-        self, labels_of: dict[str, set[str]], draws: dict[str, float], fraction: float, leave: int
-    ):
-        """Takes the units whose draws are below the fraction."""
+    def __init__(self, labels_of: dict[str, set[str]], taken: set[str], leave: int):
+        """Begins with the units that are `taken`; the first of a class are the first to join."""
         self.labels_of = labels_of
         self.units_of: dict[str, list[str]] = defaultdict(list)
-        for name in sorted(labels_of, key=lambda name: (draws[name], name)):
-            for label in labels_of[name]:
+        for name, labels in labels_of.items():
+            for label in labels:
                 self.units_of[label].append(name)
-        self.taken = {name for name in labels_of if draws[name] < fraction}
+        self.taken = taken
         self.leave = leave
 
     def inside(self, label: str) -> int:
@@ -118,6 +164,11 @@ class Carving:
                 self.taken.add(name)
 
 
+def are_few(videos: Iterable[ListedVideo], unit: Callable[[ListedVideo], str]) -> bool:
+    """Whether there are fewer than `FEW` units."""
+    return len({unit(video) for video in videos}) < FEW
+
+
 def assign(
     videos: Sequence[ListedVideo],
     *,
@@ -128,7 +179,8 @@ def assign(
 ) -> tuple[ListedVideo, ...]:
     """Fills in the splits: a test or validation set that no video names comes out of training.
 
-    Validation is never carved out of the test set. A fraction of 0 leaves its split empty.
+    Validation is never carved out of the test set. A fraction of 0 leaves its split empty. Fewer
+    than `FEW` units are dealt out together, see `carve`.
 
     Args:
         videos: with the splits that their source names; "" counts as training.
@@ -138,13 +190,14 @@ def assign(
         unit: what stays together.
     """
     given = {video.split for video in videos}
+    together = are_few(videos, unit)
     videos = tuple(replace(video, split=video.split or "train") for video in videos)
     for split, fraction in (("test", test_fraction), ("val", val_fraction)):
         if split in given or not fraction:
             continue
         pool = [video for video in videos if video.split == "train"]
         leave = 2 if split == "test" and val_fraction and "val" not in given else 1
-        carved = carve(pool, split, fraction, seed=seed, unit=unit, leave=leave)
+        carved = carve(pool, split, fraction, seed=seed, unit=unit, leave=leave, together=together)
         split_of = {video.path: video.split for video in carved}
         videos = tuple(replace(v, split=split_of.get(v.path, v.split)) for v in videos)
     return videos

@@ -16,7 +16,7 @@ from vid3d.data.report import duplicates
 from vid3d.datasets import index as data_index
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
-from vid3d.evaluation import metrics, output, sets
+from vid3d.evaluation import metrics, mistakes, output, sets
 from vid3d.evaluation.predictions import (
     Predictions,
     build_eval_step,
@@ -34,6 +34,7 @@ from vid3d.terminal import printable
 from vid3d.text import first_few
 from vid3d.video.plan import Durations
 
+MOST_MISTAKES = 10  # in metrics.json
 TRAINED_ON = "these videos were in the training: the accuracy says nothing about others"
 
 
@@ -86,6 +87,8 @@ def evaluate(
         "overrides": asked,
         "environment": provenance.environment(),
     } | summarise(predictions, clips, restored.classes)
+    wrong = mistakes.find(predictions, clips.videos, restored.classes)
+    figures["mistakes"] = [mistake._asdict() for mistake in wrong[:MOST_MISTAKES]]
     figures["notes"] = [
         *override_notes(restored, asked),
         *video_notes(restored, prepared, clips),
@@ -99,7 +102,7 @@ def evaluate(
     if parallel.is_main():
         storage.make_folder(folder)
         with storage.folder_lock(folder.parent):
-            output.write(folder, figures, predictions, clips, restored.classes)
+            output.write(folder, figures, predictions, wrong, clips, restored.classes)
     return figures, folder
 
 
@@ -122,7 +125,7 @@ def find_videos(restored: Restored) -> Index:
             f"the videos in {index.root} have the classes {first_few(index.classes)}, "
             f"the checkpoint {first_few(restored.classes)}"
         )
-    return index
+    return sets.as_recorded(index, restored.workdir)
 
 
 def find_clips(restored: Restored, prepared: Prepared, split: str) -> pipeline.Clips:

@@ -12,11 +12,13 @@ from typing import Any
 from vid3d import storage
 from vid3d.data.pipeline import Clips
 from vid3d.evaluation import metrics, plots
+from vid3d.evaluation.mistakes import Mistake
 from vid3d.evaluation.predictions import Predictions
 
 FILES = (
     "metrics.json",
     "predictions.csv",
+    "mistakes.csv",
     "confusion_matrix.csv",
     "confusion_matrix.png",
     "confusion_matrix.svg",
@@ -27,6 +29,7 @@ def write(
     folder: Path,
     figures: dict[str, Any],
     predictions: Predictions,
+    wrong: Sequence[Mistake],
     clips: Clips,
     classes: tuple[str, ...],
 ) -> None:
@@ -40,6 +43,7 @@ def write(
     ]
     header = ["path", "true", "predicted", *(f"probability:{name}" for name in classes)]
     write_csv(folder / "predictions.csv", header, rows)
+    write_csv(folder / "mistakes.csv", Mistake._fields, wrong)
     matrix = metrics.confusion_matrix(predictions.labels_N, predicted_N, len(classes))
     header = ["true", *(f"predicted:{name}" for name in classes)]
     counts = [[name, *row] for name, row in zip(classes, matrix.tolist(), strict=True)]

@@ -11,9 +11,11 @@ from rich.text import Text
 
 from vid3d.evaluation import metrics
 from vid3d.evaluation.output import FILES
+from vid3d.terminal import printable
 from vid3d.text import shorten
 
 MOST_NAMED = 3  # confused pairs
+MOST_SHOWN = 5  # mistakes
 
 
 def show(figures: dict[str, Any], folder: Path) -> None:
@@ -61,6 +63,7 @@ def show(figures: dict[str, Any], folder: Path) -> None:
             for pair in confused[:MOST_NAMED]
         )
         console.print(f"most confused: {', '.join(pairs)}", markup=False)
+    show_mistakes(figures, folder, console)
     console.print(
         f"{figures['num_videos']} of {figures['num_expected']} {figures['split']} videos, "
         f"protocol: {figures['protocol']}, "
@@ -71,3 +74,26 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         console.print(f"note: {note}", markup=False)
     for name in FILES:
         console.print(str(folder / name), markup=False)
+
+
+def show_mistakes(figures: dict[str, Any], folder: Path, console: Console) -> None:
+    """Prints the wrong answers that were given with the highest probabilities."""
+    count, shown = figures["num_videos"] - figures["correct"], figures["mistakes"][:MOST_SHOWN]
+    if not shown:
+        return
+    console.print(f"wrong: {count}, the most confident first")
+    table = Table(
+        "  video", "true", "answer", "probability", "of the true", box=None, pad_edge=False
+    )
+    for column in table.columns[:3]:
+        column.overflow = "fold"
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for row in shown:
+        names = (
+            Text(printable(text)) for text in (f"  {row['path']}", row["true"], row["predicted"])
+        )
+        table.add_row(*names, f"{row['probability']:.3f}", f"{row['true_probability']:.3f}")
+    console.print(table)
+    if count > len(shown):
+        console.print(f"  all in {folder / 'mistakes.csv'}", markup=False)

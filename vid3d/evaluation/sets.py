@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from vid3d.checkpoint import Workdir
 from vid3d.data import pipeline
 from vid3d.data.prepared import Prepared
 from vid3d.datasets import manifest
+from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 
 
@@ -31,6 +33,19 @@ def other_config(config: ConfigDict, data: str) -> ConfigDict:
         other.data.classes = ()
         other.data.protocol = "random"
     return other
+
+
+def as_recorded(index: Index, workdir: Workdir) -> Index:
+    """The index with the drawn splits that videos.csv has, as far as no video of it is gone.
+
+    Videos that were added since, or another version of vid3d, might draw others.
+    """
+    split_of = {row["path"]: row["split"] for row in workdir.videos(("path", "split"))}
+    is_drawn = index.protocol.startswith(("grouped", "random"))
+    if not is_drawn or not split_of.keys() <= {video.path for video in index.videos}:
+        return index
+    videos = tuple(replace(v, split=split_of.get(v.path, v.split)) for v in index.videos)
+    return replace(index, videos=videos)
 
 
 def set_name(data: str) -> str:

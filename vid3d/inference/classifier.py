@@ -298,13 +298,7 @@ class Classifier:
 
     def _take(self, source: Any, fps: float | None, settings: ConfigDict) -> QueuedVideo:
         """Fits frames in memory like those of a file."""
-        if not hasattr(source, "__len__"):
-            raise UserError(
-                "give a video in bytes, an open file, a video's path or a list of frames, not "
-                f"{type(source).__name__}"
-            )
-        if not len(source):
-            raise UserError("there are no frames to predict from")
+        files.check_frames(source)
         rate = self._rate(fps)
         how = resize.fitting(self.config.data)
         fitted = [resize.fit(check_frame(frame), **how) for frame in source]

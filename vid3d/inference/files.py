@@ -52,6 +52,22 @@ def path_of(path: str | os.PathLike[str]) -> str:
     return os.fsdecode(path)
 
 
+def check_frames(source: Any) -> None:
+    """Raises a UserError where what `predict` was given is not a list of frames, or is empty."""
+    if not hasattr(source, "__len__"):
+        raise UserError(
+            "give a video in bytes, an open file, a video's path or a list of frames, not "
+            f"{type(source).__name__}"
+        )
+    if not len(source):
+        raise UserError("there are no frames to predict from")
+    if isinstance(source, (list, tuple)) and isinstance(source[0], (str, os.PathLike)):
+        raise UserError(
+            f"predict labels one video, and {len(source)} paths were given: predict_many(paths) "
+            "yields a path and a prediction for each"
+        )
+
+
 def settings_of(data: ConfigDict) -> Settings:
     """The frames that a network with this `config.data` takes."""
     return Settings(

@@ -95,11 +95,16 @@ def add_rows(labelling: Labelling, file: RowFile) -> int:
     if file.torn_bytes:
         print_notes([f"{file.path}: its last row was torn, and is made again"])
     count = failed = 0
-    with contextlib.closing(labelling.rows(file.done)) as rows:
-        for row in rows:
-            print_trouble(row)
-            file.add(row)
-            count, failed = count + 1, failed + bool(row.error)
+    try:
+        with contextlib.closing(labelling.rows(file.done)) as rows:
+            for row in rows:
+                print_trouble(row)
+                file.add(row)
+                count, failed = count + 1, failed + bool(row.error)
+    except KeyboardInterrupt:
+        there = f"{len(file.done) + count} rows are in {file.path}"
+        print_notes([f"{there}: the same command with --resume goes on from here"])
+        raise
     before = [file.done[path] for path in labelling.paths() if path in file.done]
     said = f"wrote {file.path}: {count} rows, {failed} with an error"
     if before:

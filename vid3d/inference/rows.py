@@ -25,6 +25,8 @@ from vid3d.config import RESULT_FREE, flatten
 from vid3d.errors import UserError
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction, as_dict
+from vid3d.schema import BY_NAME
+from vid3d.schema_text import write
 
 SUFFIXES = (".csv", ".jsonl")
 COLUMNS = (
@@ -137,19 +139,38 @@ def csv_line(values: Iterable[object]) -> str:
 
 
 def fingerprint(classifier: Classifier) -> str:
-    """The step, and a hash of all that an answer depends on: weights, classes and options."""
+    """All that an answer depends on: the step, a hash of weights, classes and the config of the
+    training, and each option that has not its default.
+    """
     config = flatten(classifier.config)
     chosen = {
         key: value
         for key, value in config.items()
-        if (key.startswith(("data.", "model.")) and key not in RESULT_FREE)
-        or key.startswith(("eval.", "predict."))
+        if key.startswith(("data.", "model.")) and key not in RESULT_FREE
     }
+    options = [
+        f" {key}={write(value)}"
+        for key, value in config.items()
+        if key.startswith(("eval.", "predict.")) and value != BY_NAME[key].default
+    ]
     seconds = (classifier.window_seconds, classifier.p95_seconds)
     digest = hashlib.sha256(json.dumps([classifier.classes, seconds, chosen]).encode())
     for leaf in jax.tree.leaves(classifier.weights):
         digest.update(np.asarray(leaf).tobytes())
-    return f"{classifier.step}-{digest.hexdigest()[:12]}"
+    return f"{classifier.step}-{digest.hexdigest()[:12]}{''.join(options)}"
+
+
+def differences(before: str, now: str) -> str:
+    """The options that two fingerprints of one checkpoint do not share; "" of two checkpoints."""
+    (checkpoint, *old), (same, *new) = before.split(), now.split()
+    if checkpoint != same:
+        return ""
+    values = [dict(option.partition("=")[::2] for option in options) for options in (old, new)]
+    return ", ".join(
+        f"{key}={' and not '.join(found.get(key, write(BY_NAME[key].default)) for found in values)}"
+        for key in BY_NAME
+        if values[0].get(key) != values[1].get(key)
+    )
 
 
 def check_target(path: str, *, resume: bool) -> Path:
@@ -250,10 +271,13 @@ class RowFile:
                 f"{self.path} is damaged: row {number} is not one; remove it, or give another file"
             ) from None
         if row.checkpoint != self.form.checkpoint:
-            raise UserError(
-                f"{self.path} has answers of another checkpoint or with other options "
-                f"({row.checkpoint}; these are {self.form.checkpoint}): give another file"
+            others = differences(row.checkpoint, self.form.checkpoint)
+            what = (
+                f"with other options ({others})"
+                if others
+                else (f"of another checkpoint ({row.checkpoint}; this is {self.form.checkpoint})")
             )
+            raise UserError(f"{self.path} has answers {what}: give the same, or another file")
         return row
 
     def _write(self, text: str) -> None:

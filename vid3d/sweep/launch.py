@@ -12,7 +12,7 @@ from pathlib import Path
 from vid3d import config as configs, storage
 from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
-from vid3d.process import FINISHED, RESUME_ME
+from vid3d.process import FINISHED, INTERRUPTED, RESUME_ME
 from vid3d.sweep import child, halving, plan
 from vid3d.sweep.devices import Slot, slots
 from vid3d.sweep.job import Job, LocalJob
@@ -53,6 +53,8 @@ class Engine:
 
 
 LOCAL = Engine()
+# How the log of a run ends that is to go on.
+STOPPED = ("stopped at step", "vid3d train: stopped", "vid3d: interrupted")
 
 
 def sweep(
@@ -189,7 +191,7 @@ def so_far(status: Status) -> Status:
     if status.state is State.WAITING and is_free(status):
         last = child.last_line(status.workdir)
         saved = not last and Workdir(status.workdir).checkpoints()
-        if saved or last.startswith(("stopped at step", "vid3d train: stopped")):
+        if saved or last.startswith(STOPPED):
             status.state = State.STOPPED
         elif last:
             status.state = State.FAILED
@@ -298,7 +300,7 @@ def settle(job: Job, *, stopping: bool) -> None:
     elif code == RESUME_ME and status.verdict:
         status.verdict.write(status.workdir)
         status.state, status.note = State.PRUNED, str(status.verdict)
-    elif code == RESUME_ME or (stopping and code == -signal.SIGTERM):
+    elif code == RESUME_ME or (stopping and code in (-signal.SIGTERM, INTERRUPTED)):
         status.state, status.note = State.STOPPED, "the same command resumes it"
     elif is_free(status):
         status.state = State.FAILED

@@ -137,8 +137,13 @@ class Status:
         return max((self.run.config.train.epochs - epoch) * rate - (time.monotonic() - at), 0.0)
 
 
+COLUMNS = ("run", "state", "epoch", "validation\naccuracy", "time left", "note")
+
+
 def render(statuses: list[Status], parallel: int, *, most: int | None = None) -> Table:
     """The table: run, state, epoch, best validation accuracy, time left, and why it failed.
+
+    A column without any text is left out.
 
     Args:
         statuses: a row each.
@@ -152,24 +157,34 @@ def render(statuses: list[Status], parallel: int, *, most: int | None = None) ->
         kept = {id(status) for status in ranked[:most]}
         shown = [status for status in statuses if id(status) in kept]
         caption += f"; {len(statuses) - len(shown)} runs are not shown"
+    rows = [table_row(status) for status in shown]
     table = Table(caption=caption)
-    table.add_column("run", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    for name in ("epoch", "validation\naccuracy", "time left"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("note", overflow="fold")
-    for status in shown:
-        accuracy = status.best_accuracy()
-        left = status.seconds_left() if status.state is State.RUNNING else None
-        table.add_row(
-            Text(status.run.name),
-            Text(status.state, style=STYLES.get(status.state, "")),
-            f"{status.epoch():g}/{status.run.config.train.epochs}",
-            "" if accuracy is None else f"{accuracy:.3f}",
-            "" if left is None else duration(left),
-            Text(status.place if status.state is State.RUNNING else status.short_note()),
+    used = [k for k in range(len(COLUMNS)) if k == 0 or any(row[k].plain for row in rows)]
+    for k in used:
+        name = COLUMNS[k]
+        table.add_column(
+            name,
+            justify="left" if name in ("run", "state", "note") else "right",
+            no_wrap=name not in ("run", "note"),
+            overflow="fold",
         )
+    for row in rows:
+        table.add_row(*(row[k] for k in used))
     return table
+
+
+def table_row(status: Status) -> list[Text]:
+    """The cells of `COLUMNS`."""
+    accuracy = status.best_accuracy()
+    left = status.seconds_left() if status.state is State.RUNNING else None
+    return [
+        Text(status.run.name),
+        Text(status.state, style=STYLES.get(status.state, "")),
+        Text(f"{status.epoch():g}/{status.run.config.train.epochs}"),
+        Text("" if accuracy is None else f"{accuracy:.3f}"),
+        Text("" if left is None else duration(left)),
+        Text(status.place if status.state is State.RUNNING else status.short_note()),
+    ]
 
 
 def summary(statuses: list[Status], parallel: int) -> str:
@@ -197,15 +212,16 @@ def total_left(statuses: list[Status], parallel: int) -> float | None:
 
 
 def listing(statuses: list[Status]) -> str:
-    """A line per run: its state, its folder and its overrides; and how many there are."""
+    """A line per run: its state, its name and its overrides; and how many there are, and where."""
     lines = []
     for status in statuses:
         note = f": {status.note}" if status.note else ""
         overrides = describe(status.run.overrides)
-        lines.append(f"{status.state:9} {status.workdir}  ({overrides}){note}")
+        lines.append(f"{status.state:9} {status.workdir.name}  ({overrides}){note}")
     counts = Counter(status.state for status in statuses)
     words = ", ".join(f"{number} {state}" for state, number in counts.items())
-    lines.append(f"{len(statuses)} runs" + (f": {words}" if words else " in this shard"))
+    where = f"{statuses[0].workdir.parent}: {words}" if statuses else "this shard"
+    lines.append(f"{len(statuses)} runs in {where}")
     return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ from vid3d.training.recorder import AnyRecorder
 from vid3d.training.resume import StartingPoint
 from vid3d.training.setup import Setup
 
-FIRST_STATISTICS = 1e-3  # share of batch normalisation's that may be left at the end
+FIRST_STATISTICS = 3e-3  # share of batch normalisation's that may be left at the end
 
 
 def announce(setup: Setup, point: StartingPoint, recorder: AnyRecorder) -> None:
@@ -63,17 +63,18 @@ def announce(setup: Setup, point: StartingPoint, recorder: AnyRecorder) -> None:
 def slow_statistics(setup: Setup, point: StartingPoint) -> str:
     """Says where a training run is too short for the running statistics of batch normalisation.
 
-    They begin at mean 0 and variance 1, which the network's own may be far from.
+    They begin with the mean of the first steps, see `state.running_statistics`, from which those of
+    the trained weights may be far away.
     """
     config = setup.config
     momentum = getattr(models.build(config.model, len(setup.classes)), "norm_momentum", 0.0)
     updates = max(setup.last_step // config.optim.accumulate, 1)
-    share = momentum**updates
+    share = momentum ** max(updates - 1 / (1 - momentum), 0)
     if not point.state.batch_stats or config.model.init_from or share < FIRST_STATISTICS:
         return ""
     enough = math.floor(10 * FIRST_STATISTICS ** (1 / updates)) / 10
     return (
         f"{updates} updates are few: at the end, batch normalisation still has {share:.1%} of its "
-        f"first statistics, by which validation and predictions may be far worse than training; "
-        f"train for more epochs, or set model.norm_momentum={enough}"
+        "first steps' statistics, by which validation and predictions may be far worse than "
+        f"training; train for more epochs, or set model.norm_momentum={enough}"
     )

@@ -89,3 +89,19 @@ def moving_average(average: Any, value: Any, *, decay: float, step: jax.Array) -
     """
     d = jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda a, v: d * a + (1 - d) * v, average, value)
+
+
+def running_statistics(average: Any, share: Any, *, momentum: float, step: jax.Array) -> Any:
+    """m average + (1 - m) value with m = min(momentum, step / (step + 1)), for every leaf.
+
+    The first steps are averaged evenly, and the initial statistics, mean 0 and variance 1, count
+    for nothing, in however short a training run.
+
+    Args:
+        average: the running statistics of batch normalisation.
+        share: (1 - momentum) value: the running statistics that the network makes of zeros.
+        momentum: what they keep per step.
+        step: how many steps are in them.
+    """
+    m = jnp.minimum(momentum, step / (step + 1))
+    return jax.tree.map(lambda a, v: m * a + (1 - m) / (1 - momentum) * v, average, share)

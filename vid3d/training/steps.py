@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from vid3d.models.layers import HEAD
 from vid3d.training.augment import augment
 from vid3d.training.mixing import mix
-from vid3d.training.state import TrainState, moving_average
+from vid3d.training.state import TrainState, moving_average, running_statistics
 
 TrainStep = Callable[
     [TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]
@@ -56,6 +56,7 @@ def build_train_step(
 
     seed, ema, augmentation = config.seed, config.optim.ema, config.augment
     frozen_backbone = config.optim.backbone_rate == 0
+    starts_anew = not config.model.init_from  # other weights bring their statistics along
 
     def train_step(
         state: TrainState, batch: dict[str, jax.Array]
@@ -79,8 +80,12 @@ def build_train_step(
             cutmix=augmentation.cutmix,
         )
 
+        statistics = state.batch_stats
+        if starts_anew and not frozen_backbone:
+            statistics = jax.tree.map(jnp.zeros_like, statistics)
+
         def loss_of(trained):
-            variables = {"params": {**state.params, **trained}, "batch_stats": state.batch_stats}
+            variables = {"params": {**state.params, **trained}, "batch_stats": statistics}
             if frozen_backbone:
                 logits_BK, batch_stats = model.apply(variables, clips_BTHWC, train=False), None
             else:
@@ -104,6 +109,11 @@ def build_train_step(
             gradient = jax.tree.map(jnp.zeros_like, state.params) | gradient
             batch_stats = state.batch_stats
         batch_stats = jax.lax.pmean(batch_stats, axis_name)
+        if starts_anew and not frozen_backbone:
+            momentum = getattr(model, "norm_momentum", 0.0)
+            batch_stats = running_statistics(
+                state.batch_stats, batch_stats, momentum=momentum, step=state.step
+            )
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # Of a blended clip, the class that it shows more of.
