@@ -21,16 +21,21 @@ from vid3d.config import from_json
 from vid3d.errors import UserError
 from vid3d.inference import files, in_memory
 from vid3d.inference.in_memory import Encoded
-from vid3d.inference.prediction import UNKNOWN, Prediction, Segment
+from vid3d.inference.prediction import UNKNOWN, Event, Prediction, Segment
 from vid3d.inference.stream import Stream, check_frame
-from vid3d.inference.video import QueuedVideo, label_videos, settings_for_call, time_line
+from vid3d.inference.video import (
+    QueuedVideo,
+    label_videos,
+    queue_video,
+    settings_for_call,
+    time_line,
+)
 from vid3d.models.normalise import clip_shape, normalise
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
-from vid3d.video.clips import duration
 from vid3d.video.decoder_process import OpenVideo
 from vid3d.video.decoding import Decoders
-from vid3d.video.plan import Durations, plan, smoothed
+from vid3d.video.plan import Durations, smoothed
 
 BATCH_SIZE = 8  # clips
 
@@ -262,6 +267,7 @@ class Classifier:
         threshold: float = 0.0,
         damage: str = "",
         note: str = "",
+        events: tuple[Event, ...] = (),
     ) -> Prediction:
         """Builds a prediction from probabilities; by default with one segment, start to end."""
         best = int(probabilities_K.argmax())
@@ -276,6 +282,7 @@ class Classifier:
             seconds=end - start,
             damage=damage,
             note=note,
+            events=events,
         )
 
     def _read(self, video: str | OpenVideo, settings: ConfigDict) -> QueuedVideo:
@@ -314,23 +321,13 @@ class Classifier:
         settings: ConfigDict,
     ) -> QueuedVideo:
         """Chooses the clips that represent a video."""
-        times_N, trained = np.array(times), Durations(self.window_seconds, self.p95_seconds)
-        clips = plan(
-            times_N,
-            self.config.data,
-            self.config.eval,
-            trained,
-            window=settings.window,
-            overlap=settings.overlap,
-        )
-        return QueuedVideo(
-            frames=frames,
-            plan=clips,
-            settings=settings,
-            num_frames=len(times),
-            seconds=duration(times_N),
-            probabilities_NK=np.empty((len(clips.indices), len(self.classes)), np.float32),
-            missing=len(clips.indices),
+        return queue_video(
+            np.array(times),
+            frames,
+            self.config,
+            settings,
+            trained=Durations(self.window_seconds, self.p95_seconds),
+            num_classes=len(self.classes),
         )
 
     def _answers(
@@ -357,4 +354,5 @@ class Classifier:
             threshold=settings.threshold,
             damage=video.damage,
             note=video.plan.note,
+            events=video.events(self.classes),
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-UNKNOWN = "unknown"  # the label where no class is probable enough
+from vid3d.video.timeline import UNKNOWN, Event
+
+__all__ = ["UNKNOWN", "Event", "Prediction", "Segment", "as_dict"]
 
 
 class Segment(NamedTuple):
@@ -31,6 +33,7 @@ class Prediction:
         seconds: duration of the video or window.
         damage: what is wrong with a file that can still be read, such as an early end, or "".
         note: how the prediction was made, if not as for a video of training length, or "".
+        events: what `config.predict.events` makes of the time line; see `vid3d.video.timeline`.
     """
 
     label: str
@@ -41,8 +44,11 @@ class Prediction:
     seconds: float
     damage: str = ""
     note: str = ""
+    events: tuple[Event, ...] = ()
 
 
 def as_dict(answer: Prediction) -> dict[str, object]:
-    """The fields of a prediction in JSON."""
-    return asdict(answer) | {"segments": [segment._asdict() for segment in answer.segments]}
+    """The fields of a prediction in JSON; events have files of their own."""
+    fields = asdict(answer) | {"segments": [segment._asdict() for segment in answer.segments]}
+    del fields["events"]
+    return fields

@@ -15,8 +15,10 @@ from ml_collections import ConfigDict
 from vid3d import parallel
 from vid3d.config import apply, validate
 from vid3d.errors import UserError
-from vid3d.inference.prediction import UNKNOWN, Segment
-from vid3d.video.plan import NO_LABEL, Plan, stretches, window_labels
+from vid3d.inference.prediction import UNKNOWN, Event, Segment
+from vid3d.video import timeline
+from vid3d.video.clips import duration
+from vid3d.video.plan import NO_LABEL, Durations, Plan, plan, stretches, window_labels
 
 T = TypeVar("T")
 
@@ -44,6 +46,56 @@ class QueuedVideo:
     probabilities_NK: np.ndarray
     missing: int
     damage: str = ""
+
+    def windows(self) -> tuple[list[float], np.ndarray]:
+        """The bounds of what the windows answer for, and their probabilities; a video that is not
+        answered by windows is one.
+        """
+        if self.plan.bounds:
+            return self.plan.bounds, self.probabilities_NK
+        return [0.0, self.seconds], self.probabilities_NK.mean(axis=0, keepdims=True)
+
+    def events(self, classes: Sequence[str]) -> tuple[Event, ...]:
+        """The events of its time line; see `vid3d.video.timeline`."""
+        return timeline.decode(*self.windows(), classes, timeline.Settings.of(self.settings))
+
+
+def queue_video(
+    times_N: np.ndarray,
+    frames: Callable[[], Iterable[np.ndarray]],
+    config: ConfigDict,
+    settings: ConfigDict,
+    *,
+    trained: Durations,
+    num_classes: int,
+) -> QueuedVideo:
+    """Chooses the clips that represent a video; none of them is labelled yet.
+
+    Args:
+        times_N: seconds of its frames, ascending.
+        frames: see `QueuedVideo`.
+        config: of the model; data and eval are read.
+        settings: `config.predict`, as it is for this video.
+        trained: how long the training videos are.
+        num_classes: of the model.
+    """
+    clips = plan(
+        times_N,
+        config.data,
+        config.eval,
+        trained,
+        window=settings.window,
+        overlap=settings.overlap,
+    )
+    return QueuedVideo(
+        frames=frames,
+        plan=clips,
+        settings=settings,
+        num_frames=len(times_N),
+        seconds=duration(times_N),
+        probabilities_NK=np.empty((len(clips.indices), num_classes), np.float32),
+        missing=len(clips.indices),
+    )
 
 
 def label_videos(
