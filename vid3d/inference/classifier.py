@@ -292,7 +292,7 @@ class Classifier:
 
     def _plan_file(self, file: files.File, settings: ConfigDict) -> QueuedVideo:
         """Chooses the clips that represent a file."""
-        return replace(self._plan(file.times, file.frames, settings), damage=file.damage)
+        return replace(self.plan_video(file.times, file.frames, settings), damage=file.damage)
 
     def _take(self, source: Any, fps: float | None, settings: ConfigDict) -> QueuedVideo:
         """Fits frames in memory like those of a file."""
@@ -306,7 +306,7 @@ class Classifier:
         rate = self._rate(fps)
         how = resize.fitting(self.config.data)
         fitted = [resize.fit(check_frame(frame), **how) for frame in source]
-        return self._plan([i / rate for i in range(len(fitted))], lambda: fitted, settings)
+        return self.plan_video([i / rate for i in range(len(fitted))], lambda: fitted, settings)
 
     def _rate(self, fps: float | None) -> float:
         """The rate of frames that come without times."""
@@ -314,7 +314,7 @@ class Classifier:
             raise UserError(f"fps={fps} has to be a number above 0")
         return fps or self.config.data.fps or container.DEFAULT_FPS
 
-    def _plan(
+    def plan_video(
         self,
         times: list[float],
         frames: Callable[[], Iterable[np.ndarray]],
@@ -335,9 +335,9 @@ class Classifier:
     ) -> Iterator[Prediction | UserError]:
         """The predictions or errors of videos, in their order."""
         for video in label_videos(videos, self.probabilities, batch_size=batch_size):
-            yield self._answer(video) if isinstance(video, QueuedVideo) else video
+            yield self.answer(video) if isinstance(video, QueuedVideo) else video
 
-    def _answer(self, video: QueuedVideo) -> Prediction:
+    def answer(self, video: QueuedVideo) -> Prediction:
         """The weighted mean over the clips, and the time line."""
         settings, how = video.settings, self.config.eval.long_videos
         rows_NK = video.probabilities_NK

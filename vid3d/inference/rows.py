@@ -136,14 +136,19 @@ def csv_line(values: Iterable[object]) -> str:
     return out.getvalue().removesuffix("\r\n") + "\n"
 
 
-def fingerprint(classifier: Classifier) -> str:
-    """The step, and a hash of all that an answer depends on: weights, classes and options."""
+def fingerprint(classifier: Classifier, *, events: bool = False) -> str:
+    """The step, and a hash of all that an answer depends on: weights, classes and options.
+
+    Args:
+        classifier: with its config.
+        events: the options of events count, too.
+    """
     config = flatten(classifier.config)
     chosen = {
         key: value
         for key, value in config.items()
         if (key.startswith(("data.", "model.")) and key not in RESULT_FREE)
-        or key.startswith(("eval.", "predict."))
+        or (key.startswith(("eval.", "predict.")) and (events or key.count(".") == 1))
     }
     seconds = (classifier.window_seconds, classifier.p95_seconds)
     digest = hashlib.sha256(json.dumps([classifier.classes, seconds, chosen]).encode())
