@@ -1,8 +1,9 @@
-"""The truth of recordings: a CSV of events with `path,start,end,label`, as `predict` writes them."""
+"""The truth of recordings: a CSV of events, `path,start,end,label`, as `predict` writes it."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,15 +59,19 @@ class Truth:
                 )
 
 
-def read_truth(file: str | Path, classes: Sequence[str], *, ignore: Sequence[str] = ()) -> Truth:
-    """Reads a CSV with a line per event; paths are relative to its folder.
+def read_truth(
+    file: str | Path, classes: Sequence[str] | None = None, *, ignore: Sequence[str] = ()
+) -> Truth:
+    """Reads a CSV with a line per event.
+
+    Paths are relative to its folder; what is not there, to the current folder.
 
     A line with a path and nothing else is a recording in which nothing happens. A column `group`
     names the source of the recording; other columns are not read.
 
     Args:
         file: the CSV.
-        classes: labels that are known.
+        classes: labels that are known; None is any.
         ignore: labels whose lines are left out, as they are no events.
 
     Raises:
@@ -78,7 +83,7 @@ def read_truth(file: str | Path, classes: Sequence[str], *, ignore: Sequence[str
         text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"--events={file}: cannot be read: {error.strerror}") from None
-    reader = csv.DictReader(text.splitlines(), strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if lacking:
@@ -91,12 +96,13 @@ def read_truth(file: str | Path, classes: Sequence[str], *, ignore: Sequence[str
             path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
             if not path:
                 raise UserError(f"{where}: it has no path")
-            key = str((file.parent / path).resolve())
+            below = file.parent / path
+            key = absolute(below if below.exists() or not Path(path).exists() else path)
             own = truth.events.setdefault(key, [])
             truth.sources[key] = source(where, row, truth.sources.get(key), key)
             if not label and not row["start"] and not row["end"]:
                 continue
-            if label not in (*classes, *ignore):
+            if classes is not None and label not in (*classes, *ignore):
                 near = suggest(label, classes)
                 raise UserError(f"{where}: the model has no class {label!r}{near}")
             if label not in ignore:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from vid3d import storage, terminal
 from vid3d.config import apply, validate
 from vid3d.errors import UserError, suggest
-from vid3d.inference import files, overlay
+from vid3d.inference import chosen, files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.event_file import EventFile
 from vid3d.inference.event_formats import Format
@@ -143,12 +143,18 @@ def prepare(
     output: str | Path = "",
     overrides: Iterable[tuple[str, str]] = (),
     events: bool = False,
+    anew: bool = False,
 ) -> Labelling:
-    """Finds the videos and loads the classifier; see `predict` and `Labelling`."""
+    """Finds the videos and loads the classifier; see `predict` and `Labelling`.
+
+    With `events` they are decoded as was chosen for the workdir; `anew` leaves that out.
+    """
     found = collect(paths)
     folder = storage.require_local(output, "--output") if output else None
     copies = name_copies(found.videos, folder) if folder else {}
     classifier = Classifier.load(workdir, checkpoint)
+    if events and not anew:
+        found.notes.extend(chosen.apply_to(classifier, workdir))
     for key, text in overrides:
         apply(classifier.config, key, text)
         if not any(fnmatchcase(key, pattern) for pattern in OVERRIDES):

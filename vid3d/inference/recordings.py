@@ -80,7 +80,7 @@ def label_recordings(
                     files.fitted, names[job], stored, count=len(event.times), timeout=timeout
                 )
                 video = classifier.plan_video(event.times.tolist(), again, chosen)
-                video.damage = event.damage
+                video.damage, video.sha256 = event.damage, event.sha256
                 if sizes is not None:
                     sizes[names[job]] = event.size
                 ready[job] = complete(opened.pop(job), video, network)

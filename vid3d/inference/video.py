@@ -36,6 +36,7 @@ class QueuedVideo:
         probabilities_NK: class probabilities of each clip, as far as computed.
         missing: number of clips without probabilities.
         damage: what is wrong with the file, or "".
+        sha256: of the file; "" where it was not asked for.
     """
 
     frames: Callable[[], Iterable[np.ndarray]]
@@ -46,6 +47,7 @@ class QueuedVideo:
     probabilities_NK: np.ndarray
     missing: int
     damage: str = ""
+    sha256: str = ""
 
     def windows(self) -> tuple[list[float], np.ndarray]:
         """The bounds of what the windows answer for, and their probabilities; a video that is not
