@@ -1,0 +1,139 @@
+"""Long recordings: does memory stay flat, and how fast are they beside decoding alone?
+
+    python experiments/benchmarks/long_recordings.py [--hours=2] [--minutes=5] [--rounds=3] [--json]
+
+With the demo's network (10x32x32 clips side by side; its weights are random, which costs as much).
+Memory is that of this process and its decoding processes, while one recording of 160x120 at 25
+frames a second is labelled; the highest of each quarter counts. Speed is that of two recordings of
+640x480 at 25 frames a second (H.264), which are decoded alone and labelled in turn: video seconds
+per second, the medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import psutil
+
+from vid3d import compilation, config as configs, models
+from vid3d.inference import files
+from vid3d.inference.classifier import Classifier
+from vid3d.inference.recordings import label_recordings
+from vid3d.models.normalise import clip_shape
+from vid3d.video import decoding
+
+CLASSES = ("a", "b", "c", "d", "e")
+WORKERS = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--hours", type=float, default=2.0, help="of the recording for the memory")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of those for the speed")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    compilation.set_up()
+    figures: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as name:
+        classifier = demo_classifier()
+        if options.minutes:
+            paths = [make(Path(name) / f"{k}.mp4", "640x480", 60 * options.minutes) for k in "ab"]
+            figures |= speed(classifier, paths, options.rounds)
+        if options.hours:
+            path = make(Path(name) / "long.mp4", "160x120", 3600 * options.hours)
+            figures |= memory(classifier, path)
+    figures |= {"cores": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 1)}
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        for key, value in figures.items():
+            print(f"{key:44} {value:.3f}" if isinstance(value, float) else f"{key:44} {value}")
+
+
+def demo_classifier() -> Classifier:
+    """The demo's network with random weights."""
+    config = configs.load("demo")
+    module = models.build(config.model, len(CLASSES))
+    clip = np.zeros((1, *clip_shape(config.data)), np.float32)
+    weights = jax.jit(module.init, static_argnames="train")(jax.random.key(0), clip, train=False)
+    classifier = Classifier(dict(weights), config, classes=CLASSES, window_seconds=0.8)
+    classifier.compile([8])
+    return classifier
+
+
+def make(path: Path, size: str, seconds: float) -> Path:
+    """A moving test picture with noise, 25 frames a second, H.264."""
+    source = f"testsrc2=size={size}:rate=25:duration={seconds},noise=alls=12:allf=t"
+    codec = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "50")
+    command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, *codec, str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def speed(classifier: Classifier, paths: list[Path], rounds: int) -> dict[str, object]:
+    """Video seconds per second: decoding and fitting alone, and with the network."""
+    names, data = [str(path) for path in paths], classifier.config.data
+    alone, labelled, seconds = [], [], 0.0
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        for _ in decoding.decode(names, files.settings_of(data), workers=WORKERS, timeout=60.0):
+            pass
+        alone.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        seconds = sum(video.seconds for _, video in label_recordings(classifier, paths))
+        labelled.append(time.perf_counter() - begun)
+    decoding_rate = seconds / statistics.median(alone)
+    labelling_rate = seconds / statistics.median(labelled)
+    ratios = [one / other for one, other in zip(alone, labelled, strict=True)]
+    return {
+        "decoding alone, video seconds per second": decoding_rate,
+        "with the network": labelling_rate,
+        "ratio": statistics.median(ratios),
+        "ratios of the rounds": ", ".join(f"{ratio:.3f}" for ratio in ratios),
+    }
+
+
+def memory(classifier: Classifier, path: Path) -> dict[str, object]:
+    """MiB of all processes: the highest in each quarter of the recording's windows."""
+    own, ended, samples = psutil.Process(), threading.Event(), []
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            found = own.memory_info().rss
+            for child in own.children(recursive=True):
+                try:
+                    found += child.memory_info().rss
+                except psutil.Error:
+                    continue
+            samples.append(found / 2**20)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    begun = time.perf_counter()
+    ((_, video),) = label_recordings(classifier, [path])
+    seconds = time.perf_counter() - begun
+    ended.set()
+    thread.join()
+    quarters = np.array_split(np.array(samples), 4)
+    return {
+        "hours": video.seconds / 3600,
+        "windows": len(video.probabilities_NK),
+        "events": len(video.events(CLASSES)),
+        "seconds": seconds,
+        "MiB in each quarter": ", ".join(f"{quarter.max():.0f}" for quarter in quarters),
+    }
+
+
+if __name__ == "__main__":
+    main()
