@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings as effort, strategies as st
 
-from vid3d.evaluation import events as measures
+from vid3d.evaluation import events as measures, timeline_plot
 from vid3d.evaluation.events import Recording, summarise
 from vid3d.evaluation.metrics import group_interval, ratio_interval
+from vid3d.evaluation.timeline_plot import timeline_figure
 from vid3d.video.timeline import Event
 
 LABELS = ("a", "b")
@@ -224,3 +225,21 @@ def test_a_ratio_of_single_shares_has_the_interval_of_their_mean():
     assert ratio_interval(shares, [1.0] * 6, groups) == group_interval(shares, groups)
     whole = ratio_interval([1.0, 2.0, 1.5, 0.0], [2.0, 2.0, 2.0, 0.0], list("abcd"))
     assert whole == group_interval(shares, groups)
+
+
+def test_the_picture_has_truth_over_prediction_in_the_colours_of_the_legend():
+    many = [recording("aab  ", "  bba", path=f"{k}.mp4") for k in range(timeline_plot.MOST + 2)]
+    figure = timeline_figure(many, LABELS)
+    (axes,) = figure.axes
+    assert len(axes.get_yticklabels()) == timeline_plot.MOST
+    assert "2 more recordings are not drawn" in axes.get_title()
+    legend = {text.get_text(): patch.get_facecolor() for text, patch in zip(
+        figure.legends[0].get_texts(), figure.legends[0].get_patches(), strict=True)}  # fmt: skip
+    boxes = {}
+    for bar in axes.collections[:6]:  # of the first recording: two backgrounds, four events
+        (path,) = bar.get_paths()
+        start, top = path.vertices.min(axis=0)
+        end, _ = path.vertices.max(axis=0)
+        boxes[float(start), float(end)] = float(top), tuple(bar.get_facecolor()[0])
+    assert boxes[0, 2][1] == boxes[4, 5][1] == legend["a"] != legend["b"] == boxes[2, 3][1]
+    assert boxes[0, 2][0] == boxes[2, 3][0] < boxes[4, 5][0] == boxes[2, 4][0]

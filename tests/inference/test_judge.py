@@ -135,7 +135,7 @@ def test_a_recording_that_was_trained_on_is_refused(own, videos, load):
         ("a.avi,-1,2,red", "from -1 to 2 s is no stretch"),
         (",1,2,red", "truth.csv line 2: it has no path"),
         ("a.avi,1,,red", "line 2: end '' is not a number"),
-        ('a.avi,1,2,"red', "truth.csv line 2: unexpected end of data"),
+        ('a.avi,1,2,"red', "truth.csv, read up to line 1: unexpected end of data; is a quot"),
         ("", "has no line but its header"),
     ],
 )

@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--json", action="store_true", help="print a line of JSON per label, and per lost camera"
     )
     parser.add_argument(
-        "--events", type=not_empty, default="", metavar="FILE",
+        "--events", type=not_empty, metavar="FILE",
         help="write each event into this .csv or .jsonl as it ends; no window",
     )  # fmt: skip
     parser.add_argument(
@@ -56,7 +56,7 @@ def run(options: Namespace, overrides: Overrides) -> int:
         on_event=print_line if options.json else None,
         seconds=options.seconds,
         wait=options.wait,
-        events=options.events,
+        events=options.events or "",
     )
     if totals.damage:
         print(f"vid3d live: warning: {options.source}: {totals.damage}", file=sys.stderr)

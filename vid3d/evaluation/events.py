@@ -21,13 +21,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vid3d.evaluation.metrics import group_interval, ratio_interval
-from vid3d.video.timeline import Event, temporal_iou
+from vid3d.video.timeline import Event
 
 IOUS = (0.1, 0.25, 0.5)  # of segments
 TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)  # of detection
@@ -66,40 +65,53 @@ class Counts(NamedTuple):
 
 def seconds_right(recording: Recording) -> float:
     """Seconds at which truth and prediction have the same labels."""
-    ends = [recording.seconds]
-    for event in (*recording.truth, *recording.found):
-        ends += [min(max(time, 0.0), recording.seconds) for time in (event.start, event.end)]
-    total = 0.0
-    for start, end in pairwise(sorted({0.0, *ends})):
-        middle = (start + end) / 2
-        if labels_at(recording.truth, middle) == labels_at(recording.found, middle):
-            total += end - start
-    return total
-
-
-def labels_at(events: Iterable[Event], second: float) -> set[str]:
-    """The labels of the events that a moment lies in."""
-    return {event.label for event in events if event.start <= second < event.end}
+    both = (recording.truth, recording.found)
+    labels = {event.label for events in both for event in events}
+    unions = {label: [union(events, label) for events in both] for label in labels}
+    edges = [edge for pair in unions.values() for edge_N in pair for edge in edge_N.ravel()]
+    edges_M = np.unique(np.clip([0.0, recording.seconds, *edges], 0.0, recording.seconds))
+    middles_M = (edges_M[1:] + edges_M[:-1]) / 2
+    same_M = np.ones(len(middles_M), bool)
+    for pair in unions.values():
+        truth_M, found_M = (np.searchsorted(own.ravel(), middles_M) % 2 for own in pair)
+        same_M &= truth_M == found_M
+    return float(np.diff(edges_M)[same_M].sum())
 
 
 def second_counts(recording: Recording, label: str) -> Counts:
     """Seconds of a label in truth, prediction and both."""
-    truth, found = (union(events, label) for events in (recording.truth, recording.found))
-    both = sum(
-        max(0.0, min(one[1], other[1]) - max(one[0], other[0])) for one in truth for other in found
-    )
-    return Counts(both, *(sum(end - start for start, end in own) for own in (truth, found)))
+    truth_N2, found_M2 = (union(events, label) for events in (recording.truth, recording.found))
+    true, found = (float((own[:, 1] - own[:, 0]).sum()) for own in (truth_N2, found_M2))
+    if not len(truth_N2) or not len(found_M2):
+        return Counts(0.0, true, found)
+    # The seconds of truth up to each of its edges, and in between by interpolation.
+    lengths = np.stack([np.zeros(len(truth_N2)), truth_N2[:, 1] - truth_N2[:, 0]], axis=1)
+    until_M2 = np.interp(found_M2, truth_N2.ravel(), np.cumsum(lengths.ravel()))
+    return Counts(float((until_M2[:, 1] - until_M2[:, 0]).sum()), true, found)
 
 
-def union(events: Iterable[Event], label: str) -> list[tuple[float, float]]:
-    """The time of a label, as stretches that do not overlap."""
-    stretches: list[tuple[float, float]] = []
+def union(events: Iterable[Event], label: str) -> np.ndarray:
+    """The time of a label, as ascending stretches that do not touch: float64 [N, 2]."""
+    stretches: list[list[float]] = []
     for start, end in sorted((e.start, e.end) for e in events if e.label == label):
         if stretches and start <= stretches[-1][1]:
-            stretches[-1] = stretches[-1][0], max(end, stretches[-1][1])
+            stretches[-1][1] = max(end, stretches[-1][1])
         else:
-            stretches.append((start, end))
-    return stretches
+            stretches.append([start, end])
+    return np.array(stretches, np.float64).reshape(-1, 2)
+
+
+def overlaps(found: Sequence[Event], truth: Sequence[Event]) -> np.ndarray:
+    """Temporal intersection over union of each pair: float64 [found, truth]."""
+    one_N2, other_M2 = (
+        np.array([(e.start, e.end) for e in own], np.float64).reshape(-1, 2)
+        for own in (found, truth)
+    )
+    start_NM = np.maximum(one_N2[:, None, 0], other_M2[None, :, 0])
+    end_NM = np.minimum(one_N2[:, None, 1], other_M2[None, :, 1])
+    shared_NM = np.maximum(end_NM - start_NM, 0.0)
+    lengths = (own[:, 1] - own[:, 0] for own in (one_N2, other_M2))
+    return shared_NM / (np.add.outer(*lengths) - shared_NM)
 
 
 def segment_counts(recording: Recording, label: str, iou: float) -> Counts:
@@ -110,13 +122,11 @@ def segment_counts(recording: Recording, label: str, iou: float) -> Counts:
     """
     truth = sorted(event for event in recording.truth if event.label == label)
     found = sorted(event for event in recording.found if event.label == label)
-    taken: set[int] = set()
-    for event in found if truth else ():
-        overlaps = [temporal_iou(event, other) for other in truth]
-        best = int(np.argmax(overlaps))
-        if overlaps[best] >= iou:
-            taken.add(best)
-    return Counts(len(taken), len(truth), len(found))
+    if not truth or not found:
+        return Counts(0, len(truth), len(found))
+    iou_NM = overlaps(found, truth)
+    taken_N = iou_NM.argmax(axis=1)[iou_NM.max(axis=1) >= iou]
+    return Counts(len(np.unique(taken_N)), len(truth), len(found))
 
 
 def edit_score(recording: Recording) -> float | None:
@@ -154,11 +164,12 @@ def average_precision(
     right_TN = np.zeros((len(tious), len(found)), bool)
     free = [{path: set(range(len(own))) for path, own in truth.items()} for _ in tious]
     for n, (path, event) in enumerate(found):
-        overlaps = [temporal_iou(event, other) for other in truth[path]]
-        order = sorted(range(len(overlaps)), key=lambda k: -overlaps[k])
+        iou_M = overlaps([event], truth[path])[0]
+        near = np.flatnonzero(iou_M >= min(tious))
+        order = near[np.argsort(-iou_M[near], kind="stable")].tolist()
         for t, tiou in enumerate(tious):
             for k in order:
-                if overlaps[k] >= tiou and k in free[t][path]:
+                if iou_M[k] >= tiou and k in free[t][path]:
                     free[t][path].remove(k)
                     right_TN[t, n] = True
                     break

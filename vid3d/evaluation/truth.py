@@ -109,7 +109,9 @@ def read_truth(
                 own.append(event := Event(*times(where, row), label, 1.0))
                 truth.lines[key, event] = reader.line_num
     except csv.Error as error:
-        raise UserError(f"{file} line {reader.line_num}: {error}") from None
+        raise UserError(
+            f"{file}, read up to line {reader.line_num}: {error}; is a quotation mark not closed?"
+        ) from None
     if not truth.events:
         raise UserError(f"--events={file} has no line but its header")
     for own in truth.events.values():
