@@ -30,14 +30,17 @@ import numpy as np
 import psutil
 
 from vid3d import compilation, config as configs, models
+from vid3d.errors import UserError
 from vid3d.inference import files
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.recordings import label_recordings
+from vid3d.inference.video import QueuedVideo
 from vid3d.models.normalise import clip_shape
 from vid3d.video import decoding
 
 CLASSES = ("a", "b", "c", "d", "e")
 WORKERS = 2
+TIMEOUT = 600.0  # seconds: a busy machine is no reason to give up
 
 
 def main() -> None:
@@ -67,7 +70,7 @@ def main() -> None:
 
 def demo_classifier() -> Classifier:
     """The demo's network with random weights."""
-    config = configs.load("demo")
+    config = configs.load("demo", [("data.decode_timeout", str(TIMEOUT))])
     module = models.build(config.model, len(CLASSES))
     clip = np.zeros((1, *clip_shape(config.data)), np.float32)
     weights = jax.jit(module.init, static_argnames="train")(jax.random.key(0), clip, train=False)
@@ -77,11 +80,14 @@ def demo_classifier() -> Classifier:
 
 
 def make(path: Path, size: str, seconds: float) -> Path:
-    """A moving test picture with noise, 25 frames a second, H.264."""
-    source = f"testsrc2=size={size}:rate=25:duration={seconds},noise=alls=12:allf=t"
+    """A moving test picture with noise, 25 frames a second, H.264: a minute again and again."""
+    source = f"testsrc2=size={size}:rate=25:duration={min(seconds, 60)},noise=alls=12:allf=t"
     codec = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "50")
-    command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, *codec, str(path)]
-    subprocess.run(command, check=True)
+    minute = path.with_name(f"minute-{path.name}")
+    ffmpeg = ("ffmpeg", "-v", "error", "-y")
+    subprocess.run([*ffmpeg, "-f", "lavfi", "-i", source, *codec, str(minute)], check=True)
+    loop = ("-stream_loop", str(max(round(seconds / 60) - 1, 0)), "-i", str(minute))
+    subprocess.run([*ffmpeg, *loop, "-c", "copy", str(path)], check=True)
     return path
 
 
@@ -91,11 +97,13 @@ def speed(classifier: Classifier, paths: list[Path], rounds: int) -> dict[str, o
     alone, labelled, seconds = [], [], 0.0
     for _ in range(rounds):
         with timed(alone):
-            events = decoding.decode(names, files.settings_of(data), workers=WORKERS, timeout=60.0)
+            events = decoding.decode(
+                names, files.settings_of(data), workers=WORKERS, timeout=TIMEOUT
+            )
             for _ in events:
                 pass
         with timed(labelled):
-            seconds = sum(video.seconds for _, video in label_recordings(classifier, paths))
+            seconds = sum(video.seconds for video in labelled_videos(classifier, paths))
     figures: dict[str, object] = {}
     for kind, place in (("on the clock", 0), ("of processor time", 1)):
         one, other = (statistics.median(row[place] for row in rows) for rows in (alone, labelled))
@@ -105,6 +113,14 @@ def speed(classifier: Classifier, paths: list[Path], rounds: int) -> dict[str, o
             f"ratio {kind}": one / other,
         }
     return figures
+
+
+def labelled_videos(classifier: Classifier, paths: list[Path]) -> Iterator[QueuedVideo]:
+    """The recordings with their probabilities; raises a UserError where one fails."""
+    for _, video in label_recordings(classifier, paths):
+        if isinstance(video, UserError):
+            raise video
+        yield video
 
 
 @contextlib.contextmanager
@@ -138,7 +154,7 @@ def memory(classifier: Classifier, path: Path) -> dict[str, object]:
     thread = threading.Thread(target=watch)
     thread.start()
     begun = time.perf_counter()
-    ((_, video),) = label_recordings(classifier, [path])
+    (video,) = labelled_videos(classifier, [path])
     seconds = time.perf_counter() - begun
     ended.set()
     thread.join()
