@@ -85,7 +85,8 @@ def write_recordings(root: Path, rows: list[dict[str, str]], folder: Path, label
             continue
         random.Random(group).shuffle(clips)
         recording = folder / f"{group}.mp4"
-        join([root / clip["path"] for clip in clips], recording)
+        if not recording.exists():
+            join([root / clip["path"] for clip in clips], recording)
         start, events = 0.0, []
         for clip in clips:
             end = start + seconds(root / clip["path"])
@@ -105,11 +106,11 @@ def write_recordings(root: Path, rows: list[dict[str, str]], folder: Path, label
 
 
 def seconds(path: Path) -> float:
-    """How long the video of a file is, by its frames at 30 a second as ffmpeg joins them."""
-    command = ("ffmpeg", "-v", "error", "-i", str(path), "-map", "0:v:0", "-vf", "fps=30",
-               "-f", "framehash", "-")  # fmt: skip
+    """How long the video of a file is, in whole frames at 30 a second."""
+    command = ("ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries",
+               "stream=duration", "-of", "csv=p=0", str(path))  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return sum(not line.startswith("#") for line in done.splitlines()) / 30
+    return round(30 * float(done.strip().strip(","))) / 30
 
 
 if __name__ == "__main__":

@@ -101,6 +101,15 @@ def test_the_decoder_is_chosen_on_recordings_and_used_by_predict(
     assert plain.returncode == 0 and len(read(tmp_path / "plain.csv")) == 6
     table = call("predict", f"--workdir={own}", flickering, "--json").stdout
     assert len(json.loads(table)["predictions"][0]["segments"]) == 6  # as before the choice
+    said = call("live", f"--workdir={own}", f"--source={flickering}",
+                f"--events={tmp_path}/live.csv", "--config.live.every=4").stderr  # fmt: skip
+    assert "vid3d live: note: events are decoded as chosen" in said
+    assert [row["label"] for row in read(tmp_path / "live.csv")] == labels
+    content = json.loads((own / "events.json").read_text())
+    (own / "events.json").write_text(json.dumps(content | {"step": 7}))
+    said = call("predict", f"--workdir={own}", flickering, f"--events={tmp_path}/7.csv").stderr
+    assert "was chosen for the checkpoint of step 7, and does not count for that of step 40" in said
+    assert len(read(tmp_path / "7.csv")) == 6
     (own / "events.json").write_text("{}")
     assert (
         "events.json is damaged"

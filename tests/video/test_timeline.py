@@ -58,6 +58,8 @@ def test_smoothing_rids_the_time_line_of_single_outliers():
 def test_hysteresis_lets_an_event_go_on_where_it_would_not_begin():
     assert found("eGer", hysteresis=0.7) == [(0, 3, "eat"), (3, 4, "rest")]
     assert found(".E.e", threshold=0.5, hysteresis=0.4) == [(1, 4, "eat")]
+    begins = [(1, 2, "groom")]  # what is no event does not go on
+    assert found("rG", hysteresis=0.7, background=("rest",)) == begins
     assert found("Ee.E.g", on=(0.9,), hysteresis=0.65) == [(1, 5, "eat"), (5, 6, "groom")]
 
 

@@ -72,6 +72,12 @@ def read(workdir: Address) -> dict[str, Any] | None:
     return content
 
 
+def counts_for(classifier: Classifier, workdir: Address) -> bool:
+    """Whether something was chosen for this checkpoint; raises a UserError as `read` does."""
+    content = read(workdir)
+    return content is not None and content["step"] == classifier.step
+
+
 def apply_to(classifier: Classifier, workdir: Address) -> list[str]:
     """Sets a classifier's config to what was chosen; returns sentences that say so.
 

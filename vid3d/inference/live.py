@@ -324,6 +324,7 @@ def decode_as_chosen(classifier: Classifier, workdir: str | Path) -> None:
     """Decodes events, and smooths labels, as was chosen for the workdir; says so."""
     for note in chosen.apply_to(classifier, workdir):
         print(f"vid3d live: note: {note}", file=sys.stderr)
+    if chosen.counts_for(classifier, workdir):
         predict, live = classifier.config.predict, classifier.config.live
         live.smoothing, live.threshold = predict.smoothing, predict.threshold
 

@@ -181,7 +181,8 @@ class Decoder:
         best, hysteresis = int(now_K.argmax()), self.settings.hysteresis
         needed = max(float(now_K[best]), self.settings.threshold)
         current = self._one.open.label if self._one.open else NO_LABEL
-        if hysteresis and current != NO_LABEL and now_K[current] >= (1 - hysteresis) * needed:
+        is_event = current != NO_LABEL and current not in self._silent
+        if hysteresis and is_event and now_K[current] >= (1 - hysteresis) * needed:
             return current
         return best if now_K[best] >= self.settings.threshold else NO_LABEL
 
