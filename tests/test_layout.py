@@ -43,6 +43,7 @@ ORDER = [
     "checkpoint",
     "evaluation",
     "inference",
+    "judge",
     "training",
     "sweep",
     "arguments",

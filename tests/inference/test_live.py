@@ -56,6 +56,7 @@ def run_live(workdir, source, *, as_json=False, output="") -> int:
         checkpoint="best",
         json=as_json,
         output=output,
+        events=None,
         seconds=0.0,
         wait=0.0,
         **dict.fromkeys(command.SETTINGS),

@@ -33,6 +33,8 @@ def predict(workdir, paths, *, as_json=False, as_csv=False, output="", overrides
         csv=as_csv,
         jsonl=False,
         rows=None,
+        events=None,
+        events_format="",
         resume=False,
         output=output,
         **dict.fromkeys(command.SETTINGS),

@@ -37,6 +37,7 @@ class Workdir:
     evaluation/NAME/   figures, predictions and confusion matrix of one evaluation
     tensorboard/       the rows, a strip of training clips, the validation confusion matrix
     profile/           the JAX profile of `train.profile_steps`
+    events.json        how the events of recordings are decoded; see `vid3d evaluate --choose`
     log.txt            what training printed
     provenance.json    an entry per start of the training: versions, devices, command
     .lock              held by the training run; in an object store, the name of its machine
@@ -57,6 +58,7 @@ class Workdir:
         self.videos_file = self.path / "videos.csv"
         self.metrics_file = self.path / "metrics.jsonl"
         self.timings_file = self.path / "timings.jsonl"
+        self.events_file = self.path / "events.json"
         self.log_file = self.path / LOG
         self.provenance_file = self.path / "provenance.json"
         self.checkpoints_folder = self.path / "checkpoints"

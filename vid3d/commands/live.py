@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from vid3d.arguments import (
     Overrides,
     chosen_settings,
+    not_empty,
     seconds,
     takes_config,
     takes_settings,
@@ -20,7 +21,10 @@ SETTINGS = ("threshold", "window", "smoothing", "every")  # config.live
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    takes_config(parser, example="--config.live.threshold=0.6; only live.* can be set")
+    takes_config(
+        parser,
+        example="--config.live.threshold=0.6; live.*, with --events predict.events.*",
+    )
     takes_workdir(parser)
     parser.add_argument(
         "--source", required=True, metavar="0|FILE|URL", help="camera number, file, URL"
@@ -29,6 +33,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print a line of JSON per label, and per lost camera"
     )
+    parser.add_argument(
+        "--events", type=not_empty, metavar="FILE",
+        help="write each event into this .csv or .jsonl as it ends; no window",
+    )  # fmt: skip
     parser.add_argument(
         "--seconds", type=seconds, default=0.0, metavar="N", help="end after N seconds"
     )
@@ -58,10 +66,13 @@ def run(options: Namespace, overrides: Overrides) -> int:
         on_event=print_line if options.json else None,
         seconds=options.seconds,
         wait=options.wait,
+        events=options.events or "",
     )
     if totals.damage:
         print(f"vid3d live: warning: {options.source}: {totals.damage}", file=sys.stderr)
     if options.output and not options.json:
         frames, labels = totals.num_frames, totals.num_labels
         print(f"wrote {options.output}: {frames} frames, {labels} labels")
+    if options.events and not options.json:
+        print(f"wrote {options.events}: {totals.num_events} events, {totals.num_labels} labels")
     return 0

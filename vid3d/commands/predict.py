@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from vid3d.arguments import (
     Overrides,
@@ -17,6 +18,7 @@ from vid3d.program import listen
 
 HELP = "label videos"
 SETTINGS = ("threshold", "window", "overlap", "smoothing")  # config.predict
+EVENT_FORMATS = ("csv", "json", "jsonl", "boris", "boris-table", "elan", "srt")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -32,33 +34,51 @@ def add_arguments(parser: ArgumentParser) -> None:
     form.add_argument(
         "--rows", type=not_empty, metavar="FILE", help="add a row per video to this .csv or .jsonl"
     )
+    form.add_argument(
+        "--events", type=not_empty, metavar="FILE", help="write the events of long recordings here"
+    )
     parser.add_argument(
-        "--resume", action="store_true", help="leave out the videos that have a row in --rows"
+        "--events-format",
+        choices=EVENT_FORMATS,
+        default="",
+        help="default: by the ending of FILE; elan and srt write a file per video into a folder",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out the videos done in --rows or --events"
     )
     parser.add_argument("--output", default="", metavar="DIR", help="write annotated videos here")
     takes_settings(parser, "predict", SETTINGS)
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
-    if options.resume and not options.rows:
-        raise UserError("--resume goes on with a file of rows: add --rows=FILE")
+    if options.resume and not (options.rows or options.events):
+        raise UserError("--resume goes on with a file: add --rows=FILE or --events=FILE")
+    if options.events_format and not options.events:
+        raise UserError("--events-format is that of a file of events: add --events=FILE")
     from vid3d import compilation
-    from vid3d.inference import predict, report, rows
+    from vid3d.inference import event_file, event_formats, predict, report, rows
 
     listen()
     compilation.set_up()
     target = rows.check_target(options.rows, resume=options.resume) if options.rows else None
+    form = None
+    if options.events:
+        form = event_formats.choose(Path(options.events), options.events_format)
+        target = event_file.check_target(options.events, form, resume=options.resume)
     labelling = predict.prepare(
         options.workdir,
         options.videos,
         checkpoint=options.checkpoint,
         output=options.output,
         overrides=[*overrides, *chosen_settings(options, "predict", SETTINGS)],
+        events=bool(form),
     )
-    if options.csv or options.jsonl or target:
+    if form and target:
+        with labelling.event_file(target, form) as file:
+            failed = report.print_events(labelling, file)
+    elif options.csv or options.jsonl or target:
         suffix = target.suffix.lower() if target else ".csv" if options.csv else ".jsonl"
-        form = rows.form_of(suffix, labelling.classifier)
-        failed = report.print_rows(labelling, form, target)
+        failed = report.print_rows(labelling, rows.form_of(suffix, labelling.classifier), target)
     else:
         result = labelling.report()
         report.print_report(result, as_json=options.json, output=options.output)

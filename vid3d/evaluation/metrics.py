@@ -48,11 +48,28 @@ def group_interval(shares: Sequence[float], groups: Sequence[str]) -> tuple[floa
         shares: how right each video is, from 0 to 1.
         groups: the group of each video.
     """
+    return ratio_interval(shares, [1.0] * len(shares), groups)
+
+
+def ratio_interval(
+    right: Sequence[float], out_of: Sequence[float], groups: Sequence[str]
+) -> tuple[float, float]:
+    """`group_interval` of sum(right) / sum(out_of), where a video has more than one share.
+
+    Such as seconds, of which `right` are right `out_of` all that the video has.
+
+    Args:
+        right: of each video, from 0 to what it has.
+        out_of: what each video has; what has nothing does not count.
+        groups: the group of each video.
+    """
     from scipy.stats import t
 
     _, number_N = np.unique(groups, return_inverse=True)
-    right_G, total_G = np.bincount(number_N, weights=shares), np.bincount(number_N)
-    total, mean = len(number_N), right_G.sum() / len(number_N)
+    right_G, total_G = (np.bincount(number_N, weights=w) for w in (right, out_of))
+    right_G, total_G = right_G[total_G > 0], total_G[total_G > 0]
+    right_G = np.where(np.isclose(right_G, total_G, rtol=1e-9, atol=0), total_G, right_G)
+    total, mean = total_G.sum(), min(right_G.sum() / total_G.sum(), 1.0)
     effective = total**2 / (total_G**2).sum()
     freedom = min(effective - 1, np.count_nonzero(right_G), np.count_nonzero(right_G < total_G))
     if freedom > 0:

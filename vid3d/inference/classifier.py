@@ -24,7 +24,13 @@ from vid3d.inference.explain import Explainer, Explanation
 from vid3d.inference.in_memory import Encoded
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.stream import Stream, check_frame
-from vid3d.inference.video import QueuedVideo, label_videos, queue, settings_for_call, time_line
+from vid3d.inference.video import (
+    QueuedVideo,
+    label_videos,
+    queue_video,
+    settings_for_call,
+    time_line,
+)
 from vid3d.models.normalise import clip_shape, normalise
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
@@ -154,7 +160,7 @@ class Classifier:
         check_fork()
         chosen = settings_for_call(self.config, settings)
         with self.queued(source, chosen, fps=fps) as video:
-            return self.answer(video)
+            return self.predict_queued(video)
 
     @contextlib.contextmanager
     def queued(
@@ -169,7 +175,7 @@ class Classifier:
         else:
             yield self._take(source, fps, settings)
 
-    def answer(self, video: QueuedVideo) -> Prediction:
+    def predict_queued(self, video: QueuedVideo) -> Prediction:
         """The prediction of a queued video.
 
         Raises:
@@ -292,9 +298,8 @@ class Classifier:
 
     def _plan_file(self, file: files.File, settings: ConfigDict) -> QueuedVideo:
         """Chooses the clips that represent a file."""
-        return replace(
-            self._plan(file.times, file.frames, settings), size=file.size, damage=file.damage
-        )
+        video = self.plan_video(file.times, file.frames, settings)
+        return replace(video, size=file.size, damage=file.damage)
 
     def _take(self, source: Any, fps: float | None, settings: ConfigDict) -> QueuedVideo:
         """Fits frames in memory like those of a file."""
@@ -302,7 +307,7 @@ class Classifier:
         rate = self._rate(fps)
         how = resize.fitting(self.config.data)
         fitted = [resize.fit(check_frame(frame), **how) for frame in source]
-        video = self._plan([i / rate for i in range(len(fitted))], lambda: fitted, settings)
+        video = self.plan_video([i / rate for i in range(len(fitted))], lambda: fitted, settings)
         return replace(video, size=np.asarray(source[0]).shape[:2])
 
     def _rate(self, fps: float | None) -> float:
@@ -311,24 +316,30 @@ class Classifier:
             raise UserError(f"fps={fps} has to be a number above 0")
         return fps or self.config.data.fps or container.DEFAULT_FPS
 
-    def _plan(
+    def plan_video(
         self,
         times: list[float],
         frames: Callable[[], Iterable[np.ndarray]],
         settings: ConfigDict,
     ) -> QueuedVideo:
         """Chooses the clips that represent a video."""
-        trained = Durations(self.window_seconds, self.p95_seconds)
-        return queue(np.array(times), frames, settings, self.config, trained, len(self.classes))
+        return queue_video(
+            np.array(times),
+            frames,
+            self.config,
+            settings,
+            trained=Durations(self.window_seconds, self.p95_seconds),
+            num_classes=len(self.classes),
+        )
 
     def _answers(
         self, videos: Iterable[QueuedVideo | UserError], *, batch_size: int
     ) -> Iterator[Prediction | UserError]:
         """The predictions or errors of videos, in their order."""
         for video in label_videos(videos, self.probabilities, batch_size=batch_size):
-            yield self._answer(video) if isinstance(video, QueuedVideo) else video
+            yield self.answer(video) if isinstance(video, QueuedVideo) else video
 
-    def _answer(self, video: QueuedVideo) -> Prediction:
+    def answer(self, video: QueuedVideo) -> Prediction:
         """The weighted mean over the clips, and the time line."""
         settings, how = video.settings, self.config.eval.long_videos
         rows_NK = video.probabilities_NK
@@ -346,4 +357,5 @@ class Classifier:
             threshold=settings.threshold,
             damage=video.damage,
             note=video.plan.note,
+            events=video.events(self.classes),
         )

@@ -121,7 +121,7 @@ class Explainer:
         classifier = self.classifier
         self.check_label(label)
         with classifier.queued(source, classifier.config.predict) as video:
-            answer = classifier.answer(video)
+            answer = classifier.predict_queued(video)
             label = label or max(answer.probabilities, key=answer.probabilities.__getitem__)
             shown, map_THW = self._map(video, classifier.classes.index(label))
         return Explanation(

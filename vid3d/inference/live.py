@@ -25,9 +25,10 @@ from ml_collections import ConfigDict
 from vid3d import storage
 from vid3d.config import apply, validate
 from vid3d.errors import UserError
-from vid3d.inference import overlay
+from vid3d.inference import chosen, overlay
 from vid3d.inference.camera import FIRST_PAUSE, LONGEST_PAUSE, Camera, Worker
 from vid3d.inference.classifier import Classifier
+from vid3d.inference.live_events import LiveEvents, check_target
 from vid3d.inference.live_output import Display, Event, Label, Recording
 from vid3d.inference.stream import Stream
 from vid3d.video import container
@@ -46,11 +47,13 @@ class Totals(NamedTuple):
         num_labels: how many labels there were.
         num_frames: frames of the annotated video; 0 without one.
         damage: what is wrong with a file that can still be read, or "".
+        num_events: that were written; 0 without a file of them.
     """
 
     num_labels: int
     num_frames: int
     damage: str
+    num_events: int = 0
 
 
 def live(
@@ -64,11 +67,12 @@ def live(
     overrides: Iterable[tuple[str, str]] = (),
     seconds: float = 0.0,
     wait: float = 0.0,
+    events: str | Path = "",
 ) -> Totals:
     """Labels a source until it ends, its window is closed, or the process is interrupted.
 
-    A window, closed by ESC or its close button, is opened unless `output` or `on_label` is given.
-    A lost camera is reopened.
+    A window, closed by ESC or its close button, is opened unless `output`, `on_label` or `events`
+    is given. A lost camera is reopened.
 
     Args:
         workdir: the folder of a training run.
@@ -81,6 +85,7 @@ def live(
         overrides: (key, text) pairs for `live.*` of the config.
         seconds: stop after this time, that of a camera from its first frame on; 0 means never.
         wait: for how many seconds to try again where a camera or a URL cannot be opened.
+        events: a .csv or .jsonl to write each event into as it ends.
 
     Raises:
         UserError: the workdir does not exist, the source cannot be opened or read, there is no
@@ -93,13 +98,21 @@ def live(
             check_source(path, file)
             if wait:
                 raise UserError(f"--wait is for cameras and streams, and {name} is a file")
-        if not output and not on_label:
+        event_file = check_target(events) if events else None
+        shown = not (output or on_label or event_file)
+        if shown:
             overlay.check_display()
         classifier = Classifier.load(workdir, checkpoint)
-        configure(classifier.config, overrides)
+        if event_file:
+            decode_as_chosen(classifier, workdir)
+        configure(classifier.config, overrides, events=bool(event_file))
         classifier.compile()  # before the first frame arrives
         options = decode_options(classifier.config.data)
         display = Display(on_label, on_event)
+        if event_file:
+            display.events = stack.enter_context(
+                LiveEvents(event_file, name, classifier.classes, classifier.config)
+            )
         opened = connect(name, options, display, wait=wait)
         stack.enter_context(opened)
         camera = opened if isinstance(opened, Camera) else None
@@ -109,7 +122,7 @@ def live(
             writer = stack.enter_context(VideoWriter(file, fps=reader.fps or container.DEFAULT_FPS))
             gap = LONGEST_GAP if camera else math.inf
             display.sink = Recording(writer, longest_gap=gap)
-        elif not on_label:
+        elif shown:
             display.sink = stack.enter_context(overlay.DisplayWindow(paced=not camera))
         stream = classifier.stream()
         every = classifier.config.live.every
@@ -120,7 +133,8 @@ def live(
                 every = every or classifier.config.data.frame_step
                 label_file(reader, stream, display, interrupted, every=every, seconds=seconds)
         damage = "" if camera else reader.damage
-    return Totals(display.num_labels, writer.num_frames if writer else 0, damage)
+    written = display.events.num_events if display.events else 0
+    return Totals(display.num_labels, writer.num_frames if writer else 0, damage, written)
 
 
 def label_file(
@@ -288,19 +302,31 @@ def frames_until(end: float, source: Source) -> Iterator[tuple[np.ndarray, float
         yield item
 
 
-def configure(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
-    """Applies overrides of `live.*`.
+def configure(
+    config: ConfigDict, overrides: Iterable[tuple[str, str]], *, events: bool = False
+) -> None:
+    """Applies overrides of `live.*` and, for events, of `predict.events.*`.
 
     Raises:
         UserError: another key, or an invalid value.
     """
     for key, text in overrides:
         apply(config, key, text)
-        if not key.startswith("live."):
+        if not key.startswith(("live.", "predict.events.") if events else "live."):
+            also = " and config.predict.events.*" if events else ""
             raise UserError(
-                f"config.{key} is fixed by the checkpoint: only config.live.* can be set here"
+                f"config.{key} is fixed by the checkpoint: only config.live.*{also} can be set here"
             )
     validate(config)
+
+
+def decode_as_chosen(classifier: Classifier, workdir: str | Path) -> None:
+    """Decodes events, and smooths labels, as was chosen for the workdir; says so."""
+    for note in chosen.apply_to(classifier, workdir):
+        print(f"vid3d live: note: {note}", file=sys.stderr)
+    if chosen.counts_for(classifier, workdir):
+        predict, live = classifier.config.predict, classifier.config.live
+        live.smoothing, live.threshold = predict.smoothing, predict.threshold
 
 
 @contextlib.contextmanager

@@ -6,13 +6,16 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from vid3d.inference import overlay
 from vid3d.inference.prediction import Prediction
 from vid3d.video.writer import VideoWriter
+
+if TYPE_CHECKING:
+    from vid3d.inference.live_events import LiveEvents
 
 
 class Label(NamedTuple):
@@ -52,6 +55,7 @@ class Display:
 
     Attributes:
         sink: the target of the frames, or None.
+        events: the file of events, which gets each label, too, or None.
         num_labels: so far.
     """
 
@@ -62,6 +66,7 @@ class Display:
     ):
         """Takes the callers that get each label and event, or None."""
         self.sink: Sink | None = None
+        self.events: LiveEvents | None = None
         self.on_label = on_label
         self.on_event = on_event
         self.num_labels = 0
@@ -71,14 +76,19 @@ class Display:
         """Counts a new label and hands it to the caller."""
         with self._one_at_a_time:
             self.num_labels += 1
+            if self.events:
+                self.events.label(label)
             if self.on_label:
                 self.on_label(label)
 
     def event(self, kind: str, seconds: float) -> None:
         """Hands what has just happened to the caller."""
         with self._one_at_a_time:
+            event = Event(kind, seconds, wall_clock())
+            if self.events:
+                self.events.event(event)
             if self.on_event:
-                self.on_event(Event(kind, seconds, wall_clock()))
+                self.on_event(event)
 
     def frame(
         self, frame_HWC: np.ndarray, seconds: float, label: Label | None, *, lost: bool

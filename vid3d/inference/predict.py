@@ -12,12 +12,15 @@ from ml_collections import ConfigDict
 
 from vid3d import storage, terminal
 from vid3d.config import apply, validate
-from vid3d.errors import UserError
-from vid3d.inference import files, overlay
+from vid3d.errors import UserError, suggest
+from vid3d.inference import chosen, files, overlay
 from vid3d.inference.classifier import Classifier
+from vid3d.inference.event_file import EventFile
+from vid3d.inference.event_formats import Format
 from vid3d.inference.prediction import Prediction
+from vid3d.inference.recordings import label_recordings
 from vid3d.inference.report import Report
-from vid3d.inference.rows import Row
+from vid3d.inference.rows import Row, fingerprint
 from vid3d.video.files import VIDEO_SUFFIXES, find_videos, left_out
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
@@ -50,11 +53,14 @@ class Labelling:
         classifier: with the overrides in its config.
         found: the videos.
         copies: path of a video -> its annotated copy; empty where there are to be none.
+        for_events: decodes each video once and labels it by itself, however long it is; otherwise
+            clips of several videos share batches, which is faster for many short ones.
     """
 
     classifier: Classifier
     found: Found
     copies: dict[str, Path]
+    for_events: bool = False
 
     def paths(self) -> Iterator[str]:
         """What gets a row: folders without videos, and the videos."""
@@ -80,7 +86,7 @@ class Labelling:
             for path, why in empty.items():
                 yield Row(path, None, why)
                 progress.advance(bad=True)
-            for path, answer in self.classifier.predict_many(videos, sizes=sizes):
+            for path, answer in self._answers(videos, sizes):
                 size = sizes.pop(path, (0, 0))
                 row = (
                     Row(path, None, str(answer))
@@ -89,6 +95,11 @@ class Labelling:
                 )
                 yield row
                 progress.advance(bad=bool(row.error))
+
+    def event_file(self, target: Path, form: Format) -> EventFile:
+        """Opens a file of events; see `EventFile`."""
+        checkpoint = fingerprint(self.classifier, events=True)
+        return EventFile(target, form, classes=self.classifier.classes, checkpoint=checkpoint)
 
     def report(self) -> Report:
         """Labels all videos and keeps their predictions."""
@@ -99,6 +110,19 @@ class Labelling:
             if row.error:
                 report.errors[row.path] = row.error
         return report
+
+    def _answers(
+        self, videos: list[str], sizes: dict[str, tuple[int, int]]
+    ) -> Iterator[tuple[str, Prediction | UserError]]:
+        """The answer of each video; fills in the sizes."""
+        if not self.for_events:
+            yield from self.classifier.predict_many(videos, sizes=sizes)
+            return
+        for path, video in label_recordings(self.classifier, videos, sizes=sizes):
+            if isinstance(video, UserError):
+                yield path, video
+            else:
+                yield path, self.classifier.answer(video)
 
     def _copy(self, path: str, answer: Prediction, size: tuple[int, int]) -> str:
         """Writes the annotated copy, if there is to be one; returns why there is none."""
@@ -118,12 +142,19 @@ def prepare(
     checkpoint: str = "best",
     output: str | Path = "",
     overrides: Iterable[tuple[str, str]] = (),
+    events: bool = False,
+    anew: bool = False,
 ) -> Labelling:
-    """Finds the videos and loads the classifier; see `predict`."""
+    """Finds the videos and loads the classifier; see `predict` and `Labelling`.
+
+    With `events` they are decoded as was chosen for the workdir; `anew` leaves that out.
+    """
     found = collect(paths)
     folder = storage.require_local(output, "--output") if output else None
     copies = name_copies(found.videos, folder) if folder else {}
     classifier = Classifier.load(workdir, checkpoint)
+    if events and not anew:
+        found.notes.extend(chosen.apply_to(classifier, workdir))
     for key, text in overrides:
         apply(classifier.config, key, text)
         if not any(fnmatchcase(key, pattern) for pattern in OVERRIDES):
@@ -132,7 +163,9 @@ def prepare(
                 f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
             )
     validate(classifier.config)
-    return Labelling(classifier, found, copies)
+    if events:
+        check_events(classifier)
+    return Labelling(classifier, found, copies, events)
 
 
 def predict(
@@ -162,6 +195,27 @@ def predict(
     return prepare(
         workdir, paths, checkpoint=checkpoint, output=output, overrides=overrides
     ).report()
+
+
+def check_events(classifier: Classifier) -> None:
+    """Checks that a time line can be made and decoded.
+
+    Raises:
+        UserError: long videos are not answered by windows, or a class of
+            `predict.events.background` is none of the model's.
+    """
+    config = classifier.config
+    if config.eval.long_videos == "views":
+        raise UserError(
+            "config.eval.long_videos='views' cuts no recording into windows, and so gives no "
+            "events: add --config.eval.long_videos=mean"
+        )
+    for name in config.predict.events.background:
+        if name not in classifier.classes:
+            raise UserError(
+                f"config.predict.events.background: the model has no class {name!r}"
+                f"{suggest(name, classifier.classes)}"
+            )
 
 
 def collect(paths: Sequence[str | Path]) -> Found:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-UNKNOWN = "unknown"  # the label where no class is probable enough
+from vid3d.video.timeline import UNKNOWN, Event
+
+__all__ = ["UNKNOWN", "Event", "Prediction", "Segment", "as_dict"]
 
 
 class Segment(NamedTuple):
@@ -34,6 +36,7 @@ class Prediction:
         seconds: duration of the video or window.
         damage: what is wrong with a file that can still be read, such as an early end, or "".
         note: how the prediction was made, if not as for a video of training length, or "".
+        events: what `config.predict.events` makes of the time line; see `vid3d.video.timeline`.
     """
 
     label: str
@@ -44,6 +47,7 @@ class Prediction:
     seconds: float
     damage: str = ""
     note: str = ""
+    events: tuple[Event, ...] = ()
 
     @classmethod
     def of(
@@ -58,6 +62,7 @@ class Prediction:
         threshold: float = 0.0,
         damage: str = "",
         note: str = "",
+        events: tuple[Event, ...] = (),
     ) -> Prediction:
         """From probabilities in the order of the classes.
 
@@ -71,6 +76,7 @@ class Prediction:
             threshold: below it the label is "unknown".
             damage: of the file.
             note: how the prediction was made.
+            events: of the time line.
         """
         best = int(probabilities_K.argmax())
         probability = float(probabilities_K[best])
@@ -84,9 +90,12 @@ class Prediction:
             seconds=end - start,
             damage=damage,
             note=note,
+            events=events,
         )
 
 
 def as_dict(answer: Prediction) -> dict[str, object]:
-    """The fields of a prediction in JSON."""
-    return asdict(answer) | {"segments": [segment._asdict() for segment in answer.segments]}
+    """The fields of a prediction in JSON; events have files of their own."""
+    fields = asdict(answer) | {"segments": [segment._asdict() for segment in answer.segments]}
+    del fields["events"]
+    return fields

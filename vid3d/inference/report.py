@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import terminal
+from vid3d.inference.event_file import EventFile
 from vid3d.inference.prediction import Prediction, as_dict
 from vid3d.inference.rows import Form, Row, RowFile
 
@@ -90,8 +91,24 @@ def print_rows(labelling: Labelling, form: Form, target: Path | None) -> int:
     return failed
 
 
-def add_rows(labelling: Labelling, file: RowFile) -> int:
-    """Adds the rows of the videos that have none; returns how many of all videos failed."""
+def print_events(labelling: Labelling, file: EventFile) -> int:
+    """Adds the events of the videos that are not done; returns how many of all videos failed."""
+    print_notes(labelling.found.notes)
+    return add_rows(labelling, file, lambda count: f"{file.num_events} events of {count} videos")
+
+
+def add_rows(
+    labelling: Labelling,
+    file: RowFile | EventFile,
+    wrote: Callable[[int], str] = lambda count: f"{count} rows",
+) -> int:
+    """Adds the rows of the videos that have none; returns how many of all videos failed.
+
+    Args:
+        labelling: the videos.
+        file: of rows or of events.
+        wrote: says what was written of so many videos.
+    """
     if file.torn_bytes:
         print_notes([f"{file.path}: its last row was torn, and is made again"])
     count = failed = 0
@@ -106,7 +123,7 @@ def add_rows(labelling: Labelling, file: RowFile) -> int:
         print_notes([f"{there}: the same command with --resume goes on from here"])
         raise
     before = [file.done[path] for path in labelling.paths() if path in file.done]
-    said = f"wrote {file.path}: {count} rows, {failed} with an error"
+    said = f"wrote {file.path}: {wrote(count)}, {failed} with an error"
     if before:
         said += f"; {len(before)} were there, {sum(before)} with an error"
     print(said)

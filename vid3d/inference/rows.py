@@ -138,9 +138,13 @@ def csv_line(values: Iterable[object]) -> str:
     return out.getvalue().removesuffix("\r\n") + "\n"
 
 
-def fingerprint(classifier: Classifier) -> str:
+def fingerprint(classifier: Classifier, *, events: bool = False) -> str:
     """All that an answer depends on: the step, a hash of weights, classes and the config of the
     training, and each option that has not its default.
+
+    Args:
+        classifier: with its config.
+        events: the options of events count, too.
     """
     config = flatten(classifier.config)
     chosen = {
@@ -151,7 +155,9 @@ def fingerprint(classifier: Classifier) -> str:
     options = [
         f" {key}={write(value)}"
         for key, value in config.items()
-        if key.startswith(("eval.", "predict.")) and value != BY_NAME[key].default
+        if key.startswith(("eval.", "predict."))
+        and (events or key.count(".") == 1)
+        and value != BY_NAME[key].default
     ]
     seconds = (classifier.window_seconds, classifier.p95_seconds)
     digest = hashlib.sha256(json.dumps([classifier.classes, seconds, chosen]).encode())

@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 from vid3d import parallel
 from vid3d.config import apply, validate
 from vid3d.errors import UserError
-from vid3d.inference.prediction import UNKNOWN, Segment
+from vid3d.inference.prediction import UNKNOWN, Event, Segment
+from vid3d.video import timeline
 from vid3d.video.clips import duration
 from vid3d.video.plan import NO_LABEL, Durations, Plan, plan, stretches, window_labels
 
@@ -35,6 +36,7 @@ class QueuedVideo:
         missing: number of clips without probabilities.
         size: height and width of the frames as they came.
         damage: what is wrong with the file, or "".
+        sha256: of the file; "" where it was not asked for.
     """
 
     frames: Callable[[], Iterable[np.ndarray]]
@@ -45,6 +47,7 @@ class QueuedVideo:
     missing: int
     size: tuple[int, int] = (0, 0)
     damage: str = ""
+    sha256: str = ""
 
     @property
     def num_frames(self) -> int:
@@ -54,24 +57,37 @@ class QueuedVideo:
     def seconds(self) -> float:
         return duration(self.times_N)
 
+    def windows(self) -> tuple[list[float], np.ndarray]:
+        """The bounds of what the windows answer for, and their probabilities; a video that is not
+        answered by windows is one.
+        """
+        if self.plan.bounds:
+            return self.plan.bounds, self.probabilities_NK
+        return [0.0, self.seconds], self.probabilities_NK.mean(axis=0, keepdims=True)
 
-def queue(
+    def events(self, classes: Sequence[str]) -> tuple[Event, ...]:
+        """The events of its time line; see `vid3d.video.timeline`."""
+        return timeline.decode(*self.windows(), classes, timeline.Settings.of(self.settings))
+
+
+def queue_video(
     times_N: np.ndarray,
     frames: Callable[[], Iterable[np.ndarray]],
-    settings: ConfigDict,
     config: ConfigDict,
+    settings: ConfigDict,
+    *,
     trained: Durations,
     num_classes: int,
 ) -> QueuedVideo:
-    """Chooses the clips that represent a video.
+    """Chooses the clips that represent a video; none of them is labelled yet.
 
     Args:
-        times_N: seconds of all its frames, float64 [N].
-        frames: returns the fitted frames from the first on, at each call.
+        times_N: seconds of its frames, ascending.
+        frames: see `QueuedVideo`.
+        config: of the model; data and eval are read.
         settings: `config.predict`, as it is for this video.
-        config: the whole config.
         trained: how long the training videos are.
-        num_classes: K of the probabilities.
+        num_classes: of the model.
     """
     clips = plan(
         times_N,

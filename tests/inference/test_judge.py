@@ -1,0 +1,193 @@
+"""`vid3d evaluate --events`: time lines against their truth, and the choice of the decoder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vid3d.checkpoint import Workdir
+from vid3d.errors import UserError
+from vid3d.evaluation.time_lines import Windows
+from vid3d.evaluation.truth import read_truth
+from vid3d.inference import recordings as recordings_module
+from vid3d.judge import check_unseen, evaluate_events
+
+HEADER = "path,start,end,label\n"
+TURNING = [(0, 1.6, "red"), (1.6, 3.2, "blue"), (3.2, 4.08, "green")]
+
+
+def write_truth(path: Path, lines: dict[Path, list[tuple[float, float, str]]], group="") -> Path:
+    rows = [f"{video},{a},{b},{label}" for video, own in lines.items() for a, b, label in own]
+    path.write_text(HEADER + "\n".join(rows) + "\n")
+    return path
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+
+
+@pytest.fixture(scope="module")
+def flickering(noisy, write_video, tmp_path_factory) -> Path:
+    """2.4 s of red with two short outliers, then 1.6 s of blue."""
+    colours = [("red", 20), ("blue", 4), ("red", 20), ("green", 4), ("red", 12), ("blue", 40)]
+    parts = [noisy(colour, count, seed=k) for k, (colour, count) in enumerate(colours)]
+    path = tmp_path_factory.mktemp("flickering") / "flickering.avi"
+    return write_video(path, np.concatenate(parts))
+
+
+FLICKERING = [(0, 2.4, "red"), (2.4, 4.0, "blue")]
+
+
+@pytest.fixture
+def own(make_workdir, tmp_path):
+    """A workdir of this test alone."""
+    return Path(shutil.copytree(make_workdir(), tmp_path / "workdir"))
+
+
+def test_evaluate_judges_the_events_that_predict_writes(own, call, videos, flickering, tmp_path):
+    """To the digit, whatever else is labelled by either command."""
+    truth = write_truth(
+        tmp_path / "truth.csv", {videos["turning"]: TURNING, flickering: FLICKERING}
+    )
+    made = tmp_path / "events.csv"
+    call("predict", f"--workdir={own}", videos["red"], flickering, videos["turning"],
+         f"--events={made}")  # fmt: skip
+    printed = call("evaluate", f"--workdir={own}", f"--events={truth}", "--json")
+    figures = json.loads(printed.stdout)
+    (folder,) = (own / "evaluation").glob("events-*")
+    assert folder.name.startswith("events-truth.csv-") and folder.name.endswith("-best")
+    assert json.loads((folder / "metrics.json").read_text()) == figures
+    judged = [row for row in read(folder / "events.csv") if row.pop("from") == "prediction"]
+    paths = {str(videos["turning"]), str(flickering)}
+    expected = [row for row in read(made) if row["path"] in paths]
+    assert sorted(judged, key=str) == sorted(expected, key=str)
+    assert (figures["num_recordings"], figures["num_sources"]) == (2, 2)
+    assert figures["per_label"]["green"]["true_events"] == 1
+    assert figures["per_label"]["red"]["found_events"] == 4
+    assert figures["accuracy"] > 0.85 and figures["segment_f1@50"] < 0.85
+    assert (folder / "timeline.png").read_bytes()[:4] == b"\x89PNG"
+    assert b"turning" in (folder / "timeline.svg").read_bytes()
+
+
+def test_the_decoder_is_chosen_on_recordings_and_used_by_predict(
+    own, call, flickering, videos, tmp_path
+):
+    truth = write_truth(tmp_path / "truth.csv", {flickering: FLICKERING})
+    before = json.loads(call("evaluate", f"--workdir={own}", f"--events={truth}", "--json").stdout)
+    chosen = json.loads(
+        call("evaluate", f"--workdir={own}", f"--events={truth}", "--choose", "--json").stdout
+    )
+    assert before["segment_f1@50"] < 0.7 and chosen["segment_f1@50"] == 1.0
+    assert any("events are decoded as chosen on 1 recording" in n for n in chosen["notes"])
+    done = call("predict", f"--workdir={own}", flickering, f"--events={tmp_path}/events.csv")
+    assert "note: events are decoded as chosen on 1 recording (segment_f1@50 1.000)" in done.stderr
+    labels = [row["label"] for row in read(tmp_path / "events.csv")]
+    assert labels == ["red", "blue"]
+    again = call("evaluate", f"--workdir={own}", f"--events={truth}")
+    assert "1 of these recordings chose the decoder" in again.stdout
+    assert "segment F1, IoU 50%  1.000" in again.stdout
+    plain = call(
+        "predict", f"--workdir={own}", flickering, f"--events={tmp_path}/plain.csv",
+        "--config.predict.events.shortest=0", "--config.predict.events.merge=0",
+        "--config.predict.events.hysteresis=0", "--smoothing=0", "--threshold=0",
+        "--config.predict.events.on=",
+    )  # fmt: skip
+    assert plain.returncode == 0 and len(read(tmp_path / "plain.csv")) == 6
+    table = call("predict", f"--workdir={own}", flickering, "--json").stdout
+    assert len(json.loads(table)["predictions"][0]["segments"]) == 6  # as before the choice
+    said = call("live", f"--workdir={own}", f"--source={flickering}",
+                f"--events={tmp_path}/live.csv", "--config.live.every=4").stderr  # fmt: skip
+    assert "vid3d live: note: events are decoded as chosen" in said
+    assert [row["label"] for row in read(tmp_path / "live.csv")] == labels
+    content = json.loads((own / "events.json").read_text())
+    (own / "events.json").write_text(json.dumps(content | {"step": 7}))
+    said = call("predict", f"--workdir={own}", flickering, f"--events={tmp_path}/7.csv").stderr
+    assert "was chosen for the checkpoint of step 7, and does not count for that of step 40" in said
+    assert len(read(tmp_path / "7.csv")) == 6
+    (own / "events.json").write_text("{}")
+    assert (
+        "events.json is damaged"
+        in call(
+            "predict", f"--workdir={own}", flickering, f"--events={tmp_path}/e.csv", check=1
+        ).stderr
+    )
+
+
+def test_a_recording_that_was_trained_on_is_refused(own, videos, load):
+    pairs = list(recordings_module.label_recordings(load(), [videos["red"]]))
+    ((path, video),) = pairs
+
+    class Trained(Workdir):
+        def meta(self, step):
+            return super().meta(step) | {"training_videos": {"mine.avi": video.sha256}}
+
+    window = Windows(path, video.seconds, *video.windows(), video.sha256)
+    check_unseen(own, 40, [window])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vid3d.judge.Workdir", Trained)
+        with pytest.raises(UserError, match="1 of 1 recordings were in the training"):
+            check_unseen(own, 40, [window])
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("a.avi,1,2,red\na.avi,3,2,red", "truth.csv line 3: from 3 to 2 s is no stretch"),
+        ("a.avi,1,two,red", "truth.csv line 2: end 'two' is not a number of seconds"),
+        ("a.avi,1,2,rde", "line 2: the model has no class 'rde'; did you mean 'red'?"),
+        ("a.avi,-1,2,red", "from -1 to 2 s is no stretch"),
+        (",1,2,red", "truth.csv line 2: it has no path"),
+        ("a.avi,1,,red", "line 2: end '' is not a number"),
+        ('a.avi,1,2,"red', "truth.csv, read up to line 1: unexpected end of data; is a quot"),
+        ("", "has no line but its header"),
+    ],
+)
+def test_a_wrong_line_of_the_truth_is_named(tmp_path, lines, words):
+    truth = tmp_path / "truth.csv"
+    truth.write_text(HEADER + lines)
+    with pytest.raises(UserError) as raised:
+        read_truth(truth, ("red", "blue"))
+    assert words in str(raised.value)
+
+
+def test_the_truth_has_sources_and_recordings_without_events(tmp_path):
+    file = tmp_path / "truth.csv"
+    file.write_text(
+        "\ufeffgroup,path,start,end,label,probability,note\n"
+        "cage 1,a.avi,1,2,red,0.5,x\ncage 2,b.avi,,,,,\n,a.avi,0,1,rest,,\n",
+        encoding="utf-8",
+    )
+    truth = read_truth(file, ("red",), ignore=("rest",))
+    a, b = (str(tmp_path / name) for name in ("a.avi", "b.avi"))
+    assert truth.sources == {a: "cage 1", b: "cage 2"}
+    assert [event[:3] for event in truth.events[a]] == [(1.0, 2.0, "red")] and not truth.events[b]
+    assert truth.of(a, 1.8)[0].end == 1.8
+    with pytest.raises(UserError, match=r"truth.csv line 2: the event ends at 2 s, and .* at 1 s"):
+        truth.of(a, 1.0)
+    with pytest.raises(UserError, match="has no line with this path"):
+        truth.check_videos([a, str(tmp_path / "c.avi")])
+    file.write_text("group,path,start,end,label\nx,a.avi,1,2,red\ny,a.avi,2,3,red\n")
+    with pytest.raises(UserError, match="line 3: the group is 'y', and 'x' in an earlier line"):
+        read_truth(file)
+
+
+def test_what_cannot_be_judged_is_refused(own, call, videos, tmp_path):
+    truth = write_truth(tmp_path / "truth.csv", {videos["red"]: [(0, 0.4, "red")]})
+    command = ("evaluate", f"--workdir={own}")
+    for arguments, words in (
+        (["--events=no.csv"], "cannot be read: No such file"),
+        ([f"--events={truth}", "--split=val"], "leave out --split and --data"),
+        (["--choose"], "add --events=CSV"),
+        ([f"--events={truth}", videos["blue"]], "has no line with this path"),
+        ([f"--events={truth}", "--config.data.root=x"], "is fixed by the checkpoint"),
+    ):
+        assert words in call(*command, *arguments, check=1).stderr
+    write_truth(truth, {tmp_path / "gone.avi": [(0, 0.4, "red")]})
+    with pytest.raises(UserError, match="no such file"):
+        evaluate_events(own, truth)

@@ -1,0 +1,54 @@
+"""An evaluation of time lines on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vid3d.evaluation.time_lines import FILES
+
+NAMES = {
+    "accuracy": "accuracy of seconds",
+    "second_f1": "F1 of seconds",
+    "segment_f1@10": "segment F1, IoU 10%",
+    "segment_f1@25": "segment F1, IoU 25%",
+    "segment_f1@50": "segment F1, IoU 50%",
+    "edit": "edit score",
+    "map": "mAP, tIoU 0.3 to 0.7",
+}
+
+
+def show(figures: dict[str, Any], folder: Path) -> None:
+    """Prints the labels, the measures with their intervals, and the files."""
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table("label", "F1 of seconds", "segment F1@50", "AP", "true", "found")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for label, row in figures["per_label"].items():
+        cells = (row["second_f1"], row["segment_f1@50"], row["average_precision"])
+        counts = (str(row["true_events"]), str(row["found_events"]))
+        table.add_row(Text(label), *map(number, cells), *counts)
+    console.print(table)
+    for name, words in NAMES.items():
+        interval = figures[f"{name}_interval"]
+        between = f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+        console.print(f"{words:20} {number(figures[name])}{between}", markup=False)
+    console.print(
+        f"{figures['num_recordings']} recordings, {figures['hours']:.2f} h, "
+        f"{figures['num_sources']} sources, checkpoint: {figures['checkpoint']} "
+        f"(step {figures['step']})",
+        markup=False,
+    )
+    for note in figures["notes"]:
+        console.print(f"note: {note}", markup=False)
+    for name in FILES:
+        console.print(str(folder / name), markup=False)
+
+
+def number(value: float | None) -> str:
+    """Three digits, or a dash."""
+    return "-" if value is None else f"{value:.3f}"
