@@ -37,6 +37,22 @@ def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def pictures(workdir: Path) -> dict[str, list[int]]:
+    """The steps of the pictures in TensorBoard, by name."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    from vid3d.tf import quiet_tensorflow
+
+    found: dict[str, list[int]] = {}
+    files = sorted(map(str, (workdir / "tensorboard").glob("events.*")))
+    for record in quiet_tensorflow().data.TFRecordDataset(files).as_numpy_iterator():
+        event = Event.FromString(record)
+        for value in event.summary.value:
+            if value.image.encoded_image_string:
+                found.setdefault(value.tag, []).append(event.step)
+    return found
+
+
 @pytest.fixture(scope="module")
 def unbroken(once, run) -> Path:
     return once("tiny", lambda workdir: run("train", *TINY, f"--workdir={workdir}"))
@@ -69,6 +85,11 @@ def test_a_workdir_has_all_its_files(smoke_run):
     assert all(len(splits) == 1 for splits in sides.values())
     best = max(found, key=lambda row: (row["val/accuracy"], -row["val/loss"]))
     assert checkpoint.resolve(smoke_run) == best["step"]
+    scores = [(row["val/accuracy"], -row["val/loss"]) for row in found]
+    drawn = [row["step"] for k, row in enumerate(found) if scores[k] > max(scores[:k], default=())]
+    assert pictures(smoke_run) == {
+        "training_clips": [0], "confusion_matrix": sorted({*drawn, found[-1]["step"]}),
+    }  # fmt: skip
 
 
 def test_evaluation_equals_a_recount_of_its_predictions(smoke_run, run):
