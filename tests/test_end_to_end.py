@@ -158,34 +158,21 @@ def test_predict_agrees_with_evaluate(smoke_run, run, call):
             assert p == pytest.approx(float(row[f"probability:{name}"]), abs=1e-6)
 
 
-EVALUATE = """
-import csv, json, sys
-from vid3d.evaluation import evaluate
-for size in sys.argv[2:]:
-    figures, folder = evaluate.evaluate(sys.argv[1], overrides=[("eval.batch_size", size)])
-    with (folder / "predictions.csv").open() as file:
-        table = [row[3:] for row in list(csv.reader(file))[1:]]
-    print(json.dumps([figures["correct"], figures["num_videos"], figures["per_class"], table]))
-"""
-
-
 @pytest.mark.slow
-def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken):
+def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken, run):
     found = []
-    for devices, sizes in (
-        (1, "1 7 35 64"),
-        (2, "2 36"),
-        (4, "12"),
-        (8, "8 40"),
+    for devices, size in (
+        *((1, 1), (1, 7), (1, 35), (1, 64)),
+        *((2, 2), (2, 36), (4, 12), (8, 8), (8, 40)),
     ):
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        done = subprocess.run(
-            [sys.executable, "-c", EVALUATE, unbroken, *sizes.split()],
-            env=os.environ | flags, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        found += [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == 9
+        batch_size = f"--config.eval.batch_size={size}"
+        done = run("evaluate", f"--workdir={unbroken}", batch_size, "--json", env=flags)
+        figures = json.loads(done.stdout)
+        with (unbroken / "evaluation" / "test-best" / "predictions.csv").open() as file:
+            table = [row[3:] for row in list(csv.reader(file))[1:]]
+        counts = [figures[name] for name in ("correct", "num_videos", "per_class")]
+        found.append((*counts, table))
     (*counts, table), *others = found
     assert counts[1] == len(table) == 35
     for *other_counts, other in others:
