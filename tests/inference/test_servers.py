@@ -59,11 +59,13 @@ def classifier(make_workdir) -> Classifier:
 
 @pytest.fixture(scope="module")
 def hasty(make_workdir) -> Classifier:
-    """Takes a decoder that says nothing for three seconds for one that hangs.
+    """Takes a decoder that says nothing for five seconds for one that hangs.
 
     On a busy machine one that works may take as long: this is only for what hangs.
     """
-    return Classifier.load(make_workdir({"data.decode_timeout": 3.0}))
+    classifier = Classifier.load(make_workdir({"data.decode_timeout": 5.0}))
+    classifier.compile(batch_sizes=[1], decoders=2)
+    return classifier
 
 
 @pytest.fixture
@@ -182,7 +184,7 @@ def test_hanging_file_does_not_hold_up_other_threads(hasty, videos, poison, deco
     os.kill(opened(poison, hasty)[0], signal.SIGSTOP)
     assert hasty.predict(videos["green"]).label == "green"
     assert not hanging.done()
-    with pytest.raises(UserError, match=f"{poison}: the decoder hung: nothing for 3 s"):
+    with pytest.raises(UserError, match=f"{poison}: the decoder hung: nothing for 5 s"):
         hanging.result()
     assert hasty.predict(videos["red"]).label == "red"
 
@@ -381,7 +383,7 @@ def test_videos_in_memory_have_the_bounds_of_files(hasty, load, poison, videos):
     answer = call_in_thread(hasty.predict, content)
     wait_for(lambda: opened_in_memory(hasty))
     os.kill(opened_in_memory(hasty)[0], signal.SIGSTOP)
-    with pytest.raises(UserError, match=r"^<bytes>: the decoder hung: nothing for 3 s"):
+    with pytest.raises(UserError, match=r"^<bytes>: the decoder hung: nothing for 5 s"):
         answer.result()
     assert hasty.predict(videos["red"].read_bytes()).label == "red"
 
