@@ -12,6 +12,7 @@ JAX starts in the forks only; its settings are taken from their environment.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -33,6 +34,7 @@ NAMES = (
     "matplotlib.backends.backend_agg",
     "tensorboardX",
 )
+IF_INSTALLED = ("gcsfs",)
 MESSAGE_BYTES = 2**20
 
 
@@ -41,6 +43,9 @@ def main() -> None:
     cli.quiet_libraries()
     for name in NAMES:
         importlib.import_module(name)
+    for name in IF_INSTALLED:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
     with tf.loading_tensorflow():
         for name in ("tensorflow", "tensorflow_datasets", "array_record.python"):
             importlib.import_module(name)

@@ -26,7 +26,7 @@ TINY = (
     "--config=configs/demo.py:smoke",
     "--config.data.size=16",
     "--config.model.features=4",
-    "--config.train.epochs=30",
+    "--config.train.epochs=16",
     "--config.model.dropout=0.3",
     "--config.data.sampling=random",
     "--config.data.num_frames=6",
@@ -35,6 +35,22 @@ TINY = (
 
 def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def pictures(workdir: Path) -> dict[str, list[int]]:
+    """The steps of the pictures in TensorBoard, by name."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    from vid3d.tf import quiet_tensorflow
+
+    found: dict[str, list[int]] = {}
+    files = sorted(map(str, (workdir / "tensorboard").glob("events.*")))
+    for record in quiet_tensorflow().data.TFRecordDataset(files).as_numpy_iterator():
+        event = Event.FromString(record)
+        for value in event.summary.value:
+            if value.image.encoded_image_string:
+                found.setdefault(value.tag, []).append(event.step)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +85,11 @@ def test_a_workdir_has_all_its_files(smoke_run):
     assert all(len(splits) == 1 for splits in sides.values())
     best = max(found, key=lambda row: (row["val/accuracy"], -row["val/loss"]))
     assert checkpoint.resolve(smoke_run) == best["step"]
+    scores = [(row["val/accuracy"], -row["val/loss"]) for row in found]
+    drawn = [row["step"] for k, row in enumerate(found) if scores[k] > max(scores[:k], default=())]
+    assert pictures(smoke_run) == {
+        "training_clips": [0], "confusion_matrix": sorted({*drawn, found[-1]["step"]}),
+    }  # fmt: skip
 
 
 def test_evaluation_equals_a_recount_of_its_predictions(smoke_run, run):
@@ -166,34 +187,21 @@ def test_predict_agrees_with_evaluate(smoke_run, run, call):
             assert p == pytest.approx(float(row[f"probability:{name}"]), abs=1e-6)
 
 
-EVALUATE = """
-import csv, json, sys
-from vid3d.evaluation import evaluate
-for size in sys.argv[2:]:
-    figures, folder = evaluate.evaluate(sys.argv[1], overrides=[("eval.batch_size", size)])
-    with (folder / "predictions.csv").open() as file:
-        table = [row[3:] for row in list(csv.reader(file))[1:]]
-    print(json.dumps([figures["correct"], figures["num_videos"], figures["per_class"], table]))
-"""
-
-
 @pytest.mark.slow
-def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken):
+def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken, run):
     found = []
-    for devices, sizes in (
-        (1, "1 7 15 64"),
-        (2, "2 36"),
-        (4, "12"),
-        (8, "8 40"),
+    for devices, size in (
+        *((1, 1), (1, 7), (1, 15), (1, 64)),
+        *((2, 2), (2, 36), (4, 12), (8, 8), (8, 40)),
     ):
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-        done = subprocess.run(
-            [sys.executable, "-c", EVALUATE, unbroken, *sizes.split()],
-            env=os.environ | flags, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        found += [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == 9
+        batch_size = f"--config.eval.batch_size={size}"
+        done = run("evaluate", f"--workdir={unbroken}", batch_size, "--json", env=flags)
+        figures = json.loads(done.stdout)
+        with (unbroken / "evaluation" / "test-best" / "predictions.csv").open() as file:
+            table = [row[3:] for row in list(csv.reader(file))[1:]]
+        counts = [figures[name] for name in ("correct", "num_videos", "per_class")]
+        found.append((*counts, table))
     (*counts, table), *others = found
     assert counts[1] == len(table) == 15
     for *other_counts, other in others:

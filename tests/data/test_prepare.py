@@ -145,6 +145,7 @@ class TestShards:
 
     def test_records_are_numbered_across_shards(self, settings, two_classes, monkeypatch):
         monkeypatch.setattr(shards.ShardWriter.__init__, "__kwdefaults__", {"shard_bytes": 50_000})
+        settings.data.workers = 2
         done = prepare.prepare(settings, quiet=True)
         assert len(done.shards) > 5
         for video in done.index.videos:
@@ -166,7 +167,7 @@ class TestCache:
             dict(protocol="random", group_pattern=r"g\d"),
             dict(sampling="uniform", num_frames=2, frame_step=2, fps=5.0),
             dict(classes=("up", "down"), test_fraction=0.4),
-            dict(workers=1, decode_timeout=5.0, memory_budget_mb=1),
+            dict(workers=2, decode_timeout=5.0, memory_budget_mb=1),
         ):
             with settings.unlocked():
                 settings.data.update(changed)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from jax import lax
 
 from vid3d import config, models
 from vid3d.ops import convolution
@@ -118,17 +119,18 @@ def network(name, torch, request):
     return network
 
 
-def assert_equal_logits(name: str, network, torch, folder, clips: np.ndarray, modes) -> None:
-    module, variables = imported(name, network, torch, folder, clips)
+def assert_equal_logits(name: str, network, torch, ours, clips: np.ndarray, modes) -> None:
+    """With `ours`, the module and its variables, in training (True) or not."""
+    module, variables = ours
 
     @jax.jit
-    def ours(variables, clips):
+    def logits_of(variables, clips):
         return [
             module.apply(variables, clips, train=train, mutable=["batch_stats"])[0]
             for train in modes
         ]
 
-    for train, logits in zip(modes, ours(variables, clips), strict=True):
+    for train, logits in zip(modes, logits_of(variables, clips), strict=True):
         with torch.no_grad():
             # In training, and pytorchvideo's pathways, overwrite what they are given.
             inputs = as_reference_input(torch, name, clips)
@@ -137,19 +139,23 @@ def assert_equal_logits(name: str, network, torch, folder, clips: np.ndarray, mo
         np.testing.assert_allclose(logits, expected, atol=1e-3)
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize("name", TRAINED)
 def test_logits_equal_the_reference_in_both_modes(name, network, torch, tmp_path):
-    first, second = CLIPS.get(name, SMALL)
-    assert_equal_logits(name, network, torch, tmp_path, random_clips(*first), (False, True))
-    assert_equal_logits(name, network, torch, tmp_path, random_clips(*second), (False,))
+    """Our convolutions, which do not know the mode, and XLA's own, which trace faster."""
+    first, second = (random_clips(*shape) for shape in CLIPS.get(name, SMALL))
+    ours = imported(name, network, torch, tmp_path, first)
+    assert_equal_logits(name, network, torch, ours, first, (False,))
+    with convolution.library_form():
+        assert_equal_logits(name, network, torch, ours, first, (True,))
+        assert_equal_logits(name, network, torch, ours, second, (False,))
 
 
 @pytest.mark.usefixtures("library_form")
 @pytest.mark.parametrize("name", OF_ANOTHER_DEPTH)
 def test_logits_of_another_depth_equal_the_reference(name, network, torch, tmp_path):
     clips = random_clips(*CLIPS.get(name.removesuffix("_8x8"), SMALL)[0])
-    assert_equal_logits(name, network, torch, tmp_path, clips, (False, True))
+    ours = imported(name, network, torch, tmp_path, clips)
+    assert_equal_logits(name, network, torch, ours, clips, (False, True))
 
 
 @pytest.mark.optimized
@@ -186,11 +192,13 @@ def conv3d_in_float64(x_BTHWC, kernel_THWIO, *, strides, padding, feature_group_
     pads = convolution.explicit_padding(x_BTHWC.shape, taps, strides, padding)
     windows = jnp.pad(x_BTHWC, [(0, 0), *pads, (0, 0)])
     for axis, (tap, stride) in enumerate(zip(taps, strides, strict=True)):
-        if tap == stride == 1:
-            windows = jnp.expand_dims(windows, 2 * axis + 2)
-            continue
-        starts = np.arange(0, windows.shape[2 * axis + 1] - tap + 1, stride)
-        windows = windows[(slice(None),) * (2 * axis + 1) + (starts[:, None] + np.arange(tap),)]
+        place = 2 * axis + 1
+        last = windows.shape[place] - tap
+        shifted = [
+            lax.slice_in_dim(windows, first, first + last + 1, stride, place)
+            for first in range(tap)
+        ]
+        windows = jnp.stack(shifted, place + 1)  # slices: gathers have slow gradients
     if feature_group_count == 1:
         return jnp.einsum("btxhywzi,xyzio->bthwo", windows, kernel_THWIO)
     assert feature_group_count == x_BTHWC.shape[-1] == features

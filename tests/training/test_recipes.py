@@ -212,6 +212,7 @@ def test_a_run_with_every_option_resumes_exactly(unbroken, tmp_path, assert_same
 
 
 @pytest.mark.optimized
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", ["0", "0.5"])
 def test_runs_initialised_from_a_workdir_resume_exactly(
     rate, unbroken, tmp_path, capfd, assert_same_run

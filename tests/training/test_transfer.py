@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 
@@ -112,14 +113,27 @@ def weights(published_state, write_safetensors, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def imported(weights, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("imported") / "run"
+def import_mc3(weights, workdir):
     options = [f"--weights={weights}", "--classes=kinetics400", f"--workdir={workdir}"]
     with contextlib.redirect_stdout(io.StringIO()) as said:
         assert main(["import", "--arch=mc3_18", *options]) == 0
     assert "holds mc3_18 with 400 classes" in said.getvalue()
     return workdir
+
+
+@pytest.fixture(scope="module")
+def imported(weights, tmp_path_factory):
+    return import_mc3(weights, tmp_path_factory.mktemp("imported") / "run")
+
+
+@pytest.fixture(scope="module")
+def imported_for_small_clips(weights, tmp_path_factory):
+    """As if the weights were published for clips of 8x32x32, which take a hundredth of the time."""
+    small = zoo.torchvision_clips(8, 32, (36, 40))
+    with pytest.MonkeyPatch.context() as patch:
+        entry = dataclasses.replace(zoo.ENTRIES["mc3_18"], data=small)
+        patch.setitem(zoo.ENTRIES, "mc3_18", entry)
+        return import_mc3(weights, tmp_path_factory.mktemp("imported") / "small")
 
 
 def test_an_imported_workdir_has_the_preprocessing_of_its_weights(imported):
@@ -160,13 +174,13 @@ def test_an_imported_workdir_evaluates_like_a_trained_one(imported, tmp_path):
     assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_an_imported_workdir_labels_a_file_and_a_stream(imported, tmp_path, capsys):
+def test_an_imported_workdir_labels_a_file_and_a_stream(imported_for_small_clips, tmp_path, capsys):
     video = tmp_path / "short.avi"
     noise = np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
     write_frames(video, noise, codec="MJPG")
     answers = []
     for command in (("predict", str(video)), ("live", f"--source={video}")):
-        assert main([*command, f"--workdir={imported}", "--json"]) == 0
+        assert main([*command, f"--workdir={imported_for_small_clips}", "--json"]) == 0
         answers.append(capsys.readouterr().out)
     [predicted] = json.loads(answers[0])["predictions"]
     [seen] = map(json.loads, answers[1].splitlines())

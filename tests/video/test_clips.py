@@ -120,6 +120,15 @@ def test_uniform_takes_the_middle_of_each_piece():
         assert abs(found - np.array([5, 15, 25, 35])).max() <= 1
 
 
+@pytest.mark.parametrize("count", [7, 9, 11])
+def test_uniform_by_time_is_that_by_frames_at_a_constant_rate(count):
+    by_frames, by_time = (
+        clips.clip_indices(seconds(count), data(fps=fps, num_frames=3), sampling="uniform")
+        for fps in (0.0, 5.0)
+    )
+    np.testing.assert_array_equal(by_time, by_frames)
+
+
 def test_views_are_spread_evenly():
     assert clips.view_positions(1) == (0.5,)
     assert clips.view_positions(2) == (0.25, 0.75)

@@ -37,7 +37,7 @@ def estimate_bytes(paths: list[str], settings: Settings, data: ConfigDict) -> in
         looks = decoding.decode(
             sample,
             settings,
-            workers=min(decoding.num_workers(data), 2),
+            workers=1,  # starting another would take longer
             timeout=data.decode_timeout,
             look=True,
         )

@@ -210,6 +210,7 @@ def train_batches(
     draw = balanced(clips.labels_N, seed=seed) if balance else None
     bits = max(seed, last_step // per_epoch).bit_length()
 
+    @tf.autograph.experimental.do_not_convert
     def order(step):
         epoch = step // per_epoch
         start = (step % per_epoch) * batch_size + host[0] * share
@@ -281,6 +282,7 @@ def eval_batches(
     share = batch_size // host[1]
     total = -(-len(clips.rows_R2) // batch_size) * batch_size
 
+    @tf.autograph.experimental.do_not_convert
     def order(start):
         places = start + host[0] * share + tf.range(share, dtype=tf.int64)
         return places, tf.zeros([share], tf.int64)
@@ -315,6 +317,7 @@ def assemble(order, clips: Clips, share: int, *, seed: int) -> Iterator[Batch]:
             damage.append(error)  # TensorFlow raises an error of its own instead
             raise
 
+    @tf.autograph.experimental.do_not_convert
     def load(place_B, round_B):
         pixels = tf.numpy_function(read, [place_B, round_B], tf.uint8, stateful=False)
         index_B = tf.gather(videos_P, tf.minimum(place_B, len(videos_P) - 1))

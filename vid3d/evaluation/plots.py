@@ -22,7 +22,7 @@ LARGEST_SIDE = 18.0  # inches of a matrix
 FONTS = (6.0, 9.0)  # points: what would be smaller is left out, and nothing is larger
 NAME, NAME_OF_PAIR = 36, 24  # characters of a class beside the matrix, and in the list
 LINE = 0.165  # inches of a line of the list
-CHARACTER = 0.069  # inches of a character of the list, about
+BAR, GAP = 0.15, 0.1  # inches: the width of the colour bar, and the space around each part
 MOST_PAIRS = 60  # that are listed
 DISTINCT_COLOURS = 10  # that are easily told apart
 PANELS = (("val", "accuracy"), ("val", "loss"), ("train", "accuracy"), ("train", "loss"))
@@ -49,18 +49,15 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
     side = max(cell * n, 3.2)
     font = min(side / n * 72 * 0.7, FONTS[1])
     names = [plain(squeeze(name, NAME)) for name in classes] if font >= FONTS[0] else []
-    margin = 0.5 + max(map(len, names), default=0) * font / 72 * 0.62
     lines = pair_lines(matrix, classes, most=int(side / LINE) - 1, numbered=not names)
-    column = max(map(len, lines)) * CHARACTER
-    figure = Figure(
-        figsize=(side + margin + 1.2 + column, side + margin + 0.7), layout="compressed"
-    )
-    axes, beside = figure.subplots(1, 2, width_ratios=(side, column))
+    figure = Figure()
+    axes, beside, bar = (figure.add_axes((0, 0, 1, 1), label=name) for name in ("", "list", "bar"))
     image = axes.imshow(
         shares_KK,
         cmap=matplotlib.colormaps["Blues"].with_extremes(bad="0.88"),
         norm=PowerNorm(0.5, vmin=0, vmax=1),  # so that rare confusions are seen
         interpolation="none",
+        aspect="auto",
     )
     if names:
         axes.set_xticks(
@@ -74,15 +71,51 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, title: str) 
     write_counts(axes, matrix, shares_KK, side / n * 72)
     figure.colorbar(
         image,
-        ax=axes,
+        cax=bar,
         label="share of the true class",
-        fraction=0.04,
         ticks=(0, 0.05, 0.25, 0.5, 1),
         format="{x:g}",
     )
     beside.set_axis_off()
     beside.text(0, 1, plain("\n".join(lines)), fontsize=8, linespacing=1.4, va="top")
+    place(figure, axes, beside, bar, side=side)
     return figure
+
+
+def place(figure: Figure, axes: Axes, beside: Axes, bar: Axes, *, side: float) -> None:
+    """Gives a square matrix, its colour bar and its list their places, and the figure its size.
+
+    Constrained layout would measure every text about ten times, in each evaluation.
+
+    Args:
+        figure: of all three.
+        axes: the matrix.
+        beside: the list, one text.
+        bar: the colour bar.
+        side: of the matrix, in inches.
+    """
+
+    def put(part: Axes, left: float, bottom: float, width: float) -> None:
+        across, up = figure.get_size_inches()
+        part.set_position((left / across, bottom / up, width / across, side / up))
+
+    def over(part: Axes) -> np.ndarray:
+        """How far its texts reach over its left, bottom, right and top, in inches."""
+        own, whole = part.get_window_extent().extents, part.get_tightbbox().extents
+        return (own - whole) * (1, 1, -1, -1) / figure.dpi
+
+    figure.set_size_inches(3 * side, 3 * side)
+    for part, width in ((axes, side), (bar, BAR)):
+        put(part, side, side, width)
+    left, bottom, right, top = over(axes)
+    column = beside.texts[0].get_window_extent().width / figure.dpi
+    edge, start = GAP + left, GAP + bottom
+    of_bar = edge + side + right + GAP
+    of_list = of_bar + BAR + over(bar)[2] + GAP
+    figure.set_size_inches(of_list + column + GAP, start + side + top + GAP)
+    put(axes, edge, start, side)
+    put(bar, of_bar, start, BAR)
+    put(beside, of_list, start, column)
 
 
 def write_counts(axes: Axes, matrix: np.ndarray, shares_KK: np.ndarray, cell: float) -> None:

@@ -236,10 +236,10 @@ def validate(
     recorder: AnyRecorder,
     step: int,
 ) -> dict[str, float] | None:
-    """Evaluates, writes the row and the picture; returns validation accuracy and loss.
+    """Evaluates, and writes the row; returns validation accuracy and loss.
 
-    Without validation videos there is nothing to return. The training videos of
-    `eval.train_videos` are for the row alone.
+    The best evaluation so far and the last have a picture as well. Without validation videos there
+    is nothing to return. The training videos of `eval.train_videos` are for the row alone.
 
     Raises:
         BadNumberError: the validation loss is not finite.
@@ -257,14 +257,15 @@ def validate(
         scores = figures["val"] = predictions.scores()
         if not np.isfinite(scores["loss"]):
             raise BadNumberError(f"step {step}: the validation loss is not finite")
+    if len(setup.seen_clips):
+        figures["train_eval"] = answer(setup.seen_clips).scores()
+    improved = progress.evaluated(scores)
+    if scores and (improved or step == setup.last_step):  # drawing takes as long as a small epoch
         matrix = metrics.confusion_matrix(
             predictions.labels_N, predictions.probabilities_NK.argmax(1), len(setup.classes)
         )
         figure = plots.confusion_figure(matrix, setup.classes, title=f"validation, step {step}")
         recorder.image("confusion_matrix", plots.figure_to_array(figure), step)
-    if len(setup.seen_clips):
-        figures["train_eval"] = answer(setup.seen_clips).scores()
-    improved = progress.evaluated(scores)
     chosen = improved and setup.config.checkpoint.choose == "best"
     recorder.row(step, figures, learning_rate=rate, improved=chosen, rates=rates)
     return scores

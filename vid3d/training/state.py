@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from vid3d.ops import convolution
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -64,7 +66,8 @@ def create(
 
     @jax.jit
     def initial(key: jax.Array) -> TrainState:
-        variables = model.init({"params": key}, clips, train=False)
+        with convolution.library_form():  # the same values, traced several times faster
+            variables = model.init({"params": key}, clips, train=False)
         weights = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
         return TrainState(
             step=jnp.zeros((), jnp.int32),
