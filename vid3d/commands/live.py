@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from vid3d.arguments import Overrides, seconds, takes_config, takes_workdir
+from vid3d.arguments import Overrides, seconds, takes_config, takes_runtime, takes_workdir
 from vid3d.program import listen
 
 HELP = "label a camera, a stream or a file while it plays"
@@ -14,6 +14,7 @@ HELP = "label a camera, a stream or a file while it plays"
 def add_arguments(parser: ArgumentParser) -> None:
     takes_config(parser, example="--config.live.threshold=0.6; only live.* can be set")
     takes_workdir(parser)
+    takes_runtime(parser)
     parser.add_argument(
         "--source", required=True, metavar="0|FILE|URL", help="camera number, file, URL"
     )
@@ -30,15 +31,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
-    from vid3d import compilation
+    from vid3d.engine import choose
     from vid3d.inference.live import live
     from vid3d.inference.live_output import Event, Label, to_json
 
     def print_line(what: Label | Event) -> None:
         print(to_json(what), flush=True)
 
+    choose.load_libraries(options.engine)
     listen()
-    compilation.set_up()
     totals = live(
         options.workdir,
         options.source,
@@ -49,6 +50,8 @@ def run(options: Namespace, overrides: Overrides) -> int:
         on_event=print_line if options.json else None,
         seconds=options.seconds,
         wait=options.wait,
+        engine=options.engine,
+        precision=options.precision,
     )
     if totals.damage:
         print(f"vid3d live: warning: {options.source}: {totals.damage}", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from vid3d.arguments import Overrides, not_empty, takes_config, takes_workdir
+from vid3d.arguments import Overrides, not_empty, takes_config, takes_runtime, takes_workdir
 from vid3d.errors import UserError
 from vid3d.program import listen
 from vid3d.schema import BY_NAME
@@ -18,6 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         parser, example="--config.eval.long_videos=longest; only that, eval.views and predict.*"
     )
     takes_workdir(parser)
+    takes_runtime(parser)
     parser.add_argument("videos", type=not_empty, nargs="+", metavar="VIDEO_OR_FOLDER")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object at the end")
@@ -38,11 +39,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace, overrides: Overrides) -> int:
     if options.resume and not options.rows:
         raise UserError("--resume goes on with a file of rows: add --rows=FILE")
-    from vid3d import compilation
+    from vid3d.engine import choose
     from vid3d.inference import predict, report, rows
 
+    choose.load_libraries(options.engine)
     listen()
-    compilation.set_up()
     target = rows.check_target(options.rows, resume=options.resume) if options.rows else None
     settings = [(f"predict.{name}", getattr(options, name)) for name in SETTINGS]
     overrides = [*overrides, *((key, text) for key, text in settings if text is not None)]
@@ -52,6 +53,8 @@ def run(options: Namespace, overrides: Overrides) -> int:
         checkpoint=options.checkpoint,
         output=options.output,
         overrides=overrides,
+        engine=options.engine,
+        precision=options.precision,
     )
     if options.csv or options.jsonl or target:
         suffix = target.suffix.lower() if target else ".csv" if options.csv else ".jsonl"

@@ -64,6 +64,8 @@ def live(
     overrides: Iterable[tuple[str, str]] = (),
     seconds: float = 0.0,
     wait: float = 0.0,
+    engine: str = "jax",
+    precision: str = "f32",
 ) -> Totals:
     """Labels a source until it ends, its window is closed, or the process is interrupted.
 
@@ -81,6 +83,8 @@ def live(
         overrides: (key, text) pairs for `live.*` of the config.
         seconds: stop after this time, that of a camera from its first frame on; 0 means never.
         wait: for how many seconds to try again where a camera or a URL cannot be opened.
+        engine: see `Classifier.load`.
+        precision: see `Classifier.load`.
 
     Raises:
         UserError: the workdir does not exist, the source cannot be opened or read, there is no
@@ -95,7 +99,7 @@ def live(
                 raise UserError(f"--wait is for cameras and streams, and {name} is a file")
         if not output and not on_label:
             overlay.check_display()
-        classifier = Classifier.load(workdir, checkpoint)
+        classifier = Classifier.load(workdir, checkpoint, engine=engine, precision=precision)
         configure(classifier.config, overrides)
         classifier.compile()  # before the first frame arrives
         options = decode_options(classifier.config.data)

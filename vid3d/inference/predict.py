@@ -118,12 +118,14 @@ def prepare(
     checkpoint: str = "best",
     output: str | Path = "",
     overrides: Iterable[tuple[str, str]] = (),
+    engine: str = "jax",
+    precision: str = "f32",
 ) -> Labelling:
     """Finds the videos and loads the classifier; see `predict`."""
     found = collect(paths)
     folder = storage.require_local(output, "--output") if output else None
     copies = name_copies(found.videos, folder) if folder else {}
-    classifier = Classifier.load(workdir, checkpoint)
+    classifier = Classifier.load(workdir, checkpoint, engine=engine, precision=precision)
     for key, text in overrides:
         apply(classifier.config, key, text)
         if not any(fnmatchcase(key, pattern) for pattern in OVERRIDES):
@@ -142,6 +144,8 @@ def predict(
     checkpoint: str = "best",
     output: str | Path = "",
     overrides: Iterable[tuple[str, str]] = (),
+    engine: str = "jax",
+    precision: str = "f32",
 ) -> Report:
     """Labels videos, and writes annotated copies of them if asked to.
 
@@ -151,6 +155,8 @@ def predict(
         checkpoint: "best", "latest", or the number of a step.
         output: a folder for annotated copies of the videos.
         overrides: (key, text) pairs; the keys are those of `OVERRIDES`.
+        engine: see `Classifier.load`.
+        precision: see `Classifier.load`.
 
     Returns:
         The predictions, the errors of files and folders, and notes on files that are left out.
@@ -160,7 +166,13 @@ def predict(
             cannot be written, or an override has another key.
     """
     return prepare(
-        workdir, paths, checkpoint=checkpoint, output=output, overrides=overrides
+        workdir,
+        paths,
+        checkpoint=checkpoint,
+        output=output,
+        overrides=overrides,
+        engine=engine,
+        precision=precision,
     ).report()
 
 
