@@ -53,8 +53,11 @@ ORDER = [
     "__main__",
 ]
 ONLY = {"ops": set(), "video": {"errors", "process", "text"}}  # they import nothing else
-# So: no TensorFlow.
-NEVER = dict.fromkeys(("export", "engine", "inference"), {"data", "datasets", "evaluation", "tf"})
+NEVER = {  # so: no TensorFlow
+    "export": {"data", "datasets", "evaluation", "tf"},
+    "engine": {"data", "datasets", "evaluation", "tf"},
+    "inference": {"data", "datasets", "evaluation", "tf"},
+}
 HOMES = {
     "cv2": {
         "video/resize.py",

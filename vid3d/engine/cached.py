@@ -58,13 +58,13 @@ def openvino_network(
     folder = cache_folder() / "openvino" / key_of(config, classes, digest, precision, version)
     try:
         cache.make_once(folder, build, is_whole=is_whole)
-    except UserError:
-        if made:  # a full disk
-            return made[0]
-        if os.access(next(p for p in folder.parents if p.exists()), os.W_OK):
+    except UserError as error:
+        if not isinstance(error.__cause__, OSError):
             raise
-        with tempfile.TemporaryDirectory() as scratch:  # nowhere to keep anything
-            build(Path(scratch))
+        if not made:  # nowhere to keep anything
+            with tempfile.TemporaryDirectory() as scratch:
+                build(Path(scratch))
+        return made[0]
     if made:
         make_room(folder)
         return made[0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from vid3d.video.resize import stored_shape
 if TYPE_CHECKING:
     import onnx
 
+ABOUT = "vid3d"  # the name of the description in the metadata
 LARGEST_ONNX = 2**31 - 2**20  # bytes of one Protocol Buffers message, with room for the nodes
 
 
@@ -31,13 +32,13 @@ class Source:
         weights: {"params"} and, with batch normalisation, {"batch_stats"}.
         config: of the training run.
         classes: class names in the order of the labels.
-        metadata: texts by name that go into the file.
+        about: JSON that goes into the file, see `description.describe`.
     """
 
     weights: dict[str, Any]
     config: ConfigDict
     classes: tuple[str, ...]
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    about: str = "{}"
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
@@ -74,7 +75,7 @@ def to_onnx(source: Source) -> onnx.ModelProto:
         with convolution.library_form():
             return logits(weights, clips_BTHWC)
 
-    return onnx_writer.to_onnx(network, source.clip_shape, metadata=source.metadata)
+    return onnx_writer.to_onnx(network, source.clip_shape, metadata={ABOUT: source.about})
 
 
 def write_onnx(source: Source, path: Path, *, largest: int = LARGEST_ONNX) -> None:
@@ -96,8 +97,7 @@ def write_openvino(source: Source, path: Path) -> None:
     whole = path.with_suffix(".onnx")
     save_onnx(to_onnx(source), whole)
     model = ov.Core().read_model(whole)
-    for name, text in source.metadata.items():
-        model.set_rt_info(text, name)
+    model.set_rt_info(source.about, ABOUT)
     ov.save_model(model, path, compress_to_fp16=False)
     del model  # it reads from the file
     for leftover in (whole, whole.with_name(f"{whole.name}.data")):
@@ -106,7 +106,7 @@ def write_openvino(source: Source, path: Path) -> None:
 
 def write_stablehlo(source: Source, path: Path) -> None:
     """Writes `path`, an .npz."""
-    stablehlo.write(path, source.logits(), source.weights, source.clip_shape, source.metadata)
+    stablehlo.write(path, source.logits(), source.weights, source.clip_shape, source.about)
 
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "stablehlo": ".npz"}

@@ -6,8 +6,6 @@ stays small and compiles quickly.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,9 @@ def write(
     logits: Logits,
     weights: dict[str, Any],
     clip_shape: tuple[int, ...],
-    metadata: Mapping[str, str],
+    about: str,
 ) -> None:
-    """Writes the file: `program`, `weight0`, `weight1`, ... and `metadata` (JSON).
+    """Writes the file: `program`, `weight0`, `weight1`, ... and `about`.
 
     `jax.export.deserialize(bytearray(program)).call(list of weights, clips)` gives probabilities.
 
@@ -37,7 +35,7 @@ def write(
         logits: function of (weights, clips).
         weights: its weights.
         clip_shape: (T, H, W, C).
-        metadata: texts by name.
+        about: JSON, see `description.describe`.
     """
     leaves, tree = jax.tree.flatten(weights)
     leaves = [np.asarray(leaf) for leaf in leaves]
@@ -62,6 +60,6 @@ def write(
     program = jax.export.export(jax.jit(network), platforms=PLATFORMS)(shapes, clips)
     arrays = {f"weight{number}": leaf for number, leaf in enumerate(leaves)}
     arrays["program"] = np.frombuffer(program.serialize(), np.uint8)
-    arrays["metadata"] = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
+    arrays["about"] = np.frombuffer(about.encode(), np.uint8)
     with path.open("wb") as file:
         np.savez(file, **arrays)

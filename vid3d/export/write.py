@@ -61,8 +61,7 @@ def export(
     step, weights, meta = checkpoints.load(workdir, checkpoint)
     config = from_json(json.dumps(meta["config"]))
     facts = describe(config, meta, step=step, digest=workdir.digest(step))
-    texts = {"vid3d": json.dumps(facts)}
-    source = Source(weights, config, tuple(meta["classes"]), texts)
+    source = Source(weights, config, tuple(meta["classes"]), json.dumps(facts))
     clips_NTHWC = clips()
     with scratch_beside(target) as folder:
         path = folder / target.name
