@@ -2,11 +2,11 @@
 
     python experiments/benchmarks/zoo.py [--networks=r3d_18,x3d_s] [--batch=1] [--json]
 
-Each side is a process of its own, and the sides take turns. Per network and side: clips per second
-by wall clock and per second of processor time (medians of the rounds; other work on the machine
-disturbs the second less), seconds to the first answer with the side's own cache empty (JAX compiles)
-or full (OpenVINO loads what the first use of a checkpoint has left), and the largest resident
-memory. Networks are "tutorial", "videos" (configs/videos.py), and all of `vid3d summary --all`.
+Each side is a process of its own, and the sides take turns. Per network and side: clips per
+second by wall clock and per second of processor time (medians of the rounds; other work on the
+machine disturbs the second less), seconds to the first answer with JAX's cache empty and OpenVINO's
+full (as the first use of a checkpoint has left it), and the largest resident memory. Networks are
+"tutorial", "videos" (configs/videos.py), and all of `vid3d summary --all`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,6 +26,10 @@ from vid3d.video.resize import stored_shape
 
 Weights = Callable[[], dict[str, Any]]
 MAX_BYTES = 4 * 2**30  # of all compiled networks; the ones used longest ago make room
+# Of `config.data`, what the network depends on.
+GEOMETRY = {
+    f"data.{name}" for name in ("num_frames", "size", "stored_size", "color", "mean", "std")
+}
 NETWORK, FACTS = "network.blob", "facts.json"  # of an entry
 
 
@@ -49,7 +54,6 @@ def openvino_network(
         check_bf16()
     with naming_extra("openvino"):
         version = metadata_version("openvino")
-    shape = stored_shape(config.data)
     made: list[OpenVinoNetwork] = []
 
     def build(folder: Path) -> None:
@@ -58,23 +62,30 @@ def openvino_network(
     folder = cache_folder() / "openvino" / key_of(config, classes, digest, precision, version)
     try:
         cache.make_once(folder, build, is_whole=is_whole)
+        if made:
+            make_room(folder)
+        elif network := load(folder, stored_shape(config.data), precision):
+            return network
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
     except UserError as error:
-        if not isinstance(error.__cause__, OSError):
+        if not isinstance(error.__cause__, OSError):  # there is nowhere to keep anything
             raise
-        if not made:  # nowhere to keep anything
-            with tempfile.TemporaryDirectory() as scratch:
-                build(Path(scratch))
-        return made[0]
-    if made:
-        make_room(folder)
-        return made[0]
-    os.utime(folder)
+    if not made:
+        with tempfile.TemporaryDirectory() as scratch:
+            build(Path(scratch))
+    return made[0]
+
+
+def load(folder: Path, clip_shape: tuple[int, ...], precision: str) -> OpenVinoNetwork | None:
+    """The network of an entry, which is noted as used; None where OpenVINO refuses it."""
+    with contextlib.suppress(OSError):  # of another user
+        os.utime(folder)
+    content = (folder / NETWORK).read_bytes()
     try:
-        content = (folder / NETWORK).read_bytes()
-        return OpenVinoNetwork(content, clip_shape=shape, precision=precision)
-    except RuntimeError:  # OpenVINO refuses it, whatever the key says
-        shutil.rmtree(folder, ignore_errors=True)
-        return openvino_network(weights, config, classes, digest=digest, precision=precision)
+        return OpenVinoNetwork(content, clip_shape=clip_shape, precision=precision)
+    except RuntimeError:  # whatever the key says
+        return None
 
 
 def metadata_version(package: str) -> str:
@@ -126,19 +137,15 @@ def key_of(
 ) -> str:
     """The name of an entry: a hash of all that a compiled network depends on."""
     try:
-        models = [line for line in CPU_FACTS.read_text().splitlines() if line.startswith("flags")]
+        lines = CPU_FACTS.read_text().splitlines()
     except OSError:
-        models = []
+        lines = []
+    features = [line for line in lines if line.startswith(("flags", "Features"))]
     values = {k: v for k, v in flatten(config).items() if k.startswith(("model.", "data."))}
     geometry = {k: v for k, v in values.items() if k.startswith("model.") or k in GEOMETRY}
-    facts = [__version__, version, precision, process.cores(), models[:1], digest, len(classes)]
+    facts = [__version__, version, precision, process.cores(), features[:1], digest, len(classes)]
     text = json.dumps([*facts, geometry], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-GEOMETRY = {
-    f"data.{name}" for name in ("num_frames", "size", "stored_size", "color", "mean", "std")
-}
 
 
 def is_whole(folder: Path) -> bool:

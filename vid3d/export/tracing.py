@@ -108,7 +108,7 @@ def _flatten(
         inner = next((one.params[key] for key in NESTED if key in one.params), None)
         results: list[Value]
         if inner is not None:
-            closed = isinstance(inner, core.ClosedJaxpr)
+            closed = hasattr(inner, "consts")
             body, bound = (inner.jaxpr, inner.consts) if closed else (inner, ())
             results = _flatten(body, bound, inputs, equations)
         elif one.primitive.name in SAME:
