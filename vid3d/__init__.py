@@ -53,19 +53,27 @@ _HOMES = {
 }
 
 
-def load(workdir: str | Path, checkpoint: str = "best") -> Classifier:
+def load(
+    workdir: str | Path,
+    checkpoint: str = "best",
+    *,
+    engine: str = "jax",
+    precision: str = "f32",
+) -> Classifier:
     """Loads a trained classifier from a workdir: `vid3d.load("runs/x").predict("video.mp4")`.
 
     Args:
         workdir: a folder that `vid3d train` or `vid3d import` wrote, or `gs://BUCKET/FOLDER`.
         checkpoint: "best" (as the config's checkpoint.choose says, by default that of the highest
             validation accuracy), "latest", or the number of a step.
+        engine: "jax"; "openvino", on CPUs; or "auto", the one that was faster here.
+        precision: of OpenVINO: "f32", or "bf16" on processors that have it.
 
     Raises:
-        UserError: there is no such workdir or checkpoint, the system lacks a library, or this
-            process was forked after JAX had started.
+        UserError: there is no such workdir, checkpoint, engine or precision, the system lacks a
+            library, or this process was forked after JAX had started.
     """
-    return __getattr__("Classifier").load(workdir, checkpoint=checkpoint)
+    return __getattr__("Classifier").load(workdir, checkpoint, engine=engine, precision=precision)
 
 
 def __getattr__(name: str) -> Any:

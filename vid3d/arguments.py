@@ -82,6 +82,19 @@ def chosen_settings(
             yield f"{group}.{name}", text
 
 
+def takes_runtime(parser: ArgumentParser) -> None:
+    """Adds which engine runs the network, and in which precision."""
+    parser.add_argument(
+        "--engine",
+        default="jax",
+        choices=("jax", "openvino", "auto"),
+        help="what runs the network; auto: the faster one on this machine (default: jax)",
+    )
+    parser.add_argument(
+        "--precision", default="f32", choices=("f32", "bf16"), help="of OpenVINO (default: f32)"
+    )
+
+
 def takes_engine(parser: ArgumentParser) -> None:
     """Adds where several runs are trained, and how many at a time; see `sweep.launch.Engine`."""
     devices = "N runs at a time, each on its own GPU, TPU chip or share of the cores"

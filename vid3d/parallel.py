@@ -8,9 +8,7 @@ device holds the same one.
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -19,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from vid3d import rendezvous
 from vid3d.errors import UserError
-from vid3d.process import cores
+from vid3d.process import call_in_thread, cores
 
 AXIS = "batch"
 HEARTBEAT_SECONDS = 30  # without a sign of life, after which a process counts as dead
@@ -210,23 +208,6 @@ def in_shares(function: Callable, *, axis: int = 0) -> Callable:
         return jax.tree.map(lambda *parts: jax.device_put(np.concatenate(parts, axis)), *done)
 
     return run
-
-
-def call_in_thread(function: Callable, *args: Any) -> Future:
-    """Calls a function in a new thread; the result of the future is its own, or its error.
-
-    An executor takes no more work once the main thread has ended, although others go on.
-    """
-    future: Future = Future()
-
-    def call() -> None:
-        try:
-            future.set_result(function(*args))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=call, name="vid3d").start()
-    return future
 
 
 def num_shares(examples: int) -> int:

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from types import FrameType
 from typing import Any
 
@@ -33,7 +34,8 @@ NO_LIBRARY = re.compile(r"(\S+\.so[.\d]*): cannot open shared object file")  # o
 _is_program = False
 _lock = threading.Lock()
 _lasting_calls: tuple[int, queue.SimpleQueue] | None = None  # of which process, and its queue
-_is_cut_off = False  # a fork of a process in which JAX had started
+_has_threads = False  # of another network runtime than JAX
+_is_cut_off = False  # a fork of a process in which a network had started
 
 
 def start_program() -> None:
@@ -129,25 +131,32 @@ def has_started_jax() -> bool:
     return bool(getattr(sys.modules.get("jax._src.xla_bridge"), "_backends", None))
 
 
+def note_network() -> None:
+    """Notes that a runtime other than JAX has started threads here, which no fork will have."""
+    global _has_threads
+    _has_threads = True
+
+
 def note_fork() -> None:
-    """Notes in a new process whether it can use JAX, whose threads do not come along."""
+    """Notes in a new process whether it can use a network, whose threads do not come along."""
     global _is_cut_off
-    _is_cut_off = _is_cut_off or has_started_jax()
+    _is_cut_off = _is_cut_off or _has_threads or has_started_jax()
 
 
 def check_fork() -> None:
-    """Raises a UserError where JAX would wait for its threads forever.
+    """Raises a UserError where JAX or OpenVINO would wait for its threads forever.
 
     Raises:
-        UserError: this process was forked from one in which JAX had started.
+        UserError: this process was forked from one in which it had started.
     """
     if _is_cut_off:
         from vid3d.errors import UserError
 
+        name = "JAX" if has_started_jax() else "OpenVINO"
         raise UserError(
-            f"process {os.getpid()} was forked after JAX had started, and JAX hangs in a fork: "
-            "load the classifier in the new process alone (gunicorn without --preload), or start "
-            'processes with multiprocessing.get_context("spawn")'
+            f"process {os.getpid()} was forked after {name} had started, and {name} hangs in a "
+            "fork: load the classifier in the new process alone (gunicorn without --preload), or "
+            'start processes with multiprocessing.get_context("spawn")'
         )
 
 
@@ -189,6 +198,23 @@ def _answer(calls: queue.SimpleQueue) -> None:
             answer.put((function(*args, **options), None))
         except BaseException as error:
             answer.put((None, error))
+
+
+def call_in_thread(function: Callable, *args: Any) -> Future:
+    """Calls a function in a new thread; the result of the future is its own, or its error.
+
+    An executor takes no more work once the main thread has ended, although others go on.
+    """
+    future: Future = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, name="vid3d").start()
+    return future
 
 
 def end_with(parent: int, number: signal.Signals) -> None:

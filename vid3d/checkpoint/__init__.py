@@ -16,11 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
-
-from vid3d import storage
+from vid3d import process, storage
 from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests
 from vid3d.checkpoint.rows import better
 from vid3d.checkpoint.workdir import FORMAT, Workdir
@@ -225,6 +221,11 @@ def restore_item(workdir: Address, step: int, item: str) -> Any:
     Raises:
         DamagedError: a file differs from what was written.
     """
+    with process.without_gc():  # late, as other runtimes than JAX get along without the weights
+        import jax
+        import numpy as np
+        import orbax.checkpoint as ocp
+
     workdir = Workdir(workdir)
     workdir.verify(step)
     folder = storage.absolute(workdir.checkpoint_folder(step) / item)

@@ -138,6 +138,15 @@ class Workdir:
             raise DamagedError(f"{where}: {META} differs from what was written")
         return json.loads(content)
 
+    def digest(self, step: int) -> str:
+        """A hash of all that a checkpoint holds, by its manifest; no file is read.
+
+        Raises:
+            DamagedError: there is no manifest.
+        """
+        written = read_manifest(self.checkpoint_folder(step), f"checkpoint {step} of {self}")
+        return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+
     def verify(self, step: int) -> None:
         """Compares each file of a checkpoint with its manifest.
 

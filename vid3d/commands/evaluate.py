@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 
-from vid3d.arguments import Overrides, not_empty, takes_config, takes_hosts, takes_workdir
+from vid3d.arguments import (
+    Overrides,
+    not_empty,
+    takes_config,
+    takes_hosts,
+    takes_runtime,
+    takes_workdir,
+)
 from vid3d.errors import UserError
 from vid3d.program import joined, listen
 
@@ -15,6 +22,7 @@ HELP = "test a checkpoint: accuracy, per-class figures, confusion matrix; or tim
 def add_arguments(parser: ArgumentParser) -> None:
     takes_config(parser, example="--config.data.root=DIR where the videos have moved")
     takes_workdir(parser)
+    takes_runtime(parser)
     parser.add_argument("--split", choices=("test", "val", "train"), help="default: test")
     parser.add_argument("--data", metavar="FOLDER|CSV", help="another set of videos")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -50,6 +58,8 @@ def run(options: Namespace, overrides: Overrides) -> int:
             split=options.split or "test",
             overrides=overrides,
             data=options.data,
+            engine=options.engine,
+            precision=options.precision,
         )
     if not parallel.is_main():
         return 0

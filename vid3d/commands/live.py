@@ -11,6 +11,7 @@ from vid3d.arguments import (
     not_empty,
     seconds,
     takes_config,
+    takes_runtime,
     takes_settings,
     takes_workdir,
 )
@@ -26,6 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         example="--config.live.threshold=0.6; live.*, with --events predict.events.*",
     )
     takes_workdir(parser)
+    takes_runtime(parser)
     parser.add_argument(
         "--source", required=True, metavar="0|FILE|URL", help="camera number, file, URL"
     )
@@ -47,15 +49,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
-    from vid3d import compilation
+    from vid3d.engine import choose
     from vid3d.inference.live import live
     from vid3d.inference.live_output import Event, Label, to_json
 
     def print_line(what: Label | Event) -> None:
         print(to_json(what), flush=True)
 
+    choose.load_libraries(options.engine)
     listen()
-    compilation.set_up()
     totals = live(
         options.workdir,
         options.source,
@@ -67,6 +69,8 @@ def run(options: Namespace, overrides: Overrides) -> int:
         seconds=options.seconds,
         wait=options.wait,
         events=options.events or "",
+        engine=options.engine,
+        precision=options.precision,
     )
     if totals.damage:
         print(f"vid3d live: warning: {options.source}: {totals.damage}", file=sys.stderr)

@@ -10,6 +10,7 @@ from vid3d.arguments import (
     chosen_settings,
     not_empty,
     takes_config,
+    takes_runtime,
     takes_settings,
     takes_workdir,
 )
@@ -26,6 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         parser, example="--config.eval.long_videos=longest; only that, eval.views and predict.*"
     )
     takes_workdir(parser)
+    takes_runtime(parser)
     parser.add_argument("videos", type=not_empty, nargs="+", metavar="VIDEO_OR_FOLDER")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object at the end")
@@ -55,11 +57,11 @@ def run(options: Namespace, overrides: Overrides) -> int:
         raise UserError("--resume goes on with a file: add --rows=FILE or --events=FILE")
     if options.events_format and not options.events:
         raise UserError("--events-format is that of a file of events: add --events=FILE")
-    from vid3d import compilation
+    from vid3d.engine import choose
     from vid3d.inference import event_file, event_formats, predict, report, rows
 
+    choose.load_libraries(options.engine)
     listen()
-    compilation.set_up()
     target = rows.check_target(options.rows, resume=options.resume) if options.rows else None
     form = None
     if options.events:
@@ -72,6 +74,8 @@ def run(options: Namespace, overrides: Overrides) -> int:
         output=options.output,
         overrides=[*overrides, *chosen_settings(options, "predict", SETTINGS)],
         events=bool(form),
+        engine=options.engine,
+        precision=options.precision,
     )
     if form and target:
         with labelling.event_file(target, form) as file:

@@ -15,11 +15,13 @@ from vid3d.data.prepared import Prepared
 from vid3d.data.report import duplicates
 from vid3d.datasets import index as data_index
 from vid3d.datasets.videos import Index
+from vid3d.engine import Network, choose
 from vid3d.errors import UserError
 from vid3d.evaluation import metrics, mistakes, output, sets
 from vid3d.evaluation.predictions import (
     Predictions,
     build_eval_step,
+    engine_step,
     eval_batch_size,
     predict,
 )
@@ -45,6 +47,8 @@ def evaluate(
     split: str = "test",
     overrides: Sequence[tuple[str, str]] = (),
     data: str | None = None,
+    engine: str = "jax",
+    precision: str = "f32",
 ) -> tuple[dict[str, Any], Path]:
     """Evaluates a checkpoint and writes its figures into the workdir.
 
@@ -58,13 +62,18 @@ def evaluate(
         split: "test", "val" or "train".
         overrides: (key, text) pairs, such as ("data.root", "/elsewhere").
         data: another folder or CSV; all its videos are evaluated, its classes are mapped by name.
+        engine: "jax"; "openvino", on CPUs; or "auto", the one that was faster here. Another than
+            JAX is at the end of the folder's name, such as `test-best-openvino-f32`.
+        precision: of OpenVINO: "f32", or "bf16" on processors that have it.
 
     Returns:
         What `metrics.json` holds, and the folder it was written to.
 
     Raises:
-        UserError: no such checkpoint; another class list; a video the checkpoint was trained on.
+        UserError: no such checkpoint; another class list; a video the checkpoint was trained on;
+            an engine that is not installed.
     """
+    choose.check(engine, precision)
     workdir = Workdir(workdir)
     storage.check_folder(workdir.evaluations_folder)
     restored = restore(workdir, checkpoint, overrides, data)
@@ -75,7 +84,8 @@ def evaluate(
     clips = find_clips(restored, prepared, split)
     seen = check_unseen(restored, prepared, clips, split)
     asked = result_overrides(restored, clips, split, index.root)
-    predictions = predict_all(restored, clips)
+    network = other_engine(restored, engine, precision)
+    predictions = predict_all(restored, clips, network)
     figures = {
         "split": split,
         "checkpoint": checkpoint,
@@ -85,6 +95,8 @@ def evaluate(
         "num_expected": clips.num_expected,
         "views": restored.config.eval.views,
         "overrides": asked,
+        "engine": network.engine if network else "jax",
+        "precision": network.precision if network else restored.config.model.dtype,
         "environment": provenance.environment(),
     } | summarise(predictions, clips, restored.classes)
     wrong = mistakes.find(predictions, clips.videos, restored.classes)
@@ -98,7 +110,8 @@ def evaluate(
         *version_notes(workdir),
     ]
     name = split if data is None else sets.set_name(data)
-    folder = workdir.evaluation_folder(f"{name}-{checkpoint}{suffix(asked)}")
+    by = f"-{network.engine}-{network.precision}" if network else ""
+    folder = workdir.evaluation_folder(f"{name}-{checkpoint}{suffix(asked)}{by}")
     if parallel.is_main():
         storage.make_folder(folder)
         with storage.folder_lock(folder.parent):
@@ -159,8 +172,25 @@ def check_unseen(
     return seen
 
 
-def predict_all(restored: Restored, clips: pipeline.Clips) -> Predictions:
-    """The network's answers for all videos.
+def other_engine(restored: Restored, engine: str, precision: str) -> Network | None:
+    """The network in another engine than JAX; None where it is JAX that evaluates."""
+    if engine == "jax":
+        return None
+    network = choose.open_network(
+        lambda: restored.weights,
+        restored.config,
+        restored.classes,
+        digest=restored.workdir.digest(restored.step),
+        engine=engine,
+        precision=precision,
+    )
+    return None if network.engine == "jax" else network
+
+
+def predict_all(
+    restored: Restored, clips: pipeline.Clips, network: Network | None = None
+) -> Predictions:
+    """The network's answers for all videos, by JAX or by a network in another engine.
 
     Raises:
         UserError: a batch that the devices cannot share, or clips that the weights do not fit.
@@ -168,9 +198,11 @@ def predict_all(restored: Restored, clips: pipeline.Clips) -> Predictions:
     config = restored.config
     batch_size = eval_batch_size(config)
     parallel.check_batch_size(batch_size, "eval.batch_size")
+    clips.hold_in_memory(config.data.memory_budget_mb * 2**20)
+    if network:
+        return predict(engine_step(network), None, clips, batch_size=batch_size)
     model = models.build(config.model, len(restored.classes))
     step = parallel.map_eval(build_eval_step(model, data=config.data))
-    clips.hold_in_memory(config.data.memory_budget_mb * 2**20)
     try:
         return predict(step, parallel.replicate(restored.weights), clips, batch_size=batch_size)
     except ScopeParamShapeError:

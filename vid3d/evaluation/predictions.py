@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from vid3d import parallel
 from vid3d.data import pipeline
+from vid3d.engine import Network
 from vid3d.evaluation import metrics
 from vid3d.models.normalise import normalise
 from vid3d.video.plan import Plan
@@ -56,6 +57,20 @@ def build_eval_step(model: nn.Module, *, data: ConfigDict) -> EvalStep:
         return {"log_probabilities_BVK": jax.nn.log_softmax(logits).reshape(b, v, -1)}
 
     return eval_step
+
+
+def engine_step(network: Network) -> EvalStep:
+    """A step like that of `build_eval_step`, on this host, by a network that has its weights."""
+    smallest = np.finfo(np.float32).tiny  # such a network gives probabilities, which may be 0
+
+    def step(_: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        clips_BVTHWC = parallel.unshard(batch)["clips_BVTHWC"]
+        b, v = clips_BVTHWC.shape[:2]
+        rows = network(clips_BVTHWC.reshape(b * v, *clips_BVTHWC.shape[2:]))
+        log_p_BVK = np.log(np.maximum(rows, smallest)).reshape(b, v, -1)
+        return parallel.shard({"log_probabilities_BVK": log_p_BVK})
+
+    return step
 
 
 def eval_batch_size(config: ConfigDict) -> int:

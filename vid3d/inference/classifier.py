@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint as checkpoints, compilation, models, parallel
-from vid3d.config import from_json
+from vid3d import process
+from vid3d.engine.checkpointed import open_checkpoint
 from vid3d.errors import UserError
 from vid3d.inference import files, in_memory
-from vid3d.inference.explain import Explainer, Explanation
 from vid3d.inference.in_memory import Encoded
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.stream import Stream, check_frame
@@ -31,19 +27,22 @@ from vid3d.inference.video import (
     settings_for_call,
     time_line,
 )
-from vid3d.models.normalise import clip_shape, normalise
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
 from vid3d.video.decoder_process import OpenVideo
 from vid3d.video.decoding import Decoders
 from vid3d.video.plan import Durations, smoothed
 
+if TYPE_CHECKING:
+    from vid3d.engine import Network
+    from vid3d.inference.explain import Explainer, Explanation
+
 BATCH_SIZE = 8  # clips
 Source = str | os.PathLike[str] | Encoded | np.ndarray | Sequence[np.ndarray]  # of a video
 
 
 class Classifier:
-    """The network with the weights of one checkpoint, compiled for the default device.
+    """The network with the weights of one checkpoint, compiled by JAX or OpenVINO.
 
     Threads may use one at the same time: files are decoded side by side, one per core. A process
     that is forked afterwards cannot use it.
@@ -52,27 +51,31 @@ class Classifier:
         config: the config of the training run.
         classes: class names in the order of the labels.
         step: optimizer steps up to the checkpoint.
+        network: that labels clips; its `engine` and `precision` say how.
     """
 
     def __init__(
         self,
-        weights: dict[str, Any],
+        weights: dict[str, Any] | Callable[[], dict[str, Any]],
         config: ConfigDict,
         *,
         classes: Sequence[str],
         step: int = 0,
         window_seconds: float = 0.0,
         p95_seconds: float = 0.0,
+        network: Network | None = None,
     ):
         """Takes weights in memory; `load` reads them from a workdir.
 
         Args:
-            weights: {"params"} and, with batch normalisation, {"batch_stats"}.
+            weights: {"params"} and, with batch normalisation, {"batch_stats"}; beside a `network`
+                a function that loads them.
             config: the whole config.
             classes: class names in the order of the labels.
             step: optimizer steps that led to the weights.
             window_seconds: median duration of the training videos; 0 if unknown.
-            p95_seconds: 95th percentile of the duration of the training videos; 0 if unknown.
+            p95_seconds: 95th percentile of those durations; 0 if unknown.
+            network: with these weights; None is one by JAX.
 
         Raises:
             UserError: this process was forked after JAX had started.
@@ -81,18 +84,14 @@ class Classifier:
         self.config = config
         self.classes = tuple(classes)
         self.step = step
-        self.window_seconds = window_seconds
-        self.p95_seconds = p95_seconds
-        self._weights = jax.device_put(weights)
-        module = models.build(config.model, len(self.classes))
+        self.window_seconds, self.p95_seconds = window_seconds, p95_seconds
+        if network is None:
+            with process.without_gc():
+                from vid3d.engine.jax_network import JaxNetwork
 
-        def network(weights: dict[str, Any], clips_BTHWC: jax.Array) -> jax.Array:
-            logits_BK = module.apply(weights, normalise(clips_BTHWC, config.data), train=False)
-            return jax.nn.softmax(cast(jax.Array, logits_BK))  # not a tuple, as nothing is mutable
-
-        self._network = parallel.in_shares(jax.jit(network))
-        self._compiled: set[int] = set()  # batch sizes
-        self._compiling = threading.Lock()
+            network = JaxNetwork(cast(dict, weights), config, len(self.classes))
+        self.network = network
+        self._weights = getattr(network, "weights", weights)
         self._explainers: dict[str, Explainer] = {}  # by method
         # Decoding processes are kept for the next call and end with the classifier. Beside one file
         # that hangs there is always room for another.
@@ -101,35 +100,48 @@ class Classifier:
 
     @property
     def weights(self) -> dict[str, Any]:
-        """{"params"} and, with batch normalisation, {"batch_stats"}."""
+        """{"params"} and, with batch normalisation, {"batch_stats"}; read now if not before."""
+        if callable(self._weights):
+            self._weights = self._weights()
         return self._weights
 
     @classmethod
-    def load(cls, workdir: str | Path, checkpoint: str = "best") -> Classifier:
-        """Reads weights, config and class names of one checkpoint, but not the optimizer's state.
+    def load(
+        cls,
+        workdir: str | Path,
+        checkpoint: str = "best",
+        *,
+        engine: str = "jax",
+        precision: str = "f32",
+    ) -> Classifier:
+        """Reads a checkpoint, but not the optimizer's state.
 
-        What JAX compiles from then on is kept in the cache that the command line uses, unless the
-        program has set a cache of its own (`jax_compilation_cache_dir`).
+        What is compiled is kept in the cache that the command line uses; JAX's, unless the program
+        has set a cache of its own (`jax_compilation_cache_dir`). OpenVINO is compared with JAX
+        once, and from then on neither JAX nor the weights are loaded.
 
         Args:
             workdir: the folder of a training run.
             checkpoint: "best" (highest validation accuracy), "latest", or the number of a step.
+            engine: "jax"; "openvino", on CPUs; or "auto", the one that was faster here.
+            precision: of OpenVINO: "f32", or "bf16" on processors that have it.
 
         Raises:
-            UserError: the workdir or checkpoint does not exist or is damaged, or this process was
-                forked after JAX had started.
+            UserError: the workdir or checkpoint does not exist or is damaged, the engine is not
+                installed or cannot take the network, or this process was forked after a network
+                had started.
         """
         check_fork()
-        compilation.set_up()
-        step, weights, meta = checkpoints.load(workdir, str(checkpoint))
-        trained = Durations.of(meta)
+        found = open_checkpoint(workdir, str(checkpoint), engine=engine, precision=precision)
+        trained = Durations.of(found.meta)
         return cls(
-            weights,
-            from_json(json.dumps(meta["config"])),
-            classes=meta["classes"],
-            step=step,
+            found.weights,
+            found.config,
+            classes=found.meta["classes"],
+            step=found.step,
             window_seconds=trained.median,
             p95_seconds=trained.p95,
+            network=found.network,
         )
 
     def predict(
@@ -198,10 +210,10 @@ class Classifier:
             UserError: there is no such class or method, the video cannot be read, or the network
                 has no map for Grad-CAM.
         """
-        with self._compiling:
-            if method not in self._explainers:
-                self._explainers[method] = Explainer(self, method)
-        return self._explainers[method].explain(source, label=label)
+        from vid3d.inference.explain import Explainer
+
+        explainer = self._explainers.setdefault(method, Explainer(self, method))
+        return explainer.explain(source, label=label)
 
     def predict_many(
         self,
@@ -269,8 +281,7 @@ class Classifier:
         sizes = [1] if batch_sizes is None else list(batch_sizes)
         if min([*sizes, decoders]) < 1:
             raise UserError(f"batch_sizes={sizes} and decoders={decoders} have to be at least 1")
-        num_frames, *_, channels = clip_shape(self.config.data)
-        shape = (num_frames, *resize.stored_size(self.config.data), channels)
+        shape = resize.stored_shape(self.config.data)
         for size in sizes:
             self.probabilities(np.zeros((size, *shape), np.uint8))
         if batch_sizes is not None:
@@ -278,23 +289,11 @@ class Classifier:
 
     def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:
         """Class probabilities of uint8 clips of the stored size: float32 [B, K]."""
-        check_fork()
-        # Batches are padded to a power of two: few shapes, few compilations.
-        size = 1 << (len(clips_BTHWC) - 1).bit_length()
-        padding = [(0, size - len(clips_BTHWC))] + [(0, 0)] * 4
-        padded_BTHWC = np.pad(clips_BTHWC, padding)
-        if size in self._compiled:
-            probabilities_BK = self._network(self._weights, padded_BTHWC)
-        else:
-            with self._compiling:  # once, not in every thread
-                probabilities_BK = self._network(self._weights, padded_BTHWC)
-                self._compiled.add(size)
-        return np.asarray(probabilities_BK)[: len(clips_BTHWC)]
+        return self.network(clips_BTHWC)
 
     def _read(self, video: str | OpenVideo, settings: ConfigDict) -> QueuedVideo:
         """Decodes a file in one of the processes that are kept between calls."""
-        file = files.read_one(video, self.config.data, self._decoders)
-        return self._plan_file(file, settings)
+        return self._plan_file(files.read_one(video, self.config.data, self._decoders), settings)
 
     def _plan_file(self, file: files.File, settings: ConfigDict) -> QueuedVideo:
         """Chooses the clips that represent a file."""

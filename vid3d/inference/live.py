@@ -68,6 +68,8 @@ def live(
     seconds: float = 0.0,
     wait: float = 0.0,
     events: str | Path = "",
+    engine: str = "jax",
+    precision: str = "f32",
 ) -> Totals:
     """Labels a source until it ends, its window is closed, or the process is interrupted.
 
@@ -86,6 +88,8 @@ def live(
         seconds: stop after this time, that of a camera from its first frame on; 0 means never.
         wait: for how many seconds to try again where a camera or a URL cannot be opened.
         events: a .csv or .jsonl to write each event into as it ends.
+        engine: see `Classifier.load`.
+        precision: see `Classifier.load`.
 
     Raises:
         UserError: the workdir does not exist, the source cannot be opened or read, there is no
@@ -102,7 +106,7 @@ def live(
         shown = not (output or on_label or event_file)
         if shown:
             overlay.check_display()
-        classifier = Classifier.load(workdir, checkpoint)
+        classifier = Classifier.load(workdir, checkpoint, engine=engine, precision=precision)
         if event_file:
             decode_as_chosen(classifier, workdir)
         configure(classifier.config, overrides, events=bool(event_file))

@@ -144,6 +144,8 @@ def prepare(
     overrides: Iterable[tuple[str, str]] = (),
     events: bool = False,
     anew: bool = False,
+    engine: str = "jax",
+    precision: str = "f32",
 ) -> Labelling:
     """Finds the videos and loads the classifier; see `predict` and `Labelling`.
 
@@ -152,7 +154,7 @@ def prepare(
     found = collect(paths)
     folder = storage.require_local(output, "--output") if output else None
     copies = name_copies(found.videos, folder) if folder else {}
-    classifier = Classifier.load(workdir, checkpoint)
+    classifier = Classifier.load(workdir, checkpoint, engine=engine, precision=precision)
     if events and not anew:
         found.notes.extend(chosen.apply_to(classifier, workdir))
     for key, text in overrides:
@@ -175,6 +177,8 @@ def predict(
     checkpoint: str = "best",
     output: str | Path = "",
     overrides: Iterable[tuple[str, str]] = (),
+    engine: str = "jax",
+    precision: str = "f32",
 ) -> Report:
     """Labels videos, and writes annotated copies of them if asked to.
 
@@ -184,6 +188,8 @@ def predict(
         checkpoint: "best", "latest", or the number of a step.
         output: a folder for annotated copies of the videos.
         overrides: (key, text) pairs; the keys are those of `OVERRIDES`.
+        engine: see `Classifier.load`.
+        precision: see `Classifier.load`.
 
     Returns:
         The predictions, the errors of files and folders, and notes on files that are left out.
@@ -193,7 +199,13 @@ def predict(
             cannot be written, or an override has another key.
     """
     return prepare(
-        workdir, paths, checkpoint=checkpoint, output=output, overrides=overrides
+        workdir,
+        paths,
+        checkpoint=checkpoint,
+        output=output,
+        overrides=overrides,
+        engine=engine,
+        precision=precision,
     ).report()
 
 

@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import parallel
 from vid3d.config import apply, validate
 from vid3d.errors import UserError
 from vid3d.inference.prediction import UNKNOWN, Event, Segment
+from vid3d.process import call_in_thread
 from vid3d.video import timeline
 from vid3d.video.clips import duration
 from vid3d.video.plan import NO_LABEL, Durations, Plan, plan, stretches, window_labels
@@ -155,7 +155,7 @@ def label_videos(
             following = None
             if batch:
                 clips_BTHWC = np.stack([clip_THWC for _, _, clip_THWC in batch])
-                following = batch, parallel.call_in_thread(probabilities, clips_BTHWC)
+                following = batch, call_in_thread(probabilities, clips_BTHWC)
             if computing:
                 note(*computing)
             yield from finished()

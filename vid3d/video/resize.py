@@ -18,6 +18,11 @@ def stored_size(data: ConfigDict) -> tuple[int, int]:
     return tuple(data.stored_size) or (data.size, data.size)
 
 
+def stored_shape(data: ConfigDict) -> tuple[int, int, int, int]:
+    """(T, H, W, C) of a clip as stored."""
+    return (data.num_frames, *stored_size(data), 1 if data.color == "gray" else 3)
+
+
 def fitting(data: ConfigDict) -> dict[str, Any]:
     """The keyword arguments of `fit` that a config asks for."""
     return {"size": stored_size(data), "resize": data.resize, "color": data.color}
