@@ -59,6 +59,7 @@ HOMES = {
         "video/records.py",
         "video/sources.py",
         "datasets/synthetic.py",
+        "inference/heat.py",
         "inference/overlay.py",
         "video/writer.py",
     },

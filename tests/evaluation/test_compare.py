@@ -15,7 +15,8 @@ from scipy.stats import binom
 from vid3d import checkpoint, cli
 from vid3d.checkpoint import Workdir
 from vid3d.evaluation import compare, compare_report, plots, runs
-from vid3d.evaluation.paired import pair, paired_lines
+from vid3d.evaluation.compare_report import paired_lines
+from vid3d.evaluation.paired import pair
 
 
 @pytest.fixture(scope="module")

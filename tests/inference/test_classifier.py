@@ -531,8 +531,7 @@ def test_a_segment_averages_its_windows_by_time(classifier):
         frames=list,
         plan=Plan([np.arange(4)] * 3, [0.0, 1.0, 1.5, 2.0], ""),
         settings=classifier.config.predict,
-        num_frames=50,
-        seconds=2.0,
+        times_N=np.arange(50) / 25,
         probabilities_NK=windows_NK,
         missing=0,
     )

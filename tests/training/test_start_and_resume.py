@@ -18,7 +18,7 @@ from vid3d.data import prepare
 from vid3d.data.store import FrameStore
 from vid3d.errors import UserError
 from vid3d.sweep import table
-from vid3d.training import loop, record
+from vid3d.training import loop, recorder
 
 pytestmark = pytest.mark.slow
 
@@ -246,7 +246,7 @@ def test_resuming_names_lost_rows(left, copied, call):
 def test_an_error_stops_the_progress_bar(started, tmp_path, call, monkeypatch):
     """The bar is stopped, which hides the cursor as long as it runs."""
     closed = []
-    monkeypatch.setattr(record.Recorder, "close", lambda self: closed.append(self.bar.stop()))
+    monkeypatch.setattr(recorder.Recorder, "close", lambda self: closed.append(self.bar.stop()))
 
     def fail(*_, **__) -> None:
         raise UserError("the disk is gone")

@@ -9,7 +9,7 @@ import pytest
 from vid3d import config as configs, models, parallel
 from vid3d.errors import UserError
 from vid3d.training import optim, steps
-from vid3d.training.progress import BadNumberError, TrainingProgress, check_sums
+from vid3d.training.running_sums import BadNumberError, TrainingProgress, check_sums
 from vid3d.training.state import create
 
 pytestmark = pytest.mark.usefixtures("library_form")

@@ -16,7 +16,7 @@ from vid3d.checkpoint import Workdir
 from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.evaluation.predictions import Predictions
 from vid3d.training import loop
-from vid3d.training.progress import BadNumberError
+from vid3d.training.running_sums import BadNumberError
 
 pytestmark = pytest.mark.slow
 

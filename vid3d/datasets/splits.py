@@ -1,4 +1,4 @@
-"""Training, validation and test: the split of each video, and sources that are in two of them."""
+"""Draws the splits that a source does not bring along, and finds sources that are in two."""
 
 from __future__ import annotations
 

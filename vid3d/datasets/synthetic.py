@@ -168,6 +168,18 @@ def draw_video(rng: np.random.Generator, look: Look, label: str, num_frames: int
     with and the noise are drawn anew for each video, in the same way for all classes.
     """
     size = look.background_HWC.shape[0]
+    places_N2, visits_T, noise = draw_path(rng, size, label, num_frames)
+    pictures = np.stack([stamp(look, place) for place in places_N2])
+    frames_THWC = rng.standard_normal((num_frames, size, size, 3), np.float32)
+    frames_THWC *= noise
+    frames_THWC += pictures[visits_T] + 0.5
+    return np.clip(frames_THWC, 0, 255, out=frames_THWC).astype(np.uint8)
+
+
+def draw_path(
+    rng: np.random.Generator, size: int, label: str, num_frames: int
+) -> tuple[np.ndarray, np.ndarray, np.float32]:
+    """The points (x, y in pixels), float64 [POINTS, 2]; which one each frame shows; the noise."""
     begin, spacing = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(26, 36))
     radius = rng.uniform(0.2, 0.27) * size
     centre = size / 2 + rng.uniform(-0.05, 0.05, 2) * size
@@ -175,23 +187,23 @@ def draw_video(rng: np.random.Generator, look: Look, label: str, num_frames: int
     first = rng.integers(POINTS)
     # Image rows go down, so that ascending angles are clockwise.
     angles = begin + spacing * np.arange(POINTS)
-    places = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    pictures = np.stack([stamp(look, place) for place in places])
-    visits = np.roll(order(rng, label), -first)[np.arange(num_frames) % POINTS]
-    frames_THWC = rng.standard_normal((num_frames, size, size, 3), np.float32)
-    frames_THWC *= noise
-    frames_THWC += pictures[visits] + 0.5
-    return np.clip(frames_THWC, 0, 255, out=frames_THWC).astype(np.uint8)
+    places_N2 = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    visits_T = np.roll(order(rng, label), -first)[np.arange(num_frames) % POINTS]
+    return places_N2, visits_T, noise
 
 
 def stamp(look: Look, place: np.ndarray) -> np.ndarray:
     """The background with the shape at a place (x, y in pixels), float32 [H, W, 3]."""
+    cover = cover_of(look, place)[:, :, None]
+    return (look.background_HWC * (1 - cover) + look.color * cover).astype(np.float32)
+
+
+def cover_of(look: Look, place: np.ndarray) -> np.ndarray:
+    """How much of each pixel the shape covers at a place, from 0 to 1: float64 [H, W]."""
     size = look.background_HWC.shape[0]
     grid = np.arange(size) + 0.5
     x, y = np.meshgrid(grid - place[0], grid - place[1])
-    outside = DISTANCES[look.shape](x, y, look.extent * size)
-    cover = np.clip(0.5 - outside, 0, 1)[:, :, None]
-    return (look.background_HWC * (1 - cover) + look.color * cover).astype(np.float32)
+    return np.clip(0.5 - DISTANCES[look.shape](x, y, look.extent * size), 0, 1)
 
 
 def triangle(x: np.ndarray, y: np.ndarray, r: float) -> np.ndarray:

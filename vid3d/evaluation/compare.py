@@ -1,4 +1,7 @@
-"""Several runs side by side: configs, curves, figures and, for two, a paired test."""
+"""Reads several runs, and writes runs.csv, curves.png and, for two, differing_videos.csv.
+
+`compare_report` prints them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison of runs on the terminal."""
+"""All that `vid3d compare` prints: the table, and the sentences below it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from vid3d import config as configs, terminal
 from vid3d.evaluation import metrics
 from vid3d.evaluation.compare import Comparison, csv_row, value_text
-from vid3d.evaluation.paired import paired_lines
+from vid3d.evaluation.paired import Paired
 from vid3d.evaluation.runs import ComparedRun, data_note, over_seeds
 from vid3d.models.summary import quantity
 
@@ -162,3 +162,31 @@ def interval_note(tested: Sequence[ComparedRun]) -> str:
     return line + (
         f"; Wilson's, as if each video had its own source: {', '.join(wilson)}" * bool(wilson)
     )
+
+
+def paired_lines(first: ComparedRun, second: ComparedRun, paired: Paired | None) -> list[str]:
+    """McNemar's test in words."""
+    if paired is None:
+        return []
+    lines = [
+        f"of {len(first.answers)} test videos both have {paired.both} right and {paired.neither} "
+        f"wrong; only {first.name} has {paired.only_first} right, only {second.name} "
+        f"{paired.only_second}: "
+        f"p = {paired.p_value:.3g} (McNemar's exact test, two-sided)"
+    ]
+    if paired.num_groups is None:
+        lines.append(
+            "their sources are not known: not all of them are in videos.csv by these names"
+        )
+    elif paired.num_groups < len(first.answers):
+        lines.append(
+            f"they come from {paired.num_groups} sources: p = {paired.p_value_groups:.3g} where "
+            "the videos of a source are taken together (signs of whole sources flipped)"
+        )
+    if paired.differing:
+        lines.append(
+            f"{len(paired.differing)} videos on which they differ (true: {first.name} | "
+            f"{second.name}):"
+        )
+    lines += [f"  {path}  {label}: {a} | {b}" for path, label, a, b in paired.differing]
+    return lines

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vid3d.evaluation import calibration
+
 DRAWN_AT_ONCE = 500  # signs of all groups: bounds the memory
 
 MOST_CONFUSED = 10  # pairs of classes in metrics.json
@@ -199,9 +201,10 @@ def summarise(
         accuracy, top5_accuracy (None below six classes, where it says nothing), loss, interval
         (Wilson's, as if the videos were independent), interval_groups (that over groups; None where
         each video is one), num_groups, balanced_accuracy and macro_f1 (the means of recall and f1
-        over the classes that have a video), correct, num_videos, most_confused (`MOST_CONFUSED`
-        pairs at most: true, predicted, videos, total) and per_class: precision, recall and f1 (0
-        where a class was never predicted or has no video) and count.
+        over the classes that have a video), calibration (see `calibration.summarise`), correct,
+        num_videos, most_confused (`MOST_CONFUSED` pairs at most: true, predicted, videos, total)
+        and per_class: precision, recall and f1 (0 where a class was never predicted or has no
+        video) and count.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -229,6 +232,9 @@ def summarise(
         "num_groups": num_groups,
         "balanced_accuracy": mean_over_classes(per_class, "recall"),
         "macro_f1": mean_over_classes(per_class, "f1"),
+        "calibration": calibration.summarise(
+            probabilities_NK, labels_N, groups or [str(number) for number in range(total)]
+        ),
         "correct": correct,
         "num_videos": total,
         "most_confused": [

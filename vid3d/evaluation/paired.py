@@ -1,4 +1,4 @@
-"""Two runs on the same test videos: which only one of them has right, and if that is chance."""
+"""The paired test of two runs on the same videos, as numbers."""
 
 from __future__ import annotations
 
@@ -63,31 +63,3 @@ def pair(first: ComparedRun, second: ComparedRun) -> Paired | None:
         p_value_groups=metrics.sign_flip_p_value(gains, groups) if known else None,
         differing=differing,
     )
-
-
-def paired_lines(first: ComparedRun, second: ComparedRun, paired: Paired | None) -> list[str]:
-    """McNemar's test in words."""
-    if paired is None:
-        return []
-    lines = [
-        f"of {len(first.answers)} test videos both have {paired.both} right and {paired.neither} "
-        f"wrong; only {first.name} has {paired.only_first} right, only {second.name} "
-        f"{paired.only_second}: "
-        f"p = {paired.p_value:.3g} (McNemar's exact test, two-sided)"
-    ]
-    if paired.num_groups is None:
-        lines.append(
-            "their sources are not known: not all of them are in videos.csv by these names"
-        )
-    elif paired.num_groups < len(first.answers):
-        lines.append(
-            f"they come from {paired.num_groups} sources: p = {paired.p_value_groups:.3g} where "
-            "the videos of a source are taken together (signs of whole sources flipped)"
-        )
-    if paired.differing:
-        lines.append(
-            f"{len(paired.differing)} videos on which they differ (true: {first.name} | "
-            f"{second.name}):"
-        )
-    lines += [f"  {path}  {label}: {a} | {b}" for path, label, a, b in paired.differing]
-    return lines

@@ -45,6 +45,15 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         f"(means of recall and F1 over {of} classes)",
         markup=False,
     )
+    calibration = figures["calibration"]
+    interval = ""
+    if found := calibration["interval"]:
+        interval = f" (95% interval {found[0]:.4f} to {found[1]:.4f})"
+    console.print(
+        f"calibration error {calibration['expected_calibration_error']:.4f}{interval}, "
+        f"Brier score {calibration['brier_score']:.4f}",
+        markup=False,
+    )
     if confused := figures["most_confused"]:
         pairs = (
             f"{shorten(pair['true'], 40)} as {shorten(pair['predicted'], 40)} "

@@ -20,16 +20,11 @@ from vid3d import checkpoint as checkpoints, compilation, models, parallel
 from vid3d.config import from_json
 from vid3d.errors import UserError
 from vid3d.inference import files, in_memory
+from vid3d.inference.explain import Explainer, Explanation
 from vid3d.inference.in_memory import Encoded
-from vid3d.inference.prediction import UNKNOWN, Event, Prediction, Segment
+from vid3d.inference.prediction import Prediction
 from vid3d.inference.stream import Stream, check_frame
-from vid3d.inference.video import (
-    QueuedVideo,
-    label_videos,
-    queue_video,
-    settings_for_call,
-    time_line,
-)
+from vid3d.inference.video import QueuedVideo, label_videos, queue, settings_for_call, time_line
 from vid3d.models.normalise import clip_shape, normalise
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
@@ -38,6 +33,7 @@ from vid3d.video.decoding import Decoders
 from vid3d.video.plan import Durations, smoothed
 
 BATCH_SIZE = 8  # clips
+Source = str | os.PathLike[str] | Encoded | np.ndarray | Sequence[np.ndarray]  # of a video
 
 
 class Classifier:
@@ -91,6 +87,7 @@ class Classifier:
         self._network = parallel.in_shares(jax.jit(network))
         self._compiled: set[int] = set()  # batch sizes
         self._compiling = threading.Lock()
+        self._explainers: dict[str, Explainer] = {}  # by method
         # Decoding processes are kept for the next call and end with the classifier. Beside one file
         # that hangs there is always room for another.
         self._decoders = Decoders(max(cores(), 2))
@@ -131,7 +128,7 @@ class Classifier:
 
     def predict(
         self,
-        source: str | os.PathLike[str] | Encoded | np.ndarray | Sequence[np.ndarray],
+        source: Source,
         *,
         fps: float | None = None,
         **settings: float,
@@ -156,17 +153,49 @@ class Classifier:
         """
         check_fork()
         chosen = settings_for_call(self.config, settings)
-        with contextlib.ExitStack() as stack:
-            if isinstance(source, (str, os.PathLike)):
-                video = self._read(os.fsdecode(source), chosen)
-            elif in_memory.is_encoded(source):
-                video = self._read(stack.enter_context(in_memory.opened(source)), chosen)
-            else:
-                video = self._take(source, fps, chosen)
-            answer = next(self._answers([video], batch_size=BATCH_SIZE))
+        with self.queued(source, chosen, fps=fps) as video:
+            return self.answer(video)
+
+    @contextlib.contextmanager
+    def queued(
+        self, source: Source, settings: ConfigDict, *, fps: float | None = None
+    ) -> Iterator[QueuedVideo]:
+        """One video and the clips that answer for it; see `predict` for the arguments."""
+        if isinstance(source, (str, os.PathLike)):
+            yield self._read(os.fsdecode(source), settings)
+        elif in_memory.is_encoded(source):
+            with in_memory.opened(source) as video:
+                yield self._read(video, settings)
+        else:
+            yield self._take(source, fps, settings)
+
+    def answer(self, video: QueuedVideo) -> Prediction:
+        """The prediction of a queued video.
+
+        Raises:
+            UserError: the file has to be decoded once more, and that fails.
+        """
+        answer = next(self._answers([video], batch_size=BATCH_SIZE))
         if isinstance(answer, UserError):
             raise answer
         return answer
+
+    def explain(self, source: Source, *, label: str = "", method: str = "gradcam") -> Explanation:
+        """Where and when the network looks for a class in a video; see `explain.Explanation`.
+
+        Args:
+            source: see `predict`.
+            label: the class; by default the one that `predict` answers.
+            method: "gradcam" or "integrated_gradients".
+
+        Raises:
+            UserError: there is no such class or method, the video cannot be read, or the network
+                has no map for Grad-CAM.
+        """
+        with self._compiling:
+            if method not in self._explainers:
+                self._explainers[method] = Explainer(self, method)
+        return self._explainers[method].explain(source, label=label)
 
     def predict_many(
         self,
@@ -256,35 +285,6 @@ class Classifier:
                 self._compiled.add(size)
         return np.asarray(probabilities_BK)[: len(clips_BTHWC)]
 
-    def prediction(
-        self,
-        probabilities_K: np.ndarray,
-        *,
-        num_frames: int,
-        start: float,
-        end: float,
-        segments: tuple[Segment, ...] = (),
-        threshold: float = 0.0,
-        damage: str = "",
-        note: str = "",
-        events: tuple[Event, ...] = (),
-    ) -> Prediction:
-        """Builds a prediction from probabilities; by default with one segment, start to end."""
-        best = int(probabilities_K.argmax())
-        probability = float(probabilities_K[best])
-        label = self.classes[best] if probability >= threshold else UNKNOWN
-        return Prediction(
-            label=label,
-            probability=probability,
-            probabilities=dict(zip(self.classes, probabilities_K.tolist(), strict=True)),
-            segments=segments or (Segment(start, end, label, probability),),
-            num_frames=num_frames,
-            seconds=end - start,
-            damage=damage,
-            note=note,
-            events=events,
-        )
-
     def _read(self, video: str | OpenVideo, settings: ConfigDict) -> QueuedVideo:
         """Decodes a file in one of the processes that are kept between calls."""
         file = files.read_one(video, self.config.data, self._decoders)
@@ -292,7 +292,9 @@ class Classifier:
 
     def _plan_file(self, file: files.File, settings: ConfigDict) -> QueuedVideo:
         """Chooses the clips that represent a file."""
-        return replace(self.plan_video(file.times, file.frames, settings), damage=file.damage)
+        return replace(
+            self.plan_video(file.times, file.frames, settings), size=file.size, damage=file.damage
+        )
 
     def _take(self, source: Any, fps: float | None, settings: ConfigDict) -> QueuedVideo:
         """Fits frames in memory like those of a file."""
@@ -306,7 +308,8 @@ class Classifier:
         rate = self._rate(fps)
         how = resize.fitting(self.config.data)
         fitted = [resize.fit(check_frame(frame), **how) for frame in source]
-        return self.plan_video([i / rate for i in range(len(fitted))], lambda: fitted, settings)
+        video = self.plan_video([i / rate for i in range(len(fitted))], lambda: fitted, settings)
+        return replace(video, size=np.asarray(source[0]).shape[:2])
 
     def _rate(self, fps: float | None) -> float:
         """The rate of frames that come without times."""
@@ -321,23 +324,17 @@ class Classifier:
         settings: ConfigDict,
     ) -> QueuedVideo:
         """Chooses the clips that represent a video."""
-        return queue_video(
-            np.array(times),
-            frames,
-            self.config,
-            settings,
-            trained=Durations(self.window_seconds, self.p95_seconds),
-            num_classes=len(self.classes),
-        )
+        trained = Durations(self.window_seconds, self.p95_seconds)
+        return queue(np.array(times), frames, settings, self.config, trained, len(self.classes))
 
     def _answers(
         self, videos: Iterable[QueuedVideo | UserError], *, batch_size: int
     ) -> Iterator[Prediction | UserError]:
         """The predictions or errors of videos, in their order."""
         for video in label_videos(videos, self.probabilities, batch_size=batch_size):
-            yield self.answer(video) if isinstance(video, QueuedVideo) else video
+            yield self.prediction_of(video) if isinstance(video, QueuedVideo) else video
 
-    def answer(self, video: QueuedVideo) -> Prediction:
+    def prediction_of(self, video: QueuedVideo) -> Prediction:
         """The weighted mean over the clips, and the time line."""
         settings, how = video.settings, self.config.eval.long_videos
         rows_NK = video.probabilities_NK
@@ -345,7 +342,8 @@ class Classifier:
         if how == "longest":  # of the timeline that is shown
             rows_NK = smooth_NK
         weights_N = video.plan.weights(rows_NK, how, threshold=settings.threshold)
-        return self.prediction(
+        return Prediction.of(
+            self.classes,
             weights_N @ rows_NK,
             num_frames=video.num_frames,
             start=0.0,

@@ -1,4 +1,4 @@
-"""Video files decoded in child processes: a file that hangs or crashes one affects no other."""
+"""The files of `predict` as `video/decoding` reads them: options, fitted frames, memory."""
 
 from __future__ import annotations
 

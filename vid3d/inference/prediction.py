@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
+
+import numpy as np
 
 from vid3d.video.timeline import UNKNOWN, Event
 
@@ -45,6 +48,50 @@ class Prediction:
     damage: str = ""
     note: str = ""
     events: tuple[Event, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        classes: Sequence[str],
+        probabilities_K: np.ndarray,
+        *,
+        num_frames: int,
+        start: float,
+        end: float,
+        segments: tuple[Segment, ...] = (),
+        threshold: float = 0.0,
+        damage: str = "",
+        note: str = "",
+        events: tuple[Event, ...] = (),
+    ) -> Prediction:
+        """From probabilities in the order of the classes.
+
+        Args:
+            classes: their names.
+            probabilities_K: float [K].
+            num_frames: of the video or window.
+            start: seconds.
+            end: seconds.
+            segments: by default one, from start to end.
+            threshold: below it the label is "unknown".
+            damage: of the file.
+            note: how the prediction was made.
+            events: of the time line.
+        """
+        best = int(probabilities_K.argmax())
+        probability = float(probabilities_K[best])
+        label = classes[best] if probability >= threshold else UNKNOWN
+        return cls(
+            label=label,
+            probability=probability,
+            probabilities=dict(zip(classes, probabilities_K.tolist(), strict=True)),
+            segments=segments or (Segment(start, end, label, probability),),
+            num_frames=num_frames,
+            seconds=end - start,
+            damage=damage,
+            note=note,
+            events=events,
+        )
 
 
 def as_dict(answer: Prediction) -> dict[str, object]:

@@ -1,4 +1,7 @@
-"""What `vid3d predict` prints: a table, JSON or rows; warnings and errors on standard error."""
+"""What `vid3d predict` prints: a table, JSON or rows; warnings and errors on standard error.
+
+The fields of the JSON are those of `prediction.Prediction`.
+"""
 
 from __future__ import annotations
 

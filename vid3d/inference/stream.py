@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vid3d.errors import UserError
+from vid3d.inference.prediction import Prediction
 from vid3d.video.clips import clip_indices
 from vid3d.video.resize import fit, fitting
 from vid3d.video.windows import temporal_window
 
 if TYPE_CHECKING:
     from vid3d.inference.classifier import Classifier
-    from vid3d.inference.prediction import Prediction
 
 
 class Stream:
@@ -91,7 +91,8 @@ class Stream:
         with self._lock:
             if gaps == self._gaps:
                 self._smooth_K = now_K
-        return self.classifier.prediction(
+        return Prediction.of(
+            self.classifier.classes,
             now_K,
             num_frames=len(window),
             start=float(times_N[0]),

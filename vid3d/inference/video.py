@@ -31,10 +31,10 @@ class QueuedVideo:
         frames: returns the fitted frames from the first on, at each call.
         plan: the clips that represent it.
         settings: `config.predict`, as it is for this video.
-        num_frames: of the whole video.
-        seconds: of the whole video.
+        times_N: seconds of all its frames, float64 [N].
         probabilities_NK: class probabilities of each clip, as far as computed.
         missing: number of clips without probabilities.
+        size: height and width of the frames as they came.
         damage: what is wrong with the file, or "".
         sha256: of the file; "" where it was not asked for.
     """
@@ -42,12 +42,20 @@ class QueuedVideo:
     frames: Callable[[], Iterable[np.ndarray]]
     plan: Plan
     settings: ConfigDict
-    num_frames: int
-    seconds: float
+    times_N: np.ndarray
     probabilities_NK: np.ndarray
     missing: int
+    size: tuple[int, int] = (0, 0)
     damage: str = ""
     sha256: str = ""
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.times_N)
+
+    @property
+    def seconds(self) -> float:
+        return duration(self.times_N)
 
     def windows(self) -> tuple[list[float], np.ndarray]:
         """The bounds of what the windows answer for, and their probabilities; a video that is not
@@ -62,24 +70,23 @@ class QueuedVideo:
         return timeline.decode(*self.windows(), classes, timeline.Settings.of(self.settings))
 
 
-def queue_video(
+def queue(
     times_N: np.ndarray,
     frames: Callable[[], Iterable[np.ndarray]],
-    config: ConfigDict,
     settings: ConfigDict,
-    *,
+    config: ConfigDict,
     trained: Durations,
     num_classes: int,
 ) -> QueuedVideo:
-    """Chooses the clips that represent a video; none of them is labelled yet.
+    """Chooses the clips that represent a video.
 
     Args:
-        times_N: seconds of its frames, ascending.
-        frames: see `QueuedVideo`.
-        config: of the model; data and eval are read.
+        times_N: seconds of all its frames, float64 [N].
+        frames: returns the fitted frames from the first on, at each call.
         settings: `config.predict`, as it is for this video.
+        config: the whole config.
         trained: how long the training videos are.
-        num_classes: of the model.
+        num_classes: K of the probabilities.
     """
     clips = plan(
         times_N,
@@ -93,8 +100,7 @@ def queue_video(
         frames=frames,
         plan=clips,
         settings=settings,
-        num_frames=len(times_N),
-        seconds=duration(times_N),
+        times_N=times_N,
         probabilities_NK=np.empty((len(clips.indices), num_classes), np.float32),
         missing=len(clips.indices),
     )
@@ -189,7 +195,6 @@ def time_line(
     labels_N = window_labels(windows_NK, settings.threshold)
     found = stretches(labels_N)
     if len(found) < 2 and not settings.smoothing:
-        return ()
         return ()
     ends = [*bounds[:-1], video.seconds]
     segments = []

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
+
+Clips = TypeVar("Clips", jax.Array, np.ndarray)
 
 
 def normalise(clips: jax.Array, data: ConfigDict) -> jax.Array:
@@ -25,7 +30,7 @@ def clip_shape(data: ConfigDict) -> tuple[int, int, int, int]:
     return data.num_frames, data.size, data.size, 1 if data.color == "gray" else 3
 
 
-def centre_crop(clips: jax.Array, size: int) -> jax.Array:
+def centre_crop(clips: Clips, size: int) -> Clips:
     """The middle [..., size, size, C]; half pixels round to even, as in torchvision."""
     height, width = clips.shape[-3:-1]
     top, left = round((height - size) / 2), round((width - size) / 2)

@@ -9,7 +9,7 @@ import jax
 from vid3d import models, parallel, schema
 from vid3d.terminal import printable
 from vid3d.training import directions
-from vid3d.training.record import AnyRecorder
+from vid3d.training.recorder import AnyRecorder
 from vid3d.training.resume import StartingPoint
 from vid3d.training.setup import Setup
 

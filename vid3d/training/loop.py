@@ -18,10 +18,10 @@ from vid3d.datasets import index as data_index
 from vid3d.evaluation import metrics, plots
 from vid3d.evaluation.predictions import Predictions, eval_batch_size, predict
 from vid3d.models.normalise import clip_shape
-from vid3d.training import extension, optim, record, transfer
+from vid3d.training import extension, optim, transfer
 from vid3d.training.announce import announce
 from vid3d.training.log import RunLog
-from vid3d.training.progress import BadNumberError, TrainingProgress, check_sums
+from vid3d.training.recorder import AnyRecorder, Profile, clip_strip, open_recorder
 from vid3d.training.resume import (
     StartingPoint,
     announce_finished,
@@ -29,6 +29,7 @@ from vid3d.training.resume import (
     resume,
     write_videos,
 )
+from vid3d.training.running_sums import BadNumberError, TrainingProgress, check_sums
 from vid3d.training.setup import Setup, set_up
 from vid3d.training.state import TrainState
 from vid3d.training.stop import StopSignal
@@ -150,7 +151,7 @@ def run(
     config, last_step = setup.config, setup.last_step
     state, progress, meta = point.state, point.progress, point.meta(setup)
     step = first_step = int(state.step)
-    recorder = record.open_recorder(
+    recorder = open_recorder(
         workdir,
         first_step=first_step,
         last_step=last_step,
@@ -187,14 +188,14 @@ def run(
     unsettled = None
     finished = step == last_step or progress.exhausted(config.train.early_stopping)
     asked = StopSignal(has_others=parallel.has_others())
-    profile = record.Profile(workdir, config.train.profile_steps)
+    profile = Profile(workdir, config.train.profile_steps)
     with contextlib.closing(recorder), asked as stop, profile:
         while not finished:
             profile.at(step)
             with recorder.waiting():
                 batch = next(batches)
             if step == 0:
-                strip = record.clip_strip(batch, config, flip=setup.flip)
+                strip = clip_strip(batch, config, flip=setup.flip)
                 recorder.image("training_clips", strip, step)
             state, sums = setup.train_step(state, batch)
             step += 1
@@ -232,7 +233,7 @@ def validate(
     setup: Setup,
     state: TrainState,
     progress: TrainingProgress,
-    recorder: record.AnyRecorder,
+    recorder: AnyRecorder,
     step: int,
 ) -> dict[str, float] | None:
     """Evaluates, writes the row and the picture; returns validation accuracy and loss.

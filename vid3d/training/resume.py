@@ -20,7 +20,7 @@ from vid3d.data.prepared import Prepared
 from vid3d.errors import UserError
 from vid3d.text import first_few
 from vid3d.training import transfer
-from vid3d.training.progress import TrainingProgress
+from vid3d.training.running_sums import TrainingProgress
 from vid3d.training.setup import Setup
 from vid3d.training.state import TrainState
 from vid3d.training.transfer import InitialWeights

@@ -19,7 +19,7 @@ from vid3d.data.prepared import Prepared
 from vid3d.errors import UserError
 from vid3d.models.normalise import clip_shape
 from vid3d.text import first_few
-from vid3d.training.progress import TrainingProgress
+from vid3d.training.running_sums import TrainingProgress
 from vid3d.weights import published, zoo
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # swscale converts these to RGB without interpolating colour, so that where it lies does not matter.
 PLAIN_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "rgb24"}
-# The matrices that swscale knows; of the others, FFmpeg's command takes 10 for BT.2020 and the rest
-# for BT.601.
+# The matrices that swscale knows; 2, untagged, is taken for BT.601. Of the others, FFmpeg's command
+# takes 10 for BT.2020 and the rest for BT.601.
 MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
 NEAREST_MATRIX = {10: "bt2020nc"}
 HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}  # PQ and HLG

@@ -1,4 +1,7 @@
-"""What process 0 writes down: metrics.jsonl, timings.jsonl, TensorBoard, the progress line."""
+"""The progress line with the time left, metrics.jsonl, timings.jsonl, TensorBoard.
+
+Process 0 alone writes.
+"""
 
 from __future__ import annotations
 

@@ -14,22 +14,22 @@ import jax.numpy as jnp
 import pytest
 
 from vid3d.checkpoint import Workdir
-from vid3d.training import record
+from vid3d.training import recorder
 from vid3d.training.tensorboard import Board
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_durations_have_a_fitting_unit(seconds, words):
-    assert record.duration(seconds) == words
+    assert recorder.duration(seconds) == words
 
 
 def test_progress_is_plain_lines_without_a_terminal(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(record, "PLAIN_INTERVAL", 0.0)
+    monkeypatch.setattr(recorder, "PLAIN_INTERVAL", 0.0)
     steps = {"first_step": 0, "last_step": 4, "steps_per_epoch": 2}
-    recorder = record.Recorder(Workdir(tmp_path), batch_size=8, **steps)
+    opened = recorder.Recorder(Workdir(tmp_path), batch_size=8, **steps)
     for step in (1, 2):
-        recorder.show(step, loss=1.25, accuracy=0.5)
-    recorder.close()
+        opened.show(step, loss=1.25, accuracy=0.5)
+    opened.close()
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("epoch 0.5, step 1/4: loss 1.250, accuracy 0.500, ")
     assert first.endswith(" waiting for data, ? left")
@@ -40,32 +40,32 @@ def test_a_row_is_on_disk_before_the_next_step(tmp_path):
     """A killed run keeps the newest figures in TensorBoard, too."""
     workdir = Workdir(tmp_path)
     steps = {"first_step": 0, "last_step": 4, "steps_per_epoch": 2}
-    recorder = record.Recorder(workdir, batch_size=8, **steps)
+    opened = recorder.Recorder(workdir, batch_size=8, **steps)
     (path,) = workdir.tensorboard_folder.iterdir()
     for step in (2, 4):
         before, scores = path.stat().st_size, {"accuracy": 0.5, "loss": 0.7}
         rates = {"clips_per_second": 1.0, "data_wait_fraction": 0.0}
-        recorder.row(step, {"val": scores}, learning_rate=0.1, improved=False, rates=rates)
+        opened.row(step, {"val": scores}, learning_rate=0.1, improved=False, rates=rates)
         added = path.read_bytes()[before:]
         assert b"val/accuracy" in added and b"val/loss" in added
-    recorder.close()
+    opened.close()
 
 
 DRAW = """
 import fcntl, struct, sys, termios, time
 from vid3d.checkpoint import Workdir
-from vid3d.training import record
+from vid3d.training import recorder
 steps = {"first_step": 0, "last_step": 100_000, "steps_per_epoch": 1000}
-recorder = record.Recorder(Workdir(sys.argv[1]), batch_size=8, **steps)
-recorder.clock -= 5000
-recorder.measured_from = 0, time.perf_counter() - 5000
+opened = recorder.Recorder(Workdir(sys.argv[1]), batch_size=8, **steps)
+opened.clock -= 5000
+opened.measured_from = 0, time.perf_counter() - 5000
 for number, width in enumerate(map(int, sys.argv[2:])):
     fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     for step in (12_345 + number, 23_456 + number):
-        recorder.show(step, loss=0.6931, accuracy=0.5)
-        recorder.bar.refresh()
-    recorder.say(f"this was {width}")
-recorder.close()
+        opened.show(step, loss=0.6931, accuracy=0.5)
+        opened.bar.refresh()
+    opened.say(f"this was {width}")
+opened.close()
 """
 
 
@@ -111,23 +111,23 @@ def test_the_progress_line_fits_every_terminal(tmp_path):
 
 def test_progress_lines_become_rare(tmp_path, monkeypatch, capsys):
     clock = [0.0]
-    monkeypatch.setattr(record.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(recorder.time, "perf_counter", lambda: clock[0])
     steps = {"first_step": 0, "last_step": 10**6, "steps_per_epoch": 2}
-    recorder = record.Recorder(Workdir(tmp_path), batch_size=8, **steps)
+    opened = recorder.Recorder(Workdir(tmp_path), batch_size=8, **steps)
     printed = {}
     for hours in (0.1, 1, 12, 36):
         while clock[0] < hours * 3600:
             clock[0] += 11
-            recorder.show(1, loss=1.25, accuracy=0.5)
-        printed[hours] = recorder.num_printed
-    recorder.close()
+            opened.show(1, loss=1.25, accuracy=0.5)
+        printed[hours] = opened.num_printed
+    opened.close()
     assert len(capsys.readouterr().err.splitlines()) == printed[36]
     assert printed[0.1] >= 20 and printed[1] >= 100 and printed[12] < 450
     assert printed[36] - printed[12] == pytest.approx(24 * 6, abs=5)  # one in ten minutes
 
 
 def test_a_profile_is_written_after_its_last_step(tmp_path):
-    with record.Profile(Workdir(tmp_path), (1, 2)) as profile:
+    with recorder.Profile(Workdir(tmp_path), (1, 2)) as profile:
         for step, active in enumerate((False, True, True, False)):
             profile.at(step)
             assert bool(profile.staged) == active

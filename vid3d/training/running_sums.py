@@ -1,4 +1,7 @@
-"""What a training run remembers between evaluations; each checkpoint holds it."""
+"""Loss and accuracy summed since the last evaluation, and the count for early stopping.
+
+Each checkpoint holds them. The progress line is in `recorder`.
+"""
 
 from __future__ import annotations
 
