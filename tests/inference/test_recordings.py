@@ -38,7 +38,7 @@ def check_same(classifier, paths, **settings) -> None:
     """Against `predict`, which plans with all times known."""
     for path, video in label_recordings(classifier, paths, **settings):
         expected = classifier.predict(path, **settings)
-        answer = classifier.answer(video)
+        answer = classifier.prediction_of(video)
         assert (answer.num_frames, answer.seconds) == (expected.num_frames, expected.seconds)
         assert (answer.note, answer.damage) == (expected.note, expected.damage)
         assert [s[:3] for s in answer.segments] == [s[:3] for s in expected.segments]

@@ -20,13 +20,7 @@ from vid3d.inference import files, in_memory
 from vid3d.inference.in_memory import Encoded
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.stream import Stream, check_frame
-from vid3d.inference.video import (
-    QueuedVideo,
-    label_videos,
-    queue_video,
-    settings_for_call,
-    time_line,
-)
+from vid3d.inference.video import QueuedVideo, label_videos, queue, settings_for_call, time_line
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
 from vid3d.video.decoder_process import OpenVideo
@@ -322,23 +316,17 @@ class Classifier:
         settings: ConfigDict,
     ) -> QueuedVideo:
         """Chooses the clips that represent a video."""
-        return queue_video(
-            np.array(times),
-            frames,
-            self.config,
-            settings,
-            trained=Durations(self.window_seconds, self.p95_seconds),
-            num_classes=len(self.classes),
-        )
+        trained = Durations(self.window_seconds, self.p95_seconds)
+        return queue(np.array(times), frames, settings, self.config, trained, len(self.classes))
 
     def _answers(
         self, videos: Iterable[QueuedVideo | UserError], *, batch_size: int
     ) -> Iterator[Prediction | UserError]:
         """The predictions or errors of videos, in their order."""
         for video in label_videos(videos, self.probabilities, batch_size=batch_size):
-            yield self.answer(video) if isinstance(video, QueuedVideo) else video
+            yield self.prediction_of(video) if isinstance(video, QueuedVideo) else video
 
-    def answer(self, video: QueuedVideo) -> Prediction:
+    def prediction_of(self, video: QueuedVideo) -> Prediction:
         """The weighted mean over the clips, and the time line."""
         settings, how = video.settings, self.config.eval.long_videos
         rows_NK = video.probabilities_NK

@@ -122,7 +122,7 @@ class Labelling:
             if isinstance(video, UserError):
                 yield path, video
             else:
-                yield path, self.classifier.answer(video)
+                yield path, self.classifier.prediction_of(video)
 
     def _copy(self, path: str, answer: Prediction, size: tuple[int, int]) -> str:
         """Writes the annotated copy, if there is to be one; returns why there is none."""

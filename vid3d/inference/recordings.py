@@ -42,7 +42,7 @@ def label_recordings(
     sizes: dict[str, tuple[int, int]] | None = None,
     **settings: float,
 ) -> Iterator[tuple[str, QueuedVideo | UserError]]:
-    """Labels the windows of recordings; `Classifier.answer` makes predictions of them.
+    """Labels the windows of recordings; `Classifier.prediction_of` makes predictions of them.
 
     Args:
         classifier: the network, with `config.predict`.
@@ -80,7 +80,7 @@ def label_recordings(
                     files.fitted, names[job], stored, count=len(event.times), timeout=timeout
                 )
                 video = classifier.plan_video(event.times.tolist(), again, chosen)
-                video.damage, video.sha256 = event.damage, event.sha256
+                video.size, video.damage, video.sha256 = event.size, event.damage, event.sha256
                 if sizes is not None:
                     sizes[names[job]] = event.size
                 ready[job] = complete(opened.pop(job), video, network)

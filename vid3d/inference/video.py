@@ -70,24 +70,23 @@ class QueuedVideo:
         return timeline.decode(*self.windows(), classes, timeline.Settings.of(self.settings))
 
 
-def queue_video(
+def queue(
     times_N: np.ndarray,
     frames: Callable[[], Iterable[np.ndarray]],
-    config: ConfigDict,
     settings: ConfigDict,
-    *,
+    config: ConfigDict,
     trained: Durations,
     num_classes: int,
 ) -> QueuedVideo:
-    """Chooses the clips that represent a video; none of them is labelled yet.
+    """Chooses the clips that represent a video.
 
     Args:
-        times_N: seconds of its frames, ascending.
-        frames: see `QueuedVideo`.
-        config: of the model; data and eval are read.
+        times_N: seconds of all its frames, float64 [N].
+        frames: returns the fitted frames from the first on, at each call.
         settings: `config.predict`, as it is for this video.
+        config: the whole config.
         trained: how long the training videos are.
-        num_classes: of the model.
+        num_classes: K of the probabilities.
     """
     clips = plan(
         times_N,
