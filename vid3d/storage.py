@@ -220,8 +220,10 @@ def read_text(path: Path) -> str:
         return path.read_bytes().decode(errors="surrogateescape")
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """These columns of a CSV file, a dictionary per row.
+def read_csv(
+    path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """These columns of a CSV file, a dictionary per row; optional ones are "" where it has none.
 
     Raises:
         UserError: one of the columns is missing, or a row ends before it.
@@ -232,8 +234,10 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         ]
         # Of two columns with one name the first counts: earlier versions named some after a class,
         # such as "true".
-        places = {column: header.index(column) for column in columns}
-        found = [{column: row[place] for column, place in places.items()} for row in lines]
+        there = [column for column in optional if column in header]
+        places = {column: header.index(column) for column in (*columns, *there)}
+        absent = dict.fromkeys(optional, "")
+        found = [absent | {column: row[k] for column, k in places.items()} for row in lines]
     except csv.Error as error:
         raise UserError(f"{path} is damaged: {error}") from None
     except (ValueError, IndexError):

@@ -187,7 +187,7 @@ def summarise(
         predictions.losses_N,
         predictions.labels_N,
         classes,
-        groups=[video.group or video.path for video in clips.videos],
+        groups=[video.group or video.name for video in clips.videos],
     )
 
 

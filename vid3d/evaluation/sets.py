@@ -10,8 +10,10 @@ from ml_collections import ConfigDict
 
 from vid3d.checkpoint import Workdir
 from vid3d.data import pipeline
+from vid3d.data.content import Seen
 from vid3d.data.prepared import Prepared
 from vid3d.datasets import manifest
+from vid3d.datasets.videos import row_name
 from vid3d.errors import UserError
 
 
@@ -45,12 +47,12 @@ def same_videos(workdir: Workdir, clips: pipeline.Clips, split: str) -> bool:
     rows = workdir.videos(("sha256", "label", "split"))
     before = sorted((row["sha256"], row["label"]) for row in rows if row["split"] == split)
     hashes = clips.hashes()
-    return before == sorted((hashes[video.path], video.label) for video in clips.videos)
+    return before == sorted((hashes[video.name], video.label) for video in clips.videos)
 
 
 def validated(clips: pipeline.Clips, meta: dict[str, Any]) -> list[str]:
     """Says how many of the videos, by content, chose the best checkpoint as validation videos."""
-    before = set(meta["validation_sha256"])
+    before = Seen(meta["validation_sha256"])
     count = sum(sha256 in before for sha256 in clips.hashes().values())
     if not count:
         return []
@@ -64,7 +66,7 @@ def gone(workdir: Workdir, prepared: Prepared, split: str) -> str:
     """Says which videos of a split are gone: where splits are drawn, others take their place."""
     there = {facts.sha256 for facts in prepared.facts.values()}
     rows = workdir.videos(("path", "sha256", "split"))
-    found = [row["path"] for row in rows if row["split"] == split and row["sha256"] not in there]
+    found = [row_name(row) for row in rows if row["split"] == split and row["sha256"] not in there]
     if not found:
         return ""
     return (
@@ -75,5 +77,5 @@ def gone(workdir: Workdir, prepared: Prepared, split: str) -> str:
 
 def seen_in_training(clips: pipeline.Clips, training_videos: dict[str, str]) -> list[str]:
     """The videos of a split whose content (sha256) was trained on, under whatever name."""
-    hashes = set(training_videos.values())
-    return [path for path, sha256 in clips.hashes().items() if sha256 in hashes]
+    seen = Seen(training_videos.values())
+    return [name for name, content in clips.hashes().items() if content in seen]

@@ -97,9 +97,17 @@ class PictureConverter:
         """
         return [self._to_rgb(ready) for ready in self._filtered(picture)]
 
-    def _to_rgb(self, picture: av.VideoFrame) -> np.ndarray:
+    def pass_over(self, picture: av.VideoFrame) -> None:
+        """Takes note of a picture that is not converted: it may tell which way up others are."""
         if picture.key_frame or not self._begun:  # where it may change
             self._matrix, self._begun = display_matrix(picture), True
+
+    def forget(self) -> None:
+        """Drops what the filters hold back: another part of the stream comes next."""
+        self._graph, self._graph_key = None, ()
+
+    def _to_rgb(self, picture: av.VideoFrame) -> np.ndarray:
+        self.pass_over(picture)
         width, height = max(round(picture.width * self.pixel_shape), 1), picture.height
         to_sdr = self.options.tone_map and picture.color_trc in HDR_TRANSFERS
         rgb = self._reformatter.reformat(
