@@ -11,12 +11,11 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from vid3d.data import tfds_frames
-from vid3d.data.recordings import spans_of
 from vid3d.errors import UserError
 from vid3d.terminal import format_bytes
 from vid3d.video import decoding
 from vid3d.video.container import DEFAULT_FPS
-from vid3d.video.decoder_process import Stretches
+from vid3d.video.decoder_process import Stretches, spans_of
 from vid3d.video.decoding import Done, Event, Frames
 from vid3d.video.records import Settings, record_bytes
 from vid3d.video.spans import Span

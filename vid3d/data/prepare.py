@@ -22,14 +22,14 @@ from vid3d.config import cache_folder
 from vid3d.data import beam, disk, ingest, page, reuse, shards, tfds_frames
 from vid3d.data.advice import GroupAdvice, suggest_groups
 from vid3d.data.prepared import FACTS, FORMAT, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
-from vid3d.data.recordings import describe_videos, recordings, spans_of, to_decode
+from vid3d.data.recordings import describe_videos, recordings, to_decode
 from vid3d.data.report import check_bad, report, summary, write_ledger, write_manifest
 from vid3d.datasets.index import find
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 from vid3d.terminal import VideoProgress, make_console
 from vid3d.video import decoding
-from vid3d.video.decoder_process import Stretches
+from vid3d.video.decoder_process import Stretches, spans_of
 from vid3d.video.decoding import Events
 from vid3d.video.picture import decode_options
 from vid3d.video.reader import DECODER

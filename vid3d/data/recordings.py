@@ -13,7 +13,6 @@ from vid3d.data.content import content_of
 from vid3d.datasets.videos import Index, ListedVideo
 from vid3d.video.decoder_process import Stretches
 from vid3d.video.frames import measured_fps
-from vid3d.video.spans import Span
 
 
 def recordings(index: Index) -> dict[str, list[ListedVideo]]:
@@ -28,11 +27,6 @@ def to_decode(path: str, videos: Sequence[ListedVideo]) -> str | Stretches:
     """What to decode of a file."""
     spans = tuple(video.span for video in videos if video.span)
     return Stretches(path, spans) if spans else path
-
-
-def spans_of(video: str | Stretches) -> tuple[Span, ...]:
-    """The stretches that are decoded of a file; none where it is decoded whole."""
-    return video.spans if isinstance(video, Stretches) else ()
 
 
 def describe_videos(

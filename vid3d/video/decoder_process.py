@@ -73,11 +73,15 @@ class Stretches:
 Video = str | OpenVideo | Stretches
 
 
+def spans_of(video: Video) -> tuple[Span, ...]:
+    """The stretches that are decoded of a file; none where it is decoded whole."""
+    return video.spans if isinstance(video, Stretches) else ()
+
+
 def give(child: Child, order: str, job: int, video: Video) -> None:
     """Sends a child a video to work on: its path, or None and an open file."""
     path = video if isinstance(video, str) else video.path or None
-    spans = video.spans if isinstance(video, Stretches) else ()
-    child.pipe.send((order, job, path, spans))
+    child.pipe.send((order, job, path, spans_of(video)))
     if isinstance(video, OpenVideo) and path is None:
         with socket.fromfd(child.pipe.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             channel.setblocking(True)  # whatever the program has made the default of its sockets
