@@ -7,8 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from vid3d.video.files import VIDEO_SUFFIXES, walk
-
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+from vid3d.video.frame_folder import PICTURES
 
 
 class Library:

@@ -31,6 +31,7 @@ from vid3d.terminal import VideoProgress, make_console
 from vid3d.video import decoding
 from vid3d.video.decoder_process import Stretches, spans_of
 from vid3d.video.decoding import Events
+from vid3d.video.frame_folder import files_of, update
 from vid3d.video.picture import decode_options
 from vid3d.video.reader import DECODER
 from vid3d.video.records import Settings
@@ -141,12 +142,16 @@ def frame_settings(data: ConfigDict) -> str:
 
 
 def identity(root: str, path: str) -> str:
-    """Size and time of a file, which tell it from an older one unless a copy kept both."""
+    """Size and time, which tell a file from an older one unless a copy kept both.
+
+    Of a folder of frames, those of all of them.
+    """
     try:
-        status = os.stat(os.path.join(root, path))
+        found = [os.stat(name) for name in files_of(os.path.join(root, path))]
     except OSError:
         return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
+    size, newest = sum(s.st_size for s in found), max((s.st_mtime_ns for s in found), default=0)
+    return f"{size} {newest}" + (f" {len(found)} frames" if len(found) != 1 else "")
 
 
 def changed_ns(root: str, path: str) -> int:
@@ -154,8 +159,9 @@ def changed_ns(root: str, path: str) -> int:
 
     The system sets it, and no copy keeps it.
     """
+    whole = os.path.join(root, path)
     try:
-        return os.stat(os.path.join(root, path)).st_ctime_ns
+        return max(os.stat(name).st_ctime_ns for name in {whole, *files_of(whole)})
     except OSError:
         return 0
 
@@ -173,11 +179,20 @@ def is_current(folder: Path, index: Index, console: Console) -> bool:
     console.print(f"checking whether {len(changed)} files are those that were decoded")
     stored = json.loads((folder / FACTS).read_text())["origin"]["videos"]
     for path in changed:
-        if path in stored and storage.sha256(Path(index.root, path)) != stored[path]["sha256"]:
+        if path in stored and content(Path(index.root, path)) != stored[path]["sha256"]:
             return False
     with contextlib.suppress(OSError):  # another user's cache
         storage.write_whole(folder / TOUCHED, json.dumps(before | now))
     return True
+
+
+def content(path: Path) -> str:
+    """The sha256 of a file, or of the frames in a folder."""
+    if not path.is_dir():
+        return storage.sha256(path)
+    digest = hashlib.sha256()
+    update(digest, str(path))
+    return digest.hexdigest()
 
 
 def build(

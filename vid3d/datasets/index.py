@@ -200,7 +200,7 @@ def list_source(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listin
         raise UserError(f"data.root={data.root} is a file; data.source={source} needs a folder")
     if source == "ucf101":
         return ucf101.listing(root, data.protocol, tuple(data.classes))
-    return folder.listing(root, data.group_pattern, classes)
+    return folder.listing(root, data.group_pattern, classes, frames_fps=data.frames_fps)
 
 
 def source_of(data: ConfigDict) -> str:

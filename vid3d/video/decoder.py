@@ -34,15 +34,13 @@ from pathlib import Path
 import numpy as np
 
 from vid3d.process import end_with
-from vid3d.video import container, frames, resize
+from vid3d.video import container, frame_folder, frames, resize
 from vid3d.video.packet_index import InexactError
 from vid3d.video.picture import DecodeOptions
-from vid3d.video.reader import Reader, open_reader
+from vid3d.video.reader import Reader
 from vid3d.video.records import Settings, record_header, to_payload
 from vid3d.video.selected import read_selected
 from vid3d.video.spans import Selection, Span
-
-HASH_BYTES = 2**22
 
 
 class Decoder:
@@ -100,13 +98,13 @@ class Decoder:
 
     def look(self, job: int, path: str) -> None:
         """Sends what the header of a video claims."""
-        with contextlib.closing(open_reader(path, self.settings.decode)) as reader:
+        with contextlib.closing(frame_folder.open_reader(path, self.settings.decode)) as reader:
             facts = (reader.claimed_fps, (0, 0), reader.claimed, "", ())
         self.pipe.send(("done", job, None, [], [], "", np.zeros(0), *facts))
 
     def decode(self, job: int, path: str, spans: tuple[Span, ...]) -> None:
         """Decodes one video, or stretches of it, and sends its records and facts."""
-        reader = open_reader(path, self.settings.decode)
+        reader = frame_folder.open_reader(path, self.settings.decode)
         sha256 = self.digest(path)
         try:
             self.send(job, reader, spans, sha256)
@@ -178,17 +176,14 @@ class Decoder:
         return self.free.popleft()
 
     def digest(self, path: str) -> str:
-        """SHA-256 of the file, with a sign of life every second.
+        """SHA-256 of the file or folder, with a sign of life every second.
 
         Raises:
             VideoError: it cannot be read to the end.
         """
         digest = hashlib.sha256()
         try:
-            with open(path, "rb", buffering=0) as file:
-                while piece := file.read(HASH_BYTES):
-                    digest.update(piece)
-                    self.sign()
+            frame_folder.update(digest, path, self.sign)
         except OSError as error:
             raise container.VideoError(f"cannot be read: {error.strerror}", path) from None
         return digest.hexdigest()

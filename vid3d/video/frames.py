@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vid3d.video.frame_folder import open_reader
 from vid3d.video.picture import DecodeOptions
-from vid3d.video.reader import AS_DEFAULT, open_reader
+from vid3d.video.reader import AS_DEFAULT
 from vid3d.video.resize import fit, fitting
 
 if TYPE_CHECKING:

@@ -58,16 +58,18 @@ class DecodeOptions:
         deinterlace: "off" leaves fields woven; "bwdif" interpolates pictures that are flagged as
             interlaced.
         tone_map: brings HDR (PQ, HLG) to BT.709 with swscale's tone mapping.
+        frames_fps: frames per second of a folder of pictures; 0: such a folder is no video.
     """
 
     pixels: str = "square"
     deinterlace: str = "off"
     tone_map: bool = False
+    frames_fps: float = 0.0
 
 
 def decode_options(data: ConfigDict) -> DecodeOptions:
     """The options that a config asks for."""
-    return DecodeOptions(data.pixels, data.deinterlace, data.tone_map)
+    return DecodeOptions(data.pixels, data.deinterlace, data.tone_map, data.frames_fps)
 
 
 class PictureConverter:

@@ -15,7 +15,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import av
 import av.logging
@@ -98,9 +98,7 @@ class Reader:
         self.options = options
         with self._checked_name() as name, av.logging.Capture() as logs:
             try:
-                self.container = open_container(
-                    name, options=self.ffmpeg_options, timeout=self.timeout
-                )
+                self.container = open_container(name, timeout=self.timeout, **self._how_to_open())
             except (av.error.FFmpegError, OSError, ValueError) as error:
                 raise VideoError(self._not_open(error, logs), self.path) from None
         try:
@@ -277,6 +275,9 @@ class Reader:
                 yield picture
         yield None
 
+    def _how_to_open(self) -> dict[str, Any]:
+        return {"options": self.ffmpeg_options}
+
     @contextlib.contextmanager
     def _checked_name(self) -> Iterator[str]:
         """A name under which FFmpeg can open the file.
@@ -308,11 +309,6 @@ class Reader:
         """Raises a VideoError where the file only names others."""
         if self.container.format.name in PLAYLISTS:
             raise VideoError("a list of other files, and not a video", self.path)
-
-
-def open_reader(path: str | os.PathLike[str], options: DecodeOptions = AS_DEFAULT) -> Reader:
-    """A reader of a file."""
-    return Reader(path, options)
 
 
 class UrlReader(Reader):

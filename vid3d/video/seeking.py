@@ -23,6 +23,7 @@ from vid3d.video.container import (
     time_base,
     without_stamps,
 )
+from vid3d.video.frame_folder import FolderReader
 from vid3d.video.packet_index import InexactError, PacketIndex
 from vid3d.video.reader import Reader
 
@@ -54,7 +55,7 @@ class Seeker:
         self.is_avi = container.format.name == "avi"
         self.can = (
             not without_stamps(container)
-            and not is_of_pictures(container)
+            and (not is_of_pictures(container) or isinstance(reader, FolderReader))
             and codec_name(reader) in CODECS
         )
         self.tick = float(time_base(reader.stream))
