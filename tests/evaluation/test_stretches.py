@@ -16,7 +16,7 @@ from vid3d.training import loop
 
 KEYS = {
     "data.size": "16", "data.num_frames": "4", "model.features": "4", "model.hidden": "0",
-    "model.pool": "1,2,2", "train.epochs": "1", "train.batch_size": "4", "data.background": "rest",
+    "model.pool": "1,2,2", "train.epochs": "1", "train.batch_size": "8", "data.background": "rest",
 }  # fmt: skip
 
 

@@ -64,7 +64,8 @@ class PacketIndex:
 
     def rank(self, stamp: float) -> int:
         """How many pictures are shown before a time."""
-        return int(np.searchsorted(self.stamps_N, stamp))
+        # An integer: for a float, NumPy would turn all of them into floats.
+        return int(np.searchsorted(self.stamps_N, math.ceil(stamp)))
 
 
 def shows_vp8(packet: av.Packet) -> bool:

@@ -61,6 +61,7 @@ class Seeker:
         self.tick = float(time_base(reader.stream))
         self.index: PacketIndex | None = None
         self.is_tested = False
+        self.sought = -math.inf  # where the last seek was to lead
         self.expected_N = np.zeros(0, np.int64)  # time stamps after the last seek, in ticks
         self.seen = -1  # of these; -1 before the first seek
 
@@ -106,8 +107,11 @@ class Seeker:
         Raises:
             InexactError: see `read_selected`.
         """
-        if not self.can or (wanted - now) * self.reader.claimed_fps < WORTH:
+        if not self.can or wanted == self.sought:
             return None
+        if (wanted - now) * self.reader.claimed_fps < WORTH:
+            return None
+        self.sought = wanted
         self.index = index = self.index or self.read_index()
         rank = index.rank(wanted / self.tick - 0.5) - around
         first = index.stamps_N[min(max(rank, 0), len(index.stamps_N) - 1)]
