@@ -77,6 +77,13 @@ def check_times(header: Sequence[str], where: str) -> None:
     Raises:
         UserError: one of a pair is missing, there are two pairs, or one has another name.
     """
+    others = [name for name in header if is_time_column(name) and name not in ALL_COLUMNS]
+    if others:
+        raise UserError(
+            f"{where}: {first_few(map(quote, others), 4)} may say where stretches of the videos "
+            "begin or end: call the columns start and end (seconds), or start_frame and end_frame, "
+            "or remove them"
+        )
     pairs = [pair for pair in COLUMNS.values() if set(pair) & set(header)]
     if len(pairs) > 1:
         raise UserError(
@@ -89,13 +96,6 @@ def check_times(header: Sequence[str], where: str) -> None:
                 raise UserError(
                     f"{where}: there is a column {other!r} and none {name!r}: a stretch needs both"
                 )
-    others = [name for name in header if is_time_column(name) and name not in ALL_COLUMNS]
-    if others:
-        raise UserError(
-            f"{where}: {first_few(map(quote, others), 4)} may say where stretches of the videos "
-            "begin or end: call the columns start and end (seconds), or start_frame and end_frame, "
-            "or remove them"
-        )
 
 
 def meaning(name: str) -> str:
