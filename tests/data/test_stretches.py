@@ -91,8 +91,8 @@ def test_a_stretch_beyond_the_end_is_named_with_its_line(recordings):
     with pytest.raises(UserError) as caught:
         prepare.prepare(recordings, quiet=True)
     assert (
-        "1 of 2 test videos cannot be read, such as c.avi 4.6-9 s (line 8 of the manifest: it ends "
-        "beyond the end of the video, 4.8 s)" in str(caught.value)
+        "1 of 2 test videos cannot be read, such as c.avi 4.6-9 s (it ends beyond the end of the "
+        "video, 4.8 s; line 8 of the manifest)" in str(caught.value)
     )
     (row,) = rows(next(Path(recordings.data.cache_dir).glob("frames-*/bad_videos.csv")))
     assert (row["path"], row["start"], row["end"]) == ("c.avi", "4.6", "9")

@@ -165,7 +165,7 @@ def bad_with_lines(prepared: Prepared) -> dict[str, str]:
     """Name -> why a video cannot be used, with the line of the manifest that names it."""
     line_of = {video.name: video.line for video in prepared.index.videos}
     return {
-        name: f"line {line_of[name]} of the manifest: {reason}" if line_of.get(name) else reason
+        name: f"{reason}; line {line_of[name]} of the manifest" if line_of.get(name) else reason
         for name, reason in prepared.bad.items()
     }
 
