@@ -39,6 +39,7 @@ ORDER = [
     "weights",
     "video",
     "datasets",
+    "convert",
     "data",
     "checkpoint",
     "export",

@@ -220,20 +220,19 @@ def read_text(path: Path) -> str:
         return path.read_bytes().decode(errors="surrogateescape")
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """These columns of a CSV file, a dictionary per row.
+def read_csv(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict]:
+    """These columns of a CSV file, a dictionary per row; optional ones are "" where it has none.
 
     Raises:
         UserError: one of the columns is missing, or a row ends before it.
     """
     try:
-        header, *lines = [
-            row for row in csv.reader(io.StringIO(read_text(path), newline="")) if row
-        ]
+        header, *lines = filter(None, csv.reader(io.StringIO(read_text(path), newline="")))
         # Of two columns with one name the first counts: earlier versions named some after a class,
         # such as "true".
-        places = {column: header.index(column) for column in columns}
-        found = [{column: row[place] for column, place in places.items()} for row in lines]
+        places = {n: header.index(n) for n in (*columns, *(o for o in optional if o in header))}
+        blank = dict.fromkeys(optional, "")
+        found = [blank | {name: row[place] for name, place in places.items()} for row in lines]
     except csv.Error as error:
         raise UserError(f"{path} is damaged: {error}") from None
     except (ValueError, IndexError):

@@ -15,6 +15,7 @@ from vid3d import config as configs, storage
 from vid3d.checkpoint import lock
 from vid3d.checkpoint.manifest import MANIFEST, DamagedError, digests, read_manifest
 from vid3d.checkpoint.rows import read_rows
+from vid3d.datasets.videos import ALL_COLUMNS
 from vid3d.errors import UserError
 
 FORMAT = 1  # of the files below; another number, or none, is refused
@@ -92,12 +93,14 @@ class Workdir:
         return read_rows(self.timings_file)
 
     def videos(self, columns: Sequence[str] = VIDEO_COLUMNS) -> list[dict[str, str]]:
-        """These columns of videos.csv; no rows where it is missing.
+        """These columns of videos.csv and those of stretches; no rows where it is missing.
 
         Raises:
             UserError: the file is damaged.
         """
-        return storage.read_csv(self.videos_file, columns) if self.videos_file.exists() else []
+        if not self.videos_file.exists():
+            return []
+        return storage.read_csv(self.videos_file, columns, optional=ALL_COLUMNS)
 
     def evaluation_folder(self, name: str) -> Path:
         """The folder of one evaluation, such as "test-best"."""

@@ -13,6 +13,7 @@ from vid3d.arguments import Overrides
 from vid3d.commands import (
     compare,
     config,
+    convert,
     cv,
     doctor,
     evaluate,
@@ -53,6 +54,7 @@ COMMANDS: dict[str, Command] = {
     "import": import_weights,
     "prepare": prepare,
     "doctor": doctor,
+    "convert": convert,
     "config": config,
     "summary": summary,
 }

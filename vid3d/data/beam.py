@@ -14,11 +14,13 @@ import pickle
 import shlex
 import shutil
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from vid3d.data import ingest, shards
 from vid3d.errors import UserError
 from vid3d.video import decoding
+from vid3d.video.decoder_process import Stretches
 from vid3d.video.records import Settings
 
 PART_VIDEOS = 32
@@ -26,13 +28,13 @@ RESULT = "written.pickle"
 
 
 def decode(
-    folder: Path, paths: list[str], settings: Settings, *, timeout: float, options: str
+    folder: Path, asked: list[str | Stretches], settings: Settings, *, timeout: float, options: str
 ) -> ingest.Written:
     """Decodes videos on Beam into an empty folder.
 
     Args:
         folder: for the shards.
-        paths: the videos; their numbers in this order are the jobs.
+        asked: the files, whole or stretches of them; their numbers in this order are the jobs.
         settings: what to store.
         timeout: see `decoding.decode`.
         options: of Beam's pipeline, as on a command line: "--runner=FlinkRunner
@@ -47,10 +49,10 @@ def decode(
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
         raise UserError("--beam needs Apache Beam: pip install 'vid3d[beam]'") from None
-    paths = [os.path.abspath(path) for path in paths]  # a worker may run in another folder
+    absolute = [at_absolute_path(video) for video in asked]  # a worker may run in another folder
     parts = [
-        (number, paths[start : start + PART_VIDEOS])
-        for number, start in enumerate(range(0, len(paths), PART_VIDEOS))
+        (number, absolute[start : start + PART_VIDEOS])
+        for number, start in enumerate(range(0, len(absolute), PART_VIDEOS))
     ]
     try:
         pipeline_options = PipelineOptions(shlex.split(options), save_main_session=False)
@@ -71,8 +73,15 @@ def decode(
     return gather(folder, len(parts))
 
 
+def at_absolute_path(video: str | Stretches) -> str | Stretches:
+    """The same file by its absolute path."""
+    if isinstance(video, Stretches):
+        return replace(video, path=os.path.abspath(video.path))
+    return os.path.abspath(video)
+
+
 def decode_part(
-    part: tuple[int, list[str]], *, folder: str, settings: Settings, timeout: float
+    part: tuple[int, list[str | Stretches]], *, folder: str, settings: Settings, timeout: float
 ) -> None:
     """A worker's share: decodes some videos into `folder/part-NUMBER`.
 

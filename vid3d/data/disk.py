@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -14,8 +14,11 @@ from vid3d.data import tfds_frames
 from vid3d.errors import UserError
 from vid3d.terminal import format_bytes
 from vid3d.video import decoding
+from vid3d.video.container import DEFAULT_FPS
+from vid3d.video.decoder_process import Stretches, spans_of
 from vid3d.video.decoding import Done, Event, Frames
 from vid3d.video.records import Settings, record_bytes
+from vid3d.video.spans import Span
 
 JPEG_SHARE = 1 / 12  # of the raw size
 SAMPLE = 24  # videos whose headers are read for the estimate
@@ -24,45 +27,53 @@ RESERVE_BYTES = 128 * 2**20  # to stay free
 REMEDY = "data.store=jpeg, data.stored_frames, or a smaller data.size"
 
 
-def estimate_bytes(paths: list[str], settings: Settings, data: ConfigDict) -> int:
+def estimate_bytes(asked: Sequence[str | Stretches], settings: Settings, data: ConfigDict) -> int:
     """Bytes that the shards will take.
 
-    Without a limit on the frames, from the headers of some of the videos.
+    Without a limit on the frames, from the headers of some of the files.
     """
-    num_frames: float = settings.max_frames
-    if not num_frames and data.source == "tfds":
-        num_frames = tfds_frames.mean_length(data)
-    elif not num_frames:
-        sample = paths[:: -(-len(paths) // SAMPLE)]
+    counts: list[float] = [max(len(spans_of(video)), 1) * settings.max_frames for video in asked]
+    if not settings.max_frames and data.source == "tfds":
+        counts = [tfds_frames.mean_length(data)] * len(asked)
+    elif not settings.max_frames:
+        sample = asked[:: -(-len(asked) // SAMPLE)]
         looks = decoding.decode(
-            sample,
+            [str(video) for video in sample],
             settings,
             workers=1,  # starting another would take longer
             timeout=data.decode_timeout,
             look=True,
         )
-        claims = [event.claimed for event in looks if isinstance(event, Done) and event.claimed]
+        found = [event for event in looks if isinstance(event, Done)]
+        claims = [event.claimed for event in found if event.claimed]
         # A header that wrongly claims a million frames must not stop a run.
         most = 20 * statistics.median(claims or [UNKNOWN_LENGTH])
-        num_frames = statistics.fmean(min(c, most) for c in claims or [UNKNOWN_LENGTH])
+        usual = statistics.fmean(min(c, most) for c in claims or [UNKNOWN_LENGTH])
+        fps = statistics.median([event.fps for event in found] or [DEFAULT_FPS])
+        counts = [num_frames(spans_of(video), fps) or usual for video in asked]
     share = JPEG_SHARE if settings.store == "jpeg" else 1
-    return int(len(paths) * num_frames * record_bytes(settings) * share)
+    return int(sum(counts) * record_bytes(settings) * share)
 
 
-def check_free(folder: Path, paths: list[str], need: int, console: Console) -> None:
-    """Says how much is needed and how much is free.
+def num_frames(spans: Iterable[Span], fps: float) -> float:
+    """How many frames stretches have, those that they share counted once for each."""
+    return sum((span.end - span.start) * (1 if span.unit == "frames" else fps) for span in spans)
+
+
+def check_free(folder: Path, count: int, need: int, console: Console) -> None:
+    """Says how much is needed for so many videos, and how much is free.
 
     Raises:
         UserError: too little is free.
     """
     free = shutil.disk_usage(folder).free
     console.print(
-        f"preparing {len(paths)} videos in {folder.parent}: about {format_bytes(need)}, "
+        f"preparing {count} videos in {folder.parent}: about {format_bytes(need)}, "
         f"{format_bytes(free)} are free"
     )
     if need + RESERVE_BYTES > free:
         raise UserError(
-            f"{folder.parent} has {format_bytes(free)} free, {len(paths)} videos need about "
+            f"{folder.parent} has {format_bytes(free)} free, {count} videos need about "
             f"{format_bytes(need)}, and {format_bytes(RESERVE_BYTES)} have to stay free: set "
             f"data.cache_dir to a larger disk, {REMEDY}"
         )

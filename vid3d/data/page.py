@@ -83,7 +83,7 @@ def section(heading: str, lines: Sequence[str]) -> list[str]:
 
 def class_table(prepared: Prepared) -> str:
     """Readable videos per class and split."""
-    good = [video for video in prepared.index.videos if video.path in prepared.facts]
+    good = [video for video in prepared.index.videos if video.name in prepared.facts]
     counts = Counter((video.label, video.split) for video in good)
     all_of = Counter(video.split for video in good)
     rows = [(name, [counts[name, split] for split in SPLITS]) for name in prepared.index.classes]
@@ -107,7 +107,7 @@ def contact_sheets(prepared: Prepared, data: ConfigDict) -> Iterator[str]:
     yield "<h2>What the network sees</h2>"
     yield f"<p>Each row is a video: {frames}, {data.size}x{data.size} pixels each.</p>"
     for label in shown:
-        videos = [v for v in index.videos if v.label == label and v.path in prepared.facts]
+        videos = [v for v in index.videos if v.label == label and v.name in prepared.facts]
         yield f"<h3>{text(label)}</h3>"
         for video in videos[:: max(len(videos) // per_class, 1)][:per_class]:
             yield figure(video, strip(prepared, store, video, data))
@@ -118,7 +118,7 @@ def contact_sheets(prepared: Prepared, data: ConfigDict) -> Iterator[str]:
 
 def strip(prepared: Prepared, store: FrameStore, video: ListedVideo, data: ConfigDict) -> bytes:
     """The frames of an evaluation clip side by side, as a JPEG."""
-    facts, sampling = prepared.facts[video.path], evaluation_sampling(data)
+    facts, sampling = prepared.facts[video.name], evaluation_sampling(data)
     indices_T = clip_indices(facts.times_N, data, sampling=sampling)
     spread = np.linspace(0, len(indices_T) - 1, min(len(indices_T), MOST_FRAMES)).round()
     side = min(data.size, LARGEST)
@@ -132,7 +132,7 @@ def strip(prepared: Prepared, store: FrameStore, video: ListedVideo, data: Confi
 def figure(video: ListedVideo, jpeg: bytes) -> str:
     """A strip with the name of its video."""
     picture = base64.b64encode(jpeg).decode()
-    caption = text(f"{video.path} ({video.split})")
+    caption = text(f"{video.name} ({video.split})")
     return (
         f'<figure><img alt="{caption}" src="data:image/jpeg;base64,{picture}">'
         f"<figcaption>{caption}</figcaption></figure>"

@@ -53,7 +53,7 @@ class Clips:
             trained: how long the training videos are, for evaluation.
             most: how many videos, evenly spaced in the split's order; None is all.
         """
-        self.videos = tuple(v for v in prepared.index.split(split) if v.path in prepared.facts)
+        self.videos = tuple(v for v in prepared.index.split(split) if v.name in prepared.facts)
         if most is not None and most < len(self.videos):
             places = (place * len(self.videos) // most for place in range(most))
             self.videos = tuple(self.videos[place] for place in places)
@@ -61,7 +61,7 @@ class Clips:
         self.data = data
         self.evaluation = evaluation
         self.views = evaluation.views if evaluation else 0
-        self.facts = [prepared.facts[v.path] for v in self.videos]
+        self.facts = [prepared.facts[v.name] for v in self.videos]
         times = [facts.times_N for facts in self.facts]
         self.plans = [plan(t, data, evaluation, trained) for t in times] if evaluation else []
         rows = [
@@ -80,8 +80,8 @@ class Clips:
         return len(self.videos)
 
     def hashes(self) -> dict[str, str]:
-        """Path -> sha256 of each video of the split."""
-        return {v.path: f.sha256 for v, f in zip(self.videos, self.facts, strict=True)}
+        """Name -> content of each video of the split."""
+        return {v.name: f.sha256 for v, f in zip(self.videos, self.facts, strict=True)}
 
     def durations(self) -> Durations:
         """How long the split's videos are."""
@@ -90,12 +90,12 @@ class Clips:
 
     def note(self) -> str:
         """How many videos are not answered like those of training length, and how; otherwise ""."""
-        noted = [(v.path, p.note) for v, p in zip(self.videos, self.plans, strict=True) if p.note]
+        noted = [(v.name, p.note) for v, p in zip(self.videos, self.plans, strict=True) if p.note]
         if not noted:
             return ""
-        path, note = noted[0]
+        name, note = noted[0]
         count = f"{len(noted)} of {len(self)} videos"
-        return f"{count} are not answered like those of training length: {path}, for one, {note}"
+        return f"{count} are not answered like those of training length: {name}, for one, {note}"
 
     def records(self, index: int, position: float) -> np.ndarray:
         """Record numbers of a video's training clip that starts at this position, int64 [T]."""

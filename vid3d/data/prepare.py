@@ -22,13 +22,16 @@ from vid3d.config import cache_folder
 from vid3d.data import beam, disk, ingest, page, reuse, shards, tfds_frames
 from vid3d.data.advice import GroupAdvice, suggest_groups
 from vid3d.data.prepared import FACTS, FORMAT, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
+from vid3d.data.recordings import describe_videos, recordings, to_decode
 from vid3d.data.report import check_bad, report, summary, write_ledger, write_manifest
 from vid3d.datasets.index import find
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 from vid3d.terminal import VideoProgress, make_console
 from vid3d.video import decoding
+from vid3d.video.decoder_process import Stretches, spans_of
 from vid3d.video.decoding import Events
+from vid3d.video.frame_folder import files_of, update
 from vid3d.video.picture import decode_options
 from vid3d.video.reader import DECODER
 from vid3d.video.records import Settings
@@ -112,7 +115,7 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> Checkup:
     folder = chosen if output else frames.with_name(f"doctor-{frames.name}")
     folder.mkdir(parents=True, exist_ok=True)
     manifest = write_manifest(prepared, folder)
-    write_ledger(prepared.bad, folder / LEDGER)
+    write_ledger(prepared.bad, prepared.index.videos, folder / LEDGER)
     groups = suggest_groups(prepared.index, config.data)
     advice = [str(groups)] if groups else []
     storage.write_whole(folder / PAGE, page.render(prepared, config.data, advice))
@@ -124,10 +127,10 @@ def cache_key(index: Index, data: ConfigDict) -> str:
     digest = hashlib.sha256(frame_settings(data).encode())
     if data.source == "tfds":  # its videos are not files; the root tells the version
         digest.update(index.root.encode())
-    for video in index.videos:
-        digest.update(
-            f"\n{video.path}\t{identity(index.root, video.path)}".encode("utf-8", "surrogateescape")
-        )
+    for path, videos in recordings(index).items():
+        asked = "".join(f"\t{video.span}" for video in videos if video.span)
+        line = f"\n{path}\t{identity(index.root, path)}{asked}"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 
@@ -139,12 +142,16 @@ def frame_settings(data: ConfigDict) -> str:
 
 
 def identity(root: str, path: str) -> str:
-    """Size and time of a file, which tell it from an older one unless a copy kept both."""
+    """Size and time, which tell a file from an older one unless a copy kept both.
+
+    Of a folder of frames, those of all of them.
+    """
     try:
-        status = os.stat(os.path.join(root, path))
+        found = [os.stat(name) for name in files_of(os.path.join(root, path))]
     except OSError:
         return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
+    size, newest = sum(s.st_size for s in found), max((s.st_mtime_ns for s in found), default=0)
+    return f"{size} {newest}" + (f" {len(found)} frames" if len(found) != 1 else "")
 
 
 def changed_ns(root: str, path: str) -> int:
@@ -152,8 +159,9 @@ def changed_ns(root: str, path: str) -> int:
 
     The system sets it, and no copy keeps it.
     """
+    whole = os.path.join(root, path)
     try:
-        return os.stat(os.path.join(root, path)).st_ctime_ns
+        return max(os.stat(name).st_ctime_ns for name in {whole, *files_of(whole)})
     except OSError:
         return 0
 
@@ -169,13 +177,22 @@ def is_current(folder: Path, index: Index, console: Console) -> bool:
         return True
     changed = [path for path, time in now.items() if before.get(path) != time]
     console.print(f"checking whether {len(changed)} files are those that were decoded")
-    facts = json.loads((folder / FACTS).read_text())["videos"]
+    stored = json.loads((folder / FACTS).read_text())["origin"]["videos"]
     for path in changed:
-        if path in facts and storage.sha256(Path(index.root, path)) != facts[path]["sha256"]:
+        if path in stored and content(Path(index.root, path)) != stored[path]["sha256"]:
             return False
     with contextlib.suppress(OSError):  # another user's cache
         storage.write_whole(folder / TOUCHED, json.dumps(before | now))
     return True
+
+
+def content(path: Path) -> str:
+    """The sha256 of a file, or of the frames in a folder."""
+    if not path.is_dir():
+        return storage.sha256(path)
+    digest = hashlib.sha256()
+    update(digest, str(path))
+    return digest.hexdigest()
 
 
 def build(
@@ -190,23 +207,21 @@ def build(
         store=data.store,
         decode=decode_options(data),
     )
-    paths = [os.path.join(index.root, video.path) for video in index.videos]
-    disk.check_free(folder, paths, disk.estimate_bytes(paths, settings, data), console)
-    times = {video.path: changed_ns(index.root, video.path) for video in index.videos}
+    files = recordings(index)
+    asked = [to_decode(os.path.join(index.root, path), videos) for path, videos in files.items()]
+    disk.check_free(folder, len(index.videos), disk.estimate_bytes(asked, settings, data), console)
+    times = {path: changed_ns(index.root, path) for path in files}
     marks = [
-        f"{path} {identity('', path)} {time}"
-        for path, time in zip(paths, times.values(), strict=True)
+        f"{video} {identity('', str(video))} {time}" + "".join(f" {s}" for s in spans_of(video))
+        for video, time in zip(asked, times.values(), strict=True)
     ]
-    decoded = decode(folder, paths, marks, index, data, settings, console, beam_options)
+    decoded = decode(folder, asked, marks, index, data, settings, console, beam_options)
     written = decoded.shards
-    bad = {index.videos[job].path: reason for job, reason in decoded.bad.items()}
     if written:
         shards.write_metadata(folder, written, frame_shape=settings.frame_shape, store=data.store)
-    times_N, videos = describe_videos(index, decoded)
+    times_N, videos, bad, origins = describe_videos(list(files.values()), marks, decoded)
     np.save(folder / TIMES, times_N)
-    write_ledger(bad, folder / LEDGER)
-    # Frames of a tfds builder come from no files and are not copied to another list.
-    jobs = () if data.source == "tfds" else decoded.done
+    write_ledger(bad, index.videos, folder / LEDGER)
     sidecar = {
         "format": FORMAT,
         "frame_shape": settings.frame_shape,
@@ -218,7 +233,8 @@ def build(
         "bad": bad,
         "origin": {
             "settings": frame_settings(data),
-            "videos": {index.videos[job].path: marks[job] for job in jobs},
+            # Frames of a tfds builder come from no files and are not copied to another list.
+            "videos": {} if data.source == "tfds" else origins,
         },
     }
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
@@ -226,31 +242,9 @@ def build(
     (folder / SUMS).write_text(json.dumps(sums(folder)))
 
 
-def describe_videos(
-    index: Index, decoded: ingest.Written
-) -> tuple[np.ndarray, dict[str, dict[str, object]]]:
-    """Seconds of every record, float64 [N], and path -> facts of each readable video."""
-    starts = np.cumsum([0] + [shard.records for shard in decoded.shards])
-    times_N = np.zeros(starts[-1])
-    videos: dict[str, dict[str, object]] = {}
-    for job, event in sorted(decoded.done.items()):
-        shard, position = decoded.places[job]
-        first, count = int(starts[shard]) + position, len(event.times)
-        times_N[first : first + count] = event.times
-        videos[index.videos[job].path] = {
-            "sha256": event.sha256,
-            "first_record": first,
-            "num_frames": count,
-            "fps": event.fps,
-            "size": event.size,
-            "damage": event.damage,
-        }
-    return times_N, videos
-
-
 def decode(
     folder: Path,
-    paths: list[str],
+    asked: list[str | Stretches],
     marks: list[str],
     index: Index,
     data: ConfigDict,
@@ -262,24 +256,28 @@ def decode(
     if beam_options is not None:
         if data.source == "tfds":
             raise UserError("--beam decodes video files: data.source=tfds is prepared without it")
-        console.print(f"decoding {len(paths)} videos on Apache Beam")
+        console.print(f"decoding {len(asked)} files on Apache Beam")
         return beam.decode(
-            folder, paths, settings, timeout=data.decode_timeout, options=beam_options
+            folder, asked, settings, timeout=data.decode_timeout, options=beam_options
         )
     if data.source == "tfds":
         events = tfds_frames.decode(data, index, settings)
     else:
-        events = copy_or_decode(folder.parent, paths, marks, settings, data)
-    with VideoProgress(len(paths), console) as progress:
+        events = copy_or_decode(folder.parent, asked, marks, settings, data)
+    with VideoProgress(len(asked), console) as progress:
         return ingest.write_events(folder, events, lambda is_bad: progress.advance(bad=is_bad))
 
 
 def copy_or_decode(
-    cache_dir: Path, paths: list[str], marks: list[str], settings: Settings, data: ConfigDict
+    cache_dir: Path,
+    asked: list[str | Stretches],
+    marks: list[str],
+    settings: Settings,
+    data: ConfigDict,
 ) -> Events:
     """The events of all videos: first of those in the cache for another list, then of the rest."""
     nothing = Index(root="", videos=(), classes=(), protocol="")
-    rest = set(range(len(paths)))
+    rest = set(range(len(asked)))
     for event in reuse.copy_stored(
         cache_dir,
         settings=frame_settings(data),
@@ -291,7 +289,7 @@ def copy_or_decode(
         yield event
     jobs, timeout = sorted(rest), data.decode_timeout
     events = decoding.decode(
-        [paths[job] for job in jobs], settings, workers=decoding.num_workers(data), timeout=timeout
+        [asked[job] for job in jobs], settings, workers=decoding.num_workers(data), timeout=timeout
     )
     with contextlib.closing(events):
         for found in events:

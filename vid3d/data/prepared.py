@@ -15,7 +15,7 @@ from vid3d.video.decoding import HUNG
 FACTS = "videos.json"
 TIMES = "times.npy"
 LEDGER = "bad_videos.csv"
-FORMAT = 2  # of a prepared folder; one with another number is prepared again
+FORMAT = 3  # of a prepared folder; one with another number is prepared again
 # Of the files that say which record is which frame; the records have checksums of their own.
 SUMS = "sha256.json"
 
@@ -25,10 +25,10 @@ class Facts:
     """The facts about one decoded video.
 
     Attributes:
-        sha256: of the file.
+        sha256: of the file; of a stretch with its times behind it, see `content`.
         first_record: the number of its first frame in the shards; the others follow.
         num_frames: stored frames.
-        times_N: their seconds, from 0.
+        times_N: their seconds, from 0, also of a stretch.
         fps: frames per second, measured.
         size: height and width of the video, upright.
         damage: what is wrong with a video that is used nevertheless, or "".
@@ -53,8 +53,8 @@ class Prepared:
         frame_shape: height, width, channels.
         store: "raw" or "jpeg".
         shards: file name -> number of records, in the order of the records.
-        facts: by path, of the readable videos.
-        bad: path -> reason, of the others.
+        facts: by name, of the readable videos.
+        bad: name -> reason, of the others.
         sums: distinguishes this folder from one that another process puts in its place.
     """
 
@@ -70,9 +70,9 @@ class Prepared:
     def listing(self) -> str:
         """The classes and every readable video, with its content, label and split, as one text."""
         videos = [
-            (v.path, v.label, v.split, self.facts[v.path].sha256)
+            (v.name, v.label, v.split, self.facts[v.name].sha256)
             for v in self.index.videos
-            if v.path in self.facts
+            if v.name in self.facts
         ]
         return repr((self.index.classes, videos))
 
@@ -88,10 +88,13 @@ def load(folder: Path, index: Index) -> Prepared:
     sidecar = json.loads((folder / FACTS).read_text())
     times = np.asarray(np.load(folder / TIMES, mmap_mode="r"))
     facts = {}
-    for path, entry in sidecar["videos"].items():
+    for name, entry in sidecar["videos"].items():
         first, count = entry["first_record"], entry["num_frames"]
         entry["size"] = tuple(entry["size"])
-        facts[path] = Facts(times_N=times[first : first + count], **entry)
+        times_N = times[first : first + count]
+        if times_N[0]:  # a stretch
+            times_N = times_N - times_N[0]
+        facts[name] = Facts(times_N=times_N, **entry)
     return Prepared(
         directory=folder,
         index=index,

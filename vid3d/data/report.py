@@ -7,8 +7,8 @@ import csv
 import io
 import os
 import statistics
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import terminal
+from vid3d.data.content import showing_the_same
+from vid3d.datasets.videos import ListedVideo, span_cells, span_columns
 from vid3d.errors import UserError
 from vid3d.terminal import printable
 from vid3d.text import first_few
@@ -34,7 +36,7 @@ SPLITS = ("train", "val", "test")
 def report(prepared: Prepared, data: ConfigDict) -> RenderableType:
     """Counts per class and split, lengths, sizes, rates, short, bad and duplicate videos, notes."""
     index = prepared.index
-    good = [video for video in index.videos if video.path in prepared.facts]
+    good = [video for video in index.videos if video.name in prepared.facts]
     title = Text(printable(f"{index.root}, protocol {index.protocol}"))
     table = Table(title=title, title_justify="left")
     table.add_column("class")
@@ -52,7 +54,7 @@ def report(prepared: Prepared, data: ConfigDict) -> RenderableType:
 def summary(prepared: Prepared) -> RenderableType:
     """One line for frames that were in the cache already, and what is wrong with them."""
     index = prepared.index
-    good = {split: sum(v.path in prepared.facts for v in index.split(split)) for split in SPLITS}
+    good = {split: sum(v.name in prepared.facts for v in index.split(split)) for split in SPLITS}
     counts = ", ".join(f"{good[split]} {split}" for split in SPLITS)
     line = f"{counts} videos, protocol {index.protocol}, from {prepared.directory}"
     return Group(Text(printable(line)), *warnings(prepared))
@@ -62,9 +64,9 @@ def warnings(prepared: Prepared) -> list[Text]:
     """Warnings: duplicates, bad videos, and a validation split that is too small to choose by."""
     lines = [f"DUPLICATES: {line}" for line in duplicates(prepared)]
     if prepared.bad:
-        path, reason = next(iter(prepared.bad.items()))
-        lines.append(f"BAD: {len(prepared.bad)} videos cannot be read, such as {path} ({reason})")
-    validation = sum(video.path in prepared.facts for video in prepared.index.split("val"))
+        name, reason = next(iter(bad_with_lines(prepared).items()))
+        lines.append(f"BAD: {len(prepared.bad)} videos cannot be read, such as {name} ({reason})")
+    validation = sum(video.name in prepared.facts for video in prepared.index.split("val"))
     if 0 < validation < FEW_VALIDATION:
         lines.append(
             f"FEW: the validation split has {validation} of the videos: a checkpoint that is "
@@ -75,7 +77,7 @@ def warnings(prepared: Prepared) -> list[Text]:
 
 def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
     """The report's lines about the readable videos."""
-    facts = [prepared.facts[v.path] for v in prepared.index.videos if v.path in prepared.facts]
+    facts = [prepared.facts[v.name] for v in prepared.index.videos if v.name in prepared.facts]
     if not facts:
         return ["no readable videos"]
     lengths = [f.num_frames for f in facts]
@@ -85,12 +87,15 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
     short = short_videos(prepared, data)
     names = f", {first_few(short, NAMED_SHORT)}; a clip is {clip_length(data)}" * bool(short)
     damaged = [
-        f"{v.path}: {prepared.facts[v.path].damage}"
+        f"{v.name}: {prepared.facts[v.name].damage}"
         for v in prepared.index.videos
-        if v.path in prepared.facts and prepared.facts[v.path].damage
+        if v.name in prepared.facts and prepared.facts[v.name].damage
     ]
     total = sum(path.stat().st_size for path in prepared.directory.iterdir())
+    stretches = [video for video in prepared.index.videos if video.span]
+    files = len({video.path for video in stretches})
     lines = [
+        *[f"stretches: {len(stretches)} in {files} files"] * bool(stretches),
         f"frames per video: {min(lengths)} to {max(lengths)}, median "
         f"{statistics.median(lengths):g}",
         f"frames per second: {min(rates):.4g} to {max(rates):.4g}, median "
@@ -116,10 +121,10 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
 
 def short_videos(prepared: Prepared, data: ConfigDict) -> list[str]:
     """The readable videos that are shorter than a clip, with their lengths."""
-    facts = [(video.path, prepared.facts.get(video.path)) for video in prepared.index.videos]
+    facts = [(video.name, prepared.facts.get(video.name)) for video in prepared.index.videos]
     return [
-        f"{path} ({f.num_frames} frames, {duration(f.times_N):.3g} s)"
-        for path, f in facts
+        f"{name} ({f.num_frames} frames, {duration(f.times_N):.3g} s)"
+        for name, f in facts
         if f and is_short(f.times_N, data)
     ]
 
@@ -132,25 +137,37 @@ def clip_length(data: ConfigDict) -> str:
 
 
 def duplicates(prepared: Prepared) -> list[str]:
-    """Sentences about files with the same content, first those in different splits."""
-    same = defaultdict(list)
-    for video in prepared.index.videos:
-        if video.path in prepared.facts:
-            same[prepared.facts[video.path].sha256].append(video)
-    groups = [videos for videos in same.values() if len(videos) > 1]
+    """Sentences about videos that show the same, or in part, first those in different splits."""
+    shown = {
+        video: prepared.facts[video.name].sha256
+        for video in prepared.index.videos
+        if video.name in prepared.facts
+    }
+    groups = [videos for videos in showing_the_same(shown) if len(videos) > 1]
     across = [videos for videos in groups if len({v.split for v in videos}) > 1]
+    # Stretches of one file may overlap.
+    twice = [g for g in groups if g not in across and len({v.path for v in g}) > 1]
     lines = []
     for kind, chosen in (
         ("the same video is in two splits", across),
         ("the same video has two labels", [g for g in groups if len({v.label for v in g}) > 1]),
-        ("the same video is listed twice in a split", [g for g in groups if g not in across]),
+        ("the same video is listed twice in a split", twice),
     ):
         if chosen:
-            pair = ", ".join(f"{v.path} ({v.split}, {v.label})" for v in chosen[0][:3])
+            pair = ", ".join(f"{v.name} ({v.split}, {v.label})" for v in chosen[0][:3])
             tested = any({"train", "test"} <= {v.split for v in videos} for videos in chosen)
             untestable = "; vid3d evaluate will refuse this test: take one of the two out" * tested
             lines.append(f"{kind}, {len(chosen)} times: {pair}{untestable}")
     return lines
+
+
+def bad_with_lines(prepared: Prepared) -> dict[str, str]:
+    """Name -> why a video cannot be used, with the line of the manifest that names it."""
+    line_of = {video.name: video.line for video in prepared.index.videos}
+    return {
+        name: f"{reason}; line {line_of[name]} of the manifest" if line_of.get(name) else reason
+        for name, reason in prepared.bad.items()
+    }
 
 
 def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
@@ -159,26 +176,31 @@ def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
     Raises:
         UserError: names the ledger.
     """
+    reasons = bad_with_lines(prepared)
     for is_test in (True, False):
         videos = [v for v in prepared.index.videos if (v.split == "test") == is_test]
-        bad = [v.path for v in videos if v.path in prepared.bad]
+        bad = [v.name for v in videos if v.name in prepared.bad]
         allowed = 0 if is_test else max_bad_fraction * len(videos)
         if len(bad) > allowed:
             split = "test" if is_test else "training and validation"
             more = "" if is_test else f" (data.max_bad_fraction={max_bad_fraction:g})"
             raise UserError(
                 f"{len(bad)} of {len(videos)} {split} videos cannot be read{more}, such as "
-                f"{bad[0]} ({prepared.bad[bad[0]]}); all are listed in {prepared.ledger}: replace "
+                f"{bad[0]} ({reasons[bad[0]]}); all are listed in {prepared.ledger}: replace "
                 "or remove them"
             )
 
 
-def write_ledger(bad: Mapping[str, str], path: Path) -> None:
-    """Writes the bad videos and their reasons as CSV."""
+def write_ledger(bad: Mapping[str, str], videos: Iterable[ListedVideo], path: Path) -> None:
+    """Writes the bad ones of some videos and the reasons as CSV."""
+    found = sorted((video for video in videos if video.name in bad), key=lambda video: video.order)
+    columns = span_columns(found)
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.writer(file)
-        rows.writerow(("path", "reason"))
-        rows.writerows(sorted(bad.items()))
+        rows.writerow(("path", *columns, "reason"))
+        rows.writerows(
+            (video.path, *span_cells(video, columns), bad[video.name]) for video in found
+        )
 
 
 def write_manifest(prepared: Prepared, folder: Path) -> Path:
@@ -194,12 +216,13 @@ def write_manifest(prepared: Prepared, folder: Path) -> Path:
     root, here = prepared.index.root, folder.absolute()
     text = io.StringIO(newline="")
     rows = csv.writer(text)
-    rows.writerow(("path", "label", "group", "split"))
+    columns = span_columns(prepared.index.videos)
+    rows.writerow(("path", *columns, "label", "group", "split"))
     for video in prepared.index.videos:
         full = Path(os.path.join(root, video.path))
         name = str(full.relative_to(here) if full.is_relative_to(here) else full)
         name = f"./{name}" if name[0].isspace() else name  # which a reader would strip
-        rows.writerow((name, video.label, video.group, video.split))
+        rows.writerow((name, *span_cells(video, columns), video.label, video.group, video.split))
     written = text.getvalue().encode("utf-8", "surrogateescape")
     path, number = folder / "manifest.csv", 1
     while path.exists() and path.read_bytes() != written:

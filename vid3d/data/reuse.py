@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vid3d.data.prepared import FACTS, Prepared
+import numpy as np
+
+from vid3d.data.prepared import FACTS, TIMES, Prepared
 from vid3d.data.store import FrameStore
 from vid3d.errors import UserError
 from vid3d.video.decoding import Again, Done, Events, Frames
@@ -34,15 +36,14 @@ def copy_stored(
         origin = json.loads((folder / FACTS).read_text())["origin"]
         if origin["settings"] != settings:
             continue
-        store = FrameStore(prepared)
-        for path, mark in origin["videos"].items():
-            job = wanted.pop(mark, None)
+        store, times = FrameStore(prepared), np.load(folder / TIMES, mmap_mode="r")
+        for stored in origin["videos"].values():
+            job = wanted.pop(stored["mark"], None)
             if job is None:
                 continue
-            facts = prepared.facts[path]
-            end = facts.first_record + facts.num_frames
+            first, end = stored["first_record"], stored["first_record"] + stored["num_frames"]
             try:
-                for start in range(facts.first_record, end, RECORDS):
+                for start in range(first, end, RECORDS):
                     yield Frames(LANE, job, store.read(range(start, min(start + RECORDS, end))))
             except UserError:  # damaged, or not readable
                 yield Again(LANE, job)
@@ -50,10 +51,11 @@ def copy_stored(
             yield Done(
                 lane=LANE,
                 job=job,
-                sha256=facts.sha256,
-                times=facts.times_N,
-                fps=facts.fps,
-                size=facts.size,
-                claimed=facts.num_frames,
-                damage=facts.damage,
+                sha256=stored["sha256"],
+                times=np.array(times[first:end]),
+                fps=stored["fps"],
+                size=tuple(stored["size"]),
+                claimed=stored["num_frames"],
+                damage=stored["damage"],
+                places=stored["places"],
             )

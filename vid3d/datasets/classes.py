@@ -27,7 +27,7 @@ def tidy_labels(listing: Listing) -> Listing:
     changed = [name for name in names if name != tidy(name)]
     if not changed:
         return listing
-    if empty := [video.path for video in listing.videos if not tidy(video.label)]:
+    if empty := [video.name for video in listing.videos if not tidy(video.label)]:
         raise UserError(f"the name of the class of {empty[0]!r} is nothing but blanks: rename it")
     merged = [f"{n!r} is one class with {tidy(n)!r}" for n in changed if tidy(n) in names]
     others = [f"{n!r} is {tidy(n)!r}" for n in changed if tidy(n) not in names]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from vid3d.datasets.split_names import FILLING, SPLIT_OF, WORD
+from vid3d.datasets.videos import ALL_COLUMNS, COLUMNS
 from vid3d.errors import UserError
 from vid3d.text import first_few, quote
 
@@ -52,19 +53,13 @@ def check_header(header: Sequence[str], line: str, where: str) -> list[str]:
             hint = f"; is it {quote(others[0])}? Then call it {name!r}" if others else ""
             raise UserError(
                 f"{where}: no column {name!r}{hint}; the header has to name path, label and, where "
-                f"known, group, split or fold; it is {quote(line)}"
+                f"known, group, split or fold, and start and end of stretches; it is {quote(line)}"
             )
     for name, count in Counter(header).items():
-        if name in (*NEEDED, *OPTIONAL) and count > 1:
+        if name in (*NEEDED, *OPTIONAL, *ALL_COLUMNS) and count > 1:
             raise UserError(f"{where}: there are {count} columns {name!r}")
-    times = [name for name in header if is_time_column(name)]
-    if times:
-        raise UserError(
-            f"{where}: {first_few(map(quote, times), 4)} may name stretches of the videos, which "
-            "are not supported: a line stands for a whole file. Cut the videos (`ffmpeg -ss START "
-            "-to END -i VIDEO CLIP`) and list the clips, or remove these columns"
-        )
-    others = [name for name in header if name not in (*NEEDED, *OPTIONAL)]
+    check_times(header, where)
+    others = [name for name in header if name not in (*NEEDED, *OPTIONAL, *ALL_COLUMNS)]
     for name in others:
         known = meaning(name)
         if known in OPTIONAL and known not in header:
@@ -74,6 +69,33 @@ def check_header(header: Sequence[str], line: str, where: str) -> list[str]:
             )
     named = first_few(quote(name) for name in others if name)
     return [f"columns of the manifest that are not read: {named}"] if named else []
+
+
+def check_times(header: Sequence[str], where: str) -> None:
+    """Checks the names of the columns that say where stretches begin and end.
+
+    Raises:
+        UserError: one of a pair is missing, there are two pairs, or one has another name.
+    """
+    others = [name for name in header if is_time_column(name) and name not in ALL_COLUMNS]
+    if others:
+        raise UserError(
+            f"{where}: {first_few(map(quote, others), 4)} may say where stretches of the videos "
+            "begin or end: call the columns start and end (seconds), or start_frame and end_frame, "
+            "or remove them"
+        )
+    pairs = [pair for pair in COLUMNS.values() if set(pair) & set(header)]
+    if len(pairs) > 1:
+        raise UserError(
+            f"{where}: there are both seconds ({', '.join(pairs[0])}) and numbers of frames "
+            f"({', '.join(pairs[1])}): keep one of the two"
+        )
+    for first, second in pairs:
+        for name, other in ((first, second), (second, first)):
+            if name not in header:
+                raise UserError(
+                    f"{where}: there is a column {other!r} and none {name!r}: a stretch needs both"
+                )
 
 
 def meaning(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,16 @@ from vid3d.datasets.layout import Layout
 from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.text import first_few
-from vid3d.video.files import find_videos, left_out
+from vid3d.video.files import find_videos, left_out, walk
+from vid3d.video.frame_folder import holds_frames, is_picture
 
 # File names as in UCF-101, which other data sets copy: class, recording, clip.
 UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
 
 
-def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> Listing:
+def listing(
+    root: Path, group_pattern: str, classes: Sequence[str] = (), *, frames_fps: float = 0.0
+) -> Listing:
     """Videos with one sub-folder per class; train/, val/ and test/ above or below it are splits.
 
     Hidden files and folders are skipped, symbolic links are followed. Without a pattern, the groups
@@ -29,12 +33,13 @@ def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> List
         root: the folder.
         group_pattern: `data.group_pattern`.
         classes: known class names, even where they look like those of splits.
+        frames_fps: `data.frames_fps`; above 0, folders of frames are videos, too.
 
     Raises:
         UserError: no videos, videos outside of class folders, or folders that may be splits as well
             as classes.
     """
-    files, notes = find_files(root)
+    files, notes = find_files(root, frames_fps)
     found = layout.find_layout(root, files, classes)
     sorted_in, loose = split_by_depth(root, files, found)
     pattern = compile_group_pattern(group_pattern)
@@ -46,19 +51,41 @@ def listing(root: Path, group_pattern: str, classes: Sequence[str] = ()) -> List
     return Listing(str(root), tuple(videos), "folders", tuple(notes))
 
 
-def find_files(root: Path) -> tuple[list[str], list[str]]:
+def find_files(root: Path, frames_fps: float) -> tuple[list[str], list[str]]:
     """The relative paths of the videos below a folder, and a note on the other files.
 
     Raises:
         UserError: there are no videos.
     """
     files, others = find_videos(root)
+    folders = find_frame_folders(root) if not files or frames_fps else {}
+    if frames_fps:
+        files = sorted([*files, *folders])
+        others -= sum(folders.values(), Counter())
+    elif folders:
+        raise UserError(
+            f"no videos in {root}, but {len(folders)} folders of numbered pictures, such as "
+            f"{next(iter(folders))}: set data.frames_fps to their frames per second"
+        )
     if not files:
         seen = f" ({others.total()} other files)" if others else ""
         raise UserError(
             f"no videos in {root}{seen}: expected one sub-folder per class with videos in it"
         )
     return files, [left_out(others)] if others else []
+
+
+def find_frame_folders(root: Path) -> dict[str, Counter[str]]:
+    """The relative paths of the folders of frames, each with its pictures by suffix."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for path in walk(root):
+        folder, name = posixpath.split(path)
+        names[folder].append(name)
+    return {
+        folder: Counter(posixpath.splitext(name)[1].lower() for name in found if is_picture(name))
+        for folder, found in names.items()
+        if folder and holds_frames(found)
+    }
 
 
 def split_by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[list[str], list[str]]:

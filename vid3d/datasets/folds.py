@@ -15,7 +15,7 @@ from vid3d.errors import UserError
 def draw(
     videos: Sequence[ListedVideo], count: int, *, unit: Callable[[ListedVideo], str]
 ) -> dict[str, int]:
-    """Path -> fold, from 0 to count - 1; it depends on the videos alone, and on no seed.
+    """Name of a video -> fold, from 0 to count - 1; it depends on the videos alone, on no seed.
 
     Args:
         videos: all of them.
@@ -37,11 +37,11 @@ def draw(
                 f"{count} folds: the class {label!r} has {len(units)} {what}, and every fold needs "
                 "one: take fewer folds, or leave the class out of data.classes"
             )
-    ordered = sorted(videos, key=lambda video: video.path)
+    ordered = sorted(videos, key=lambda video: video.order)
     labels = [video.label for video in ordered]
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=0)
     found = splitter.split(labels, labels, [unit(video) for video in ordered])
-    return {ordered[k].path: fold for fold, (_, chosen) in enumerate(found) for k in chosen}
+    return {ordered[k].name: fold for fold, (_, chosen) in enumerate(found) for k in chosen}
 
 
 def assign(
@@ -60,7 +60,7 @@ def assign(
     if data.folds > 2 and data.val_fraction and not data.validate_on_test:
         after = (test_fold(data) + 1) % data.folds
         split_of[after if data.val_fold < 0 else data.val_fold] = "val"
-    return tuple(replace(v, split=split_of.get(fold_of[v.path], "train")) for v in videos)
+    return tuple(replace(v, split=split_of.get(fold_of[v.name], "train")) for v in videos)
 
 
 def test_fold(data: ConfigDict) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from vid3d.datasets import folder, folds, manifest, splits, ucf101
+from vid3d.datasets import folder, folds, manifest, splits, stretches, ucf101
 from vid3d.datasets.classes import check_distinct, choose_classes, nearest, tidy, tidy_labels
 from vid3d.datasets.videos import Index, ListedVideo, Listing
 from vid3d.errors import UserError
@@ -33,6 +33,11 @@ def find(data: ConfigDict, seed: int) -> Index:
     wanted = tuple(map(tidy, data.classes))
     listing = list_videos(data, seed, wanted)
     check_group_pattern(listing, data.group_pattern)
+    if data.background and not any(video.span for video in listing.videos):
+        raise UserError(
+            f"data.background={data.background!r} needs a manifest with the columns start and end: "
+            "it is the class of the time that no line labels"
+        )
     videos, classes = choose_classes(listing, wanted)
     if not wanted:
         check_distinct(classes, listing.root)
@@ -134,7 +139,7 @@ def assign_splits(
     if val_fraction and "val" not in given:
         needed.append("val")
     splits.check_classes(assigned, classes, needed=needed, grouped=by_group)
-    return tuple(sorted(assigned, key=lambda video: video.path))
+    return tuple(sorted(assigned, key=lambda video: video.order))
 
 
 def find_unsplit(data: ConfigDict, classes: tuple[str, ...]) -> Index:
@@ -147,14 +152,20 @@ def find_unsplit(data: ConfigDict, classes: tuple[str, ...]) -> Index:
     unknown = sorted({video.label for video in listing.videos} - set(classes))
     if unknown:
         near = {name: nearest(name, classes) for name in unknown[:NAMED]}
-        named = [f"{k!r} (did you mean {v!r}?)" if v else repr(k) for k, v in near.items()]
+        lines = {v.label: f" in line {v.line}" for v in reversed(listing.videos) if v.line}
+        named = [
+            f"{k!r}{lines.get(k, '')} (did you mean {v!r}?)" if v else repr(k) + lines.get(k, "")
+            for k, v in near.items()
+        ]
         more = f" and {len(unknown) - len(near)} more" if len(unknown) > len(near) else ""
         raise UserError(
             f"{listing.root} has videos of classes that the model does not know: "
             f"{', '.join(named)}{more}; give them the names that the model was trained with, or "
             "leave them out"
         )
-    videos = tuple(sorted((replace(v, split="test") for v in listing.videos), key=lambda v: v.path))
+    videos = tuple(
+        sorted((replace(v, split="test") for v in listing.videos), key=lambda v: v.order)
+    )
     return Index(listing.root, videos, classes, f"all of {Path(listing.root).name}", listing.notes)
 
 
@@ -189,7 +200,7 @@ def list_source(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listin
         raise UserError(f"data.root={data.root} is a file; data.source={source} needs a folder")
     if source == "ucf101":
         return ucf101.listing(root, data.protocol, tuple(data.classes))
-    return folder.listing(root, data.group_pattern, classes)
+    return folder.listing(root, data.group_pattern, classes, frames_fps=data.frames_fps)
 
 
 def source_of(data: ConfigDict) -> str:
@@ -210,9 +221,21 @@ def list_manifest(root: Path, data: ConfigDict) -> Listing:
     if not path.is_file():
         raise UserError(f"data.source=manifest: there is no {path}")
     listing = manifest.listing(path)
+    if data.background:
+        listing = with_background(listing, data)
     if data.protocol in ("random", "grouped") or data.folds:
         return listing
     return manifest.by_fold(listing, data.test_fold, data.val_fold)
+
+
+def with_background(listing: Listing, data: ConfigDict) -> Listing:
+    """The listing with unlabelled time as a class, where it has stretches."""
+    paths = sorted({video.path for video in listing.videos if video.span})
+    if not paths:
+        return listing
+    lengths = stretches.read_lengths(Path(listing.root), paths, data)
+    found, note = stretches.background(listing.videos, data, lengths)
+    return replace(listing, videos=(*listing.videos, *found), notes=(*listing.notes, note))
 
 
 def find_root(data: ConfigDict) -> Path:
@@ -245,7 +268,7 @@ def guard_against_leaks(
         leaky = True
         notes.append("videos of one source are in training and test: the accuracy is too high")
     elif protocol != "random":
-        shared = splits.shared_groups(videos)
+        shared = splits.shared_groups(videos) or splits.shared_files(videos)
         if shared:
             leaky = True
             group, named = next(iter(shared.items()))

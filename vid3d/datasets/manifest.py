@@ -7,14 +7,14 @@ import csv
 import itertools
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from vid3d.datasets import columns
+from vid3d.datasets import columns, stretches
 from vid3d.datasets.split_names import describe, splits_by_name
-from vid3d.datasets.videos import ListedVideo, Listing
+from vid3d.datasets.videos import ALL_COLUMNS, ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.text import first_few, quote, shorten
 from vid3d.video.files import VIDEO_SUFFIXES
@@ -53,6 +53,8 @@ class Lines:
 def listing(path: Path) -> Listing:
     """A CSV with a header: path, label, and optional group, split and fold columns.
 
+    With the columns start and end, or start_frame and end_frame, a line is a stretch of its file.
+
     Paths are relative to the CSV or absolute; one that leads out of its folder through ".." is
     refused. The fields are separated by commas, semicolons, tabs, bars or blanks; the text is
     UTF-8, or UTF-16 that begins with its mark.
@@ -62,28 +64,28 @@ def listing(path: Path) -> Listing:
     """
     if path.suffix.lower() in VIDEO_SUFFIXES:
         raise UserError(f"{path} is a video: give a folder of videos, or a CSV that lists them")
-    videos, numbers, notes = read_file(path)
+    videos, notes = read_file(path)
     if not videos:
         raise UserError(f"{path} lists no videos")
     root = path.parent.absolute()
     if not any((root / video.path).exists() for video in videos):
         raise UserError(
-            f"{path} line {numbers[videos[0].path]}: there is no file "
+            f"{path} line {videos[0].line}: there is no file "
             f"{shorten(root / videos[0].path, 300)}, nor any other of the {len(videos)} listed "
             "ones; paths are relative to the folder of the CSV"
         )
-    unsplit = [video.path for video in videos if not video.split]
+    unsplit = [video.line for video in videos if not video.split]
     if unsplit and len(unsplit) < len(videos):
         raise UserError(
-            f"{path} line {numbers[unsplit[0]]}: the split is empty, but other lines have one: "
+            f"{path} line {unsplit[0]}: the split is empty, but other lines have one: "
             "give every line train, val or test, or none"
         )
-    videos, named = name_splits(videos, path, numbers)
+    videos, named = name_splits(videos, path)
     return Listing(str(root), tuple(videos), "manifest", (*notes, *named))
 
 
-def read_file(path: Path) -> tuple[list[ListedVideo], dict[str, int], list[str]]:
-    """The videos of a CSV, path -> number of its line, and notes.
+def read_file(path: Path) -> tuple[list[ListedVideo], list[str]]:
+    """The videos of a CSV, and notes.
 
     Raises:
         UserError: see `listing`.
@@ -99,31 +101,28 @@ def read_file(path: Path) -> tuple[list[ListedVideo], dict[str, int], list[str]]
         raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
-def read_rows(lines: Lines, path: Path) -> tuple[list[ListedVideo], dict[str, int], list[str]]:
-    """The videos in the lines of a CSV, path -> number of its line, and notes.
+def read_rows(lines: Lines, path: Path) -> tuple[list[ListedVideo], list[str]]:
+    """The videos in the lines of a CSV, and notes.
 
     Raises:
         UserError: see `listing`.
     """
-    videos: list[ListedVideo] = []
-    numbers: dict[str, int] = {}
+    videos: dict[str, ListedVideo] = {}
     try:
         header, rows, notes = open_table(lines, path)
         for row in filter(None, rows):
             where = f"{path} line {lines.number}"
             video = read_row(header, row, where, lines.quoted, path.parent)
-            if video.path in numbers:
-                raise UserError(
-                    f"{where}: {shorten(video.path)} is already in line {numbers[video.path]}"
-                )
-            numbers[video.path] = lines.number
-            videos.append(video)
+            if before := videos.get(video.name):
+                raise UserError(f"{where}: {shorten(video.name)} is already in line {before.line}")
+            videos[video.name] = replace(video, line=lines.number)
     except csv.Error as error:
         raise UserError(
             f"{path} is not a CSV file with the columns path and label: {error}, in line "
             f"{lines.number}, {lines.quoted}"
         ) from None
-    return videos, numbers, notes
+    stretches.check(videos.values(), path)
+    return list(videos.values()), notes
 
 
 def encoding_of(path: Path) -> str:
@@ -174,7 +173,7 @@ def column_names(header: Iterable[str]) -> list[str]:
 def count_known_columns(line: str, separator: str) -> int:
     """How many known columns a header has with this separator."""
     header = column_names(next(csv.reader([line], delimiter=separator, skipinitialspace=True), ()))
-    return len({*columns.NEEDED, *columns.OPTIONAL} & set(header))
+    return len({*columns.NEEDED, *columns.OPTIONAL, *ALL_COLUMNS} & set(header))
 
 
 def read_row(
@@ -210,18 +209,18 @@ def read_row(
             f"{where}: {shorten(cells['path'])} leads out of the folder of the CSV: write an "
             "absolute path instead"
         )
+    span = stretches.read_span(cells, where)
     return ListedVideo(
         path=name,
         label=cells["label"],
-        group=cells.get("group", ""),
+        group=cells.get("group") or (name if span else ""),
         split=cells.get("split", ""),
         fold=cells.get("fold", ""),
+        span=span,
     )
 
 
-def name_splits(
-    videos: Sequence[ListedVideo], path: Path, numbers: Mapping[str, int]
-) -> tuple[list[ListedVideo], list[str]]:
+def name_splits(videos: Sequence[ListedVideo], path: Path) -> tuple[list[ListedVideo], list[str]]:
     """The videos of a manifest with "train", "val" and "test" for what it calls these, and notes.
 
     Raises:
@@ -231,8 +230,7 @@ def name_splits(
     for video in videos:
         if video.split and video.split not in split_of:
             raise UserError(
-                f"{path} line {numbers[video.path]}: split {quote(video.split)} is not train, val "
-                "or test"
+                f"{path} line {video.line}: split {quote(video.split)} is not train, val or test"
             )
     odd = any(name.lower() != split for name, split in split_of.items())
     notes = [f"the splits of the manifest by their names: {describe(split_of)}"] if odd else []
@@ -269,13 +267,13 @@ def by_fold(listed: Listing, test_fold: int, val_fold: int) -> Listing:
     test_fold, val_fold, notes = choose_folds(sorted(set(fold_of.values())), test_fold, val_fold)
     split_of = {test_fold: "test", val_fold: "val"}
     videos = tuple(
-        replace(video, split=split_of.get(fold_of[video.path], "train")) for video in listed.videos
+        replace(video, split=split_of.get(fold_of[video.name], "train")) for video in listed.videos
     )
     return replace(listed, videos=videos, notes=(*listed.notes, *notes))
 
 
 def fold_numbers(videos: Iterable[ListedVideo]) -> dict[str, int]:
-    """Path -> number of its fold.
+    """Name of the video -> number of its fold.
 
     Raises:
         UserError: a fold is not a number.
@@ -283,10 +281,10 @@ def fold_numbers(videos: Iterable[ListedVideo]) -> dict[str, int]:
     numbers = {}
     for video in videos:
         try:
-            numbers[video.path] = int(video.fold)
+            numbers[video.name] = int(video.fold)
         except ValueError:
             raise UserError(
-                f"the fold {quote(video.fold)} of {shorten(video.path)} is not a whole number"
+                f"the fold {quote(video.fold)} of {shorten(video.name)} is not a whole number"
             ) from None
     return numbers
 

@@ -22,7 +22,7 @@ def by_group(video: ListedVideo) -> str:
 
 def by_path(video: ListedVideo) -> str:
     """Each video is a unit of its own."""
-    return f"video {video.path}"
+    return f"video {video.name}"
 
 
 def draw(unit: str, *, seed: int, split: str) -> float:
@@ -198,8 +198,8 @@ def assign(
         pool = [video for video in videos if video.split == "train"]
         leave = 2 if split == "test" and val_fraction and "val" not in given else 1
         carved = carve(pool, split, fraction, seed=seed, unit=unit, leave=leave, together=together)
-        split_of = {video.path: video.split for video in carved}
-        videos = tuple(replace(v, split=split_of.get(v.path, v.split)) for v in videos)
+        split_of = {video.name: video.split for video in carved}
+        videos = tuple(replace(v, split=split_of.get(v.name, v.split)) for v in videos)
     return videos
 
 
@@ -212,6 +212,11 @@ def shared_groups(videos: Iterable[ListedVideo]) -> dict[str, tuple[str, ...]]:
     return {
         group: tuple(sorted(found)) for group, found in sorted(splits_of.items()) if len(found) > 1
     }
+
+
+def shared_files(videos: Iterable[ListedVideo]) -> dict[str, tuple[str, ...]]:
+    """Files with stretches in more than one split, with these splits."""
+    return shared_groups(replace(video, group=video.path) for video in videos if video.span)
 
 
 def check_classes(

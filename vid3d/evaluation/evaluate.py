@@ -100,7 +100,7 @@ def evaluate(
         "environment": provenance.environment(),
     } | summarise(predictions, clips, restored.classes)
     wrong = mistakes.find(predictions, clips.videos, restored.classes)
-    figures["mistakes"] = [mistake._asdict() for mistake in wrong[:MOST_MISTAKES]]
+    figures["mistakes"] = [mistake.as_dict() for mistake in wrong[:MOST_MISTAKES]]
     figures["notes"] = [
         *override_notes(restored, asked),
         *video_notes(restored, prepared, clips),
@@ -222,7 +222,7 @@ def summarise(
         predictions.losses_N,
         predictions.labels_N,
         classes,
-        groups=[video.group or video.path for video in clips.videos],
+        groups=[video.group or video.name for video in clips.videos],
     )
 
 

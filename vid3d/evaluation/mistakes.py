@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vid3d.datasets.videos import ListedVideo
 from vid3d.evaluation.predictions import Predictions
@@ -12,12 +12,16 @@ from vid3d.evaluation.predictions import Predictions
 class Mistake(NamedTuple):
     """A video that was answered wrongly."""
 
-    path: str
+    video: ListedVideo
     true: str  # class
     predicted: str  # class
     probability: float  # of the predicted class
     true_probability: float  # of the true class
     margin: float  # the difference of both
+
+    def as_dict(self) -> dict[str, Any]:
+        """As metrics.json has it, with the name of the video as `path`."""
+        return {"path": self.video.name} | dict(zip(self._fields[1:], self[1:], strict=True))
 
 
 def find(
@@ -38,6 +42,6 @@ def find(
         if best != label:
             answer, truth = float(row_K[best]), float(row_K[label])
             found.append(
-                Mistake(video.path, classes[label], classes[best], answer, truth, answer - truth)
+                Mistake(video, classes[label], classes[best], answer, truth, answer - truth)
             )
-    return sorted(found, key=lambda mistake: (-mistake.probability, mistake.path))
+    return sorted(found, key=lambda mistake: (-mistake.probability, mistake.video.name))

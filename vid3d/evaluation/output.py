@@ -11,6 +11,7 @@ from typing import Any
 
 from vid3d import storage
 from vid3d.data.pipeline import Clips
+from vid3d.datasets.videos import span_cells, span_columns
 from vid3d.evaluation import metrics, plots
 from vid3d.evaluation.mistakes import Mistake
 from vid3d.evaluation.predictions import Predictions
@@ -35,15 +36,26 @@ def write(
 ) -> None:
     """Writes the files of an evaluation (`FILES`), each whole or not at all."""
     predicted_N = predictions.probabilities_NK.argmax(axis=1)
+    columns = span_columns(clips.videos)
     rows = [
-        [video.path, video.label, classes[best], *(repr(float(p)) for p in row_K)]
+        [
+            video.path,
+            *span_cells(video, columns),
+            video.label,
+            classes[best],
+            *(repr(float(p)) for p in row_K),
+        ]
         for video, row_K, best in zip(
             clips.videos, predictions.probabilities_NK, predicted_N, strict=True
         )
     ]
-    header = ["path", "true", "predicted", *(f"probability:{name}" for name in classes)]
+    header = ["path", *columns, "true", "predicted", *(f"probability:{name}" for name in classes)]
     write_csv(folder / "predictions.csv", header, rows)
-    write_csv(folder / "mistakes.csv", Mistake._fields, wrong)
+    write_csv(
+        folder / "mistakes.csv",
+        ["path", *columns, *Mistake._fields[1:]],
+        [[video.path, *span_cells(video, columns), *rest] for video, *rest in wrong],
+    )
     matrix = metrics.confusion_matrix(predictions.labels_N, predicted_N, len(classes))
     header = ["true", *(f"predicted:{name}" for name in classes)]
     counts = [[name, *row] for name, row in zip(classes, matrix.tolist(), strict=True)]

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from vid3d import checkpoint, config as configs, schema, storage
 from vid3d.checkpoint import Address, Workdir
 from vid3d.checkpoint.rows import chosen_row
+from vid3d.datasets.videos import ALL_COLUMNS, row_name
 from vid3d.errors import UserError
 from vid3d.evaluation import evaluate
 from vid3d.models.summary import summarise
@@ -39,8 +40,8 @@ class ComparedRun:
         clips_per_second: of the training, the median of its evaluations' intervals; None where it
             has none.
         test: evaluation/test-best/metrics.json, or None where the best checkpoint was not tested.
-        answers: (path, sha256) of each test video -> (true class, predicted class).
-        groups: path of each video -> its source group, or its path where that is unknown.
+        answers: (name, sha256) of each test video -> (true class, predicted class).
+        groups: name of each video -> its source group, or its name where that is unknown.
         videos: (sha256, label) of each video, sorted; empty for the embedded data set, which the
             config describes, and before the first step.
     """
@@ -144,7 +145,7 @@ def read(workdir: Address, name: str) -> ComparedRun:
         clips_per_second=statistics.median(rates) if rates else None,
         test=test,
         answers=read_answers(workdir, test) if test else {},
-        groups={row["path"]: row["group"] or row["path"] for row in listed},
+        groups={row_name(row): row["group"] or row_name(row) for row in listed},
         videos=tuple(sorted((row["sha256"], row["label"]) for row in listed if not embedded)),
     )
 
@@ -172,7 +173,7 @@ def read_test(workdir: Workdir) -> dict[str, Any] | None:
 def read_answers(
     workdir: Workdir, figures: dict[str, Any]
 ) -> dict[tuple[str, str], tuple[str, str]]:
-    """predictions.csv: (path, sha256) -> (true class, predicted class).
+    """predictions.csv: (name, sha256) -> (true class, predicted class).
 
     Raises:
         UserError: it is not there, or not that of these figures.
@@ -180,13 +181,15 @@ def read_answers(
     path = workdir.evaluation_folder("test-best") / "predictions.csv"
     if not path.exists():
         raise UserError(f"{path} is missing: evaluate again")
-    sha256 = {row["path"]: row["sha256"] for row in workdir.videos()}
-    found = storage.read_csv(path, ANSWERS)
+    sha256 = {row_name(row): row["sha256"] for row in workdir.videos()}
+    found = storage.read_csv(path, ANSWERS, optional=ALL_COLUMNS)
     correct = sum(row["true"] == row["predicted"] for row in found)
     if (len(found), correct) != (figures["num_videos"], figures["correct"]):
         raise UserError(f"{path} is not that of metrics.json beside it: evaluate again")
+    names = [row_name(row) for row in found]
     return {
-        (row["path"], sha256.get(row["path"], "")): (row["true"], row["predicted"]) for row in found
+        (name, sha256.get(name, "")): (row["true"], row["predicted"])
+        for name, row in zip(names, found, strict=True)
     }
 
 

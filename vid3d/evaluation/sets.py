@@ -11,9 +11,10 @@ from ml_collections import ConfigDict
 
 from vid3d.checkpoint import Workdir
 from vid3d.data import pipeline
+from vid3d.data.content import Seen
 from vid3d.data.prepared import Prepared
 from vid3d.datasets import manifest
-from vid3d.datasets.videos import Index
+from vid3d.datasets.videos import Index, row_name
 from vid3d.errors import UserError
 
 
@@ -40,11 +41,11 @@ def as_recorded(index: Index, workdir: Workdir) -> Index:
 
     Videos that were added since, or another version of vid3d, might draw others.
     """
-    split_of = {row["path"]: row["split"] for row in workdir.videos(("path", "split"))}
+    split_of = {row_name(row): row["split"] for row in workdir.videos(("path", "split"))}
     is_drawn = index.protocol.startswith(("grouped", "random"))
-    if not is_drawn or not split_of.keys() <= {video.path for video in index.videos}:
+    if not is_drawn or not split_of.keys() <= {video.name for video in index.videos}:
         return index
-    videos = tuple(replace(v, split=split_of.get(v.path, v.split)) for v in index.videos)
+    videos = tuple(replace(v, split=split_of.get(v.name, v.split)) for v in index.videos)
     return replace(index, videos=videos)
 
 
@@ -60,12 +61,12 @@ def same_videos(workdir: Workdir, clips: pipeline.Clips, split: str) -> bool:
     rows = workdir.videos(("sha256", "label", "split"))
     before = sorted((row["sha256"], row["label"]) for row in rows if row["split"] == split)
     hashes = clips.hashes()
-    return before == sorted((hashes[video.path], video.label) for video in clips.videos)
+    return before == sorted((hashes[video.name], video.label) for video in clips.videos)
 
 
 def validated(clips: pipeline.Clips, meta: dict[str, Any]) -> list[str]:
     """Says how many of the videos, by content, chose the best checkpoint as validation videos."""
-    before = set(meta["validation_sha256"])
+    before = Seen(meta["validation_sha256"])
     count = sum(sha256 in before for sha256 in clips.hashes().values())
     if not count:
         return []
@@ -79,7 +80,7 @@ def gone(workdir: Workdir, prepared: Prepared, split: str) -> str:
     """Says which videos of a split are gone: where splits are drawn, others take their place."""
     there = {facts.sha256 for facts in prepared.facts.values()}
     rows = workdir.videos(("path", "sha256", "split"))
-    found = [row["path"] for row in rows if row["split"] == split and row["sha256"] not in there]
+    found = [row_name(row) for row in rows if row["split"] == split and row["sha256"] not in there]
     if not found:
         return ""
     return (
@@ -90,5 +91,5 @@ def gone(workdir: Workdir, prepared: Prepared, split: str) -> str:
 
 def seen_in_training(clips: pipeline.Clips, training_videos: dict[str, str]) -> list[str]:
     """The videos of a split whose content (sha256) was trained on, under whatever name."""
-    hashes = set(training_videos.values())
-    return [path for path, sha256 in clips.hashes().items() if sha256 in hashes]
+    seen = Seen(training_videos.values())
+    return [name for name, content in clips.hashes().items() if content in seen]

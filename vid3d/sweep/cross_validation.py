@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from vid3d import config as configs, schema, storage
 from vid3d.checkpoint import Workdir
 from vid3d.datasets import index as data_index, manifest
+from vid3d.datasets.videos import row_name
 from vid3d.errors import UserError
 from vid3d.evaluation import metrics, runs
 from vid3d.evaluation.evaluate import evaluate
@@ -164,15 +165,15 @@ def test(status: Status) -> None:
 def read_answers(run: FoldRun) -> list[dict[str, Any]]:
     """The rows of a run's predictions.csv, with its seed and fold and each video's source."""
     path = run.workdir.evaluation_folder("test-best") / "predictions.csv"
-    listed = {row["path"]: row for row in run.workdir.videos()}
+    listed = {row_name(row): row for row in run.workdir.videos()}
     rows = csv.DictReader(io.StringIO(storage.read_text(path), newline=""))
     return [
         {
             "seed": run.seed,
             "fold": run.fold,
             "path": row["path"],
-            "sha256": listed[row["path"]]["sha256"],
-            "group": listed[row["path"]]["group"] or row["path"],
+            "sha256": listed[row_name(row)]["sha256"],
+            "group": listed[row_name(row)]["group"] or row_name(row),
         }
         | {key: value for key, value in row.items() if key != "path"}
         for row in rows
@@ -187,12 +188,12 @@ def check_answers(answers: Sequence[dict[str, Any]]) -> None:
     """
     folds_of: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for answer in answers:
-        folds_of[answer["path"]][answer["seed"]].append(answer["fold"])
+        folds_of[row_name(answer)][answer["seed"]].append(answer["fold"])
     seeds = {answer["seed"] for answer in answers}
-    for path, tested in folds_of.items():
+    for name, tested in folds_of.items():
         if set(tested) != seeds or any(len(folds) > 1 for folds in tested.values()):
             raise UserError(
-                f"{shorten(path)} was not tested exactly once per seed: the videos have changed "
+                f"{shorten(name)} was not tested exactly once per seed: the videos have changed "
                 "between the runs; take a new --workdir"
             )
 
@@ -207,7 +208,7 @@ def summarise(tested: Sequence[FoldRun], answers: Sequence[dict[str, Any]]) -> d
     by_seed: dict[int, list[bool]] = defaultdict(list)
     group_of, label_of = {}, {}
     for answer in answers:
-        video = answer["path"], answer["sha256"]  # the embedded data set differs between seeds
+        video = row_name(answer), answer["sha256"]  # the embedded data set differs between seeds
         is_right = answer["true"] == answer["predicted"]
         right[video].append(is_right)
         by_seed[answer["seed"]].append(is_right)

@@ -178,7 +178,7 @@ def run(
     def settle(at: int, sums: Any, index_B: jax.Array) -> None:
         """Waits for the sums of a dispatched step, checks them and adds them up."""
         sums = jax.device_get(sums)
-        videos = [setup.train_clips.videos[i].path for i in parallel.unshard(index_B)]
+        videos = [setup.train_clips.videos[i].name for i in parallel.unshard(index_B)]
         check_sums(at, sums, params=state.params, videos=videos)
         progress.add(sums)
 

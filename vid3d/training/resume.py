@@ -17,6 +17,7 @@ from vid3d import checkpoint, parallel, storage
 from vid3d.checkpoint.workdir import VIDEO_COLUMNS, Workdir
 from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.data.prepared import Prepared
+from vid3d.datasets.videos import span_cells, span_columns
 from vid3d.errors import UserError
 from vid3d.text import first_few
 from vid3d.training import transfer
@@ -199,9 +200,9 @@ def check_listed(workdir: Workdir, prepared: Prepared, *, validate_on_test: bool
         if row["split"] not in free
     )
     now = Counter(
-        (prepared.facts[video.path].sha256, video.label, video.split)
+        (prepared.facts[video.name].sha256, video.label, video.split)
         for video in prepared.index.videos
-        if video.path in prepared.facts and video.split not in free
+        if video.name in prepared.facts and video.split not in free
     )
     changed = max((before - now).total(), (now - before).total())
     if changed:
@@ -212,12 +213,16 @@ def check_listed(workdir: Workdir, prepared: Prepared, *, validate_on_test: bool
 
 
 def write_videos(workdir: Workdir, prepared: Prepared) -> None:
-    """Writes videos.csv: path, label, group, split and sha256 of each readable video."""
+    """Writes videos.csv: path, label, group, split and sha256 of each readable video.
+
+    Behind them, of stretches, where they begin and end.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(VIDEO_COLUMNS)
+    columns = span_columns(prepared.index.videos)
+    table.writerow((*VIDEO_COLUMNS, *columns))
     for video in prepared.index.videos:
-        if video.path in prepared.facts:
-            sha256 = prepared.facts[video.path].sha256
-            table.writerow([video.path, video.label, video.group, video.split, sha256])
+        if video.name in prepared.facts:
+            sha256, cells = prepared.facts[video.name].sha256, span_cells(video, columns)
+            table.writerow([video.path, video.label, video.group, video.split, sha256, *cells])
     storage.write_whole(workdir.videos_file, text.getvalue())

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from vid3d import checkpoint, config as configs, models, storage
 from vid3d.checkpoint import Address, Workdir
 from vid3d.checkpoint.writing import CheckpointStore
+from vid3d.data.content import Seen
 from vid3d.data.prepared import Prepared
 from vid3d.errors import UserError
 from vid3d.models.normalise import clip_shape
@@ -112,10 +113,10 @@ def check_splits(initial: InitialWeights, prepared: Prepared, origin: str) -> No
     Raises:
         UserError: some do; an example is named.
     """
-    seen = set(initial.videos.values())
+    seen = Seen(initial.videos.values())
     for split, word in (("val", "validation"), ("test", "test")):
-        videos = [v for v in prepared.index.split(split) if v.path in prepared.facts]
-        found = [v.path for v in videos if prepared.facts[v.path].sha256 in seen]
+        videos = [v for v in prepared.index.split(split) if v.name in prepared.facts]
+        found = [v.name for v in videos if prepared.facts[v.name].sha256 in seen]
         if found:
             raise UserError(
                 f"{len(found)} of {len(videos)} {word} videos were in the training of {origin}, "

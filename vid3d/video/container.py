@@ -69,9 +69,12 @@ def stated_fps(stream: av.VideoStream) -> float:
 
 
 def without_stamps(container: av.container.Container) -> bool:
-    """Whether the container is a bare stream of pictures, such as raw H.264."""
+    """Whether the container is a bare stream of pictures, such as raw H.264.
+
+    A sequence of files is none: FFmpeg numbers them.
+    """
     flag = cast(int, av.format.Flags.no_timestamps.value)  # PyAV's stubs say that it is a flag
-    return bool(container.format.flags & flag)
+    return bool(container.format.flags & flag) and container.format.name != "image2"
 
 
 def is_of_pictures(container: av.container.Container) -> bool:

@@ -3,12 +3,14 @@
 It loads OpenCV, PyAV and NumPy only. Records go into memory that it shares with the parent,
 messages over a pipe:
 
-    from the parent   (order, job, path) with the order "look" or "decode";  ("free", slot)
+    from the parent   (order, job, path, spans) with the order "look" or "decode", and no spans for
+                      a whole video;  ("free", slot)
                       instead of a path None, and then an open file, for a video without one
     to the parent     ("ready",);  ("alive",);  ("failed", job, reason);
+                      ("again", job): what came of the video is to be dropped;
                       ("frames", job, slot, sizes, their times);
                       ("done", job, slot or None, sizes, their times,
-                       sha256, all times, fps, size, claimed, damage)
+                       sha256, all times, fps, size, claimed, damage, places)
 """
 
 from __future__ import annotations
@@ -25,18 +27,20 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
 from vid3d.process import end_with
-from vid3d.video import container, frames, resize
+from vid3d.video import container, frame_folder, frames, resize
+from vid3d.video.packet_index import InexactError
 from vid3d.video.picture import DecodeOptions
 from vid3d.video.reader import Reader
 from vid3d.video.records import Settings, record_header, to_payload
-
-HASH_BYTES = 2**22
+from vid3d.video.selected import read_selected
+from vid3d.video.spans import Selection, Span
 
 
 class Decoder:
@@ -52,7 +56,8 @@ class Decoder:
         self.pipe = Connection(options["pipe"])
         self.memory = memoryview(mmap.mmap(options["memory"], options["slots"] * self.slot_bytes))
         self.free = deque(range(options["slots"]))
-        self.queue: deque[tuple[str, int, str | None, int]] = deque()
+        self.queue: deque[tuple[str, int, str | None, tuple[Span, ...], int]] = deque()
+        self.last_sign = 0.0
 
     def run(self) -> None:
         """Works until the pipe is closed."""
@@ -60,10 +65,13 @@ class Decoder:
         while True:
             while not self.queue:
                 self.receive()
-            order, job, path, handle = self.queue.popleft()
+            order, job, path, spans, handle = self.queue.popleft()
             try:
                 name = f"/dev/fd/{handle}" if path is None else path
-                (self.look if order == "look" else self.decode)(job, name)
+                if order == "look":
+                    self.look(job, name)
+                else:
+                    self.decode(job, name, spans)
             except container.VideoError as error:
                 self.pipe.send(("failed", job, str(error)))
             except MemoryError:
@@ -78,8 +86,9 @@ class Decoder:
         if kind == "free":
             self.free.append(rest[0])
         else:
-            job, path = rest
-            self.queue.append((kind, job, path, self.receive_file() if path is None else -1))
+            job, path, spans = rest
+            handle = self.receive_file() if path is None else -1
+            self.queue.append((kind, job, path, spans, handle))
 
     def receive_file(self) -> int:
         """Takes the open file that follows a message without a path."""
@@ -89,43 +98,76 @@ class Decoder:
 
     def look(self, job: int, path: str) -> None:
         """Sends what the header of a video claims."""
-        with contextlib.closing(Reader(path)) as reader:
-            facts = (reader.claimed_fps, (0, 0), reader.claimed, "")
+        with contextlib.closing(frame_folder.open_reader(path, self.settings.decode)) as reader:
+            facts = (reader.claimed_fps, (0, 0), reader.claimed, "", ())
         self.pipe.send(("done", job, None, [], [], "", np.zeros(0), *facts))
 
-    def decode(self, job: int, path: str) -> None:
-        """Decodes one video and sends its records and facts."""
-        settings = self.settings
-        reader = Reader(path, settings.decode)
+    def decode(self, job: int, path: str, spans: tuple[Span, ...]) -> None:
+        """Decodes one video, or stretches of it, and sends its records and facts."""
+        reader = frame_folder.open_reader(path, self.settings.decode)
         sha256 = self.digest(path)
+        try:
+            self.send(job, reader, spans, sha256)
+        except InexactError:
+            self.pipe.send(("again", job))
+            self.send(job, reader.again(), spans, sha256, seek=False)
+
+    def send(
+        self, job: int, reader: Reader, spans: tuple[Span, ...], sha256: str, *, seek: bool = True
+    ) -> None:
+        """Decodes and sends the records and facts of a video whose content is known."""
+        settings = self.settings
+        selection = Selection(spans, settings.max_frames) if spans else None
+        found: Iterable[tuple[np.ndarray | None, float]] = (
+            read_selected(reader, selection, seek=seek) if selection else reader
+        )
         times: list[float] = []
         sizes: list[int] = []
         slot, used, size = None, 0, (0, 0)
-        for frame_HWC, seconds in reader:
-            size = size if times else frame_HWC.shape[:2]
-            fitted = resize.fit(
-                frame_HWC, size=settings.size, resize=settings.resize, color=settings.color
-            )
-            payload = to_payload(fitted, settings.store)
-            header = record_header(len(payload))
-            length = len(header) + len(payload)
-            if slot is not None and used + length > self.slot_bytes:
-                self.pipe.send(("frames", job, slot, sizes, times[-len(sizes) :]))
-                slot, used, sizes = None, 0, []
-            if slot is None:
-                slot = self.free_slot()
-            start = slot * self.slot_bytes + used
-            self.memory[start : start + len(header)] = header
-            self.memory[start + len(header) : start + length] = payload
-            sizes.append(length)
-            used += length
-            times.append(seconds)
-            if len(times) == settings.max_frames:
-                break
+        try:
+            for frame_HWC, seconds in found:
+                if frame_HWC is None:
+                    self.sign()
+                    continue
+                size = size if times else frame_HWC.shape[:2]
+                header, payload = self.record(frame_HWC)
+                length = len(header) + len(payload)
+                if slot is not None and used + length > self.slot_bytes:
+                    self.pipe.send(("frames", job, slot, sizes, times[-len(sizes) :]))
+                    slot, used, sizes = None, 0, []
+                if slot is None:
+                    slot = self.free_slot()
+                start = slot * self.slot_bytes + used
+                self.memory[start : start + len(header)] = header
+                self.memory[start + len(header) : start + length] = payload
+                sizes.append(length)
+                used += length
+                times.append(seconds)
+                if len(times) == settings.max_frames and not selection:
+                    break
+        except InexactError:
+            self.free += [] if slot is None else [slot]
+            raise
         times_T = np.array(times)
-        fps = frames.measured_fps(times_T, reader.claimed_fps)
-        facts = (sha256, times_T, fps, size, reader.claimed, reader.damage)
+        fps = reader.claimed_fps if selection else frames.measured_fps(times_T, reader.claimed_fps)
+        places = selection.described() if selection else ()
+        facts = (sha256, times_T, fps, size, reader.claimed, reader.damage, places)
         self.pipe.send(("done", job, slot, sizes, times[-len(sizes) :], *facts))
+
+    def record(self, frame_HWC: np.ndarray) -> tuple[bytes, bytes | memoryview]:
+        """A frame as the two parts of a record."""
+        settings = self.settings
+        fitted = resize.fit(
+            frame_HWC, size=settings.size, resize=settings.resize, color=settings.color
+        )
+        payload = to_payload(fitted, settings.store)
+        return record_header(len(payload)), payload
+
+    def sign(self) -> None:
+        """A sign of life, if none was given for a second."""
+        if time.monotonic() - self.last_sign > 1:
+            self.pipe.send(("alive",))
+            self.last_sign = time.monotonic()
 
     def free_slot(self) -> int:
         """A slot that may be written; waits for the parent where there is none."""
@@ -134,20 +176,14 @@ class Decoder:
         return self.free.popleft()
 
     def digest(self, path: str) -> str:
-        """SHA-256 of the file, with a sign of life every second.
+        """SHA-256 of the file or folder, with a sign of life every second.
 
         Raises:
             VideoError: it cannot be read to the end.
         """
         digest = hashlib.sha256()
-        last_sign = time.monotonic()
         try:
-            with open(path, "rb", buffering=0) as file:
-                while piece := file.read(HASH_BYTES):
-                    digest.update(piece)
-                    if time.monotonic() - last_sign > 1:
-                        self.pipe.send(("alive",))
-                        last_sign = time.monotonic()
+            frame_folder.update(digest, path, self.sign)
         except OSError as error:
             raise container.VideoError(f"cannot be read: {error.strerror}", path) from None
         return digest.hexdigest()

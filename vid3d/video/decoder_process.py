@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from vid3d.process import call_in_lasting_thread
 from vid3d.video.records import Settings
+from vid3d.video.spans import Span
 
 
 @dataclass
@@ -53,10 +54,34 @@ class OpenVideo:
         return self.name
 
 
-def give(child: Child, order: str, job: int, video: str | OpenVideo) -> None:
+@dataclass(frozen=True)
+class Stretches:
+    """A video of which some stretches are decoded.
+
+    Attributes:
+        path: of the file.
+        spans: of it, all in one unit; they may overlap.
+    """
+
+    path: str
+    spans: tuple[Span, ...]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+Video = str | OpenVideo | Stretches
+
+
+def spans_of(video: Video) -> tuple[Span, ...]:
+    """The stretches that are decoded of a file; none where it is decoded whole."""
+    return video.spans if isinstance(video, Stretches) else ()
+
+
+def give(child: Child, order: str, job: int, video: Video) -> None:
     """Sends a child a video to work on: its path, or None and an open file."""
-    path = video.path or None if isinstance(video, OpenVideo) else video
-    child.pipe.send((order, job, path))
+    path = video if isinstance(video, str) else video.path or None
+    child.pipe.send((order, job, path, spans_of(video)))
     if isinstance(video, OpenVideo) and path is None:
         with socket.fromfd(child.pipe.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             channel.setblocking(True)  # whatever the program has made the default of its sockets

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from vid3d.errors import UserError
 from vid3d.process import cores
 from vid3d.video import decoder_process
-from vid3d.video.decoder_process import Child, OpenVideo
+from vid3d.video.decoder_process import Child, Video
 from vid3d.video.records import Settings, record_bytes
 
 SLOTS = 3
@@ -58,6 +58,8 @@ class Done:
     size: tuple[int, int]
     claimed: int  # frames, by the container; 0 where it claims none
     damage: str  # what the decoder reports of a file that it reads nevertheless, or ""
+    # Of each stretch that was asked for: its first frame, one past the last, what is wrong or "".
+    places: Sequence[tuple[int, int, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Again:
-    """A video whose decoder died and that is tried once more.
+    """A video that is tried once more: its decoder died, or could not seek exactly.
 
     Its records so far are to be dropped.
     """
@@ -88,7 +90,7 @@ Events = Generator[Event]  # which ends its children when it is closed
 
 
 def decode(
-    paths: Iterable[str | OpenVideo],
+    paths: Iterable[Video],
     settings: Settings,
     *,
     workers: int,
@@ -103,7 +105,7 @@ def decode(
     another video left behind; one that hangs is not.
 
     Args:
-        paths: the videos; their numbers in this order are the jobs of the events.
+        paths: the videos, whole or stretches of them; their numbers are the jobs of the events.
         settings: what to store.
         workers: child processes.
         timeout: seconds for a video's first frames, and for each of the next ones.
@@ -141,7 +143,7 @@ class Pool:
 
     def set_up(
         self,
-        paths: list[str | OpenVideo],
+        paths: list[Video],
         settings: Settings,
         *,
         look: bool = False,
@@ -239,6 +241,8 @@ class Pool:
             yield Done(lane, rest[0], *rest[4:])
         elif kind == "failed":
             yield Failed(lane, *rest)
+        elif kind == "again":
+            yield Again(lane, *rest)
 
     def replace(self, lane: int, reason: str, *, again: bool) -> Iterator[Event]:
         """Replaces a child that died or hung, and names the video that it was working on."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vid3d.video.frame_folder import open_reader
 from vid3d.video.picture import DecodeOptions
-from vid3d.video.reader import AS_DEFAULT, Reader
+from vid3d.video.reader import AS_DEFAULT
 from vid3d.video.resize import fit, fitting
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def read_frames(
     Raises:
         VideoError: the file cannot be read or has no frames.
     """
-    yield from Reader(path, options)
+    yield from open_reader(path, options)
 
 
 def read_video(
@@ -56,7 +57,7 @@ def read_video(
     frames: list[np.ndarray] = []
     times: list[float] = []
     size = (0, 0)
-    reader = Reader(path, options)
+    reader = open_reader(path, options)
     for frame_HWC, seconds in reader:
         size = size if frames else frame_HWC.shape[:2]
         frames.append(fit(frame_HWC, **fitting(data)))

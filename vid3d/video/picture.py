@@ -58,16 +58,18 @@ class DecodeOptions:
         deinterlace: "off" leaves fields woven; "bwdif" interpolates pictures that are flagged as
             interlaced.
         tone_map: brings HDR (PQ, HLG) to BT.709 with swscale's tone mapping.
+        frames_fps: frames per second of a folder of pictures; 0: such a folder is no video.
     """
 
     pixels: str = "square"
     deinterlace: str = "off"
     tone_map: bool = False
+    frames_fps: float = 0.0
 
 
 def decode_options(data: ConfigDict) -> DecodeOptions:
     """The options that a config asks for."""
-    return DecodeOptions(data.pixels, data.deinterlace, data.tone_map)
+    return DecodeOptions(data.pixels, data.deinterlace, data.tone_map, data.frames_fps)
 
 
 class PictureConverter:
@@ -97,9 +99,17 @@ class PictureConverter:
         """
         return [self._to_rgb(ready) for ready in self._filtered(picture)]
 
-    def _to_rgb(self, picture: av.VideoFrame) -> np.ndarray:
+    def pass_over(self, picture: av.VideoFrame) -> None:
+        """Takes note of a picture that is not converted: it may tell which way up others are."""
         if picture.key_frame or not self._begun:  # where it may change
             self._matrix, self._begun = display_matrix(picture), True
+
+    def forget(self) -> None:
+        """Drops what the filters hold back: another part of the stream comes next."""
+        self._graph, self._graph_key = None, ()
+
+    def _to_rgb(self, picture: av.VideoFrame) -> np.ndarray:
+        self.pass_over(picture)
         width, height = max(round(picture.width * self.pixel_shape), 1), picture.height
         to_sdr = self.options.tone_map and picture.color_trc in HDR_TRANSFERS
         rgb = self._reformatter.reformat(

@@ -10,11 +10,12 @@ import contextlib
 import functools
 import itertools
 import logging
+import math
 import os
 import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import av
 import av.logging
@@ -74,6 +75,9 @@ class Reader:
         claimed: number of frames by the container's header; 0 where it states none.
         claimed_fps: frames per second by the header; 25 where it states none.
         is_endless: neither a duration nor a size is known, as of a camera's stream.
+        container: as PyAV opened it.
+        stream: of the container, the one that is read.
+        clock: what time it is in the video.
     """
 
     # A playlist that poses as a video opens nothing but files.
@@ -94,36 +98,34 @@ class Reader:
         self.options = options
         with self._checked_name() as name, av.logging.Capture() as logs:
             try:
-                self._container = open_container(
-                    name, options=self.ffmpeg_options, timeout=self.timeout
-                )
+                self.container = open_container(name, timeout=self.timeout, **self._how_to_open())
             except (av.error.FFmpegError, OSError, ValueError) as error:
                 raise VideoError(self._not_open(error, logs), self.path) from None
         try:
             self._check_format()
-            self._stream = main_stream(self._container, self.path)
+            self.stream = main_stream(self.container, self.path)
         except VideoError:
             self.close()
             raise
-        for stream in self._container.streams:
-            if stream is not self._stream:
+        for stream in self.container.streams:
+            if stream is not self.stream:
                 stream.discard = Discard.all
         # One thread per file: files are decoded side by side.
-        context = self._stream.codec_context
+        context = self.stream.codec_context
         context.thread_type, context.thread_count = "NONE", 1
         context.flags |= Flags.unaligned  # a crop on the left is obeyed to the pixel
-        self.claimed_fps = stated_fps(self._stream)
-        seconds = duration(self._container, self._stream)
-        self.claimed = claimed_frames(self._container, self._stream, self.claimed_fps)
-        self.is_endless = not self._stream.frames and not seconds and not num_bytes(self._container)
-        bare = without_stamps(self._container)
-        self._clock = FrameClock(self.claimed_fps)
+        self.claimed_fps = stated_fps(self.stream)
+        seconds = duration(self.container, self.stream)
+        self.claimed = claimed_frames(self.container, self.stream, self.claimed_fps)
+        self.is_endless = not self.stream.frames and not seconds and not num_bytes(self.container)
+        bare = without_stamps(self.container)
+        self.clock = FrameClock(self.claimed_fps)
         self._damage = Damage(
-            time_base(self._stream), self._clock, interval=1 / self.claimed_fps if bare else 0.0
+            time_base(self.stream), self.clock, interval=1 / self.claimed_fps if bare else 0.0
         )
         # Not those of decoders, which look at other streams, too, and begin in the middle of a
         # recording.
-        self._damage.note([log for log in logs if log[1] == self._container.format.name])
+        self._damage.note([log for log in logs if log[1] == self.container.format.name])
 
     @property
     def damage(self) -> str:
@@ -132,7 +134,7 @@ class Reader:
 
     def close(self) -> None:
         """Closes the file."""
-        self._container.close()
+        self.container.close()
 
     def __iter__(self) -> Generator[tuple[np.ndarray, float]]:
         """Decodes to the end; a packet that cannot be decoded is skipped, and `damage` counts it.
@@ -144,37 +146,51 @@ class Reader:
         """
         frames = self._decoded()
         with contextlib.closing(frames):
-            first = list(itertools.islice(frames, 2 if is_of_pictures(self._container) else 0))
+            first = list(itertools.islice(frames, 2 if is_of_pictures(self.container) else 0))
             if len(first) == 1:
                 raise VideoError(STILL, self.path)
             yield from first
             yield from frames
 
     def _decoded(self) -> Generator[tuple[np.ndarray, float]]:
-        clock = self._clock
+        clock = self.clock
         # It needs the pixel shape, which only the first picture tells.
         converter: PictureConverter | None = None
-        stamp = stamping(self._container, self._stream)
+        stamp = stamping(self.container, self.stream)
         times: deque[float] = deque()  # of the pictures that a deinterlacer holds back
         number = 0
         with contextlib.closing(self):
-            for picture in self._pictures():
+            for picture in self.pictures():
                 if converter is None:
-                    converter = PictureConverter(self.options, pixel_shape(self._stream))
+                    converter = PictureConverter(self.options, pixel_shape(self.stream))
                 if picture is not None:
                     times.append(clock.tick(stamp(picture, clock.count)))
-                for frame_HWC in self._converted(converter, picture, number):
+                for frame_HWC in self.converted(converter, picture, f"frame {number}"):
                     yield frame_HWC, times.popleft()
                     number += 1
         if not number:
-            codec = self._stream.codec_context.name
-            said = self._damage.first_message
-            said = f"; FFmpeg says {said!r}" if said else ""
-            raise VideoError(f"no frame can be decoded (codec {codec}){said}", self.path)
+            raise self.nothing_decoded()
 
-    def _converted(
-        self, converter: PictureConverter, picture: av.VideoFrame | None, number: int
+    def nothing_decoded(self) -> VideoError:
+        """The error for a video without a single frame."""
+        codec = self.stream.codec_context.name
+        said = self._damage.first_message
+        said = f"; FFmpeg says {said!r}" if said else ""
+        return VideoError(f"no frame can be decoded (codec {codec}){said}", self.path)
+
+    def converted(
+        self, converter: PictureConverter, picture: av.VideoFrame | None, which: str
     ) -> list[np.ndarray]:
+        """The frames that are ready after a picture; see `PictureConverter.frames`.
+
+        Args:
+            converter: of this video.
+            picture: as decoded; None at the end.
+            which: what the error calls it.
+
+        Raises:
+            ConversionError: it cannot be converted to RGB.
+        """
         try:
             with av.logging.Capture():
                 return converter.frames(picture)
@@ -183,13 +199,48 @@ class Reader:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ConversionError(
-                f"frame {number} cannot be converted to RGB: {reason}", self.path
+                f"{which} cannot be converted to RGB: {reason}", self.path
             ) from None
 
-    def _pictures(self) -> Iterator[av.VideoFrame | None]:
-        """The decoded pictures in the order of presentation, and None at the end."""
-        damage = self._damage
-        packets = self._container.demux(self._stream)
+    def again(self) -> Reader:
+        """A new reader of the same video."""
+        return type(self)(self.path, self.options)
+
+    def packets(self) -> Iterator[av.Packet]:
+        """The packets from here on, without decoding them.
+
+        Raises:
+            VideoError: the file cannot be read on.
+        """
+        try:
+            with contextlib.suppress(IndexError):  # see `pictures`
+                yield from self.container.demux(self.stream)
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(f"it breaks off: {error.strerror}", self.path) from None
+
+    def seek(self, ticks: int) -> bool:
+        """Goes to a key frame at or before a time stamp, or to where the container takes it for.
+
+        Returns whether the container can.
+        """
+        try:
+            self.container.seek(ticks, stream=self.stream)
+        except (av.error.FFmpegError, OSError):
+            return False
+        return True
+
+    def pictures(
+        self, packets: Iterator[av.Packet] | None = None, *, counted_from: float = -math.inf
+    ) -> Iterator[av.VideoFrame | None]:
+        """The decoded pictures in the order of presentation, and None at the end.
+
+        Args:
+            packets: to decode; by default from here on.
+            counted_from: a time stamp, before which damage does not count: after a seek, pictures
+                before the key frame may lack what they refer to.
+        """
+        whole, passed = self._damage, Damage(time_base(self.stream), self.clock)
+        packets = self.container.demux(self.stream) if packets is None else packets
         ended = flushed = False
         while not ended:
             with av.logging.Capture() as logs:
@@ -203,7 +254,9 @@ class Reader:
                     raise
                 except (av.error.FFmpegError, OSError) as error:
                     packet, ended = None, True
-                    damage.broke_off(str(error.strerror))
+                    whole.broke_off(str(error.strerror))
+                ticks = packet.pts if packet is not None else None
+                damage = passed if ticks is not None and ticks < counted_from else whole
                 pictures = []
                 try:
                     if packet is not None:
@@ -211,7 +264,7 @@ class Reader:
                         flushed |= not packet.size
                         pictures = packet.decode()
                     elif not flushed:
-                        pictures = self._stream.decode(None)
+                        pictures = self.stream.decode(None)
                 except MemoryError:
                     raise
                 except (av.error.FFmpegError, OSError):
@@ -221,6 +274,9 @@ class Reader:
                 damage.picture(picture)
                 yield picture
         yield None
+
+    def _how_to_open(self) -> dict[str, Any]:
+        return {"options": self.ffmpeg_options}
 
     @contextlib.contextmanager
     def _checked_name(self) -> Iterator[str]:
@@ -251,7 +307,7 @@ class Reader:
 
     def _check_format(self) -> None:
         """Raises a VideoError where the file only names others."""
-        if self._container.format.name in PLAYLISTS:
+        if self.container.format.name in PLAYLISTS:
             raise VideoError("a list of other files, and not a video", self.path)
 
 
