@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import parallel
+from vid3d import process
 from vid3d.errors import UserError
 from vid3d.inference import files
 from vid3d.inference.classifier import BATCH_SIZE, Classifier
@@ -202,7 +202,7 @@ class Network:
         numbers = [number for number, _ in recording.waiting]
         clips_BTHWC = np.stack([clip_THWC for _, clip_THWC in recording.waiting])
         recording.waiting = []
-        computing = parallel.call_in_thread(self._probabilities, clips_BTHWC)
+        computing = process.call_in_thread(self._probabilities, clips_BTHWC)
         self._computing = recording, numbers, computing
 
     def _wait(self) -> None:
