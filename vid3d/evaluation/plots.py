@@ -102,8 +102,8 @@ def place(figure: Figure, axes: Axes, beside: Axes, bar: Axes, *, side: float) -
     def over(part: Axes) -> np.ndarray:
         """How far its texts reach over its left, bottom, right and top, in inches."""
         own, whole = part.get_window_extent(), part.get_tightbbox()
-        assert whole is not None  # it is for what is not drawn
-        return (own.extents - whole.extents) * (1, 1, -1, -1) / figure.dpi
+        assert whole is not None  # it is, of an invisible one alone
+        return (own.get_points() - whole.get_points()).ravel() * (1, 1, -1, -1) / figure.dpi
 
     figure.set_size_inches(3 * side, 3 * side)
     for part, width in ((axes, side), (bar, BAR)):
