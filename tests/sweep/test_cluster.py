@@ -24,7 +24,7 @@ needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed")
 @pytest.fixture
 def config(tmp_path) -> str:
     body = 'add(**{"optim.learning_rate": 1e-3})'
-    return write_sweep(tmp_path / "configs" / "many.py", body, epochs=24)
+    return write_sweep(tmp_path / "configs" / "many.py", body, epochs=30)
 
 
 def training_in(workdir: Path) -> int | None:
@@ -50,7 +50,7 @@ def test_a_killed_run_is_retried_and_resumes(config, tmp_path, start):
     assert "1 finished" in said
     assert "resuming at step" in (run / "log.txt").read_text()
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == list(range(1, 25))
+    assert [row["epoch"] for row in rows] == list(range(1, 31))
 
 
 @needs_ray

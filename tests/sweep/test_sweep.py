@@ -94,7 +94,7 @@ def test_the_next_call_resumes_killed_and_stopped_runs(write, tmp_path, start, c
     config = write("for seed in (0, 1):\n    add(**{'optim.learning_rate': 1e-3 + seed})")
     workdir = tmp_path / "sweep"
     names = ["learning_rate=0.001", "learning_rate=1.001"]
-    epochs = "--config.train.epochs=24"
+    epochs = "--config.train.epochs=30"
     parallel = "--parallel=2" if len(os.sched_getaffinity(0)) > 1 else "--parallel=1"
     process = start("sweep", f"--config={config}", f"--workdir={workdir}", parallel, epochs)
 
@@ -123,7 +123,7 @@ def test_the_next_call_resumes_killed_and_stopped_runs(write, tmp_path, start, c
     for name in names:
         assert "resuming at step" in (workdir / name / "log.txt").read_text()
     rows = [json.loads(r) for r in (workdir / names[0] / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == list(range(1, 25))
+    assert [row["epoch"] for row in rows] == list(range(1, 31))
 
 
 @ON_LINUX

@@ -1,11 +1,11 @@
-"""The resizing of published weights: levels that PyTorch 2.13 gave, and how it rounds."""
+"""The resizing of published weights: levels that PyTorch 2.13 gave, and how it rounds; and ours."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from vid3d.video.resize import short_side_bilinear, squash_bilinear
+from vid3d.video.resize import fit, short_side_bilinear, squash_bilinear
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -52,3 +52,12 @@ def test_long_side_is_truncated_as_in_pytorchvideo():
     np.testing.assert_array_equal(cut_HWC, scaled_HWC[:, 130:312])
     upright_HWC = short_side_bilinear(picture(119, 49), 182, 182)
     np.testing.assert_array_equal(upright_HWC, squash_bilinear(picture(119, 49), 441, 182)[130:312])
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2)], ids=["high", "wide"])
+def test_no_row_of_a_frame_too_large_in_one_direction_is_skipped(axes):
+    """One row in four, which an interpolation at the middle of four would not see."""
+    striped_HWC = np.zeros((64, 16, 3), np.uint8)
+    striped_HWC[3::4] = 252
+    fitted_HWC = fit(striped_HWC.transpose(axes), size=(16, 16), resize="squash", color="rgb")
+    assert (fitted_HWC == 252 // 4).all()
