@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from numbered import encode, number_of
 
 from vid3d.data import prepare, report
+from vid3d.data.advice import train_command
 from vid3d.data.content import Seen, content_of, showing_the_same
 from vid3d.data.store import FrameStore
 from vid3d.datasets.videos import ListedVideo
@@ -106,6 +107,14 @@ def test_doctor_counts_stretches_and_writes_them(recordings, tmp_path, capsys):
         (row["path"].rpartition("/")[2], row["start"], row["end"]) for row in rows(checkup.manifest)
     }
     assert len(found) == 7 and ("a.mp4", "0.3", "0.6") in found
+
+
+def test_the_command_of_doctor_draws_no_more_background(recordings, tmp_path):
+    """That of the config is in the manifest that doctor writes."""
+    recordings.data.background = "rest"
+    given = [("data.root", recordings.data.root), ("data.background", "rest")]
+    line = train_command("videos", given, recordings, tmp_path / "manifest.csv")
+    assert "--config.data.background=" in line.split() and "rest" not in line
 
 
 def test_what_two_videos_share_is_found(recordings):

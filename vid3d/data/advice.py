@@ -144,6 +144,7 @@ def train_command(
             "data.protocol": "manifest",
             "data.test_fold": "-1",
             "data.val_fold": "-1",
+            "data.background": "",  # its stretches are in the manifest
         }
         # The file may say something else than the default, which does as well.
         needed = {
