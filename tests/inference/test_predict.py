@@ -35,6 +35,8 @@ def predict(workdir, paths, *, as_json=False, as_csv=False, output="", overrides
         rows=None,
         resume=False,
         output=output,
+        engine="jax",
+        precision="f32",
         **dict.fromkeys(command.SETTINGS),
     )
     return command.run(options, list(overrides))
