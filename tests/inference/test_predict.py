@@ -37,6 +37,8 @@ def predict(workdir, paths, *, as_json=False, as_csv=False, output="", overrides
         events_format="",
         resume=False,
         output=output,
+        engine="jax",
+        precision="f32",
         **dict.fromkeys(command.SETTINGS),
     )
     return command.run(options, list(overrides))
