@@ -130,7 +130,7 @@ def test_more_epochs_have_to_be_asked_for(workdir):
             workdir.check_claim(config, extend=extend)
     config = workdir.config()
     config.train.epochs -= 1
-    with pytest.raises(UserError, match=r"train\.epochs: 4 -> 3\): take another --workdir"):
+    with pytest.raises(UserError, match=r"epochs=3 is fewer than the 4 of .*: ask for more than 4"):
         workdir.check_claim(config, extend=True)
 
 

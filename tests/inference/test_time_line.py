@@ -165,7 +165,7 @@ def test_overlapping_windows_answer_for_the_whole_video(times, overlap, seconds,
     ("settings", "reason"),
     [
         ({"threshold": 1.5}, "config.predict.threshold=1.5 has to be from 0 to 1"),
-        ({"overlap": 1.0}, r"config.predict.overlap=1.0 has to be from 0 to 1 \(exclusive\)"),
+        ({"overlap": 1.0}, r"config.predict.overlap=1.0 has to be from 0 to 1, but not 1"),
         ({"window": 2.0}, "config.predict.window=2 needs data.sampling='uniform'"),
         ({"treshold": 0.5}, "no config key 'predict.treshold'; did you mean 'predict.threshold'"),
     ],
