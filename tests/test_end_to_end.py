@@ -318,6 +318,9 @@ def test_a_stop_before_the_first_step_exits_75(tmp_path, start):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="in the background it is ignored"
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_an_interrupt_during_imports_is_one_line(smoke_run):
     process = subprocess.Popen(
