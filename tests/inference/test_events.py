@@ -34,6 +34,13 @@ def read(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
 
 
+def test_background_of_the_training_is_no_event(make_workdir, videos, call, tmp_path):
+    target = tmp_path / "events.csv"
+    workdir = make_workdir({"data.background": "blue"})
+    call("predict", f"--workdir={workdir}", videos["turning"], f"--events={target}")
+    assert [row["label"] for row in read(target)] == ["red", "green"]
+
+
 def test_recordings_become_a_csv_of_events_and_a_list_of_videos(predict, videos, tmp_path):
     """What a user asks for first: many recordings in, one table out, and nothing lost."""
     (tmp_path / "broken.avi").write_text("no video")

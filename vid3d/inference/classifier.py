@@ -127,10 +127,12 @@ class Classifier:
         """
         check_fork()
         found = open_checkpoint(workdir, str(checkpoint), engine=engine, precision=precision)
-        trained = Durations.of(found.meta)
+        trained, config = Durations.of(found.meta), found.config
+        if config.data.background in found.meta["classes"]:  # what is no event of the training
+            config.predict.events.background += (config.data.background,)
         return cls(
             found.weights,
-            found.config,
+            config,
             classes=found.meta["classes"],
             step=found.step,
             window_seconds=trained.median,
