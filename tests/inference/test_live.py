@@ -59,6 +59,8 @@ def run_live(workdir, source, *, as_json=False, output="") -> int:
         events=None,
         seconds=0.0,
         wait=0.0,
+        engine="jax",
+        precision="f32",
         **dict.fromkeys(command.SETTINGS),
     )
     return command.run(options, [])
