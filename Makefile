@@ -12,6 +12,7 @@ setup: $(RUN_STAMP)
 
 $(RUN_STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo 'installing 2.7 GiB of packages into .venv: minutes'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train]'
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
 	  echo 'no X libraries here: installing opencv-python-headless over opencv-python, which cannot open windows'; \

@@ -541,7 +541,7 @@ class TestDoctor:
         path = TestBadVideos.spoil(two_classes, "test", settings)
         assert not prepare.doctor(settings, tmp_path).all_readable
         assert path in (tmp_path / "bad_videos.csv").read_text()
-        assert "BAD: 1 videos" in capsys.readouterr().err
+        assert "BAD: 1 video cannot be read: " in capsys.readouterr().err
 
     def test_no_readable_video_is_reported(self, settings, tmp_path, capsys):
         for k in range(12):

@@ -79,7 +79,7 @@ def test_a_run_goes_on_with_the_videos_that_are_not_done(predict, videos, tmp_pa
     predict(videos["turning"], "missing.avi", f"--events={target}", check=1)
     before = json.loads(target.read_text())
     refused = predict(videos["red"], f"--events={target}", check=1).stderr
-    assert "has events already: add --resume" in refused
+    assert "was begun before: add --resume" in refused
     paths = [videos["turning"], "missing.avi", videos["red"]]
     done = predict(*paths, f"--events={target}", "--resume", check=1)
     assert "1 events of 1 videos, 0 with an error; 2 were there, 1 with an error" in done.stdout
@@ -233,7 +233,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_loaded(tmp_path, p
         assert words in predict("x.avi", *arguments, check=1).stderr
     assert not list(tmp_path.iterdir())
     (tmp_path / "e.csv").write_text("mine")
-    with pytest.raises(UserError, match="has events already"):
+    with pytest.raises(UserError, match="was begun before"):
         check_target(str(tmp_path / "e.csv"), FORMATS["csv"], resume=False)
     with pytest.raises(UserError, match="the list of its videos, is gone"):
         EventFile(tmp_path / "e.csv", FORMATS["csv"], classes=CLASSES, checkpoint="1")

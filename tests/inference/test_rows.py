@@ -102,7 +102,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert process.returncode == code, said
     left = parse(target.read_text(), suffix)
     if blow == signal.SIGTERM:
-        note = f"note: {len(left)} rows are in {target}: the same command with --resume goes on"
+        note = f"note: {len(left)} videos are in {target}: the same command with --resume goes on"
         assert note in said and said.index(note) < said.index("vid3d predict: terminated")
     assert 5 <= len(left) < 121 and target.read_bytes().endswith(b"\n")
     target.write_bytes(target.read_bytes()[:-9])

@@ -193,6 +193,21 @@ class Workdir:
         was_ended = self.stopped_early(own["early_stopping"])
         return own["epochs"] == config.train.epochs and not was_ended
 
+    def unfinished(self) -> str:
+        """Says that the training run goes on or was stopped, so that its weights are not the last.
+
+        "" where it has ended, or never was: an imported checkpoint.
+        """
+        newest = self.checkpoints()[-1]
+        meta = self.meta(newest)
+        if meta.get("finished", True):
+            return ""
+        epochs = meta["config"]["train"]["epochs"]
+        return (
+            f"the training run in {self} has not ended (step {newest} so far, {epochs} epochs were "
+            "asked for): its weights will change"
+        )
+
     def stopped_early(self, patience: int) -> bool:
         """Whether early stopping ended the training run: more epochs do not resume it."""
         since_best = self.meta(self.checkpoints()[-1])["progress"]["since_best"]

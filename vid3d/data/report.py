@@ -28,6 +28,7 @@ from vid3d.video.clips import clip_frames, duration, is_short
 if TYPE_CHECKING:
     from vid3d.data.prepared import Prepared
 
+MOST_NAMED = 3  # bad videos in one line
 FEW_VALIDATION = 10  # videos, below which chance chooses the best checkpoint
 NAMED_SHORT = 3  # videos
 SPLITS = ("train", "val", "test")
@@ -64,8 +65,10 @@ def warnings(prepared: Prepared) -> list[Text]:
     """Warnings: duplicates, bad videos, and a validation split that is too small to choose by."""
     lines = [f"DUPLICATES: {line}" for line in duplicates(prepared)]
     if prepared.bad:
-        name, reason = next(iter(bad_with_lines(prepared).items()))
-        lines.append(f"BAD: {len(prepared.bad)} videos cannot be read, such as {name} ({reason})")
+        named = [f"{name} ({why})" for name, why in bad_with_lines(prepared).items()]
+        such_as = ", such as" if len(named) > MOST_NAMED else ":"
+        count = f"{len(named)} video{'s' * (len(named) != 1)}"
+        lines.append(f"BAD: {count} cannot be read{such_as} {'; '.join(named[:MOST_NAMED])}")
     validation = sum(video.name in prepared.facts for video in prepared.index.split("val"))
     if 0 < validation < FEW_VALIDATION:
         lines.append(

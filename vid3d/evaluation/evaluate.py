@@ -107,6 +107,7 @@ def evaluate(
         *class_notes(figures),
         *([TRAINED_ON] if seen else []),
         *validation_notes(restored, clips, split),
+        *filter(None, [workdir.unfinished()]),
         *version_notes(workdir),
     ]
     name = split if data is None else sets.set_name(data)

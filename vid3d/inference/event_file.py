@@ -166,7 +166,7 @@ def check_target(path: str, form: Format, *, resume: bool) -> Path:
         raise UserError(f"--events={path}: this format needs {kind}")
     if not resume and has_events(target, form):
         raise UserError(
-            f"--events={path} has events already: add --resume to go on, or give another name"
+            f"--events={path} was begun before: add --resume to go on, or give another name"
         )
     return target
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from vid3d import storage, terminal
+from vid3d.checkpoint import Workdir
 from vid3d.config import apply, validate
 from vid3d.errors import UserError, suggest
 from vid3d.inference import chosen, files, overlay
@@ -155,6 +156,8 @@ def prepare(
     folder = storage.require_local(output, "--output") if output else None
     copies = name_copies(found.videos, folder) if folder else {}
     classifier = Classifier.load(workdir, checkpoint, engine=engine, precision=precision)
+    if unfinished := Workdir(workdir).unfinished():
+        found.notes.append(unfinished)
     if events and not anew:
         found.notes.extend(chosen.apply_to(classifier, workdir))
     for key, text in overrides:
@@ -167,6 +170,7 @@ def prepare(
     validate(classifier.config)
     if events:
         check_events(classifier)
+        found.notes.extend(silence_note(classifier.config))
     return Labelling(classifier, found, copies, events)
 
 
@@ -228,6 +232,17 @@ def check_events(classifier: Classifier) -> None:
                 f"config.predict.events.background: the model has no class {name!r}"
                 f"{suggest(name, classifier.classes)}"
             )
+
+
+def silence_note(config: ConfigDict) -> list[str]:
+    """Says that every moment will be labelled, where nothing stands for "none of the classes"."""
+    chosen = config.predict
+    if chosen.threshold or chosen.events.on or chosen.events.background:
+        return []
+    return [
+        "every moment of a recording is given one of the classes, pauses too: --threshold=0.8 "
+        "leaves out what is less probable, and a class for the rest is better (docs/timeline.md)"
+    ]
 
 
 def collect(paths: Sequence[str | Path]) -> Found:

@@ -119,7 +119,7 @@ def add_rows(
                 file.add(row)
                 count, failed = count + 1, failed + bool(row.error)
     except KeyboardInterrupt:
-        there = f"{len(file.done) + count} rows are in {file.path}"
+        there = f"{len(file.done) + count} videos are in {file.path}"
         print_notes([f"{there}: the same command with --resume goes on from here"])
         raise
     before = [file.done[path] for path in labelling.paths() if path in file.done]
