@@ -313,7 +313,7 @@ KEYS = (
     Key("predict.events.nms", 0.5, SHARE_BELOW_ONE,
         "of two events of a label that overlap by more (tIoU), the more probable one stays",
         changes_result=False),
-    Key("predict.events.background", (), None, "classes that are no events", element=str,
+    Key("predict.events.background", (), None, "classes that do not count as events", element=str,
         changes_result=False),
     Key("predict.events.unknown", False, None,
         'keeps stretches below predict.threshold, as events with the label "unknown"',

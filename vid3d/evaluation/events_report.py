@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vid3d.evaluation.report import show_notes_and_files
 from vid3d.evaluation.time_lines import FILES
 
 NAMES = {
@@ -43,10 +44,7 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         f"(step {figures['step']})",
         markup=False,
     )
-    for note in figures["notes"]:
-        console.print(f"note: {note}", markup=False)
-    for name in FILES:
-        console.print(str(folder / name), markup=False)
+    show_notes_and_files(figures["notes"], [folder / name for name in FILES], console)
 
 
 def number(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,15 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         f"checkpoint: {figures['checkpoint']} (step {figures['step']}), views: {figures['views']}",
         markup=False,
     )
-    for note in figures["notes"]:
+    show_notes_and_files(figures["notes"], [folder / name for name in FILES], console)
+
+
+def show_notes_and_files(notes: Iterable[str], files: Iterable[Path], console: Console) -> None:
+    """Prints what is to be known about the figures, and where they were written."""
+    for note in notes:
         console.print(f"note: {note}", markup=False)
-    for name in FILES:
-        console.print(str(folder / name), markup=False)
+    for path in files:
+        console.print(str(path), markup=False)
 
 
 def show_mistakes(figures: dict[str, Any], folder: Path, console: Console) -> None:

@@ -208,8 +208,9 @@ class Classifier:
         """
         from vid3d.inference.explain import Explainer
 
-        explainer = self._explainers.setdefault(method, Explainer(self, method))
-        return explainer.explain(source, label=label)
+        if method not in self._explainers:
+            self._explainers[method] = Explainer(self, method)
+        return self._explainers[method].explain(source, label=label)
 
     def predict_many(
         self,
