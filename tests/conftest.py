@@ -112,7 +112,7 @@ def decoders() -> Callable[[], list[psutil.Process]]:
         found = []
         for process in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
-                if "vid3d.video.decoder" in process.cmdline():
+                if "vid3d.video.decoder_child" in process.cmdline():
                     found.append(process)
         return found
 

@@ -175,7 +175,7 @@ def test_paths_in_documents_exist():
     [
         ("import vid3d", {"jax", "numpy", "tensorflow", "cv2"}),
         ("import vid3d.cli", {"jax", "tensorflow", "cv2"}),
-        ("import vid3d.video.decoder", {"jax", "tensorflow", "ml_collections", "rich"}),
+        ("import vid3d.video.decoder_child", {"jax", "tensorflow", "ml_collections", "rich"}),
         (
             "import vid3d.inference.classifier, vid3d.inference.live",
             {"tensorflow", "tensorflow_datasets"},

@@ -36,7 +36,7 @@ from vid3d.inference.classifier import Classifier
 from vid3d.inference.recordings import label_recordings
 from vid3d.inference.video import QueuedVideo
 from vid3d.models.normalise import clip_shape
-from vid3d.video import decoding
+from vid3d.video import decoder_pool
 
 CLASSES = ("a", "b", "c", "d", "e")
 WORKERS = 2
@@ -97,7 +97,7 @@ def speed(classifier: Classifier, paths: list[Path], rounds: int) -> dict[str, o
     alone, labelled, seconds = [], [], 0.0
     for _ in range(rounds):
         with timed(alone):
-            events = decoding.decode(
+            events = decoder_pool.decode(
                 names, files.settings_of(data), workers=WORKERS, timeout=TIMEOUT
             )
             for _ in events:

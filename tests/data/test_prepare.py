@@ -234,13 +234,13 @@ class TestCache:
         self, settings, prepared, two_classes, video, monkeypatch, capsys
     ):
         decoded = []
-        original = prepare.decoding.decode
+        original = prepare.decoder_pool.decode
 
         def decode(paths, *rest, look=False, **options):
             decoded.extend([] if look else paths)
             return original(paths, *rest, look=look, **options)
 
-        monkeypatch.setattr(prepare.decoding, "decode", decode)
+        monkeypatch.setattr(prepare.decoder_pool, "decode", decode)
         new = video(two_classes / "left" / "g9_0.avi", 7, shade=50)
         video(two_classes / "left" / "g8_0.avi", 7, shade=60)
         with settings.unlocked():

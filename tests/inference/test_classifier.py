@@ -236,7 +236,7 @@ def test_second_decoding_gives_the_same_prediction(classifier, videos, monkeypat
     held = classifier.predict(videos["turning"])
     monkeypatch.setattr("vid3d.inference.files.HELD_BYTES", 20_000)
     assert classifier.predict(videos["turning"]) == held
-    monkeypatch.setattr("vid3d.video.decoding.SLOT_BYTES", 20_000)  # it comes in several parts
+    monkeypatch.setattr("vid3d.video.decoder_pool.SLOT_BYTES", 20_000)  # it comes in several parts
     paths = [videos["red"], videos["turning"], videos["turning"]]
     assert [answer for _, answer in classifier.predict_many(paths)][1:] == [held, held]
 

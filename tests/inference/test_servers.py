@@ -30,7 +30,7 @@ from vid3d.inference import in_memory
 from vid3d.inference.classifier import Classifier
 from vid3d.parallel import call_in_thread
 from vid3d.process import cores
-from vid3d.video import decoding
+from vid3d.video import decoder_pool
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -141,7 +141,7 @@ def test_compile_alone_starts_no_process(workdir, decoders, events):
 def test_decoder_that_cannot_start_is_named_at_once(workdir, monkeypatch, tmp_path):
     (tmp_path / "cv2.py").write_text("raise ImportError('a broken OpenCV')")
     monkeypatch.setattr(
-        "vid3d.video.decoder_process.child_environment",
+        "vid3d.video.decoder_handle.child_environment",
         lambda: os.environ | {"PYTHONPATH": str(tmp_path)},
     )
     with pytest.raises(UserError, match=r"ended at its start .*a broken OpenCV"):
@@ -201,7 +201,7 @@ def opened(path: Path, classifier: Classifier) -> list[int]:
 
 
 def test_decoders_are_lent_to_one_at_a_time_and_the_last_used_comes_first():
-    decoders = decoding.Decoders(2)
+    decoders = decoder_pool.Decoders(2)
     with decoders.borrow() as first:
         with decoders.borrow() as second:
             assert first is not second

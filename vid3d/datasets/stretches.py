@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from vid3d.datasets.videos import COLUMNS, ListedVideo
 from vid3d.errors import UserError
 from vid3d.text import quote, shorten
-from vid3d.video import decoding
+from vid3d.video import decoder_pool
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.resize import stored_size
@@ -174,16 +174,16 @@ def read_lengths(root: Path, paths: Sequence[str], data: ConfigDict) -> dict[str
     settings = Settings(
         stored_size(data), data.resize, data.color, 0, data.store, decode_options(data)
     )
-    looks = decoding.decode(
+    looks = decoder_pool.decode(
         [os.path.join(root, path) for path in paths],
         settings,
-        workers=min(decoding.num_workers(data), 2),
+        workers=min(decoder_pool.num_workers(data), 2),
         timeout=data.decode_timeout,
         look=True,
     )
     lengths = dict.fromkeys(paths, Length(0, 1.0))
     for event in looks:
-        if isinstance(event, decoding.Done):
+        if isinstance(event, decoder_pool.Done):
             lengths[paths[event.job]] = Length(event.claimed, event.fps)
     return lengths
 

@@ -23,8 +23,8 @@ from vid3d.inference.stream import Stream, check_frame
 from vid3d.inference.video import QueuedVideo, label_videos, queue, settings_for_call, time_line
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
-from vid3d.video.decoder_process import OpenVideo
-from vid3d.video.decoding import Decoders
+from vid3d.video.decoder_handle import OpenVideo
+from vid3d.video.decoder_pool import Decoders
 from vid3d.video.plan import Durations, smoothed
 
 if TYPE_CHECKING:

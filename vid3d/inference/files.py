@@ -1,4 +1,4 @@
-"""The files of `predict` as `video/decoding` reads them: options, fitted frames, memory."""
+"""The files of `predict` as `video/decoder_pool` reads them: options, fitted frames, memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.errors import UserError
-from vid3d.video import decoding
-from vid3d.video.decoder_process import OpenVideo
+from vid3d.video import decoder_pool
+from vid3d.video.decoder_handle import OpenVideo
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.resize import stored_size
@@ -80,12 +80,12 @@ def settings_of(data: ConfigDict) -> Settings:
     )
 
 
-def start(decoders: decoding.Decoders, count: int, data: ConfigDict) -> None:
+def start(decoders: decoder_pool.Decoders, count: int, data: ConfigDict) -> None:
     """Starts decoding processes before the first file comes; see `Decoders.start`."""
     decoders.start(count, settings_of(data), timeout=data.decode_timeout)
 
 
-def read_one(video: str | OpenVideo, data: ConfigDict, decoders: decoding.Decoders) -> File:
+def read_one(video: str | OpenVideo, data: ConfigDict, decoders: decoder_pool.Decoders) -> File:
     """Decodes a video in one of the processes that threads share.
 
     Raises:
@@ -102,7 +102,7 @@ def read_many(
     data: ConfigDict,
     *,
     workers: int,
-    decoders: decoding.Decoders | None = None,
+    decoders: decoder_pool.Decoders | None = None,
 ) -> Generator[File | UserError, None, None]:
     """Decodes files in parallel; yields each file, or its error, in their order.
 
@@ -117,11 +117,13 @@ def read_many(
     held: dict[int, list[np.ndarray] | None] = {}  # by job; None if they are too many
     ready: dict[int, File | UserError] = {}
     due = 0
-    events = decoding.decode(videos, settings, workers=workers, timeout=timeout, decoders=decoders)
+    events = decoder_pool.decode(
+        videos, settings, workers=workers, timeout=timeout, decoders=decoders
+    )
     with contextlib.closing(events):
         for event in events:
             job = event.job
-            if isinstance(event, decoding.Frames):
+            if isinstance(event, decoder_pool.Frames):
                 kept_frames = held.setdefault(job, [])
                 if kept_frames is None:
                     continue
@@ -130,9 +132,9 @@ def read_many(
                     kept_frames += [unpack(record, shape) for record in event.records]
                 else:
                     held[job] = None
-            elif isinstance(event, decoding.Again):
+            elif isinstance(event, decoder_pool.Again):
                 held.pop(job, None)
-            elif isinstance(event, decoding.Failed):
+            elif isinstance(event, decoder_pool.Failed):
                 ready[job] = UserError(f"{videos[job]}: {event.reason}")
             else:
                 count = len(event.times)
@@ -170,7 +172,7 @@ def stream(
     settings: Settings,
     *,
     timeout: float,
-    decoders: decoding.Decoders | None = None,
+    decoders: decoder_pool.Decoders | None = None,
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Decodes one file in a child process and yields its frames and their seconds.
 
@@ -178,13 +180,13 @@ def stream(
         UserError: the decoder fails.
     """
     with contextlib.closing(
-        decoding.decode([video], settings, workers=1, timeout=timeout, decoders=decoders)
+        decoder_pool.decode([video], settings, workers=1, timeout=timeout, decoders=decoders)
     ) as events:
         for event in events:
-            if isinstance(event, decoding.Frames):
+            if isinstance(event, decoder_pool.Frames):
                 for record, seconds in zip(event.records, event.times, strict=True):
                     yield unpack(record, settings.frame_shape), seconds
-            elif not isinstance(event, decoding.Done):
+            elif not isinstance(event, decoder_pool.Done):
                 raise UserError(f"{video}: {getattr(event, 'reason', 'the decoder crashed')}")
 
 

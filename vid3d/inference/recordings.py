@@ -26,7 +26,7 @@ from vid3d.errors import UserError
 from vid3d.inference import files
 from vid3d.inference.classifier import BATCH_SIZE, Classifier
 from vid3d.inference.video import QueuedVideo, gather, settings_for_call
-from vid3d.video import decoding
+from vid3d.video import decoder_pool
 from vid3d.video.clips import clip_indices
 from vid3d.video.windows import temporal_window
 
@@ -62,17 +62,17 @@ def label_recordings(
     opened: dict[int, Recording] = {}
     ready: dict[int, QueuedVideo | UserError] = {}
     due = 0
-    events = decoding.decode(names, stored, workers=workers, timeout=timeout)
+    events = decoder_pool.decode(names, stored, workers=workers, timeout=timeout)
     with contextlib.closing(events):
         for event in events:
             job = event.job
-            if isinstance(event, decoding.Frames):
+            if isinstance(event, decoder_pool.Frames):
                 recording = opened.setdefault(job, Recording(classifier, chosen))
                 frames = (files.unpack(record, stored.frame_shape) for record in event.records)
                 network.label(recording, recording.add(frames, event.times))
-            elif isinstance(event, decoding.Again):
+            elif isinstance(event, decoder_pool.Again):
                 opened.pop(job, None)
-            elif isinstance(event, decoding.Failed):
+            elif isinstance(event, decoder_pool.Failed):
                 opened.pop(job, None)
                 ready[job] = UserError(f"{names[job]}: {event.reason}")
             else:

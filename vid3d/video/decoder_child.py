@@ -1,4 +1,4 @@
-"""The child of `decoding`: a program that decodes what its parent asks for, and ends with it.
+"""The child of `decoder_pool`: a program that decodes what its parent asks for, and ends with it.
 
 It loads OpenCV, PyAV and NumPy only. Records go into memory that it shares with the parent,
 messages over a pipe:
@@ -47,7 +47,7 @@ class Decoder:
     """Takes paths from the pipe and puts records into the slots."""
 
     def __init__(self, options: dict):
-        """Maps the shared memory; see `decoding.Pool.start_child` for the options."""
+        """Maps the shared memory; see `decoder_handle.start` for the options."""
         names = ("size", "resize", "color", "max_frames", "store")
         self.settings = Settings(
             **{name: options[name] for name in names}, decode=DecodeOptions(**options["decode"])

@@ -112,7 +112,7 @@ def start(settings: Settings, *, slots: int, slot_bytes: int, memory_bytes: int)
     process = call_in_lasting_thread(
         subprocess.Popen,
         # -P: the current folder may hold a json.py
-        [sys.executable, "-P", "-m", "vid3d.video.decoder", json.dumps(options)],
+        [sys.executable, "-P", "-m", "vid3d.video.decoder_child", json.dumps(options)],
         pass_fds=(there.fileno(), handle),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

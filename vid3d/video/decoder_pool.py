@@ -1,9 +1,9 @@
 """Decoding in child processes: a video that hangs, crashes or eats memory costs only itself.
 
-The parent hands out paths over a pipe. The children (`decoder`) write finished records into memory
-that both share, a few slots per child, so that frames are copied once and a slow disk holds the
-children back. A child that gives no sign of life in time, or that dies, is replaced, and its video
-is named with the reason.
+The parent hands out paths over a pipe. The children (`decoder_child`) write finished records into
+memory that both share, a few slots per child, so that frames are copied once and a slow disk holds
+the children back. A child that gives no sign of life in time, or that dies, is replaced, and its
+video is named with the reason.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ml_collections import ConfigDict
 
 from vid3d.errors import UserError
 from vid3d.process import cores
-from vid3d.video import decoder_process
-from vid3d.video.decoder_process import Child, Video
+from vid3d.video import decoder_handle
+from vid3d.video.decoder_handle import Child, Video
 from vid3d.video.records import Settings, record_bytes
 
 SLOTS = 3
@@ -178,7 +178,7 @@ class Pool:
                 try:
                     child.pipe.recv()
                 except (EOFError, OSError):
-                    reason = decoder_process.why_not_started(child)
+                    reason = decoder_handle.why_not_started(child)
                     self.end()
                     raise UserError(reason) from None
                 child.ready = True
@@ -190,7 +190,7 @@ class Pool:
     def end(self) -> None:
         """Ends all children, whatever they are doing."""
         while self.children:
-            decoder_process.end(self.children.pop())
+            decoder_handle.end(self.children.pop())
 
     def fill(self, child: Child) -> None:
         """Gives a child the next videos."""
@@ -200,7 +200,7 @@ class Pool:
                 child.heard = time.monotonic()
             child.jobs.append(job)
             with contextlib.suppress(OSError):  # a dead child is noticed by its pipe
-                decoder_process.give(child, self.order, job, self.paths[job])
+                decoder_handle.give(child, self.order, job, self.paths[job])
 
     def events(self) -> Iterator[Event]:
         """Waits a moment for messages, and passes on what has come from each child."""
@@ -211,8 +211,8 @@ class Pool:
                     message = child.pipe.recv()
                 except (EOFError, OSError):
                     if not child.ready:
-                        raise UserError(decoder_process.why_not_started(child)) from None
-                    yield from self.replace(lane, decoder_process.death(child.process), again=True)
+                        raise UserError(decoder_handle.why_not_started(child)) from None
+                    yield from self.replace(lane, decoder_handle.death(child.process), again=True)
                 else:
                     yield from self.take(lane, child, message)
             elif child.jobs and time.monotonic() - child.heard > self.patience(child):
@@ -224,7 +224,7 @@ class Pool:
         return self.timeout if child.ready else max(self.timeout, START_SECONDS)
 
     def take(self, lane: int, child: Child, message: tuple) -> Iterator[Event]:
-        """Turns one message of a child into events; `decoder` lists the messages."""
+        """Turns one message of a child into events; `decoder_child` lists the messages."""
         kind, *rest = message
         child.ready = True
         if kind in ("frames", "done") and rest[1] is not None:
@@ -247,7 +247,7 @@ class Pool:
     def replace(self, lane: int, reason: str, *, again: bool) -> Iterator[Event]:
         """Replaces a child that died or hung, and names the video that it was working on."""
         old = self.children[lane]
-        decoder_process.end(old)
+        decoder_handle.end(old)
         child = self.children[lane] = self.start_child()
         for job in reversed(list(old.jobs)[1:]):
             self.waiting.appendleft(job)
@@ -263,7 +263,7 @@ class Pool:
 
     def start_child(self) -> Child:
         """Starts a child on its own memory and pipe."""
-        return decoder_process.start(
+        return decoder_handle.start(
             self.settings,
             slots=SLOTS,
             slot_bytes=self.slot_bytes,
