@@ -17,6 +17,7 @@ from vid3d.video import decoder_pool
 from vid3d.video.container import DEFAULT_FPS
 from vid3d.video.decoder_handle import Stretches, spans_of
 from vid3d.video.decoder_pool import Done, Event, Frames
+from vid3d.video.kept_decoders import KEPT
 from vid3d.video.records import Settings, record_bytes
 from vid3d.video.spans import Span
 
@@ -43,6 +44,7 @@ def estimate_bytes(asked: Sequence[str | Stretches], settings: Settings, data: C
             workers=1,  # starting another would take longer
             timeout=data.decode_timeout,
             look=True,
+            decoders=KEPT,
         )
         found = [event for event in looks if isinstance(event, Done)]
         claims = [event.claimed for event in found if event.claimed]

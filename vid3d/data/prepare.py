@@ -32,6 +32,7 @@ from vid3d.video import decoder_pool
 from vid3d.video.decoder_handle import Stretches, spans_of
 from vid3d.video.decoder_pool import Events
 from vid3d.video.frame_folder import files_of, update
+from vid3d.video.kept_decoders import KEPT
 from vid3d.video.picture import decode_options
 from vid3d.video.reader import DECODER
 from vid3d.video.records import Settings
@@ -293,6 +294,7 @@ def copy_or_decode(
         settings,
         workers=decoder_pool.num_workers(data),
         timeout=timeout,
+        decoders=KEPT,
     )
     with contextlib.closing(events):
         for found in events:

@@ -20,6 +20,7 @@ from vid3d.datasets.videos import COLUMNS, ListedVideo
 from vid3d.errors import UserError
 from vid3d.text import quote, shorten
 from vid3d.video import decoder_pool
+from vid3d.video.kept_decoders import KEPT
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.resize import stored_size
@@ -180,6 +181,7 @@ def read_lengths(root: Path, paths: Sequence[str], data: ConfigDict) -> dict[str
         workers=min(decoder_pool.num_workers(data), 2),
         timeout=data.decode_timeout,
         look=True,
+        decoders=KEPT,
     )
     lengths = dict.fromkeys(paths, Length(0, 1.0))
     for event in looks:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from vid3d.errors import UserError
 from vid3d.video import decoder_pool
 from vid3d.video.decoder_handle import OpenVideo
+from vid3d.video.kept_decoders import KEPT
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.resize import stored_size
@@ -102,7 +103,7 @@ def read_many(
     data: ConfigDict,
     *,
     workers: int,
-    decoders: decoder_pool.Decoders | None = None,
+    decoders: decoder_pool.Lender = KEPT,
 ) -> Generator[File | UserError, None, None]:
     """Decodes files in parallel; yields each file, or its error, in their order.
 
@@ -110,7 +111,7 @@ def read_many(
         videos: their paths, or open files.
         data: `config.data`; the geometry and `decode_timeout` are read.
         workers: number of decoding processes.
-        decoders: lend a process in place of new ones; all their calls have the same `data`.
+        decoders: lend the processes.
     """
     settings = settings_of(data)
     timeout, shape = data.decode_timeout, settings.frame_shape
@@ -172,7 +173,7 @@ def stream(
     settings: Settings,
     *,
     timeout: float,
-    decoders: decoder_pool.Decoders | None = None,
+    decoders: decoder_pool.Lender = KEPT,
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Decodes one file in a child process and yields its frames and their seconds.
 

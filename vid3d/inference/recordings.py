@@ -28,6 +28,7 @@ from vid3d.inference.classifier import BATCH_SIZE, Classifier
 from vid3d.inference.video import QueuedVideo, gather, settings_for_call
 from vid3d.video import decoder_pool
 from vid3d.video.clips import clip_indices
+from vid3d.video.kept_decoders import KEPT
 from vid3d.video.windows import temporal_window
 
 Clip = tuple[int, np.ndarray]  # its number in the plan, and uint8 [T, H, W, C]
@@ -62,7 +63,7 @@ def label_recordings(
     opened: dict[int, Recording] = {}
     ready: dict[int, QueuedVideo | UserError] = {}
     due = 0
-    events = decoder_pool.decode(names, stored, workers=workers, timeout=timeout)
+    events = decoder_pool.decode(names, stored, workers=workers, timeout=timeout, decoders=KEPT)
     with contextlib.closing(events):
         for event in events:
             job = event.job

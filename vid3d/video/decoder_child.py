@@ -3,7 +3,8 @@
 It loads OpenCV, PyAV and NumPy only. Records go into memory that it shares with the parent,
 messages over a pipe:
 
-    from the parent   (order, job, path, spans) with the order "look" or "decode", and no spans for
+    from the parent   ("settings", settings), before the first video, and where they change;
+                      (order, job, path, spans) with the order "look" or "decode", and no spans for
                       a whole video;  ("free", slot)
                       instead of a path None, and then an open file, for a video without one
     to the parent     ("ready",);  ("alive",);  ("failed", job, reason);
@@ -36,7 +37,6 @@ import numpy as np
 from vid3d.process import end_with
 from vid3d.video import container, frame_folder, frames, resize
 from vid3d.video.packet_index import InexactError
-from vid3d.video.picture import DecodeOptions
 from vid3d.video.reader import Reader
 from vid3d.video.records import Settings, record_header, to_payload
 from vid3d.video.selected import read_selected
@@ -48,10 +48,7 @@ class Decoder:
 
     def __init__(self, options: dict):
         """Maps the shared memory; see `decoder_handle.start` for the options."""
-        names = ("size", "resize", "color", "max_frames", "store")
-        self.settings = Settings(
-            **{name: options[name] for name in names}, decode=DecodeOptions(**options["decode"])
-        )
+        self.settings: Settings
         self.slot_bytes = options["slot_bytes"]
         self.pipe = Connection(options["pipe"])
         self.memory = memoryview(mmap.mmap(options["memory"], options["slots"] * self.slot_bytes))
@@ -81,10 +78,12 @@ class Decoder:
                 os.close(handle)
 
     def receive(self) -> None:
-        """Takes one message: a video to work on, or a slot that is free again."""
+        """Takes one message: settings, a video to work on, or a slot that is free again."""
         kind, *rest = self.pipe.recv()
         if kind == "free":
             self.free.append(rest[0])
+        elif kind == "settings":
+            (self.settings,) = rest
         else:
             job, path, spans = rest
             handle = self.receive_file() if path is None else -1
@@ -193,7 +192,6 @@ def main() -> None:
     """Starts the child: it dies with its parent, has bounded memory, and leaves no core file."""
     gc.freeze()  # modules are not searched for garbage
     options = json.loads(sys.argv[1])
-    options["size"] = tuple(options["size"])
     os.nice(5)  # the parent goes first: the network, or the writing
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(options["parent"], signal.SIGKILL)

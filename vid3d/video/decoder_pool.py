@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from typing import Protocol
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -97,7 +98,7 @@ def decode(
     timeout: float,
     look: bool = False,
     memory_bytes: int = MEMORY_BYTES,
-    decoders: Decoders | None = None,
+    decoders: Lender | None = None,
 ) -> Events:
     """Decodes videos side by side.
 
@@ -112,9 +113,8 @@ def decode(
         look: read the headers only; `Done` then has only the claimed number of frames
             and rate.
         memory_bytes: of address space that a child may take for decoding (on Linux).
-        decoders: lend the one child, which stays for the next call, with the same options; it ends
-            if this call is not read to its end. By default `workers` children are started, and end
-            with the call.
+        decoders: lend children, which stay for the next call; they end if this call is not read to
+            its end. By default `workers` children are started, and end with the call.
 
     Yields:
         For each video any number of `Frames`, then `Done` or `Failed`; `Again` starts it anew. The
@@ -126,7 +126,7 @@ def decode(
     with decoders.borrow() if decoders else contextlib.nullcontext(Pool()) as pool:
         pool.set_up(list(paths), settings, look=look, timeout=timeout, memory_bytes=memory_bytes)
         try:
-            pool.start(1 if decoders else workers)
+            pool.start(workers)
             while pool.is_busy():
                 yield from pool.events()
         finally:
@@ -140,6 +140,7 @@ class Pool:
     def __init__(self) -> None:
         """Starts nothing yet."""
         self.children: list[Child] = []
+        self.slot_bytes = self.memory_bytes = 0
 
     def set_up(
         self,
@@ -150,21 +151,23 @@ class Pool:
         timeout: float,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        """Takes the work; see `decode`."""
+        """Takes the work; see `decode`. Children that have other memory than it needs end."""
+        slot_bytes = max(SLOT_BYTES, record_bytes(settings))
+        if (slot_bytes, memory_bytes) != (self.slot_bytes, self.memory_bytes):
+            self.end()
+        self.slot_bytes, self.memory_bytes = slot_bytes, memory_bytes
         self.paths = paths
         self.settings = settings
         self.order = "look" if look else "decode"
         self.timeout = timeout
-        self.memory_bytes = memory_bytes
-        self.slot_bytes = max(SLOT_BYTES, record_bytes(settings))
         self.waiting = deque(range(len(paths)))
         self.second_try: set[int] = set()
 
     def start(self, workers: int) -> None:
-        """Starts the children that are missing and gives all of them their first videos."""
+        """Starts the children that are missing and gives `workers` of them their first videos."""
         while len(self.children) < min(workers, len(self.paths)):
             self.children.append(self.start_child())
-        for child in self.children:
+        for child in self.children[:workers]:
             self.fill(child)
 
     def wait_until_ready(self) -> None:
@@ -200,6 +203,7 @@ class Pool:
                 child.heard = time.monotonic()
             child.jobs.append(job)
             with contextlib.suppress(OSError):  # a dead child is noticed by its pipe
+                decoder_handle.tell(child, self.settings)
                 decoder_handle.give(child, self.order, job, self.paths[job])
 
     def events(self) -> Iterator[Event]:
@@ -264,11 +268,17 @@ class Pool:
     def start_child(self) -> Child:
         """Starts a child on its own memory and pipe."""
         return decoder_handle.start(
-            self.settings,
             slots=SLOTS,
             slot_bytes=self.slot_bytes,
             memory_bytes=self.memory_bytes,
         )
+
+
+class Lender(Protocol):
+    """Has children that stay for the next call."""
+
+    def borrow(self) -> contextlib.AbstractContextManager[Pool]:
+        """A pool for one caller alone."""
 
 
 class Decoders:

@@ -8,7 +8,6 @@ for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
@@ -32,6 +31,7 @@ NEAREST_MATRIX = {10: "bt2020nc"}
 HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}  # PQ and HLG
 SDR = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
 BICUBIC = int(Interpolation.BICUBIC)
+RGB = av.VideoFormat("rgb24")  # by its name, FFmpeg would search it among all for each picture
 
 
 def unnamed(kind: type[SideDataType], value: int) -> SideDataType:
@@ -75,10 +75,10 @@ def decode_options(data: ConfigDict) -> DecodeOptions:
 class PictureConverter:
     """Turns the pictures of one stream into frames, with the filters that these need."""
 
-    def __init__(self, options: DecodeOptions, pixel_shape: Fraction):
+    def __init__(self, options: DecodeOptions, pixel_shape: float):
         """Takes how pictures become frames, and width : height of their pixels."""
         self.options = options
-        self.pixel_shape = float(pixel_shape) if options.pixels == "square" else 1.0
+        self.pixel_shape = pixel_shape if options.pixels == "square" else 1.0
         self._matrix: np.ndarray | None = None
         self._begun = False
         self._reformatter = VideoReformatter()
@@ -97,6 +97,8 @@ class PictureConverter:
         Raises:
             av.error.FFmpegError: swscale or a filter refuses the picture.
         """
+        if picture is not None and self._graph is None and not self._filters(picture):
+            return [self._to_rgb(picture)]
         return [self._to_rgb(ready) for ready in self._filtered(picture)]
 
     def pass_over(self, picture: av.VideoFrame) -> None:
@@ -110,12 +112,14 @@ class PictureConverter:
 
     def _to_rgb(self, picture: av.VideoFrame) -> np.ndarray:
         self.pass_over(picture)
-        width, height = max(round(picture.width * self.pixel_shape), 1), picture.height
+        width, height = picture.width, picture.height
+        if self.pixel_shape != 1:
+            width = max(round(width * self.pixel_shape), 1)
         to_sdr = self.options.tone_map and picture.color_trc in HDR_TRANSFERS
         rgb = self._reformatter.reformat(
             picture,
             width=width,
-            format="rgb24",
+            format=RGB,  # type: ignore[arg-type]  # the stubs know names only
             interpolation=BICUBIC,
             threads=1,
             **(SDR if to_sdr else {}),

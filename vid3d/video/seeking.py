@@ -20,7 +20,7 @@ from vid3d.video.container import (
     VideoError,
     is_of_pictures,
     stamping,
-    time_base,
+    tick_of,
     without_stamps,
 )
 from vid3d.video.frame_folder import FolderReader
@@ -58,7 +58,7 @@ class Seeker:
             and (not is_of_pictures(container) or isinstance(reader, FolderReader))
             and codec_name(reader) in CODECS
         )
-        self.tick = float(time_base(reader.stream))
+        self.tick = tick_of(reader.stream)
         self.index: PacketIndex | None = None
         self.is_tested = False
         self.sought = -math.inf  # where the last seek was to lead

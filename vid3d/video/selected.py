@@ -99,8 +99,8 @@ class SelectedFrames:
     def ready(self, picture: av.VideoFrame | None) -> Iterator[tuple[np.ndarray | None, float]]:
         """The frames that are ready after a picture, or at the end."""
         assert self.converter
-        which = f"the frame at {self.seconds:.3f} s"
-        for frame_HWC in self.reader.converted(self.converter, picture, which):
+        which = "the frame at {:.3f} s"
+        for frame_HWC in self.reader.converted(self.converter, picture, which, self.seconds):
             seconds, taken = self.pending.popleft()
             yield (frame_HWC if taken else None), seconds
 
