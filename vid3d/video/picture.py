@@ -29,7 +29,7 @@ PLAIN_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj4
 MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
 NEAREST_MATRIX = {10: "bt2020nc"}
 HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}  # PQ and HLG
-SDR = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+SDR = (ColorTrc.BT709, ColorPrimaries.BT709)
 BICUBIC = int(Interpolation.BICUBIC)
 RGB = av.VideoFormat("rgb24")  # by its name, FFmpeg would search it among all for each picture
 
@@ -116,17 +116,20 @@ class PictureConverter:
         if self.pixel_shape != 1:
             width = max(round(width * self.pixel_shape), 1)
         to_sdr = self.options.tone_map and picture.color_trc in HDR_TRANSFERS
+        transfer, primaries = SDR if to_sdr else (None, None)
         rgb = self._reformatter.reformat(
             picture,
             width=width,
             format=RGB,  # type: ignore[arg-type]  # the stubs know names only
             interpolation=BICUBIC,
             threads=1,
-            **(SDR if to_sdr else {}),
+            dst_color_trc=transfer,
+            dst_color_primaries=primaries,
         )
         plane = rgb.planes[0]
-        rows_HB = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
-        frame_HWC = rows_HB[:, : 3 * width].reshape(height, width, 3)
+        frame_HWC: np.ndarray = np.ndarray(
+            (height, width, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1)
+        )
         return frame_HWC if self._matrix is None else upright(frame_HWC, self._matrix)
 
     def _filtered(self, picture: av.VideoFrame | None) -> list[av.VideoFrame]:

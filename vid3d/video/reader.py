@@ -194,8 +194,7 @@ class Reader:
             ConversionError: it cannot be converted to RGB.
         """
         try:
-            with av.logging.Capture():
-                return converter.frames(picture)
+            return converter.frames(picture)
         except MemoryError:
             raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
