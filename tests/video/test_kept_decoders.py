@@ -114,7 +114,10 @@ def test_children_are_those_of_the_present_surroundings(
     monkeypatch.chdir(tmp_path / "b")
     (second,) = decode(["x.avi"], kept)
     assert second.mean() > first.mean() + 50 and decoders() == children
-    monkeypatch.setenv("SOMETHING", "else")
+    monkeypatch.setenv("TF_SOMETHING", "else")
+    decode(["x.avi"], kept)
+    assert decoders() == children
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     decode(["x.avi"], kept)
     assert len(decoders()) == 1 and decoders() != children
 

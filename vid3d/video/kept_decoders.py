@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from vid3d.video import decoder_handle
 from vid3d.video.decoder_pool import Pool
 
-KEPT_SECONDS = 10.0  # without work, after which they end
+KEPT_SECONDS = 30.0  # without work, after which they end
+# Beginnings of the environment variables that a child obeys; libraries set others as they load.
+OBEYED = ("LD_", "OPENCV_", "PYTHON")
 
 
 class KeptDecoders:
@@ -41,7 +43,11 @@ class KeptDecoders:
         try:
             if self._timer:
                 self._timer.cancel()
-            environment = decoder_handle.child_environment()
+            environment = {
+                name: value
+                for name, value in decoder_handle.child_environment().items()
+                if name.startswith(OBEYED)
+            }
             if environment != self._environment:
                 self._pool.end()
             self._environment = environment
