@@ -199,6 +199,8 @@ KEYS = (
     Key("data.synthetic.videos_per_group", 2, POSITIVE, "per class"),
     Key("data.synthetic.num_frames", 20, None, "a multiple of 10: complete cycles of motion"),
     Key("data.synthetic.size", 64, None, "height and width in pixels"),
+    Key("data.synthetic.untrimmed", False, None,
+        "each group is one recording: its videos one after another, with pauses, as stretches"),
 
     Key("augment.flip", "off", ("off", "auto", "on"),
         "left-right, every second clip; auto: unless a class is named after a direction"),

@@ -28,10 +28,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     recordings = parser.add_argument_group("time lines of long recordings")
     recordings.add_argument(
-        "--events", type=not_empty, metavar="CSV", help="what happens: path,start,end,label"
+        "--events",
+        type=not_empty,
+        metavar="CSV|val|test",
+        help="what happens: path,start,end,label; or the run's own recordings",
     )
     recordings.add_argument(
-        "videos", nargs="*", metavar="VIDEO_OR_FOLDER", help="default: those that the CSV names"
+        "videos", nargs="*", metavar="VIDEO_OR_FOLDER", help="default: all of these recordings"
     )
     recordings.add_argument(
         "--choose", action="store_true", help="choose how predict --events decodes, by these"

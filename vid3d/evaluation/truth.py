@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vid3d.errors import UserError, suggest
@@ -48,6 +48,14 @@ class Truth:
                 )
             cut.append(event._replace(end=min(event.end, seconds)))
         return [event for event in cut if event.start < event.end]
+
+    def without(self, labels: Sequence[str]) -> Truth:
+        """The truth without the events of some labels."""
+        events = {
+            path: [event for event in own if event.label not in labels]
+            for path, own in self.events.items()
+        }
+        return replace(self, events=events)
 
     def check_videos(self, paths: Iterable[str]) -> None:
         """Raises a UserError for a video that the truth does not name."""
