@@ -52,7 +52,7 @@ def evaluate_events(
     own: Truth | None = None
     if truth_file in own_truth.SPLITS:
         places = [(key, text) for key, text in overrides if key.startswith("data.")]
-        overrides = [pair for pair in overrides if pair not in places]
+        overrides = [(k, t) for k, t in overrides if (k, t) not in places or k in predict.OVERRIDES]
         own = own_truth.truth_of(workdir, str(truth_file), checkpoint, places)
     named = [] if videos else list((own or read_truth(truth_file)).events)
     labelling = predict.prepare(

@@ -181,6 +181,22 @@ def test_the_command_counts_what_is_missing(call, tmp_path):
     assert "no format 'borys'; did you mean 'boris'?" in done.stderr
 
 
+def test_frame_counts_of_a_list_are_compared_with_the_folders(call, tmp_path):
+    for folder, numbers in (("whole", (1, 2, 3)), ("short", (1, 2)), ("gap", (1, 3))):
+        (tmp_path / folder).mkdir()
+        for number in numbers:
+            (tmp_path / folder / f"img_{number:05d}.jpg").touch()
+    given = tmp_path / "val.txt"
+    given.write_text("whole 3 0\nshort 3 1\ngap 3 1\n")
+    done = call("convert", "mmaction2", given, f"--output={tmp_path / 'manifest.csv'}")
+    assert done.stderr.splitlines()[-2:] == [
+        f"differs: {given} line 2: short has 3 frames by the list, and 2 on disk",
+        f"differs: {given} line 3: gap has 3 frames by the list; on disk: after frame 1 comes "
+        "frame 3: some are missing",
+    ]
+    assert len((tmp_path / "manifest.csv").read_text().splitlines()) == 4
+
+
 def test_several_files_are_splits_by_their_names(tmp_path):
     (tmp_path / "a.mp4").touch(), (tmp_path / "b.mp4").touch()
     (tmp_path / "train.csv").write_text("a.mp4 0\n")

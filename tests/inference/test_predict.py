@@ -197,7 +197,7 @@ def test_only_options_of_long_videos_can_be_set(workdir, noisy, write_video, tmp
         labels[how] = row["label"]
     assert labels == {"mean": "red", "longest": "blue", "views": "red"}
     for key, value, reason in (
-        ("data.size", "32", "only eval.long_videos, eval.views and predict.* can be set here"),
+        ("data.size", "32", "only data.frames_fps, eval.long_videos, eval.views and predict.* can be"),
         ("eval.long_videos", "median", "is not one of mean, longest, views"),
     ):
         with pytest.raises(UserError, match=reason):

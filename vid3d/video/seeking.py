@@ -4,6 +4,9 @@ A seek is exact or it is not used. The time stamps of all packets, which are rea
 say which pictures come after a key frame: a decoder that gives others makes an `InexactError`, and
 the caller reads from the start. The first seek into a file is also tested: what is decoded from the
 key frame on has to be what comes where the decoder arrives there from the key frame before it.
+
+The same time stamps number the pictures: as many are shown before a picture as have an earlier
+stamp. Before each seek, the pictures that were counted have to be as many.
 """
 
 from __future__ import annotations
@@ -61,8 +64,9 @@ class Seeker:
         self.tick = tick_of(reader.stream)
         self.index: PacketIndex | None = None
         self.is_tested = False
-        self.sought = -math.inf  # where the last seek was to lead
+        self.sought = -math.inf  # the picture that the last seek was to lead to
         self.expected_N = np.zeros(0, np.int64)  # time stamps after the last seek, in ticks
+        self.first = 0  # number of the picture with the first of these
         self.seen = -1  # of these; -1 before the first seek
 
     def has_just_sought(self) -> bool:
@@ -93,7 +97,7 @@ class Seeker:
             raise InexactError("pictures are missing at the end")
 
     def passing_over(
-        self, now: float, wanted: float, *, around: int
+        self, now: float, number: int, wanted: float, *, unit: str, around: int
     ) -> Iterator[av.VideoFrame | None] | None:
         """The pictures from the last key frame on that is early enough.
 
@@ -101,22 +105,26 @@ class Seeker:
 
         Args:
             now: the time stamp of the newest picture, in seconds.
-            wanted: that of the next wanted one, at the earliest.
+            number: of the newest picture, from 0.
+            wanted: the next wanted picture: its number, or its time stamp at the earliest.
+            unit: "frames" or "s", of `wanted`.
             around: pictures before it that are needed, too.
 
         Raises:
             InexactError: see `read_selected`.
         """
-        if not self.can or wanted == self.sought:
-            return None
-        if (wanted - now) * self.reader.claimed_fps < WORTH:
+        ahead = wanted - number if unit == "frames" else (wanted - now) * self.reader.claimed_fps
+        if not self.can or wanted == self.sought or ahead < WORTH:
             return None
         self.sought = wanted
         self.index = index = self.index or self.read_index()
-        rank = index.rank(wanted / self.tick - 0.5) - around
-        first = index.stamps_N[min(max(rank, 0), len(index.stamps_N) - 1)]
+        passed = index.rank(now / self.tick - 0.5)
+        if unit == "frames" and passed != number:
+            raise InexactError("there are other pictures than the packets say")
+        rank = int(wanted) if unit == "frames" else index.rank(wanted / self.tick - 0.5)
+        first = index.stamps_N[min(max(rank - around, 0), len(index.stamps_N) - 1)]
         key = index.key_before(int(first))
-        if key < 0 or index.rank(index.keys[key][0]) < index.rank(now / self.tick) + WORTH:
+        if key < 0 or index.rank(index.keys[key][0]) < passed + WORTH:
             return None
         if not self.is_tested and key > 0:
             self.test(key)
@@ -151,7 +159,8 @@ class Seeker:
             packets = self.reader.packets()
             for packet in packets:
                 if (packet.dts if self.is_avi else packet.pts) == stamp and packet.is_keyframe:
-                    self.expected_N = self.index.stamps_N[self.index.rank(stamp) :]
+                    self.first = self.index.rank(stamp)
+                    self.expected_N = self.index.stamps_N[self.first :]
                     self.seen = 0
                     rest = itertools.chain([packet], packets)
                     return self.reader.pictures(rest, counted_from=stamp if counted else math.inf)
