@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -197,7 +198,11 @@ def test_only_options_of_long_videos_can_be_set(workdir, noisy, write_video, tmp
         labels[how] = row["label"]
     assert labels == {"mean": "red", "longest": "blue", "views": "red"}
     for key, value, reason in (
-        ("data.size", "32", "only data.frames_fps, eval.long_videos, eval.views and predict.* can be"),
+        (
+            "data.size",
+            "32",
+            "only data.frames_fps, eval.long_videos, eval.views and predict.* can be",
+        ),
         ("eval.long_videos", "median", "is not one of mean, longest, views"),
     ):
         with pytest.raises(UserError, match=reason):
@@ -374,3 +379,23 @@ def test_truncated_video_is_labelled_with_a_warning(workdir, shared, tmp_path, c
     assert json.loads(said.out)["predictions"][0]["damage"].startswith(words)
     [line] = said.err.splitlines()
     assert line.startswith(f"vid3d predict: warning: {tmp_path}/cor rupted.mp4: {words}")
+
+
+def test_folders_of_frames_are_videos(make_workdir, noisy, tmp_path, call):
+    """With their frames per second, from the command line or the training; by themselves or not."""
+    clips = tmp_path / "clips"
+    for name, colour in (("one", "red"), ("two", "blue")):
+        (clips / name).mkdir(parents=True)
+        for k, frame_HWC in enumerate(noisy(colour, 60)):
+            cv2.imwrite(str(clips / name / f"img_{k:05d}.png"), frame_HWC[:, :, ::-1])
+    command = ("predict", f"--workdir={make_workdir()}")
+    said = call(*command, clips, check=1).stderr
+    assert "no videos in this folder, but numbered pictures: --config.data.frames_fps=25" in said
+    rate = "--config.data.frames_fps=12.5"
+    done = call(*command, clips, rate, "--json", f"--output={tmp_path / 'out'}")
+    answers = json.loads(done.stdout)["predictions"]
+    assert [(a["label"], a["seconds"]) for a in answers] == [("red", 4.8), ("blue", 4.8)]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one.mp4", "two.mp4"]
+    events = tmp_path / "events.csv"
+    call(*command, clips / "two", rate, f"--events={events}")
+    assert events.read_text().splitlines()[1].startswith(f"{clips / 'two'},0.0,4.8,blue,")

@@ -58,10 +58,10 @@ def of_index(index: Index, split: str, file: Path) -> Truth:
     splits_of: dict[str, set[str]] = {}
     for video in index.videos:
         splits_of.setdefault(video.path, set()).add(video.split)
-    for video in index.videos:
-        if video.split != split or video.span is None:
+    for video in index.split(split):
+        if video.span is None:
             continue
-        if others := splits_of[video.path] - {split}:
+        if others := splits_of[video.path] - {video.split}:
             raise UserError(
                 f"--events={split}: {video.path} has stretches in {min(others)}, too: a recording "
                 "is judged as a whole"
