@@ -34,11 +34,17 @@ class Length(NamedTuple):
 
     frames: int
     fps: float
+    stated: float = 0.0  # seconds; where the rate varies, frames / fps is another number
+
+    @property
+    def seconds(self) -> float:
+        return self.stated or self.frames / self.fps
 
     def surely(self, unit: str) -> float:
         """What the file has at least, in seconds or in frames."""
-        seconds = self.frames / self.fps - END_DOUBT
-        return seconds * self.fps if unit == "frames" else seconds
+        if unit == "frames":
+            return self.frames - END_DOUBT * self.fps
+        return self.seconds - END_DOUBT
 
 
 def read_span(cells: Mapping[str, str], where: str) -> Span | None:
@@ -186,7 +192,7 @@ def read_lengths(root: Path, paths: Sequence[str], data: ConfigDict) -> dict[str
     lengths = dict.fromkeys(paths, Length(0, 1.0))
     for event in looks:
         if isinstance(event, decoder_pool.Done):
-            lengths[paths[event.job]] = Length(event.claimed, event.fps)
+            lengths[paths[event.job]] = Length(event.claimed, event.fps, event.seconds)
     return lengths
 
 

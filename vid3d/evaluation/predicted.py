@@ -75,7 +75,7 @@ def find_lengths(truth: Truth, predicted: Truth) -> tuple[dict[str, float], list
     lengths = listed_lengths(predicted.file)
     unknown = [path for path in truth.events if path not in lengths and Path(path).exists()]
     looked = read_lengths(Path("/"), unknown, configs.default().data) if unknown else {}
-    lengths |= {path: found.frames / found.fps for path, found in looked.items() if found.frames}
+    lengths |= {path: found.seconds for path, found in looked.items() if found.seconds}
     guessed = [path for path in truth.events if path not in lengths]
     for path in guessed:
         ends = [e.end for side in (truth, predicted) for e in side.events.get(path, ())]

@@ -11,7 +11,8 @@ messages over a pipe:
                       ("again", job): what came of the video is to be dropped;
                       ("frames", job, slot, sizes, their times);
                       ("done", job, slot or None, sizes, their times,
-                       sha256, all times, fps, size, claimed, damage, places)
+                       sha256, all times, fps, size, claimed, damage, places), and for "look"
+                      the claimed seconds at the end
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class Decoder:
     def look(self, job: int, path: str) -> None:
         """Sends what the header of a video claims."""
         with contextlib.closing(frame_folder.open_reader(path, self.settings.decode)) as reader:
-            facts = (reader.claimed_fps, (0, 0), reader.claimed, "", ())
+            seconds = container.duration(reader.container, reader.stream)
+            facts = (reader.claimed_fps, (0, 0), reader.claimed, "", (), seconds)
         self.pipe.send(("done", job, None, [], [], "", np.zeros(0), *facts))
 
     def decode(self, job: int, path: str, spans: tuple[Span, ...]) -> None:

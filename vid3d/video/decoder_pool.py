@@ -61,6 +61,7 @@ class Done:
     damage: str  # what the decoder reports of a file that it reads nevertheless, or ""
     # Of each stretch that was asked for: its first frame, one past the last, what is wrong or "".
     places: Sequence[tuple[int, int, str]] = ()
+    seconds: float = 0.0  # of `look` alone: by the container; 0 where it claims nothing
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ def decode(
         settings: what to store.
         workers: child processes.
         timeout: seconds for a video's first frames, and for each of the next ones.
-        look: read the headers only; `Done` then has only the claimed number of frames
-            and rate.
+        look: read the headers only; `Done` then has only the claimed number of frames, rate and
+            seconds.
         memory_bytes: of address space that a child may take for decoding (on Linux).
         decoders: lend children, which stay for the next call; they end if this call is not read to
             its end. By default `workers` children are started, and end with the call.

@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,14 @@ CODECS = {
 WORTH = 16  # pictures that a seek has to spare: it takes about as long as to decode these
 COMPARED = 8  # pictures, in the test of the first seek
 EARLIER = (0.0, 1.0, 10.0)  # seconds before a key frame to seek to, one after the other
+
+
+class UnparsedReader(Reader):
+    """Reads packets as the container states them, in two thirds of the time."""
+
+    ffmpeg_options: ClassVar[dict[str, str]] = Reader.ffmpeg_options | {
+        "fflags": "+noparse+nofillin"
+    }
 
 
 def codec_name(reader: Reader) -> str:
@@ -133,13 +141,19 @@ class Seeker:
 
     def read_index(self) -> PacketIndex:
         """The index of the whole file, by another reader of it."""
-        with contextlib.closing(self.reader.again()) as other:
+        with contextlib.closing(self.reader_of_packets()) as other:
             try:
                 return PacketIndex(
                     other.packets(), codec=codec_name(other), in_decoding_order=self.is_avi
                 )
             except VideoError:
                 raise InexactError("the file cannot be read to its end") from None
+
+    def reader_of_packets(self) -> Reader:
+        """Another reader of the file, from which only packets are read."""
+        reader = self.reader
+        states_all = type(reader) is Reader and reader.container.format.name.startswith("mov,mp4")
+        return UnparsedReader(reader.path, reader.options) if states_all else reader.again()
 
     def pictures_from(self, key: int, *, counted: bool) -> Iterator[av.VideoFrame | None]:
         """The pictures from a key frame on, which `is_next` checks.
