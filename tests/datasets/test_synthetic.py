@@ -176,7 +176,7 @@ def test_recordings_have_every_motion_and_pauses_as_stretches(untrimmed):
     rate = set()
     for path in sorted({v.path for v in found.videos}):
         video = frames.read_video(Path(found.root, path), c.data)
-        times_N, cells = video.times_N, coarse(video.frames_THWC[None])[0]
+        times_N, cells = video.times_T, coarse(video.frames_THWC[None])[0]
         for span, label in ((v.span, v.label) for v in found.videos if v.path == path):
             inside_N = (times_N >= span.start - 1e-6) & (times_N < span.end - 1e-6)
             change = np.abs(np.diff(cells[inside_N], axis=0)).max(1).mean()
