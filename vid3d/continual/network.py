@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,11 +18,10 @@ from vid3d.continual.values import (
     NeedsMoreFrames,
     Value,
 )
-from vid3d.models.tracing import Trace, trace
+from vid3d.models.tracing import Trace, is_empty, trace
 from vid3d.ops import convolution
 
 Weights = dict[str, Any]
-LONGEST_STEP = 256  # frames
 
 
 class State(NamedTuple):
@@ -54,6 +52,8 @@ class ContinualNetwork:
     Attributes:
         step_frames: frames per step: the product of the strides in time.
         warm_up: frames before the first answer that depends on real frames alone, and its own.
+        behind: how many frames the first and the last position of an answer's average lie behind
+            the newest frame.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class ContinualNetwork:
             dtype: of the clips.
 
         Raises:
-            CannotStream: an operation needs all frames of a clip, and a convolution follows.
+            CannotStream: an operation needs all frames of a clip, and a convolution follows; or
+                the strides in time come to more frames than a clip has.
         """
         self._logits = logits
         self._clip_shape, self._dtype = tuple(clip_shape), dtype
@@ -84,13 +85,14 @@ class ContinualNetwork:
                 _, result = self._planned(1)
             except NeedsMoreFrames as more:
                 self.step_frames *= more.factor
-                if self.step_frames > LONGEST_STEP:
+                if self.step_frames > clip_shape[0]:
                     raise CannotStream(
-                        f"its strides in time take more than {LONGEST_STEP} frames per step"
+                        f"its strides in time come to {self.step_frames} frames or more per step, "
+                        f"and a clip has {clip_shape[0]}"
                     ) from None
             else:
                 break
-        self._full = result.full
+        self._full, self.behind = result.full, result.behind
         self.warm_up = (result.full + 1) * self.step_frames
 
     def start(self, batch: int = 1) -> State:
@@ -122,16 +124,14 @@ class ContinualNetwork:
         return state._replace(steps_B=jnp.where(streams_B, 0, state.steps_B))
 
     def _planned(self, batch: int) -> tuple[tuple[jax.ShapeDtypeStruct, ...], Clip]:
-        frames = jax.ShapeDtypeStruct(
-            (batch, self.step_frames, *self._clip_shape[1:]), self._dtype
-        )
+        frames = jax.ShapeDtypeStruct((batch, self.step_frames, *self._clip_shape[1:]), self._dtype)
         found: list[Clip] = []
 
         def run(weights: Weights, frames_BTHWC: jax.Array) -> tuple[jax.Array, ...]:
             steps_B = jnp.zeros(batch, jnp.int32)
             kept, result = self._run(weights, None, steps_B, frames_BTHWC)
             found.append(result)
-            return kept
+            return kept  # of `result`, nothing that JAX traces is read
 
         kept = jax.eval_shape(run, self._shapes, frames)
         return kept, found[0]
@@ -146,7 +146,7 @@ class ContinualNetwork:
         clips = jax.ShapeDtypeStruct((frames_BTHWC.shape[0], *self._clip_shape), self._dtype)
         with convolution.library_form():
             traced = trace(self._logits, self._shapes, clips)
-        memory = Memory(kept, steps_B)
+        memory = Memory(kept, steps_B=steps_B, step_frames=self.step_frames)
         length = self._clip_shape[0]
         frames = Frames(frames_BTHWC, axis=1, length=length, lag=0, first=0)
         result = evaluate(traced, [*map(Constant, jax.tree.leaves(weights)), frames], memory)
@@ -165,6 +165,10 @@ def evaluate(traced: Trace, inputs: Sequence[Value], memory: Memory) -> Value:
         return known[id(of)] if id(of) in known else Constant(jnp.asarray(of))
 
     for equation in traced.equations:
-        result = apply(equation, [value(one) for one in equation.inputs], memory)
-        known[id(equation.outputs[0])] = result
+        (output, *_) = equation.outputs
+        if is_empty(output):
+            known[id(output)] = Constant(jnp.zeros(output.shape, output.dtype))
+        else:
+            inputs = [value(one) for one in equation.inputs]
+            known[id(output)] = apply(equation, inputs, memory)
     return value(traced.result)

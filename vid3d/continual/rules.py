@@ -28,9 +28,56 @@ from vid3d.models.tracing import Equation
 from vid3d.ops import convolution
 
 ELEMENTWISE = frozenset(
-    "abs add and cbrt ceil clamp convert_element_type cos div eq erf erf_inv erfc exp exp2 expm1 "
-    "floor ge gt integer_pow is_finite le log log1p logistic lt max min mul ne neg nextafter not "
-    "or pow reduce_precision rem round rsqrt select_n sign sin sqrt square sub tan tanh xor".split()
+    {
+        "abs",
+        "add",
+        "and",
+        "cbrt",
+        "ceil",
+        "clamp",
+        "convert_element_type",
+        "cos",
+        "div",
+        "eq",
+        "erf",
+        "erf_inv",
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "ge",
+        "gt",
+        "integer_pow",
+        "is_finite",
+        "le",
+        "log",
+        "log1p",
+        "logistic",
+        "lt",
+        "max",
+        "min",
+        "mul",
+        "ne",
+        "neg",
+        "nextafter",
+        "not",
+        "or",
+        "pow",
+        "reduce_precision",
+        "rem",
+        "round",
+        "rsqrt",
+        "select_n",
+        "sign",
+        "sin",
+        "sqrt",
+        "square",
+        "sub",
+        "tan",
+        "tanh",
+        "xor",
+    }
 )
 # Each with the value that changes nothing.
 REDUCTIONS: dict[str, tuple[Callable[..., jax.Array], float]] = {
@@ -89,8 +136,13 @@ def whole(equation: Equation, values: list[Value], memory: Memory) -> Clip | Con
     result = bind(equation, arrays)
     if not known:
         return Constant(result)
-    first, full = (max(times) for times in zip(*((x.first, x.full) for x in known), strict=True))
-    return Clip(result, first, full, known[0].why)
+    return replace(joined(known), array=result)
+
+
+def joined(clips: Sequence[Clip]) -> Clip:
+    """What several clips are together in time; the array is that of the latest."""
+    latest = max(clips, key=lambda x: x.full)
+    return replace(latest, first=max(x.first for x in clips))
 
 
 def elementwise(equation: Equation, values: list[Value], memory: Memory) -> Value:
@@ -113,9 +165,7 @@ def elementwise(equation: Equation, values: list[Value], memory: Memory) -> Valu
         if isinstance(x, Frames):
             return replace(x, array=array, first=first)
     clips = [x for x in values if isinstance(x, Clip)]
-    if not clips:
-        return Constant(array)
-    return replace(clips[0], array=array, first=first, full=max(x.full for x in clips))
+    return replace(joined(clips), array=array) if clips else Constant(array)
 
 
 def broadcast_in_dim(equation: Equation, x: Value) -> Value:
@@ -189,9 +239,12 @@ def reduce_window(equation: Equation, values: list[Value], memory: Memory) -> Va
     seen, y = window(
         x, memory, extent=sizes[x.axis], stride=strides[x.axis], before=padding[x.axis][0]
     )
+    jump = memory.step_frames / x.count
+    reach = 0 if any(padding[x.axis]) else (sizes[x.axis] - 1) * jump
     padding[x.axis] = (0, 0)
     array = bind(equation, [seen], padding=tuple(padding))
-    return replace(y, array=array, length=equation.outputs[0].shape[x.axis])
+    length = equation.outputs[0].shape[x.axis]
+    return replace(y, array=array, length=length, reach=x.reach + reach)
 
 
 def pad(equation: Equation, values: list[Value], memory: Memory) -> Value | None:
@@ -256,6 +309,7 @@ def dot_general(equation: Equation, values: list[Value], memory: Memory) -> Valu
 
 
 def concatenate(equation: Equation, values: list[Value], memory: Memory) -> Value | None:
+    values = [x for x in values if x.array.size]
     frames = [x for x in values if isinstance(x, Frames)]
     if len(frames) < len(values) or equation.options["dimension"] == frames[0].axis:
         return None

@@ -41,6 +41,7 @@ class Frames:
         length: how many positions the clip network has there.
         lag: position of step 0, negated.
         first: the first step whose positions depend on real frames alone.
+        reach: how many frames an average goes on after its position.
     """
 
     array: jax.Array
@@ -48,6 +49,7 @@ class Frames:
     length: int
     lag: int
     first: int
+    reach: float = 0
 
     @property
     def count(self) -> int:
@@ -63,12 +65,14 @@ class Clip:
         array: of the clip network's shape, but for axes along which it is constant: 1 there.
         first: see `Frames`; what is averaged over time is so over the real frames so far.
         full: the first step in which these are as many as a clip has.
+        behind: how many frames the first and the last of these lie behind the newest one.
         why: the operation that needs a whole clip.
     """
 
     array: jax.Array
     first: int
     full: int
+    behind: tuple[float, float]
     why: str
 
 
@@ -91,12 +95,19 @@ class Memory:
 
     Attributes:
         kept: one array per operation that looks back, after this step.
+        step_frames: frames per step.
     """
 
-    def __init__(self, past: Sequence[jax.Array] | None, steps_B: jax.Array):
-        """Takes the arrays of the step before, or None to learn their shapes; the steps so far."""
+    def __init__(self, past: Sequence[jax.Array] | None, *, steps_B: jax.Array, step_frames: int):
+        """Begins a step.
+
+        Args:
+            past: `kept` of the step before; None to learn its shapes.
+            steps_B: steps so far.
+            step_frames: frames per step.
+        """
         self._past = None if past is None else iter(past)
-        self._steps_B = steps_B
+        self._steps_B, self.step_frames = steps_B, step_frames
         self.kept: list[jax.Array] = []
 
     def extended(self, x: Frames, past: int) -> jax.Array:
@@ -135,9 +146,7 @@ class Memory:
         if len({(x.count, x.length) for x in frames}) > 1:
             raise CannotStream("frames at different rates meet")
         latest = max((x.lag for x in frames), default=0)
-        return [
-            self.delayed(x, latest - x.lag) if isinstance(x, Frames) else x for x in values
-        ]
+        return [self.delayed(x, latest - x.lag) if isinstance(x, Frames) else x for x in values]
 
     def clip(self, x: Frames, why: str) -> Clip:
         """The newest positions, as many as a clip has."""
@@ -146,7 +155,9 @@ class Memory:
         if missing < 0:
             array = jax.lax.slice_in_dim(array, -missing, None, axis=x.axis)
         full = x.first + max(0, math.ceil(missing / x.count))
-        return Clip(array, full, full, why)
+        jump = self.step_frames / x.count  # frames from one position to the next
+        newest = self.step_frames - 1 - jump * (x.count - 1 - x.lag)
+        return Clip(array, full, full, (newest + jump * (x.length - 1), newest - x.reach), why)
 
     def real(self, x: Frames) -> jax.Array:
         """Which positions of `clip(x)` depend on real frames alone, bool [B, length]."""

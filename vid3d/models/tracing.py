@@ -76,7 +76,8 @@ def trace(function: Callable, *arguments: Any) -> Trace:
     Raises:
         jax.errors.JAXTypeError and others: what JAX cannot trace.
     """
-    closed = jax.make_jaxpr(function)(*arguments)
+    # A new function: JAX would keep the trace for other callers, also of `library_form`.
+    closed = jax.make_jaxpr(lambda *trees: function(*trees))(*arguments)
     inputs = [Variable(x.shape, np.dtype(x.dtype)) for x in jax.tree.leaves(arguments)]
     equations: list[Equation] = []
     (result,) = _flatten(closed.jaxpr, closed.consts, inputs, equations, "")
