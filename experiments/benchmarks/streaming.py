@@ -83,11 +83,11 @@ def measure(name: str, rounds: int) -> str:
         for kind in (wall, cpu)
     ]
     latency = " / ".join(f"{np.percentile(steps, p) * 1e3:.1f}" for p in (50, 95, 99))
+    per_frame, per_clip = statistics.median(wall[0]) / frames, statistics.median(wall[1])
     return (
-        f"{name:12} {'x'.join(map(str, shape))}: per frame {statistics.median(wall[0]) / frames:.1f}"
-        f" ms against {statistics.median(wall[1]):.1f} ms, {ratios[0]:.2f} times by wall clock, "
-        f"{ratios[1]:.2f} by processor time; a step of {network.step_frames} frames takes {latency} "
-        "ms (p50 / p95 / p99)"
+        f"{name:12} {'x'.join(map(str, shape))}: per frame {per_frame:.1f} ms against "
+        f"{per_clip:.1f} ms, {ratios[0]:.2f} times by wall clock, {ratios[1]:.2f} by processor "
+        f"time; a step of {network.step_frames} frames takes {latency} ms (p50 / p95 / p99)"
     )
 
 

@@ -169,13 +169,17 @@ def elementwise(equation: Equation, values: list[Value], memory: Memory) -> Valu
 
 
 def broadcast_in_dim(equation: Equation, x: Value) -> Value:
-    """New axes have size 1, and are stretched where they meet another array."""
-    places = equation.options["broadcast_dimensions"]
-    sizes = [1] * len(equation.outputs[0].shape)
+    """What has no axis of time gets new axes of size 1, stretched where it meets another array."""
+    places, shape = equation.options["broadcast_dimensions"], equation.outputs[0].shape
+    sizes = [1] * len(shape)
     for axis, size in zip(places, x.array.shape, strict=True):
         sizes[axis] = size
     array = x.array.reshape(sizes)
-    return replace(x, array=array, **({"axis": places[x.axis]} if isinstance(x, Frames) else {}))
+    if not isinstance(x, Frames):
+        return replace(x, array=array)
+    axis = places[x.axis]
+    stretched = [x.count if here == axis else size for here, size in enumerate(shape)]
+    return replace(x, array=jnp.broadcast_to(array, stretched), axis=axis)
 
 
 def window(
@@ -309,7 +313,9 @@ def dot_general(equation: Equation, values: list[Value], memory: Memory) -> Valu
 
 
 def concatenate(equation: Equation, values: list[Value], memory: Memory) -> Value | None:
-    values = [x for x in values if x.array.size]
+    values = [x for x in values if x.array.size]  # jnp.pad joins empty pieces
+    if len(values) == 1:
+        return values[0]
     frames = [x for x in values if isinstance(x, Frames)]
     if len(frames) < len(values) or equation.options["dimension"] == frames[0].axis:
         return None
@@ -343,6 +349,14 @@ def squeeze(equation: Equation, values: list[Value], memory: Memory) -> Value | 
     return replace(x, array=jnp.squeeze(x.array, axes), axis=axis)
 
 
+def tile(equation: Equation, values: list[Value], memory: Memory) -> Value | None:
+    (x,) = values
+    assert isinstance(x, Frames)
+    if equation.options["reps"][x.axis] != 1:
+        return None
+    return replace(x, array=bind(equation, [x.array]))
+
+
 def transpose(equation: Equation, values: list[Value], memory: Memory) -> Value:
     (x,) = values
     assert isinstance(x, Frames)
@@ -360,5 +374,6 @@ RULES: dict[str, Rule] = {
     "reshape": reshape,
     "slice": slice_,
     "squeeze": squeeze,
+    "tile": tile,
     "transpose": transpose,
 }

@@ -19,7 +19,7 @@ from vid3d.errors import UserError
 from vid3d.inference import files, in_memory
 from vid3d.inference.in_memory import Encoded
 from vid3d.inference.prediction import Prediction
-from vid3d.inference.stream import Stream, check_frame
+from vid3d.inference.stream import LabelStream, Stream, check_frame
 from vid3d.inference.video import QueuedVideo, label_videos, queue, settings_for_call, time_line
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
@@ -29,7 +29,6 @@ from vid3d.video.plan import Durations, smoothed
 
 if TYPE_CHECKING:
     from vid3d.engine import Network
-    from vid3d.inference.continual_stream import ContinualStream
     from vid3d.inference.explain import Explainer, Explanation
 
 BATCH_SIZE = 8  # clips
@@ -252,9 +251,7 @@ class Classifier:
         with contextlib.closing(found):
             yield from zip(names, self._answers(videos(), batch_size=batch_size), strict=True)
 
-    def stream(
-        self, *, fps: float | None = None, mode: str | None = None
-    ) -> Stream | ContinualStream:
+    def stream(self, *, fps: float | None = None, mode: str | None = None) -> LabelStream:
         """Labels for your own loop over frames; `config.live` sets the smoothing.
 
         Args:

@@ -72,6 +72,8 @@ class ContinualStream:
         self._queue: list[np.ndarray] = []
         self.starts = 0
         self._count = 0  # frames pushed
+        self._newest: float | None = None  # seconds of the last frame
+        self._is_new = True  # since the last step
         self._restart()
 
     def push(self, frame_HWC: np.ndarray, seconds: float | None = None) -> Prediction | None:
@@ -152,7 +154,7 @@ class ContinualStream:
 
     def _restart(self) -> None:
         self._queue = []
-        self._newest: float | None = None
+        self._newest = None
         self._taken = 0  # frames since
         self._origin = 0.0  # seconds of the first frame
         self._seen = 0
