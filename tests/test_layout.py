@@ -36,6 +36,7 @@ ORDER = [
     "compilation",
     "ops",
     "models",
+    "continual",
     "weights",
     "video",
     "datasets",

@@ -19,7 +19,7 @@ from vid3d.errors import UserError
 from vid3d.inference import files, in_memory
 from vid3d.inference.in_memory import Encoded
 from vid3d.inference.prediction import Prediction
-from vid3d.inference.stream import Stream, check_frame
+from vid3d.inference.stream import LabelStream, Stream, check_frame
 from vid3d.inference.video import QueuedVideo, label_videos, queue, settings_for_call, time_line
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
@@ -251,14 +251,26 @@ class Classifier:
         with contextlib.closing(found):
             yield from zip(names, self._answers(videos(), batch_size=batch_size), strict=True)
 
-    def stream(self, *, fps: float | None = None) -> Stream:
-        """A sliding window for your own loop over frames; `config.live` sets the smoothing.
+    def stream(self, *, fps: float | None = None, mode: str | None = None) -> LabelStream:
+        """Labels for your own loop over frames; `config.live` sets the smoothing.
 
         Args:
             fps: rate of frames that are pushed without a time; by default the model's `data.fps`,
                 or 25.
+            mode: "clip" computes the clip of the newest frames, "stream" only what is new, see
+                `ContinualStream`; by default `config.live.mode`.
+
+        Raises:
+            UserError: another mode, or the network has no form that takes a frame at a time.
         """
-        return Stream(self, fps=self._rate(fps))
+        mode = mode or self.config.live.mode
+        if mode == "clip":
+            return Stream(self, fps=self._rate(fps))
+        if mode != "stream":
+            raise UserError(f"mode={mode!r} is not one of clip, stream")
+        from vid3d.inference.continual_stream import ContinualStream
+
+        return ContinualStream(self, fps=self._rate(fps))
 
     def compile(self, batch_sizes: Iterable[int] | None = None, *, decoders: int = 1) -> None:
         """Does beforehand what the first calls would otherwise wait for.
