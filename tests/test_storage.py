@@ -257,6 +257,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old"
 
 
+def test_a_disk_that_takes_no_more_files_is_full(tmp_path, small_disk):
+    """A save would fail half-way, whatever bytes are free."""
+    assert storage.free_bytes(tmp_path) > 0
+    assert storage.free_bytes(small_disk("1m,nr_inodes=40")) == 0
+
+
 def test_only_a_workdir_may_be_in_a_bucket(capsys):
     for command in (
         ("predict", "--workdir=w", "x.mp4", "--output=gs://bucket/x"),
