@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ LONGER = Durations(median=9.0)  # than all videos here
 
 
 @pytest.fixture
-def clips(settings, two_classes):
+def clips(settings, two_classes, warm_cache):
     def make(
         split: str = "train",
         *,
@@ -91,12 +92,13 @@ def test_order_depends_on_seed_and_epoch_alone(clips):
 @pytest.mark.parametrize(
     ("workers", "hosts", "restarts"), [(1, 1, ()), (2, 2, (3,)), (4, 4, (1, 2, 7))]
 )
-def test_clips_equal_the_golden_file(clips, two_classes, workers, hosts, restarts):
+def test_clips_equal_the_golden_file(clips, two_classes, warm_cache, workers, hosts, restarts):
     """Video, frames and augmentation of each clip are the same in any version of vid3d.
 
     However many processes decoded the videos, whatever hosts share the batches and wherever the run
     was interrupted.
     """
+    shutil.rmtree(warm_cache)
     golden = json.loads((Path(__file__).parent / "golden_clips.json").read_text())
     splits = dict.fromkeys((path for _, path, *_ in golden), "train")
     rows = [

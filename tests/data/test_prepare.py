@@ -97,8 +97,14 @@ def count_decoded(monkeypatch) -> list[int]:
 
 
 @pytest.fixture
-def prepared(settings, two_classes) -> prepared_folder.Prepared:
+def prepared(settings, warm_cache) -> prepared_folder.Prepared:
     """Two classes, prepared."""
+    return prepare.prepare(settings, quiet=True)
+
+
+@pytest.fixture
+def decoded_here(settings, two_classes) -> prepared_folder.Prepared:
+    """The same, decoded from these very files: only such frames are copied to another list."""
     return prepare.prepare(settings, quiet=True)
 
 
@@ -231,7 +237,7 @@ class TestCache:
         assert second.facts["up/g0_0.avi"].num_frames == 9
 
     def test_only_new_videos_are_decoded(
-        self, settings, prepared, two_classes, video, monkeypatch, capsys
+        self, settings, decoded_here, two_classes, video, monkeypatch, capsys
     ):
         decoded = []
         original = prepare.decoding.decode
@@ -305,12 +311,14 @@ class TestCache:
             path.write_bytes(whole[path])
         assert noticed > 50
 
-    def test_damaged_cached_frames_are_decoded_again(self, settings, prepared, two_classes, video):
-        for name in prepared.shards:
-            flip(prepared.directory / name, at=70_000)
+    def test_damaged_cached_frames_are_decoded_again(
+        self, settings, decoded_here, two_classes, video
+    ):
+        for name in decoded_here.shards:
+            flip(decoded_here.directory / name, at=70_000)
         video(two_classes / "up" / "g9_0.avi", 7)
         grown = prepare.prepare(settings, quiet=True)
-        assert grown.directory != prepared.directory and len(grown.facts) == 21
+        assert grown.directory != decoded_here.directory and len(grown.facts) == 21
         for path in grown.facts:
             whole = frames.read_video(two_classes / path, settings.data)
             assert (stored(grown, path) == whole.frames_THWC).all()
