@@ -224,6 +224,7 @@ def test_a_read_only_bucket_is_one_line(reach, call):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_an_unreachable_bucket_is_one_line(reach):
     """gcsfs does not wait between its retries here, so that the error comes at once."""
     code = (
