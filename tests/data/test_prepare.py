@@ -637,6 +637,7 @@ class TestBuilder:
         with tfds.testing.mock_data(num_examples=6, data_dir=str(data_dir)):
             yield tfds
 
+    @pytest.mark.slow
     def test_builder_splits_labels_and_frames_are_used(self, settings, mocked):
         done = prepare.prepare(settings, quiet=True)
         assert done.index.protocol.startswith("tfds ucf101/ucf101_1_256")
