@@ -110,8 +110,8 @@ SAMPLES = {
     ),
     "pyslowfast": ("train.csv", "a.mp4 1\nsub dir/c.mp4 0\n", {"sub dir/c.mp4": ""},
         ["a.mp4,Back_15som", "sub dir/c.mp4,Forward"], []),
-    "pytorchvideo": ("x.csv", "a.mp4 1\nb.webm x\n", {}, ["a.mp4,Back_15som"],
-        ["line 2: it does not end with the number of a class"]),
+    "pytorchvideo": ("x.csv", "a.mp4 1\nb.webm x\nb.webm 2\n", {}, ["a.mp4,Back_15som"],
+        ["line 2: it does not end with the number of a class", " is none of the 2 names"]),
     "mmaction2": ("x.txt", "clips/q 2 1\na.mp4 0\n", {"clips/q/img_1.jpg": "", "clips/q/2.jpg": ""},
         ["clips/q,Back_15som", "a.mp4,Forward"], []),
     "huggingface": (
@@ -204,6 +204,16 @@ def test_several_files_are_splits_by_their_names(tmp_path):
     files = [str(tmp_path / name) for name in ("train.csv", "val.csv")]
     done = convert("pyslowfast", files, str(tmp_path / "out.csv"))
     assert [line.video.split for line in done.lines] == ["train", "val"]
+
+
+def test_where_one_file_is_no_split_those_of_all_are_drawn(tmp_path):
+    (tmp_path / "a.mp4").touch(), (tmp_path / "b.mp4").touch()
+    (tmp_path / "train.csv").write_text("a.mp4 0\n")
+    (tmp_path / "more.csv").write_text("b.mp4 0\n")
+    files = [str(tmp_path / name) for name in ("train.csv", "more.csv")]
+    done = convert("pyslowfast", files, str(tmp_path / "out.csv"))
+    assert [line.video.split for line in done.lines] == ["", ""]
+    assert "some lines have no split: vid3d draws the splits of all" in done.notes
 
 
 def test_mirrored_classes_and_overlaps_are_noted(tmp_path):

@@ -421,6 +421,7 @@ def test_missing_workdir_or_checkpoint_raises(workdir, tmp_path):
             vid3d.load(path, checkpoint)
 
 
+@pytest.mark.slow
 def test_tensorflow_is_not_imported(workdir, videos):
     code = (
         "import sys, vid3d, vid3d.inference.predict, vid3d.inference.live\n"

@@ -87,6 +87,7 @@ def test_unreadable_file_sets_the_exit_code(workdir, folder, capsys):
     assert err.splitlines() == [f"vid3d predict: error: {e['error']}" for e in printed["errors"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blow", "reason"),
     [(signal.SIGSTOP, "the decoder hung: nothing for 3 s"), (signal.SIGSEGV, "crashed (SIGSEGV)")],
@@ -104,6 +105,7 @@ def test_video_that_breaks_the_decoder_fails_alone(
     assert error["path"] == str(poison) and reason in error["error"]
 
 
+@pytest.mark.slow
 def test_crash_while_annotating_keeps_the_prediction(
     workdir, poison, strike, videos, tmp_path, capsys, monkeypatch
 ):
@@ -312,6 +314,7 @@ def test_real_videos_are_labelled_or_reported(workdir, shared, capsys):
     assert len(printed["predictions"]) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "--csv"])
 def test_undecodable_file_names_are_printed(form, workdir, videos, tmp_path):
     """Where Python would refuse to: in most locales."""
@@ -335,6 +338,7 @@ def test_only_written_copies_are_announced(workdir, videos, tmp_path, monkeypatc
     assert "no annotated copy of" in said.err
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_no_partial_copy(workdir, videos, tmp_path, start):
     copies = tmp_path / "copies"
     paths = [shutil.copy(videos["turning"], tmp_path / f"{k}.mp4") for k in range(60)]
@@ -347,6 +351,7 @@ def test_sigterm_leaves_no_partial_copy(workdir, videos, tmp_path, start):
     assert not list(copies.glob(".*"))
 
 
+@pytest.mark.slow
 def test_closed_stdout_is_no_error(workdir, videos):
     """As with `>&-`: the next file that is opened takes its number."""
     command = [sys.executable, "-m", "vid3d", "predict", f"--workdir={workdir}", str(videos["red"])]
@@ -355,6 +360,7 @@ def test_closed_stdout_is_no_error(workdir, videos):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_lossy_output_encoding_is_kept(workdir, videos, tmp_path):
     path = shutil.copy(videos["red"], tmp_path / "é.avi")
     command = [sys.executable, "-m", "vid3d.cli", "predict", f"--workdir={workdir}", path]

@@ -268,6 +268,7 @@ def test_misbehaving_decoder_costs_one_video(decoders, act, reason, video, tmp_p
     assert not decoders()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blow", "reason"),
     [
@@ -345,6 +346,7 @@ def test_disguised_playlist_opens_no_address(tmp_path, video):
         assert isinstance(ends[0], Failed)
 
 
+@pytest.mark.slow
 def test_slow_consumer_causes_no_timeout(video, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 100) for k in range(3)]
     paused = []
@@ -367,6 +369,7 @@ def test_closing_early_leaves_no_process(decoders, video, tmp_path):
     assert not decoders()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [False, True], ids=["busy", "hanging"])
 def test_no_child_outlives_its_parent(video, tmp_path, stopped):
     path = video(tmp_path / "x.avi", 300)
