@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d.errors import UserError
+from vid3d.errors import LimitError, UserError
 from vid3d.video import decoding
 from vid3d.video.decoder_process import OpenVideo
 from vid3d.video.picture import decode_options
-from vid3d.video.records import Settings
+from vid3d.video.records import Limits, Settings
 from vid3d.video.resize import stored_size
 
 # For fitted frames of files that wait for their turn; files beyond it are decoded twice.
 HELD_BYTES = 256 * 2**20
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def check_frames(source: Any) -> None:
         )
 
 
-def settings_of(data: ConfigDict) -> Settings:
+def settings_of(data: ConfigDict, limits: Limits = NO_LIMITS) -> Settings:
     """The frames that a network with this `config.data` takes."""
     return Settings(
         stored_size(data),
@@ -77,21 +78,30 @@ def settings_of(data: ConfigDict) -> Settings:
         max_frames=0,
         store="raw",
         decode=decode_options(data),
+        limits=limits,
     )
 
 
-def start(decoders: decoding.Decoders, count: int, data: ConfigDict) -> None:
+def start(
+    decoders: decoding.Decoders, count: int, data: ConfigDict, limits: Limits = NO_LIMITS
+) -> None:
     """Starts decoding processes before the first file comes; see `Decoders.start`."""
-    decoders.start(count, settings_of(data), timeout=data.decode_timeout)
+    decoders.start(count, settings_of(data, limits), timeout=data.decode_timeout)
 
 
-def read_one(video: str | OpenVideo, data: ConfigDict, decoders: decoding.Decoders) -> File:
+def read_one(
+    video: str | OpenVideo,
+    data: ConfigDict,
+    decoders: decoding.Decoders,
+    limits: Limits = NO_LIMITS,
+) -> File:
     """Decodes a video in one of the processes that threads share.
 
     Raises:
+        LimitError: it is beyond the limits, or the decoder hangs.
         UserError: it cannot be decoded.
     """
-    (file,) = read_many([video], data, workers=1, decoders=decoders)
+    (file,) = read_many([video], data, workers=1, decoders=decoders, limits=limits)
     if isinstance(file, UserError):
         raise file
     return file
@@ -103,6 +113,7 @@ def read_many(
     *,
     workers: int,
     decoders: decoding.Decoders | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> Generator[File | UserError, None, None]:
     """Decodes files in parallel; yields each file, or its error, in their order.
 
@@ -110,9 +121,11 @@ def read_many(
         videos: their paths, or open files.
         data: `config.data`; the geometry and `decode_timeout` are read.
         workers: number of decoding processes.
-        decoders: lend a process in place of new ones; all their calls have the same `data`.
+        decoders: lend a process in place of new ones; all their calls have the same `data` and
+            `limits`.
+        limits: beyond which a file is a `LimitError`.
     """
-    settings = settings_of(data)
+    settings = settings_of(data, limits)
     timeout, shape = data.decode_timeout, settings.frame_shape
     held: dict[int, list[np.ndarray] | None] = {}  # by job; None if they are too many
     ready: dict[int, File | UserError] = {}
@@ -133,7 +146,8 @@ def read_many(
             elif isinstance(event, decoding.Again):
                 held.pop(job, None)
             elif isinstance(event, decoding.Failed):
-                ready[job] = UserError(f"{videos[job]}: {event.reason}")
+                said = f"{videos[job]}: {event.reason}"
+                ready[job] = LimitError(said, event.limit) if event.limit else UserError(said)
             else:
                 count = len(event.times)
                 again = partial(

@@ -160,14 +160,7 @@ def prepare(
         found.notes.append(unfinished)
     if events and not anew:
         found.notes.extend(chosen.apply_to(classifier, workdir))
-    for key, text in overrides:
-        apply(classifier.config, key, text)
-        if not any(fnmatchcase(key, pattern) for pattern in OVERRIDES):
-            allowed = f"{', '.join(OVERRIDES[:-1])} and {OVERRIDES[-1]}"
-            raise UserError(
-                f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
-            )
-    validate(classifier.config)
+    override(classifier.config, overrides)
     if events:
         check_events(classifier)
         found.notes.extend(silence_note(classifier.config))
@@ -211,6 +204,22 @@ def predict(
         engine=engine,
         precision=precision,
     ).report()
+
+
+def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
+    """Sets keys of `OVERRIDES`, given as (key, text), and checks the config.
+
+    Raises:
+        UserError: a key is another one, or a value is out of range.
+    """
+    for key, text in overrides:
+        apply(config, key, text)
+        if not any(fnmatchcase(key, pattern) for pattern in OVERRIDES):
+            allowed = f"{', '.join(OVERRIDES[:-1])} and {OVERRIDES[-1]}"
+            raise UserError(
+                f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
+            )
+    validate(config)
 
 
 def check_events(classifier: Classifier) -> None:
