@@ -143,7 +143,7 @@ def create_app(service: Service, metrics: Metrics, *, token: str = "") -> FastAP
 
 def add_open_routes(app: FastAPI) -> None:
     """What needs no token: the page, which holds nothing, and a sign of life."""
-    page = (resources.files("vid3d.serve") / "page.html").read_text()
+    page = (resources.files("vid3d.serve") / "page.html").read_text("utf-8")
 
     @app.get("/", response_class=HTMLResponse, summary="A page to drop a video on")
     async def get_page() -> Response:
