@@ -15,9 +15,9 @@ from fixtures.processes import launch
 from inference.conftest import (  # noqa: F401  # fixtures
     colour_weights,
     make_workdir,
-    poison,
     videos,
     workdir,
+    write_video_fixture,
 )
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
@@ -87,7 +87,8 @@ def start_site(workdir) -> Iterator[Callable[..., Site]]:  # noqa: F811
 @pytest.fixture(scope="session")
 def site(start_site) -> Site:
     """A server with small limits."""
-    return start_site("--max-seconds=30", "--max-upload=2", "--max-concurrent=4", "--max-wait=60")
+    limits = ("--max-seconds=30", "--max-pixels=3000000", "--max-upload=2", "--max-concurrent=4")
+    return start_site(*limits)
 
 
 @pytest.fixture(scope="session")
