@@ -47,6 +47,7 @@ ORDER = [
     "engine",
     "evaluation",
     "inference",
+    "serve",
     "judge",
     "training",
     "sweep",
@@ -60,6 +61,7 @@ NEVER = {  # so: no TensorFlow
     "export": {"data", "datasets", "evaluation", "tf"},
     "engine": {"data", "datasets", "evaluation", "tf"},
     "inference": {"data", "datasets", "evaluation", "tf"},
+    "serve": {"data", "datasets", "evaluation", "tf"},
 }
 HOMES = {
     "cv2": {
@@ -94,6 +96,10 @@ HOMES = {
     },
     "onnxruntime": {"export/runtimes.py"},
     "openvino": {"export/runtimes.py"},
+    "fastapi": {"serve/app.py", "serve/server.py", "serve/upload.py"},
+    "starlette": {"serve/app.py", "serve/metrics.py", "serve/upload.py"},
+    "uvicorn": {"serve/server.py"},
+    "prometheus_client": {"serve/metrics.py"},
 }
 LARGEST = 360  # lines
 

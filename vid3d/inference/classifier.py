@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vid3d.inference.explain import Explainer, Explanation
 
 BATCH_SIZE = 8  # clips
-Source = str | os.PathLike[str] | Encoded | np.ndarray | Sequence[np.ndarray]  # of a video
+Source = str | os.PathLike[str] | Encoded | OpenVideo | np.ndarray | Sequence[np.ndarray]  # a video
 
 
 class Classifier:
@@ -46,6 +46,7 @@ class Classifier:
         classes: class names in the order of the labels.
         step: optimizer steps up to the checkpoint.
         network: that labels clips; its `engine` and `precision` say how.
+        limits: what a file that `predict` is given may ask for; set them before the first one.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Classifier:
         self.network = network
         self._weights = getattr(network, "weights", weights)
         self._explainers: dict[str, Explainer] = {}  # by method
+        self.limits = files.NO_LIMITS
         # Decoding processes are kept for the next call and end with the classifier. Beside one file
         # that hangs there is always room for another.
         self._decoders = Decoders(max(cores(), 2))
@@ -175,7 +177,9 @@ class Classifier:
         self, source: Source, settings: ConfigDict, *, fps: float | None = None
     ) -> Iterator[QueuedVideo]:
         """One video and the clips that answer for it; see `predict` for the arguments."""
-        if isinstance(source, (str, os.PathLike)):
+        if isinstance(source, OpenVideo):
+            yield self._read(source, settings)
+        elif isinstance(source, (str, os.PathLike)):
             yield self._read(os.fsdecode(source), settings)
         elif in_memory.is_encoded(source):
             with in_memory.opened(source) as video:
@@ -206,11 +210,15 @@ class Classifier:
             UserError: there is no such class or method, the video cannot be read, or the network
                 has no map for Grad-CAM.
         """
+        return self.explainer(method).explain(source, label=label)
+
+    def explainer(self, method: str = "gradcam") -> Explainer:
+        """What `explain` explains with, by one method; see there for the errors."""
         from vid3d.inference.explain import Explainer
 
         if method not in self._explainers:
             self._explainers[method] = Explainer(self, method)
-        return self._explainers[method].explain(source, label=label)
+        return self._explainers[method]
 
     def predict_many(
         self,
@@ -294,7 +302,7 @@ class Classifier:
         for size in sizes:
             self.probabilities(np.zeros((size, *shape), np.uint8))
         if batch_sizes is not None:
-            files.start(self._decoders, decoders, self.config.data)
+            files.start(self._decoders, decoders, self.config.data, self.limits)
 
     def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:
         """Class probabilities of uint8 clips of the stored size: float32 [B, K]."""
@@ -302,7 +310,8 @@ class Classifier:
 
     def _read(self, video: str | OpenVideo, settings: ConfigDict) -> QueuedVideo:
         """Decodes a file in one of the processes that are kept between calls."""
-        return self._plan_file(files.read_one(video, self.config.data, self._decoders), settings)
+        file = files.read_one(video, self.config.data, self._decoders, self.limits)
+        return self._plan_file(file, settings)
 
     def _plan_file(self, file: files.File, settings: ConfigDict) -> QueuedVideo:
         """Chooses the clips that represent a file."""

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d.errors import UserError
+from vid3d.errors import LimitError, UserError
 from vid3d.video import decoder_pool
 from vid3d.video.decoder_handle import OpenVideo
 from vid3d.video.kept_decoders import KEPT
 from vid3d.video.picture import decode_options
-from vid3d.video.records import Settings
+from vid3d.video.records import Limits, Settings
 from vid3d.video.resize import stored_size
 
 # For fitted frames of files that wait for their turn; files beyond it are decoded twice.
 HELD_BYTES = 256 * 2**20
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def check_frames(source: Any) -> None:
         )
 
 
-def settings_of(data: ConfigDict) -> Settings:
+def settings_of(data: ConfigDict, limits: Limits = NO_LIMITS) -> Settings:
     """The frames that a network with this `config.data` takes."""
     return Settings(
         stored_size(data),
@@ -78,21 +79,30 @@ def settings_of(data: ConfigDict) -> Settings:
         max_frames=0,
         store="raw",
         decode=decode_options(data),
+        limits=limits,
     )
 
 
-def start(decoders: decoder_pool.Decoders, count: int, data: ConfigDict) -> None:
+def start(
+    decoders: decoder_pool.Decoders, count: int, data: ConfigDict, limits: Limits = NO_LIMITS
+) -> None:
     """Starts decoding processes before the first file comes; see `Decoders.start`."""
-    decoders.start(count, settings_of(data), timeout=data.decode_timeout)
+    decoders.start(count, settings_of(data, limits), timeout=data.decode_timeout)
 
 
-def read_one(video: str | OpenVideo, data: ConfigDict, decoders: decoder_pool.Decoders) -> File:
+def read_one(
+    video: str | OpenVideo,
+    data: ConfigDict,
+    decoders: decoder_pool.Decoders,
+    limits: Limits = NO_LIMITS,
+) -> File:
     """Decodes a video in one of the processes that threads share.
 
     Raises:
+        LimitError: it is beyond the limits, or the decoder hangs.
         UserError: it cannot be decoded.
     """
-    (file,) = read_many([video], data, workers=1, decoders=decoders)
+    (file,) = read_many([video], data, workers=1, decoders=decoders, limits=limits)
     if isinstance(file, UserError):
         raise file
     return file
@@ -104,6 +114,7 @@ def read_many(
     *,
     workers: int,
     decoders: decoder_pool.Lender = KEPT,
+    limits: Limits = NO_LIMITS,
 ) -> Generator[File | UserError, None, None]:
     """Decodes files in parallel; yields each file, or its error, in their order.
 
@@ -112,8 +123,9 @@ def read_many(
         data: `config.data`; the geometry and `decode_timeout` are read.
         workers: number of decoding processes.
         decoders: lend the processes.
+        limits: beyond which a file is a `LimitError`.
     """
-    settings = settings_of(data)
+    settings = settings_of(data, limits)
     timeout, shape = data.decode_timeout, settings.frame_shape
     held: dict[int, list[np.ndarray] | None] = {}  # by job; None if they are too many
     ready: dict[int, File | UserError] = {}
@@ -136,7 +148,8 @@ def read_many(
             elif isinstance(event, decoder_pool.Again):
                 held.pop(job, None)
             elif isinstance(event, decoder_pool.Failed):
-                ready[job] = UserError(f"{videos[job]}: {event.reason}")
+                said = f"{videos[job]}: {event.reason}"
+                ready[job] = LimitError(said, event.limit) if event.limit else UserError(said)
             else:
                 count = len(event.times)
                 again = partial(

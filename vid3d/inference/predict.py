@@ -143,14 +143,7 @@ def prepare(
     notes = [unfinished] if (unfinished := Workdir(workdir).unfinished()) else []
     if events and not anew:
         notes += chosen.apply_to(classifier, workdir)
-    for key, text in overrides:
-        apply(classifier.config, key, text)
-        if not any(fnmatchcase(key, pattern) for pattern in OVERRIDES):
-            allowed = f"{', '.join(OVERRIDES[:-1])} and {OVERRIDES[-1]}"
-            raise UserError(
-                f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
-            )
-    validate(classifier.config)
+    override(classifier.config, overrides)
     if events:
         check_events(classifier)
         notes += silence_note(classifier.config)
@@ -197,6 +190,22 @@ def predict(
         engine=engine,
         precision=precision,
     ).report()
+
+
+def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
+    """Sets keys of `OVERRIDES`, given as (key, text), and checks the config.
+
+    Raises:
+        UserError: a key is another one, or a value is out of range.
+    """
+    for key, text in overrides:
+        apply(config, key, text)
+        if not any(fnmatchcase(key, pattern) for pattern in OVERRIDES):
+            allowed = f"{', '.join(OVERRIDES[:-1])} and {OVERRIDES[-1]}"
+            raise UserError(
+                f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
+            )
+    validate(config)
 
 
 def check_events(classifier: Classifier) -> None:

@@ -33,6 +33,14 @@ class VideoError(Exception):
         self.path = path
 
 
+class LimitError(VideoError):
+    """A video beyond a limit that its decoding was given, of "size" or of "time"."""
+
+    def __init__(self, reason: str, path: str, limit: str):
+        super().__init__(reason, path)
+        self.limit = limit
+
+
 def main_stream(container: av.container.InputContainer, path: str) -> av.VideoStream:
     """The video stream that a player would show.
 

@@ -7,7 +7,7 @@ messages over a pipe:
                       (order, job, path, spans) with the order "look" or "decode", and no spans for
                       a whole video;  ("free", slot)
                       instead of a path None, and then an open file, for a video without one
-    to the parent     ("ready",);  ("alive",);  ("failed", job, reason);
+    to the parent     ("ready",);  ("alive",);  ("failed", job, reason, limit);
                       ("again", job): what came of the video is to be dropped;
                       ("frames", job, slot, sizes, their times);
                       ("done", job, slot or None, sizes, their times,
@@ -71,7 +71,7 @@ class Decoder:
                 else:
                     self.decode(job, name, spans)
             except container.VideoError as error:
-                self.pipe.send(("failed", job, str(error)))
+                self.pipe.send(("failed", job, str(error), getattr(error, "limit", "")))
             except MemoryError:
                 reason = "the file is damaged, or its frames are very large"
                 self.pipe.send(("failed", job, f"decoding needs too much memory: {reason}"))
@@ -125,12 +125,19 @@ class Decoder:
         times: list[float] = []
         sizes: list[int] = []
         slot, used, size = None, 0, (0, 0)
+        began = time.monotonic()
         try:
             for frame_HWC, seconds in found:
                 if frame_HWC is None:
                     self.sign()
                     continue
                 size = size if times else frame_HWC.shape[:2]
+                settings.limits.check(
+                    reader.path,
+                    pixels=frame_HWC.shape[0] * frame_HWC.shape[1],
+                    seconds=seconds,
+                    worked=time.monotonic() - began,
+                )
                 header, payload = self.record(frame_HWC)
                 length = len(header) + len(payload)
                 if slot is not None and used + length > self.slot_bytes:
@@ -146,7 +153,7 @@ class Decoder:
                 times.append(seconds)
                 if len(times) == settings.max_frames and not selection:
                     break
-        except InexactError:
+        except Exception:  # the child goes on with the next video
             self.free += [] if slot is None else [slot]
             raise
         times_T = np.array(times)

@@ -74,6 +74,7 @@ class Failed:
     lane: int
     job: int
     reason: str
+    limit: str = ""  # that it is beyond: of "size" or "time", see `Settings.limits`; hung is "time"
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ class Pool:
                 self.waiting.appendleft(job)
                 yield Again(lane, job)
             else:
-                yield Failed(lane, job, reason)
+                yield Failed(lane, job, reason, limit="" if again else "time")
         self.fill(child)
 
     def start_child(self) -> Child:
