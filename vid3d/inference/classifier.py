@@ -20,12 +20,12 @@ from vid3d.inference import files, in_memory
 from vid3d.inference.in_memory import Encoded
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.stream import LabelStream, Stream, check_frame
-from vid3d.inference.video import QueuedVideo, label_videos, queue, settings_for_call, time_line
+from vid3d.inference.video import QueuedVideo, answer, label_videos, queue, settings_for_call
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
 from vid3d.video.decoder_handle import OpenVideo
 from vid3d.video.decoder_pool import Decoders
-from vid3d.video.plan import Durations, smoothed
+from vid3d.video.plan import Durations
 
 if TYPE_CHECKING:
     from vid3d.engine import Network
@@ -193,10 +193,10 @@ class Classifier:
         Raises:
             UserError: the file has to be decoded once more, and that fails.
         """
-        answer = next(self._answers([video], batch_size=BATCH_SIZE))
-        if isinstance(answer, UserError):
-            raise answer
-        return answer
+        found = next(self._answers([video], batch_size=BATCH_SIZE))
+        if isinstance(found, UserError):
+            raise found
+        return found
 
     def explain(self, source: Source, *, label: str = "", method: str = "gradcam") -> Explanation:
         """Where and when the network looks for a class in a video; see `explain.Explanation`.
@@ -352,21 +352,4 @@ class Classifier:
 
     def prediction_of(self, video: QueuedVideo) -> Prediction:
         """The weighted mean over the clips, and the time line."""
-        settings, how = video.settings, self.config.eval.long_videos
-        rows_NK = video.probabilities_NK
-        smooth_NK = smoothed(rows_NK, settings.smoothing) if video.plan.bounds else rows_NK
-        if how == "longest":  # of the timeline that is shown
-            rows_NK = smooth_NK
-        weights_N = video.plan.weights(rows_NK, how, threshold=settings.threshold)
-        return Prediction.of(
-            self.classes,
-            weights_N @ rows_NK,
-            num_frames=video.num_frames,
-            start=0.0,
-            end=video.seconds,
-            segments=time_line(video, smooth_NK, self.classes),
-            threshold=settings.threshold,
-            damage=video.damage,
-            note=video.plan.note,
-            events=video.events(self.classes),
-        )
+        return answer(video, self.classes, self.config.eval.long_videos)
