@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint as checkpoints, config as configs
 from vid3d.checkpoint import Workdir
+from vid3d.checkpoint.temperature import divide_logits, temperature_of
 from vid3d.data import pipeline
 from vid3d.errors import UserError
 from vid3d.evaluation import sets
@@ -31,7 +32,7 @@ class Restored:
         workdir: that it is in.
         checkpoint: "best", "latest" or a step, as it was asked for.
         step: optimizer steps done.
-        weights: {"params", "batch_stats"} as numpy arrays.
+        weights: {"params", "batch_stats"} as numpy arrays; with `temperature` inside.
         meta: see `Workdir.meta`.
         config: of the evaluation: that of the training run, with the overrides and the videos of
             `--data`.
@@ -49,6 +50,10 @@ class Restored:
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(self.meta["classes"])
+
+    @property
+    def temperature(self) -> float:
+        return temperature_of(self.meta, self.config)
 
     @cached_property
     def trained(self) -> dict[str, Any]:
@@ -76,6 +81,7 @@ def restore(
     configs.validate(config)
     if data is not None:
         config = sets.other_config(config, data)
+    weights = divide_logits(weights, temperature_of(meta, config))
     return Restored(workdir, checkpoint, step, weights, meta, config, is_own=data is None)
 
 
