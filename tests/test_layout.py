@@ -47,6 +47,7 @@ ORDER = [
     "evaluation",
     "inference",
     "judge",
+    "report",
     "training",
     "sweep",
     "arguments",
@@ -68,6 +69,7 @@ HOMES = {
         "datasets/synthetic.py",
         "inference/heat.py",
         "inference/overlay.py",
+        "report/strips.py",
         "video/writer.py",
     },
     "av": {

@@ -250,9 +250,7 @@ def temperature_facts(
     before = None
     if used != 1:
         undone = predictions.divided_by(1 / used)
-        before = calibration.summarise(
-            undone.probabilities_NK, undone.labels_N, groups_of(clips)
-        )
+        before = calibration.summarise(undone.probabilities_NK, undone.labels_N, groups_of(clips))
     return {
         "temperature": used,
         "fitted_on": restored.meta["validation_videos"] if is_fitted else None,
