@@ -41,7 +41,7 @@ def page_of(workdir: Workdir) -> Path:
 
 def data_of(html: str) -> dict:
     """What the script of a page has."""
-    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html)
+    (text,) = re.findall(r'<script type="application/json" id="page-data">(.*?)</script>', html)
     return json.loads(text)
 
 

@@ -77,7 +77,7 @@ def calibration_line(calibration: dict[str, Any]) -> str:
     )
     if before := calibration["before"]:
         line += (
-            f"; without the temperature of {calibration['temperature']:.3g} "
+            f"; without the temperature ({calibration['temperature']:.3g}) "
             f"{before['expected_calibration_error']:.4f} and {before['brier_score']:.4f}"
         )
     if count := calibration["fitted_on"]:

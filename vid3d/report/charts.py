@@ -12,7 +12,7 @@ import numpy as np
 from vid3d.report.html import e
 
 WIDTH, HEIGHT = 420, 280
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 38
+LEFT, RIGHT, TOP, BOTTOM = 46, 20, 12, 38
 MOST_POINTS = 300  # of a line
 
 Points = Sequence[tuple[float, float]]
@@ -141,10 +141,9 @@ def reliability(calibration: dict[str, Any]) -> Element:
 
 
 def bubbles(axes: Axes, bins: Sequence[dict[str, Any]], kind: str) -> list[Element]:
-    """A circle per bin, its area as large as the number of videos, and a line through them."""
+    """A circle per bin, its area by the number of videos."""
     most = max(row["videos"] for row in bins)
-    line = axes.path([(row["confidence"], row["accuracy"]) for row in bins])
-    drawn = [e("path", d=line, class_=f"line thin {kind}")]
+    drawn = []
     for row in bins:
         x, y = axes.at(row["confidence"], row["accuracy"])
         said = f"{row['videos']} videos: {row['confidence']:.0%} said, {row['accuracy']:.0%} right"
@@ -181,7 +180,7 @@ def interval_bar(accuracy: float, low: float, high: float, chance: float) -> Ele
     drawn = [
         e("line", x1=10, x2=590, y1=16, y2=16, class_="scale"),
         e("line", x1=c, x2=c, y1=8, y2=24, class_="chance"),
-        e("text", "guessing", x=c, y=38, class_="tick middle"),
+        e("text", "guessing", x=max(c, 34), y=38, class_="tick middle"),
         e("line", x1=x0, x2=x1, y1=16, y2=16, class_="whisker"),
         e("circle", cx=x, cy=16, r=7, class_="dot b"),
     ]

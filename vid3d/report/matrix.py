@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -15,8 +17,45 @@ from vid3d.text import shorten
 SIDE = 30  # of a cell
 MOST_CLASSES = 150  # that are drawn: a larger matrix is not readable
 NUMBERS_UP_TO = 40  # classes, beyond which cells have no numbers
-MARGIN = 150  # for the names
+LETTER = 0.55  # width of a letter, on average, by the size of the font
+STEEP = 40  # classes, beyond which the names of columns would touch each other
 LONGEST_NAME = 22
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are, in the units of the SVG.
+
+    Attributes:
+        shown: the classes, in their order.
+        names: of these, short enough to be drawn.
+        font: size of the names, larger where a page shows the whole smaller.
+        left: where the cells begin.
+        top: likewise; the names of the columns are turned.
+    """
+
+    shown: list[int]
+    names: list[str]
+    font: int
+    left: int
+    top: int
+
+    @classmethod
+    def of(cls, shown: list[int], classes: Sequence[str]) -> Layout:
+        names = [shorten(classes[k], LONGEST_NAME) for k in shown]
+        font = min(max(12, len(shown) // 4), 26)
+        left = round(LETTER * font * max(map(len, names))) + 14
+        return cls(shown, names, font, left, round((1 if len(shown) > STEEP else 0.75) * left) + 6)
+
+    @property
+    def angle(self) -> int:
+        """Of the names of the columns."""
+        return 75 if len(self.shown) > STEEP else 45
+
+    @property
+    def side(self) -> int:
+        """Of the square of all cells."""
+        return SIDE * len(self.shown)
 
 
 def draw(answers: Answers, cells: dict[Cell, list[int]]) -> Element:
@@ -25,49 +64,57 @@ def draw(answers: Answers, cells: dict[Cell, list[int]]) -> Element:
     With many classes it shows those that are confused most.
     """
     whole = metrics.confusion_matrix(answers.labels_N, answers.predicted_N, len(answers.classes))
-    shown = most_confused(whole)
-    size, side = MARGIN + SIDE * len(shown), SIDE
-    totals_K = whole.sum(axis=1)
-    drawn: list[Element] = []
-    for place, k in enumerate(shown):
-        middle = MARGIN + side * (place + 0.5)
-        name, full = shorten(answers.classes[k], LONGEST_NAME), e("title", answers.classes[k])
-        drawn.append(e("text", full, name, x=MARGIN - 8, y=middle + 4, class_="name end"))
-        turned = f"rotate(-45 {middle} {MARGIN - 8})"
-        drawn.append(
-            e("text", e("title", answers.classes[k]), name, x=middle, y=MARGIN - 8,
-              transform=turned, class_="name")
-        )  # fmt: skip
-    ground = e("rect", x=MARGIN, y=MARGIN, width=side * len(shown), height=side * len(shown),
+    place = Layout.of(most_confused(whole), answers.classes)
+    ground = e("rect", x=place.left, y=place.top, width=place.side, height=place.side,
                class_="ground")  # fmt: skip
-    drawn.append(ground)
-    for row, k in enumerate(shown):
-        for column, answer in enumerate(shown):
-            if whole[k, answer]:
-                place = (MARGIN + side * column, MARGIN + side * row)
-                share = whole[k, answer] / totals_K[k]
-                drawn.append(
-                    cell(answers, (k, answer), int(whole[k, answer]), share, place,
-                         is_open=(k, answer) in cells, numbered=len(shown) <= NUMBERS_UP_TO)
-                )  # fmt: skip
+    totals_K = whole.sum(axis=1)
+    squares = [
+        cell(
+            answers,
+            (k, answer),
+            int(whole[k, answer]),
+            whole[k, answer] / totals_K[k],
+            (place.left + SIDE * column, place.top + SIDE * row),
+            is_open=(k, answer) in cells,
+            numbered=len(place.shown) <= NUMBERS_UP_TO,
+        )
+        for row, k in enumerate(place.shown)
+        for column, answer in enumerate(place.shown)
+        if whole[k, answer]
+    ]
+    width = place.left + place.side + place.left // 2
+    least = min(width, 11 * len(place.shown) + place.left)
     box = e(
         "svg",
-        drawn,
-        viewBox=f"0 0 {size + 60} {size}",
+        labels(place, answers.classes),
+        ground,
+        squares,
+        viewBox=f"0 0 {width} {place.top + place.side}",
         class_="matrix",
         role="group",
         aria_label="confusion matrix",
-        style=f"min-width:{min(size, 11 * len(shown) + 200)}px;max-width:{size + 60}px",
+        style=f"min-width:{least}px;width:{width}px",
     )
-    left_out = len(answers.classes) - len(shown)
     note = None
-    if left_out:
+    if left_out := len(answers.classes) - len(place.shown):
         said = (
-            f"{left_out} of {len(answers.classes)} classes, the least confused, are left out of the "
-            "picture; confusion_matrix.csv has all."
+            f"{left_out} of {len(answers.classes)} classes, the least confused, are left out of "
+            "the picture; confusion_matrix.csv has all."
         )
         note = e("p", said, class_="about")
     return e("div", e("div", box, class_="scroll"), note)
+
+
+def labels(place: Layout, classes: Sequence[str]) -> Iterator[Element]:
+    """The names of the rows and, turned, of the columns."""
+    style = f"font-size:{place.font}px"
+    for number, (k, name) in enumerate(zip(place.shown, place.names, strict=True)):
+        x, y = (edge + SIDE * (number + 0.5) for edge in (place.left, place.top))
+        yield e("text", e("title", classes[k]), name, x=place.left - 8, y=y + place.font / 3,
+                class_="name end", style=style)  # fmt: skip
+        turned = f"rotate({-place.angle} {x} {place.top - 8})"
+        yield e("text", e("title", classes[k]), name, x=x, y=place.top - 8, transform=turned,
+                class_="name", style=style)  # fmt: skip
 
 
 def most_confused(matrix: np.ndarray) -> list[int]:
@@ -92,7 +139,7 @@ def cell(
     said = f"{true}, answered {answer}: {count} of its videos ({share:.0%})"
     x, y = place
     kind = "right" if which[0] == which[1] else "wrong"
-    strength = round(0.15 + 0.85 * share, 2)
+    strength = round(0.25 + 0.75 * share, 2)
     inside = [
         e("title", said),
         e("rect", x=x + 1, y=y + 1, width=SIDE - 2, height=SIDE - 2, rx=3, fill_opacity=strength),

@@ -1,5 +1,5 @@
 "use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
+const data = JSON.parse(document.getElementById("page-data").textContent);
 const panel = document.getElementById("clips");
 const AT_ONCE = 24;
 
@@ -31,7 +31,8 @@ function card(id) {
 }
 
 function percent(p) {
-  return p > 0.995 ? ">99%" : `${Math.round(100 * p)}%`;
+  if (p > 0.995) return ">99%";
+  return p < 0.005 ? "<1%" : `${Math.round(100 * p)}%`;
 }
 
 function open(cell) {
@@ -39,8 +40,9 @@ function open(cell) {
   cell.classList.add("chosen");
   const [truth, answer] = cell.dataset.cell.split(",");
   const { ids, total } = data.cells[cell.dataset.cell];
-  const word = truth === answer ? "rightly" : "wrongly";
-  const title = make("h3", "", `${data.classes[truth]}, ${word} answered ${data.classes[answer]}`);
+  const right = `${data.classes[truth]}, answered rightly`;
+  const wrong = `${data.classes[truth]}, answered ${data.classes[answer]}`;
+  const title = make("h3", "", truth === answer ? right : wrong);
   const grid = make("div", "grid");
   const count = make("p", "about");
   const more = make("button", "more", "Show more");

@@ -82,7 +82,7 @@ def build(content: Content) -> str:
             "footer",
             f"Made by vid3d {figures['environment']['vid3d']}. This page needs no network.",
         ),
-        e("script", as_json(page_data(content)), type="application/json", id="data"),
+        e("script", as_json(page_data(content)), type="application/json", id="page-data"),
         e("script", resource("page.js")),
     )
     meta = [
@@ -145,7 +145,7 @@ def head(content: Content) -> Element:
 
 def notes(content: Content) -> Element | None:
     """What is to be known about the figures, and what the page leaves out."""
-    found = list(content.answers.figures["notes"])
+    found: list[str] = []
     if content.missing:
         found.append(f"The clips cannot be shown moving: {content.missing}")
     listed = sum(len(videos) for videos in content.chosen.cells.values())
@@ -158,6 +158,7 @@ def notes(content: Content) -> Element | None:
             f"{len(content.strips)} clips move; {still} more are listed by name, to keep this page "
             "small."
         )
+    found += content.answers.figures["notes"]
     items = [e("li", shorten(note, 600)) for note in found[:MOST_NOTES]]
     return section("notes", "Notes", [e("ul", items, class_="notes")] if items else None)
 
@@ -166,8 +167,12 @@ def matrix_section(content: Content) -> list[Element]:
     return [
         e("p", "Rows are the true classes, columns the answers. Choose a cell to see its videos.",
           class_="about"),
-        matrix.draw(content.answers, content.chosen.cells),
-        e("div", id="clips", aria_live="polite"),
+        e(
+            "div",
+            matrix.draw(content.answers, content.chosen.cells),
+            e("div", id="clips", aria_live="polite"),
+            class_="beside",
+        ),
     ]  # fmt: skip
 
 
@@ -188,7 +193,7 @@ def card(content: Content, video: int) -> Element:
     truth, answer = (answers.classes[k[video]] for k in (answers.labels_N, answers.predicted_N))
     source = content.strips.get(video)
     picture = (
-        e("img", src=source, alt=f"{truth}, answered {answer}", loading="lazy", width=128,
+        e("img", src=source, alt=f"{truth}, answered {answer}", decoding="async", width=128,
           height=128)
         if source
         else e("div", "left out" if content.strips else "no frames", class_="still")
@@ -224,7 +229,9 @@ def most_probable(answers: Answers, video: int) -> list[tuple[int, float]]:
 
 def percent(p: float) -> str:
     """A probability for people; nothing is quite certain."""
-    return ">99%" if p > 0.995 else f"{p:.0%}"
+    if p > 0.995:
+        return ">99%"
+    return "<1%" if p < 0.005 else f"{p:.0%}"
 
 
 def probabilities(answers: Answers) -> list[Element]:
