@@ -27,16 +27,26 @@ def make(clips: Clips, videos: Sequence[int], *, most_bytes: int) -> dict[int, s
         videos: positions, those that matter most first.
         most_bytes: of all of them together.
     """
-    side = SIDES[len(videos) > FEW]
+    side = min(side_of(len(videos)), clips.data.size)
     found: dict[int, str] = {}
     for video in videos:
-        content = moving(*seen(clips, video), side=min(side, clips.data.size))
-        uri = "data:image/webp;base64," + base64.b64encode(content).decode()
+        uri = as_uri(*seen(clips, video), side=side)
         most_bytes -= len(uri)
         if most_bytes < 0:
             break
         found[video] = uri
     return found
+
+
+def side_of(count: int) -> int:
+    """Pixels of each of so many moving pictures."""
+    return SIDES[count > FEW]
+
+
+def as_uri(frames_THWC: np.ndarray, seconds_T: np.ndarray, *, side: int) -> str:
+    """A moving picture as the address of itself."""
+    content = moving(frames_THWC, seconds_T, side=side)
+    return "data:image/webp;base64," + base64.b64encode(content).decode()
 
 
 def seen(clips: Clips, video: int) -> tuple[np.ndarray, np.ndarray]:
