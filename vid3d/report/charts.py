@@ -186,3 +186,16 @@ def interval_bar(accuracy: float, low: float, high: float, chance: float) -> Ele
     ]
     return e("svg", e("title", said), drawn, viewBox="0 0 600 44", role="img", class_="bar",
              aria_label=said)  # fmt: skip
+
+
+def whisker(value: float, low: float, high: float) -> Element:
+    """A figure and its interval on a small scale from 0 to 1."""
+    return e(
+        "svg",
+        e("line", x1=0, x2=100, y1=4, y2=4, class_="scale"),
+        e("line", x1=round(100 * low, 1), x2=round(100 * high, 1), y1=4, y2=4, class_="whisker"),
+        e("circle", cx=round(100 * value, 1), cy=4, r=3, class_="dot b"),
+        viewBox="-4 0 108 8",
+        class_="small",
+        aria_hidden="true",
+    )

@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from vid3d.evaluation import metrics
+from vid3d.report import charts
 from vid3d.report.answers import Answers
 from vid3d.report.html import e
 from vid3d.text import shorten
@@ -75,14 +76,10 @@ def figure(value: float, interval: Interval | None, name: str) -> Element:
     if interval is None:
         return e("td", e("span", "no video", class_="faint"), data_name=name)
     low, high = interval
-    bar = e(
-        "svg",
-        e("line", x1=0, x2=100, y1=4, y2=4, class_="scale"),
-        e("line", x1=round(100 * low, 1), x2=round(100 * high, 1), y1=4, y2=4, class_="whisker"),
-        e("circle", cx=round(100 * value, 1), cy=4, r=3, class_="dot b"),
-        viewBox="-4 0 108 8",
-        class_="small",
-        aria_hidden="true",
-    )
     said = e("span", f"{low:.2f} to {high:.2f}", class_="faint")
-    return e("td", e("span", e("b", f"{value:.2f}"), " ", said), bar, data_name=name)
+    return e(
+        "td",
+        e("span", e("b", f"{value:.2f}"), " ", said),
+        charts.whisker(value, low, high),
+        data_name=name,
+    )

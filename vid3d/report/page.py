@@ -85,13 +85,18 @@ def build(content: Content) -> str:
         e("script", as_json(page_data(content)), type="application/json", id="page-data"),
         e("script", resource("page.js")),
     )
-    meta = [
+    return text_of(e("html", html_head(title), body, lang="en"))
+
+
+def html_head(title: str) -> Element:
+    """What a browser needs to know before the body of a page."""
+    return e(
+        "head",
         e("meta", charset="utf-8"),
         e("meta", name="viewport", content="width=device-width, initial-scale=1"),
         e("title", title),
         e("style", resource("page.css")),
-    ]
-    return text_of(e("html", e("head", meta), body, lang="en"))
+    )
 
 
 def resource(name: str) -> str:
