@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -70,6 +70,33 @@ def restore(
         UserError: no such checkpoint, a key that is fixed by it, or no such videos.
     """
     step, weights, meta = checkpoints.load(workdir, checkpoint)
+    config = evaluation_config(meta, overrides, data)
+    weights = divide_logits(weights, temperature_of(meta, config))
+    return Restored(workdir, checkpoint, step, weights, meta, config, is_own=data is None)
+
+
+def without_weights(
+    workdir: Workdir, checkpoint: str, overrides: Sequence[tuple[str, str]], data: str | None
+) -> Restored:
+    """The same as `restore` for what needs the videos alone.
+
+    Raises:
+        UserError: see `restore`.
+    """
+    step = checkpoints.resolve(workdir, checkpoint)
+    meta = workdir.meta(step)
+    config = evaluation_config(meta, overrides, data)
+    return Restored(workdir, checkpoint, step, {}, meta, config, is_own=data is None)
+
+
+def evaluation_config(
+    meta: Mapping[str, Any], overrides: Sequence[tuple[str, str]], data: str | None
+) -> ConfigDict:
+    """The config of a checkpoint with overrides and other videos.
+
+    Raises:
+        UserError: a key that is fixed by the checkpoint, or no such videos.
+    """
     config = configs.from_json(json.dumps(meta["config"]))
     for key, text in overrides:
         configs.apply(config, key, text)
@@ -79,10 +106,7 @@ def restore(
                 "here"
             )
     configs.validate(config)
-    if data is not None:
-        config = sets.other_config(config, data)
-    weights = divide_logits(weights, temperature_of(meta, config))
-    return Restored(workdir, checkpoint, step, weights, meta, config, is_own=data is None)
+    return config if data is None else sets.other_config(config, data)
 
 
 def result_overrides(

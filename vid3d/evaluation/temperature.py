@@ -8,7 +8,7 @@ import numpy as np
 
 from vid3d.evaluation.predictions import Predictions, log_softmax
 
-LOWEST, HIGHEST = 0.01, 100.0
+LOWEST, HIGHEST = 0.1, 100.0
 TOGETHER = 2**22  # log-probabilities that are computed with at once: bounds the memory
 
 
@@ -36,8 +36,8 @@ def fit(predictions: Predictions) -> float:
         return summed / total
 
     bounds = (np.log(LOWEST), np.log(HIGHEST))
-    found = minimize_scalar(cross_entropy, bounds=bounds, method="bounded", options={"xatol": 1e-4})
-    return round(float(np.exp(found.x)), 4)
+    found = minimize_scalar(cross_entropy, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
 
 
 def _parts(

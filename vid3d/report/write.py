@@ -14,7 +14,7 @@ from vid3d.data.pipeline import Clips
 from vid3d.data.prepared import Prepared
 from vid3d.errors import UserError
 from vid3d.evaluation import evaluate
-from vid3d.evaluation.restored import restore
+from vid3d.evaluation.restored import without_weights
 from vid3d.report import answers as read_answers, page, strips
 from vid3d.report.answers import Answers
 from vid3d.report.choose import choose
@@ -135,7 +135,7 @@ def find_clips(
     Raises:
         UserError: they are gone, or not those of the training run.
     """
-    restored = restore(workdir, checkpoint, overrides, data)
+    restored = without_weights(workdir, checkpoint, overrides, data)
     index = evaluate.find_videos(restored)
     prepared = prepare.prepare(restored.config, index=index, quiet=True)
     clips = evaluate.find_clips(restored, prepared, split if data is None else "test")
