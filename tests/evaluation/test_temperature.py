@@ -12,6 +12,7 @@ from vid3d import checkpoint
 from vid3d.checkpoint.temperature import divide_logits, temperature_of
 from vid3d.evaluation import calibration, temperature
 from vid3d.evaluation.predictions import Predictions, log_softmax
+from vid3d.inference.classifier import Classifier
 
 
 def answers(logits_NK: np.ndarray, labels_N: np.ndarray) -> Predictions:
@@ -124,7 +125,7 @@ def test_a_training_run_fits_it_and_every_answer_has_it(smoke_run, fitted, call)
     plain, meta = checkpoint.restore_weights(smoke_run, checkpoint.resolve(smoke_run))
     classifier = vid3d.load(smoke_run)
     config = classifier.config
-    raw = vid3d.inference.classifier.Classifier(plain, config, classes=meta["classes"])
+    raw = Classifier(plain, config, classes=meta["classes"])
     shape = (4, config.data.num_frames, config.data.size, config.data.size, 3)
     clips = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     expected = np.exp(log_softmax(np.log(raw.probabilities(clips)) / fitted))

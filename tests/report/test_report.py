@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -171,7 +172,7 @@ def test_every_class_has_intervals_around_its_figures():
         for what in classes.FIGURES:
             low, high = intervals[what]
             assert low <= row[what.lower()] <= high
-    alone = Answers(**{**vars(found), "groups": found.names})
+    alone = replace(found, groups=found.names)
     right, count = 0, found.figures["per_class"][EVIL]["count"]
     right = int((found.right_N & (found.labels_N == 0)).sum())
     wilson = metrics.wilson_interval(right, count)

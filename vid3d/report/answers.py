@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,16 @@ class Answers:
     labels_N: np.ndarray
     probabilities_NK: np.ndarray
 
-    @property
+    @cached_property
     def predicted_N(self) -> np.ndarray:
         return self.probabilities_NK.argmax(axis=1)
 
-    @property
+    @cached_property
     def confidence_N(self) -> np.ndarray:
         """The probability of each answer."""
         return self.probabilities_NK.max(axis=1)
 
-    @property
+    @cached_property
     def right_N(self) -> np.ndarray:
         return self.predicted_N == self.labels_N
 
