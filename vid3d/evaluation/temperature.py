@@ -48,7 +48,7 @@ def _parts(
     """
     sizes_N = np.cumsum([log_p.size for log_p in predictions.log_p_VK])
     for part in np.unique(part_N := sizes_N // TOGETHER):
-        (chosen,) = np.nonzero(part_N == part)
+        chosen = np.flatnonzero(part_N == part).tolist()
         rows = [predictions.log_p_VK[i] for i in chosen]
         firsts_N = np.cumsum([0, *map(len, rows[:-1])])
         weights_R = np.concatenate([predictions.weights_V[i] for i in chosen])

@@ -72,7 +72,7 @@ def moving(frames_THWC: np.ndarray, seconds_T: np.ndarray, *, side: int) -> byte
         for frame in frames_THWC
     ]
     pauses = np.append(np.clip(np.diff(seconds_T) * 1000, *PACE), LAST)
-    animation.durations = pauses.round().astype(int)
+    animation.durations = pauses.round().astype(int).tolist()
     animation.loop_count = 0
     _, content = cv2.imencodeanimation(".webp", animation, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
     return content.tobytes()
