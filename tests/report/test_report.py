@@ -133,7 +133,7 @@ def generated(videos: int, num_classes: int, *, longest: int = 40) -> Answers:
     return Answers(figures, Path("/x"), named, names, groups, labels_N, p_NK.astype(np.float32))
 
 
-@pytest.mark.parametrize(("videos", "num_classes"), [(3783, 101), (20_000, 600)])
+@pytest.mark.parametrize(("videos", "num_classes"), [(3783, 101), (6000, 450)])
 def test_page_is_bounded_and_says_what_it_leaves_out(videos, num_classes, tested):
     found = generated(videos, num_classes, longest=1000)
     chosen = choose.choose(found)

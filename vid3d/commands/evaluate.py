@@ -69,7 +69,7 @@ def run(options: Namespace, overrides: Overrides) -> int:
         )
     if not parallel.is_main():
         return 0
-    page = ""
+    page = None
     if options.report:
         from vid3d.report import write
 
