@@ -147,5 +147,6 @@ def test_test_videos_never_fit_it(call, tmp_path):
     call(
         "train", "--config=configs/demo.py:smoke", f"--workdir={workdir}",
         "--config.data.validate_on_test=True", "--config.train.epochs=1",
+        "--config.model.features=4",
     )  # fmt: skip
     assert "temperature" not in smoke_run_meta(workdir)["metrics"]

@@ -225,7 +225,7 @@ def test_bad_requests_are_one_line(own_videos, tested, call, tmp_path):
         ((tested, "--output=x.pdf"), "--output=x.pdf: the name of a page ends in .html"),
         ((tested, f"--output={tmp_path}/no/x.html"), "there is no folder"),
         ((tmp_path,), "is not a workdir"),
-        ((own_videos.workdir, "--split=val"), "own/videos"),
+        ((own_videos.workdir, "--split=val"), "videos: there is no such folder or file"),
     ):
         done = call("report", *arguments, check=None)
         assert done.returncode and words in done.stderr and done.stderr.count("\n") == 1

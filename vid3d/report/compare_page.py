@@ -127,11 +127,17 @@ def said(comparison: Comparison) -> Element:
     """The sentences that the command prints below its table."""
     runs, paired = comparison.runs, comparison.paired
     lines = notes(runs, comparison.keys, advise=False)
-    lines += paired_lines(runs[0], runs[1], paired) if paired else []
+    if paired:  # without the list of the videos, which are below
+        lines += [line for line in paired_lines(runs[0], runs[1], paired) if not is_listing(line)]
     left_out = len(runs) - MOST_RUNS
     if left_out > 0:
         lines.append(f"{left_out} more runs are not on this page")
     return e("ul", (e("li", shorten(line, 600)) for line in lines), class_="notes")
+
+
+def is_listing(line: str) -> bool:
+    """Whether a line of `paired_lines` belongs to its list of videos."""
+    return line.startswith("  ") or "videos on which they differ" in line
 
 
 def curves(runs: Sequence[ComparedRun]) -> list[Element]:
