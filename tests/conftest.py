@@ -37,6 +37,7 @@ pytest_plugins = (
     "fixtures.videos",
     "fixtures.reference_networks",
     "fixtures.published",
+    "browser",
 )
 
 ROOT = Path(__file__).resolve().parent.parent

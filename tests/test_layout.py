@@ -49,6 +49,7 @@ ORDER = [
     "inference",
     "serve",
     "judge",
+    "report",
     "training",
     "sweep",
     "arguments",
@@ -71,6 +72,7 @@ HOMES = {
         "datasets/synthetic.py",
         "inference/heat.py",
         "inference/overlay.py",
+        "report/strips.py",
         "video/writer.py",
     },
     "av": {

@@ -451,3 +451,30 @@ def test_a_run_without_a_config_is_named(pair_of_runs, tmp_path, call):
     (folder / "failed" / "log.txt").write_text("vid3d train: error: too large a batch")
     done = call("compare", folder)
     assert f"warning: runs of {folder} without a config.json are left out: failed" in done.stderr
+
+
+def test_the_page_shows_the_videos_on_which_runs_differ(pair_of_runs, tmp_path, call, visit):
+    """Each with its moving clip and the answer of each run; nothing is asked of a network."""
+    target = tmp_path / "compared.html"
+    done = call("compare", pair_of_runs / "long", pair_of_runs / "short", f"--report={target}")
+    assert done.stdout.splitlines()[-1] == str(target)
+    one, two = (predictions(pair_of_runs / name) for name in ("long", "short"))
+    differing = {
+        path: (one[path]["predicted"], two[path]["predicted"])
+        for path in one
+        if one[path]["predicted"] != two[path]["predicted"]
+    }
+    assert differing
+    shown, seen = visit(target.as_uri())
+    cards = {
+        card.locator(".name").inner_text(): card.locator("li span:last-child").all_inner_texts()
+        for card in shown.locator("#videos figure.clip").all()
+    }
+    assert cards == {path: list(answers) for path, answers in differing.items()}
+    assert shown.evaluate(
+        "[...document.querySelectorAll('#videos img')].every(i => i.naturalWidth > 0)"
+    )
+    assert shown.locator("#videos img").count() == len(differing)
+    table = shown.locator("#runs table").inner_text()
+    assert "train.epochs" in table and "long" in table and "not tested" not in table
+    assert seen.requests == [target.as_uri()] and seen.errors == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -178,32 +177,25 @@ def test_odd_videos_get_one_clear_status_each(site, shared):
     assert site.ask("/health").status == 200
 
 
-def test_the_page_labels_a_file_and_asks_for_nothing_elsewhere(site, videos, tmp_path):
-    chromium = shutil.which("chromium")
-    websocket = pytest.importorskip("websocket", reason="websocket-client is not installed")
-    if not chromium:
-        pytest.skip("chromium is not installed")
-    from serve import browser
-
-    assert websocket
-    with browser.opened(chromium, tmp_path / "profile", f"{site.url}/") as page:
-        page.wait_for("document.getElementById('about')?.textContent")
-        page.choose("#file", videos["turning"])
-        page.wait_for("document.getElementById('label').textContent == 'red'")
-        segments = "[...document.querySelectorAll('#line div')].map(box => box.textContent).join()"
-        assert page.evaluate(segments) == "red,blue,green"
-        assert page.evaluate("document.querySelectorAll('#strip img').length") == 32
-        page.picture(tmp_path / "page.png", width=390, height=800, scheme="dark")
-        fits = "document.documentElement.scrollWidth <= window.innerWidth"
-        assert page.evaluate(fits), "a phone would scroll sideways"
-        page.evaluate("document.getElementById('explain').click()")
-        page.wait_for("document.getElementById('say').textContent.startsWith('Bright')")
-        page.evaluate("document.getElementById('camera').click()")
-        page.wait_for("document.getElementById('facts').textContent.startsWith('camera.')")
-        assert {url.split("?")[0] for url in page.requested()} == {
-            f"{site.url}/{name}" for name in ("", "about", "predict", "explain")
-        }
-        assert not page.complaints()
+def test_the_page_labels_a_file_and_asks_for_nothing_elsewhere(site, videos, visit):
+    phone = {"width": 390, "height": 800}
+    page, seen = visit(f"{site.url}/", viewport=phone, color_scheme="dark", permissions=["camera"])
+    page.set_default_timeout(120_000)
+    page.wait_for_function("document.getElementById('about')?.textContent")
+    page.set_input_files("#file", videos["turning"])
+    page.wait_for_function("document.getElementById('label').textContent == 'red'")
+    assert page.locator("#line div").all_text_contents() == ["red", "blue", "green"]
+    assert page.locator("#strip img").count() == 32
+    fits = "document.documentElement.scrollWidth <= window.innerWidth"
+    assert page.evaluate(fits), "a phone would scroll sideways"
+    page.click("#explain")
+    page.wait_for_function("document.getElementById('say').textContent.startsWith('Bright')")
+    page.click("#camera")
+    page.wait_for_function("document.getElementById('facts').textContent.startsWith('camera.')")
+    assert {url.split("?")[0] for url in seen.requests} == {
+        f"{site.url}/{name}" for name in ("", "about", "predict", "explain")
+    }
+    assert not seen.errors
 
 
 # That bytes are a video, no schema can say; what there is not, is 405.

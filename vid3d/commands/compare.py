@@ -18,6 +18,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--evaluate", action="store_true", help="test the best checkpoints that are not tested yet"
     )
     parser.add_argument("--output", default="", metavar="DIR", help="write CSV and PNG here")
+    parser.add_argument(
+        "--report", default="", metavar="FILE.html",
+        help="write a page with the videos on which the runs differ",
+    )  # fmt: skip
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
@@ -27,7 +31,13 @@ def run(options: Namespace, overrides: Overrides) -> int:
 
     listen()
     compilation.set_up()
+    if options.report:
+        from vid3d.report import compare_page, write
+
+        write.check_output(options.report)
     comparison = compare(options.folders, output=options.output, test=options.evaluate)
     show(comparison, advise=not options.evaluate)
     print(*comparison.written, sep="\n", end="\n" if comparison.written else "")
+    if options.report:
+        print(compare_page.write_page(comparison, options.report))
     return 0 if comparison.all_tested else 1

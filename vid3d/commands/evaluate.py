@@ -26,6 +26,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", choices=("test", "val", "train"), help="default: test")
     parser.add_argument("--data", metavar="FOLDER|CSV", help="another set of videos")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--report", action="store_true", help="write report.html, a page with moving clips, too"
+    )
     recordings = parser.add_argument_group("time lines of long recordings")
     recordings.add_argument(
         "--events",
@@ -84,17 +87,31 @@ def run(options: Namespace, overrides: Overrides) -> int:
         )
     if not parallel.is_main():
         return 0
+    page = None
+    if options.report:
+        from vid3d.report import write
+
+        page = write.write(
+            checkpoint.Workdir(options.workdir),
+            folder,
+            checkpoint=options.checkpoint,
+            split=options.split or "test",
+            overrides=overrides,
+            data=options.data,
+        )
     if options.json:
         print(json.dumps(figures))
     else:
         report.show(figures, folder)
+        if page:
+            print(page)
     return 0
 
 
 def run_events(options: Namespace, overrides: Overrides) -> int:
     """Judges time lines, or chooses how they are decoded."""
-    if options.split or options.data is not None:
-        raise UserError("--events judges recordings: leave out --split and --data")
+    if options.split or options.report or options.data is not None:
+        raise UserError("--events judges recordings: leave out --split, --data and --report")
     from vid3d import compilation, judge
     from vid3d.evaluation import events_report
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint as checkpoints, process
 from vid3d.checkpoint import Address, DamagedError, Workdir
+from vid3d.checkpoint.temperature import divide_logits, temperature_of
 from vid3d.config import from_json
 from vid3d.engine import Network, choose
 
@@ -21,7 +22,7 @@ class Opened(NamedTuple):
         step: optimizer steps done.
         meta: see `Workdir.meta`.
         config: of the training run.
-        weights: loads {"params", "batch_stats"}.
+        weights: loads {"params", "batch_stats"}, whose logits are divided by the temperature.
         network: with these weights.
     """
 
@@ -62,7 +63,8 @@ def _open(workdir: Workdir, step: int, engine: str, precision: str) -> Opened:
         with process.without_gc():
             from vid3d import compilation
         compilation.set_up()  # before Orbax starts JAX
-        return checkpoints.restore_weights(workdir, step)[0]
+        found, _ = checkpoints.restore_weights(workdir, step)
+        return divide_logits(found, temperature_of(meta, config))
 
     try:
         meta = workdir.meta(step)

@@ -17,7 +17,7 @@ from vid3d.datasets import index as data_index
 from vid3d.datasets.videos import Index
 from vid3d.engine import Network, choose
 from vid3d.errors import UserError
-from vid3d.evaluation import metrics, mistakes, output, sets
+from vid3d.evaluation import calibration, metrics, mistakes, output, sets
 from vid3d.evaluation.predictions import (
     Predictions,
     build_eval_step,
@@ -99,6 +99,7 @@ def evaluate(
         "precision": network.precision if network else restored.config.model.dtype,
         "environment": provenance.environment(),
     } | summarise(predictions, clips, restored.classes)
+    figures["calibration"] |= temperature_facts(restored, predictions, clips)
     wrong = mistakes.find(predictions, clips.videos, restored.classes)
     figures["mistakes"] = [mistake.as_dict() for mistake in wrong[:MOST_MISTAKES]]
     figures["notes"] = [
@@ -223,8 +224,39 @@ def summarise(
         predictions.losses_N,
         predictions.labels_N,
         classes,
-        groups=[video.group or video.name for video in clips.videos],
+        groups=groups_of(clips),
     )
+
+
+def groups_of(clips: pipeline.Clips) -> list[str]:
+    """The source of each video; one without a known source is its own."""
+    return [video.group or video.name for video in clips.videos]
+
+
+def temperature_facts(
+    restored: Restored, predictions: Predictions, clips: pipeline.Clips
+) -> dict[str, Any]:
+    """The temperature that is in the weights, and how true the probabilities are without it.
+
+    Returns:
+        temperature; fitted_on, how many validation videos it comes from, None where it was not
+        fitted; chose_checkpoint, whether these videos chose the checkpoint as well; and before: see
+        `calibration.summarise`, None where the temperature is 1.
+    """
+    used, config = restored.temperature, restored.config
+    is_fitted = "temperature" in (restored.meta.get("metrics") or {}) and not (
+        config.model.temperature
+    )
+    before = None
+    if used != 1:
+        undone = predictions.divided_by(1 / used)
+        before = calibration.summarise(undone.probabilities_NK, undone.labels_N, groups_of(clips))
+    return {
+        "temperature": used,
+        "fitted_on": restored.meta["validation_videos"] if is_fitted else None,
+        "chose_checkpoint": is_fitted and config.checkpoint.choose == "best",
+        "before": before,
+    }
 
 
 def video_notes(restored: Restored, prepared: Prepared, clips: pipeline.Clips) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,7 +17,6 @@ from vid3d.data import pipeline
 from vid3d.engine import Network
 from vid3d.evaluation import metrics
 from vid3d.models.normalise import normalise
-from vid3d.video.plan import Plan
 
 EvalStep = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]
 
@@ -30,11 +29,37 @@ class Predictions:
         probabilities_NK: float32.
         losses_N: cross-entropy, float32.
         labels_N: true classes, int32.
+        log_p_VK: of each video, the log-probabilities of the clips that count in its answer.
+        weights_V: of each video, how much these clips count, with the sum 1.
     """
 
     probabilities_NK: np.ndarray
     losses_N: np.ndarray
     labels_N: np.ndarray
+    log_p_VK: Sequence[np.ndarray]
+    weights_V: Sequence[np.ndarray]
+
+    @classmethod
+    def of(
+        cls, log_p_VK: Sequence[np.ndarray], weights_V: Sequence[np.ndarray], labels_N: np.ndarray
+    ) -> Predictions:
+        """From what the network said of the clips, see `Predictions`."""
+        answers = [
+            answer(log_p, weights, label)
+            for log_p, weights, label in zip(log_p_VK, weights_V, labels_N, strict=True)
+        ]
+        return cls(
+            probabilities_NK=np.stack([probabilities_K for probabilities_K, _ in answers]),
+            losses_N=np.array([loss for _, loss in answers], np.float32),
+            labels_N=labels_N,
+            log_p_VK=log_p_VK,
+            weights_V=weights_V,
+        )
+
+    def divided_by(self, temperature: float) -> Predictions:
+        """The answers of the network with its logits divided by this number."""
+        log_p_VK = [log_softmax(log_p / temperature) for log_p in self.log_p_VK]
+        return Predictions.of(log_p_VK, self.weights_V, self.labels_N)
 
     def accuracy(self) -> float:
         return metrics.top_k_correct(self.probabilities_NK, self.labels_N, 1) / len(self.labels_N)
@@ -91,7 +116,8 @@ def predict(
     """
     assert clips.evaluation is not None
     long_videos = clips.evaluation.long_videos
-    answers: list[tuple[np.ndarray, float]] = []
+    rows: list[np.ndarray] = []
+    weights: list[np.ndarray] = []
     waiting: list[np.ndarray] = []  # rows [V, K] of the next video
     batches = pipeline.eval_batches(
         clips, batch_size=batch_size, host=parallel.host_index_and_count()
@@ -102,27 +128,25 @@ def predict(
         merged = {name: x.reshape(-1, *x.shape[2:]) for name, x in gathered.items()}
         for log_p_VK in merged["log_probabilities_BVK"][merged["mask_B"] > 0]:
             waiting.append(log_p_VK)
-            plan = clips.plans[len(answers)]
+            plan = clips.plans[len(rows)]
             if len(waiting) * clips.views >= len(plan.indices):
                 log_p_NK = np.concatenate(waiting)[: len(plan.indices)]
-                label = clips.labels_N[len(answers)]
-                answers.append(answer(plan, log_p_NK, label, long_videos))
+                weights_N = plan.weights(np.exp(log_p_NK), long_videos)
+                rows.append(log_p_NK[weights_N > 0])
+                weights.append(weights_N[weights_N > 0])
                 waiting = []
-    return Predictions(
-        probabilities_NK=np.stack([probabilities_K for probabilities_K, _ in answers]),
-        losses_N=np.array([loss for _, loss in answers], np.float32),
-        labels_N=clips.labels_N,
-    )
+    return Predictions.of(rows, weights, clips.labels_N)
 
 
-def answer(
-    plan: Plan, log_p_NK: np.ndarray, label: int, long_videos: str
-) -> tuple[np.ndarray, float]:
+def answer(log_p_VK: np.ndarray, weights_V: np.ndarray, label: int) -> tuple[np.ndarray, float]:
     """One video's probabilities, float32 [K], and loss, from the log-probabilities of its clips."""
-    probabilities_NK = np.exp(log_p_NK)
-    weights_N = plan.weights(probabilities_NK, long_videos)
-    counted = weights_N > 0
     # Not the logarithm of the probability, which may be too small for a float.
     with np.errstate(invalid="ignore"):  # a network that diverged says NaN, which ends the run
-        loss = -np.logaddexp.reduce(log_p_NK[counted, label] + np.log(weights_N[counted]))
-    return (weights_N @ probabilities_NK).astype(np.float32), float(loss)
+        loss = -np.logaddexp.reduce(log_p_VK[:, label] + np.log(weights_V))
+    return (weights_V @ np.exp(log_p_VK)).astype(np.float32), float(loss)
+
+
+def log_softmax(logits_NK: np.ndarray) -> np.ndarray:
+    """Logits or log-probabilities -> log-probabilities."""
+    shifted_NK = logits_NK - logits_NK.max(axis=1, keepdims=True)
+    return shifted_NK - np.log(np.exp(shifted_NK).sum(axis=1, keepdims=True))

@@ -48,15 +48,7 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         f"(means of recall and F1 over {of} classes)",
         markup=False,
     )
-    calibration = figures["calibration"]
-    interval = ""
-    if found := calibration["interval"]:
-        interval = f" (95% interval {found[0]:.4f} to {found[1]:.4f})"
-    console.print(
-        f"calibration error {calibration['expected_calibration_error']:.4f}{interval}, "
-        f"Brier score {calibration['brier_score']:.4f}",
-        markup=False,
-    )
+    console.print(calibration_line(figures["calibration"]), markup=False)
     if confused := figures["most_confused"]:
         pairs = (
             f"{shorten(pair['true'], 40)} as {shorten(pair['predicted'], 40)} "
@@ -72,6 +64,26 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         markup=False,
     )
     show_notes_and_files(figures["notes"], [folder / name for name in FILES], console)
+
+
+def calibration_line(calibration: dict[str, Any]) -> str:
+    """How true the probabilities are, and what the temperature has done for it."""
+    interval = ""
+    if found := calibration["interval"]:
+        interval = f" (95% interval {found[0]:.4f} to {found[1]:.4f})"
+    line = (
+        f"calibration error {calibration['expected_calibration_error']:.4f}{interval}, "
+        f"Brier score {calibration['brier_score']:.4f}"
+    )
+    if before := calibration["before"]:
+        line += (
+            f"; without the temperature ({calibration['temperature']:.3g}) "
+            f"{before['expected_calibration_error']:.4f} and {before['brier_score']:.4f}"
+        )
+    if count := calibration["fitted_on"]:
+        too = ", which chose the checkpoint as well" * calibration["chose_checkpoint"]
+        line += f" (fitted on {count} validation video{'s' * (count != 1)}{too})"
+    return line
 
 
 def show_notes_and_files(notes: Iterable[str], files: Iterable[Path], console: Console) -> None:

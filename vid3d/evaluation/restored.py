@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from vid3d import checkpoint as checkpoints, config as configs
 from vid3d.checkpoint import Workdir
+from vid3d.checkpoint.temperature import divide_logits, temperature_of
 from vid3d.data import pipeline
 from vid3d.errors import UserError
 from vid3d.evaluation import sets
@@ -31,7 +32,7 @@ class Restored:
         workdir: that it is in.
         checkpoint: "best", "latest" or a step, as it was asked for.
         step: optimizer steps done.
-        weights: {"params", "batch_stats"} as numpy arrays.
+        weights: {"params", "batch_stats"} as numpy arrays; with `temperature` inside.
         meta: see `Workdir.meta`.
         config: of the evaluation: that of the training run, with the overrides and the videos of
             `--data`.
@@ -50,6 +51,10 @@ class Restored:
     def classes(self) -> tuple[str, ...]:
         return tuple(self.meta["classes"])
 
+    @property
+    def temperature(self) -> float:
+        return temperature_of(self.meta, self.config)
+
     @cached_property
     def trained(self) -> dict[str, Any]:
         """The values of the training run's config by key."""
@@ -65,13 +70,38 @@ def restore(
         UserError: no such checkpoint, a key that is fixed by it, or no such videos.
     """
     step, weights, meta = checkpoints.load(workdir, checkpoint)
-    config = config_of(meta, overrides)
-    if data is not None:
-        config = sets.other_config(config, data)
+    config = evaluation_config(meta, overrides, data)
+    weights = divide_logits(weights, temperature_of(meta, config))
     return Restored(workdir, checkpoint, step, weights, meta, config, is_own=data is None)
 
 
-def config_of(meta: dict[str, Any], overrides: Sequence[tuple[str, str]]) -> ConfigDict:
+def without_weights(
+    workdir: Workdir, checkpoint: str, overrides: Sequence[tuple[str, str]], data: str | None
+) -> Restored:
+    """The same as `restore` for what needs the videos alone.
+
+    Raises:
+        UserError: see `restore`.
+    """
+    step = checkpoints.resolve(workdir, checkpoint)
+    meta = workdir.meta(step)
+    config = evaluation_config(meta, overrides, data)
+    return Restored(workdir, checkpoint, step, {}, meta, config, is_own=data is None)
+
+
+def evaluation_config(
+    meta: Mapping[str, Any], overrides: Sequence[tuple[str, str]], data: str | None
+) -> ConfigDict:
+    """The config of a checkpoint with overrides and other videos.
+
+    Raises:
+        UserError: a key that is fixed by the checkpoint, or no such videos.
+    """
+    config = config_of(meta, overrides)
+    return config if data is None else sets.other_config(config, data)
+
+
+def config_of(meta: Mapping[str, Any], overrides: Sequence[tuple[str, str]]) -> ConfigDict:
     """The config of a checkpoint with overrides.
 
     Args:

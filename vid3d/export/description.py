@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vid3d import __version__
+from vid3d.checkpoint.temperature import temperature_of
 from vid3d.video.clips import evaluation_sampling
 from vid3d.video.resize import stored_shape
 
@@ -38,8 +39,13 @@ def describe(
             "resize": data.resize,
         },
         "output": {"name": "probabilities", "dtype": "float32", "axes": ["batch", "class"]},
-        # Cropping and normalisation are inside of the network.
-        "inside": {"crop": data.size, "mean": list(data.mean), "std": list(data.std)},
+        # Cropping, normalisation and the division of the logits are inside of the network.
+        "inside": {
+            "crop": data.size,
+            "mean": list(data.mean),
+            "std": list(data.std),
+            "temperature": temperature_of(meta, config),
+        },
         "clip": {
             "sampling": evaluation_sampling(data, views),
             "num_frames": data.num_frames,

@@ -16,6 +16,7 @@ import numpy as np
 
 from vid3d import __version__, checkpoint as checkpoints, storage
 from vid3d.checkpoint import Address, Workdir
+from vid3d.checkpoint.temperature import divide_logits, temperature_of
 from vid3d.config import from_json
 from vid3d.errors import UserError, suggest
 from vid3d.export.description import describe
@@ -61,6 +62,7 @@ def export(
     step, weights, meta = checkpoints.load(workdir, checkpoint)
     config = from_json(json.dumps(meta["config"]))
     facts = describe(config, meta, step=step, digest=workdir.digest(step))
+    weights = divide_logits(weights, temperature_of(meta, config))
     source = Source(weights, config, tuple(meta["classes"]), json.dumps(facts))
     clips_NTHWC = clips()
     with scratch_beside(target) as folder:

@@ -15,7 +15,7 @@ from vid3d.checkpoint import Address, Workdir, provenance
 from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.data import pipeline, prepare
 from vid3d.datasets import index as data_index
-from vid3d.evaluation import metrics, plots
+from vid3d.evaluation import metrics, plots, temperature
 from vid3d.evaluation.predictions import Predictions, eval_batch_size, predict
 from vid3d.models.normalise import clip_shape
 from vid3d.training import extension, optim, transfer
@@ -236,7 +236,7 @@ def validate(
     recorder: AnyRecorder,
     step: int,
 ) -> dict[str, float] | None:
-    """Evaluates, and writes the row; returns validation accuracy and loss.
+    """Evaluates, and writes the row; returns validation accuracy, loss and fitted temperature.
 
     The best evaluation so far and the last have a picture as well. Without validation videos there
     is nothing to return. The training videos of `eval.train_videos` are for the row alone.
@@ -257,6 +257,8 @@ def validate(
         scores = figures["val"] = predictions.scores()
         if not np.isfinite(scores["loss"]):
             raise BadNumberError(f"step {step}: the validation loss is not finite")
+        if not (setup.config.model.temperature or setup.config.data.validate_on_test):
+            scores["temperature"] = temperature.fit(predictions)
     if len(setup.seen_clips):
         figures["train_eval"] = answer(setup.seen_clips).scores()
     improved = progress.evaluated(scores)
