@@ -81,6 +81,12 @@ def test_an_unevaluated_checkpoint_is_never_best(tmp_path, checkpoints):
     assert checkpoint.resolve(tmp_path, "best") == 1
 
 
+def test_without_validation_videos_the_newest_checkpoint_is_best(tmp_path, checkpoints):
+    for step in (1, 2):
+        checkpoints.save(step, *trees(step), meta=META | {"validation_videos": 0})
+    assert checkpoint.resolve(tmp_path, "best") == checkpoint.best(tmp_path) == 2
+
+
 def test_a_half_deleted_checkpoint_is_cleared_up(tmp_path, checkpoints, monkeypatch, capsys):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)
