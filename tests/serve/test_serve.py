@@ -180,18 +180,20 @@ def test_odd_videos_get_one_clear_status_each(site, shared):
 def test_the_page_labels_a_file_and_asks_for_nothing_elsewhere(site, videos, visit):
     phone = {"width": 390, "height": 800}
     page, seen = visit(f"{site.url}/", viewport=phone, color_scheme="dark", permissions=["camera"])
-    page.set_default_timeout(120_000)
-    page.wait_for_function("document.getElementById('about')?.textContent")
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=120_000)
+    expect(page.locator("#about")).not_to_be_empty()
     page.set_input_files("#file", videos["turning"])
-    page.wait_for_function("document.getElementById('label').textContent == 'red'")
+    expect(page.locator("#label")).to_have_text("red")
     assert page.locator("#line div").all_text_contents() == ["red", "blue", "green"]
     assert page.locator("#strip img").count() == 32
     fits = "document.documentElement.scrollWidth <= window.innerWidth"
     assert page.evaluate(fits), "a phone would scroll sideways"
     page.click("#explain")
-    page.wait_for_function("document.getElementById('say').textContent.startsWith('Bright')")
+    expect(page.locator("#say")).to_contain_text("Bright")
     page.click("#camera")
-    page.wait_for_function("document.getElementById('facts').textContent.startsWith('camera.')")
+    expect(page.locator("#facts")).to_contain_text("camera.")
     assert {url.split("?")[0] for url in seen.requests} == {
         f"{site.url}/{name}" for name in ("", "about", "predict", "explain")
     }
