@@ -269,6 +269,15 @@ def test_long_video_takes_several_rows(clips, hosts, in_memory):
         assert all((clip == shown[video][len(its.indices) - 1]).all() for clip in rest)
 
 
+def test_some_videos_of_a_split_are_evenly_spaced(settings, warm_cache):
+    prepared = prepare.prepare(settings, quiet=True)
+    whole, some = (
+        pipeline.Clips(prepared, "train", settings.data, most=most) for most in (None, 3)
+    )
+    count = len(whole)
+    assert some.videos == tuple(whole.videos[k] for k in (0, count // 3, 2 * count // 3))
+
+
 def test_split_beyond_the_budget_streams(clips):
     found = clips(in_memory=False)
     size = len(found.needed_records()) * 32 * 32 * 3
