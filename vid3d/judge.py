@@ -10,8 +10,9 @@ from typing import Any
 from vid3d import storage
 from vid3d.checkpoint import Address, Workdir
 from vid3d.config import apply, validate
+from vid3d.data.content import Seen
 from vid3d.errors import UserError
-from vid3d.evaluation import events, sets, time_lines
+from vid3d.evaluation import events, familiar, sets, time_lines
 from vid3d.evaluation.time_lines import Windows
 from vid3d.evaluation.truth import Truth, absolute, read_truth
 from vid3d.inference import chosen, predict
@@ -62,9 +63,13 @@ def evaluate_events(
     if found.empty:
         raise UserError(next(iter(found.empty.values())))
     truth.check_videos(found.videos)
+    truth = familiar.with_sources(truth, classifier.config.data.group_pattern)
     recordings = label(labelling)
     check_unseen(workdir, classifier.step, recordings)
     notes = list(found.notes)
+    notes += familiar.source_notes(Workdir(workdir), truth, recordings)
+    if not choose:
+        notes += familiar.validation_notes(Workdir(workdir).meta(classifier.step), recordings)
     if choose:
         settings, reached = time_lines.choose(recordings, truth, classifier.classes, settings)
         keep(labelling, settings)
@@ -98,9 +103,9 @@ def label(labelling: predict.Labelling) -> list[Windows]:
 
 
 def check_unseen(workdir: Address, step: int, recordings: Sequence[Windows]) -> None:
-    """Raises a UserError where a recording, by its content, was in the training."""
-    hashes = set(Workdir(workdir).meta(step)["training_videos"].values())
-    seen = [one.path for one in recordings if one.sha256 in hashes]
+    """Raises a UserError where a recording, or a stretch of it, was in the training."""
+    trained = Seen(Workdir(workdir).meta(step)["training_videos"].values())
+    seen = [one.path for one in recordings if one.sha256 in trained]
     if seen:
         raise UserError(
             f"{len(seen)} of {len(recordings)} recordings were in the training of this checkpoint, "

@@ -12,6 +12,7 @@ from vid3d import config as configs
 from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
 from vid3d.evaluation import evaluate, runs
+from vid3d.judge import evaluate_events
 from vid3d.training import loop
 
 KEYS = {
@@ -74,3 +75,17 @@ def test_a_stretch_that_shares_frames_with_training_is_refused(trained, tmp_path
     other.write_text(f"{header}{root}/4.avi,jump,2,2.5\n")
     with pytest.raises(UserError, match="does not know: 'jump' in line 2"):
         evaluate.evaluate(workdir, data=str(other))
+
+
+@pytest.mark.slow
+def test_a_recording_with_stretches_in_the_training_is_not_judged(trained, tmp_path):
+    root, workdir = trained
+    truth = tmp_path / "truth.csv"
+    truth.write_text(f"path,start,end,label\n{root}/1.avi,0.5,1,up\n{root}/4.avi,2,2.5,down\n")
+    for choose in (False, True):
+        with pytest.raises(UserError, match=r"1 of 2 recordings were in the training.*1.avi"):
+            evaluate_events(workdir, truth, choose=choose)
+    truth.write_text(f"path,start,end,label\n{root}/3.avi,0.5,1,up\n")
+    figures, _ = evaluate_events(workdir, truth)
+    assert any("1 of 1 recordings were validation videos" in note for note in figures["notes"])
+    assert not any("source" in note for note in figures["notes"])

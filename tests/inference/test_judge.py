@@ -135,6 +135,36 @@ def test_a_recording_that_was_trained_on_is_refused(own, videos, load):
             check_unseen(own, 40, [window])
 
 
+def test_sources_of_the_training_are_noted(make_workdir, call, videos, flickering, tmp_path):
+    """Figures on an animal that the network knows are too good, whichever recording of it."""
+    changes = {"data.group_pattern": "turning|flick"}
+    own = Path(shutil.copytree(make_workdir(changes), tmp_path / "workdir"))
+    truth = write_truth(
+        tmp_path / "truth.csv", {videos["turning"]: TURNING, flickering: FLICKERING}
+    )
+
+    def notes(listed: str) -> str:
+        (own / "videos.csv").write_text(f"path,label,group,split,sha256\n{listed}")
+        done = call("evaluate", f"--workdir={own}", f"--events={truth}", "--json")
+        return "\n".join(json.loads(done.stdout)["notes"])
+
+    trained = "a.avi,red,flick,train,x\nb.avi,red,mouse,train,y\n"
+    said = notes(trained)  # sources by the pattern of the training
+    assert "1 of 2 recordings are of sources that were in the training, flick: figures" in said
+    assert "names no source" not in said
+    assert "in the training" not in notes("a.avi,red,flick,val,x\nb.avi,red,b.avi,train,y\n")
+    text = truth.read_text().replace("label\n", "label,group\n").replace("red\n", "red,mouse\n")
+    truth.write_text(text)  # what it names counts more
+    assert "2 of 2 recordings are of sources that were in the training, mouse" in notes(trained)
+
+
+def test_a_recording_whose_source_is_not_known_is_noted(own, call, videos, tmp_path):
+    truth = write_truth(tmp_path / "truth.csv", {videos["turning"]: TURNING})
+    (own / "videos.csv").write_text("path,label,group,split,sha256\nb.avi,red,mouse,train,y\n")
+    said = call("evaluate", f"--workdir={own}", f"--events={truth}").stdout
+    assert "truth.csv names no source of 1 of 1 recordings: whether it was in the training" in said
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
