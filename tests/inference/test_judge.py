@@ -80,6 +80,9 @@ def test_the_decoder_is_chosen_on_recordings_and_used_by_predict(
 ):
     truth = write_truth(tmp_path / "truth.csv", {flickering: FLICKERING})
     before = json.loads(call("evaluate", f"--workdir={own}", f"--events={truth}", "--json").stdout)
+    said = "\n".join(before["notes"])
+    assert "has no event of green, so that each one found is wrong: where a class stands" in said
+    assert "--config.predict.events.background=green" in said and "every moment" not in said
     chosen = json.loads(
         call("evaluate", f"--workdir={own}", f"--events={truth}", "--choose", "--json").stdout
     )
@@ -105,7 +108,15 @@ def test_the_decoder_is_chosen_on_recordings_and_used_by_predict(
                 f"--events={tmp_path}/live.csv", "--config.live.every=4").stderr  # fmt: skip
     assert "vid3d live: note: events are decoded as chosen" in said
     assert [row["label"] for row in read(tmp_path / "live.csv")] == labels
+    assert "warning" not in said
     content = json.loads((own / "events.json").read_text())
+    assert content["step_seconds"] == pytest.approx(0.16) and content["absent"] == ["green"]
+    assert "no event of green was there when this was chosen" in said
+    (own / "events.json").write_text(json.dumps(content | {"step_seconds": 1.6}))
+    said = call("live", f"--workdir={own}", f"--source={flickering}",
+                f"--events={tmp_path}/other.csv", "--config.live.every=4").stderr  # fmt: skip
+    assert said.count("chosen on windows 1.60 s apart, and these are 0.16 s apart") == 1
+    assert "--every=40 looks as often" in said
     (own / "events.json").write_text(json.dumps(content | {"step": 7}))
     said = call("predict", f"--workdir={own}", flickering, f"--events={tmp_path}/7.csv").stderr
     assert "was chosen for the checkpoint of step 7, and does not count for that of step 40" in said

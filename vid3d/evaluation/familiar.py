@@ -51,10 +51,8 @@ def source_notes(workdir: Workdir, truth: Truth, recordings: Sequence[Windows]) 
         truth: with the sources.
         recordings: that are judged.
     """
-    rows = workdir.videos(("path", "group", "split"))
-    named = {
-        r["group"] for r in rows if r["split"] == "train" and r["group"] not in ("", r["path"])
-    }
+    trained = [r for r in workdir.videos(("path", "group", "split")) if r["split"] == "train"]
+    named = {row["group"] for row in trained if row["group"] not in ("", row["path"])}
     keys = [absolute(one.path) for one in recordings]
     shared = [truth.sources[key] for key in keys if truth.sources[key] in named]
     unknown = [key for key in keys if truth.sources[key] == key]

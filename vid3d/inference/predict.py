@@ -97,10 +97,10 @@ class Labelling:
                 yield row
                 progress.advance(bad=bool(row.error))
 
-    def event_file(self, target: Path, form: Format) -> EventFile:
+    def event_file(self, target: Path, form: Format, *, retry: bool = False) -> EventFile:
         """Opens a file of events; see `EventFile`."""
-        checkpoint = fingerprint(self.classifier, events=True)
-        return EventFile(target, form, classes=self.classifier.classes, checkpoint=checkpoint)
+        checkpoint, classes = fingerprint(self.classifier, events=True), self.classifier.classes
+        return EventFile(target, form, classes=classes, checkpoint=checkpoint, retry=retry)
 
     def report(self) -> Report:
         """Labels all videos and keeps their predictions."""
@@ -240,8 +240,10 @@ def silence_note(config: ConfigDict) -> list[str]:
     if chosen.threshold or chosen.events.on or chosen.events.background:
         return []
     return [
-        "every moment of a recording is given one of the classes, pauses too: --threshold=0.8 "
-        "leaves out what is less probable, and a class for the rest is better (docs/timeline.md)"
+        "every moment of a recording is given one of the classes, pauses too: where a class stands "
+        "for no event, such as other, name it with --config.predict.events.background=other; "
+        "otherwise --threshold=0.8 leaves out what is less probable, and such a class is better "
+        "(docs/timeline.md)"
     ]
 
 
