@@ -13,6 +13,7 @@ import pytest
 
 from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
+from vid3d.evaluation import familiar
 from vid3d.evaluation.time_lines import Windows
 from vid3d.evaluation.truth import read_truth
 from vid3d.inference import recordings as recordings_module
@@ -167,6 +168,14 @@ def test_sources_of_the_training_are_noted(make_workdir, call, videos, flickerin
     text = truth.read_text().replace("label\n", "label,group\n").replace("red\n", "red,mouse\n")
     truth.write_text(text)  # what it names counts more
     assert "2 of 2 recordings are of sources that were in the training, mouse" in notes(trained)
+
+
+def test_a_recording_that_chose_the_checkpoint_is_noted():
+    window = Windows("a.avi", 4.0, [0.0, 4.0], np.zeros((1, 3)), "x")
+    meta = {"validation_sha256": ["x#0.500000-0.960000"], "config": {"checkpoint": {}}}
+    (note,) = familiar.validation_notes(meta, [window, window._replace(sha256="y")])
+    assert note.startswith("1 of 2 recordings were validation videos")
+    assert not familiar.validation_notes(meta | {"validation_sha256": ["y"]}, [window])
 
 
 def test_a_recording_whose_source_is_not_known_is_noted(own, call, videos, tmp_path):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from vid3d.arguments import (
     Overrides,
     chosen_settings,
     not_empty,
+    stretch_of,
     takes_config,
     takes_runtime,
     takes_settings,
+    takes_stretch,
     takes_workdir,
 )
 from vid3d.errors import UserError
@@ -53,6 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--output", default="", metavar="DIR", help="write annotated videos here")
     takes_settings(parser, "predict", SETTINGS)
+    takes_stretch(parser)
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
@@ -62,8 +66,12 @@ def run(options: Namespace, overrides: Overrides) -> int:
         raise UserError(f"{which} goes on with a file: add --rows=FILE or --events=FILE")
     if options.events_format and not options.events:
         raise UserError("--events-format is that of a file of events: add --events=FILE")
+    span = stretch_of(options)
+    if span and (options.rows or options.events):
+        raise UserError("--rows and --events are of whole videos: leave out --start and --end")
     from vid3d.engine import choose
     from vid3d.inference import event_file, event_formats, predict, report, rows
+    from vid3d.inference.stretch import check_single
 
     choose.load_libraries(options.engine)
     listen()
@@ -82,6 +90,9 @@ def run(options: Namespace, overrides: Overrides) -> int:
         engine=options.engine,
         precision=options.precision,
     )
+    if span:
+        check_single(labelling.found.videos)
+        labelling = replace(labelling, span=span)
     if form and target:
         with labelling.event_file(target, form, retry=options.retry) as file:
             failed = report.print_events(labelling, file, resume=resume)

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.errors import UserError
+from vid3d.inference.stretch import Stretches
 from vid3d.video import decoding
 from vid3d.video.decoder_process import OpenVideo
 from vid3d.video.picture import decode_options
@@ -33,12 +34,14 @@ class File:
         damage: what is wrong with a file that can still be read, or "".
         frames: returns its fitted frames from the first on, at each call; raises a UserError if
             they have to be decoded again and that fails.
+        start: seconds of its first frame: of a stretch, in the file.
     """
 
     times: list[float]
     size: tuple[int, int]
     damage: str
     frames: Callable[[], Iterable[np.ndarray]]
+    start: float = 0.0
 
 
 def path_of(path: str | os.PathLike[str]) -> str:
@@ -85,7 +88,9 @@ def start(decoders: decoding.Decoders, count: int, data: ConfigDict) -> None:
     decoders.start(count, settings_of(data), timeout=data.decode_timeout)
 
 
-def read_one(video: str | OpenVideo, data: ConfigDict, decoders: decoding.Decoders) -> File:
+def read_one(
+    video: str | OpenVideo | Stretches, data: ConfigDict, decoders: decoding.Decoders
+) -> File:
     """Decodes a video in one of the processes that threads share.
 
     Raises:
@@ -98,7 +103,7 @@ def read_one(video: str | OpenVideo, data: ConfigDict, decoders: decoding.Decode
 
 
 def read_many(
-    videos: Sequence[str | OpenVideo],
+    videos: Sequence[str | OpenVideo | Stretches],
     data: ConfigDict,
     *,
     workers: int,
@@ -107,7 +112,7 @@ def read_many(
     """Decodes files in parallel; yields each file, or its error, in their order.
 
     Args:
-        videos: their paths, or open files.
+        videos: their paths, or open files, or a stretch of each.
         data: `config.data`; the geometry and `decode_timeout` are read.
         workers: number of decoding processes.
         decoders: lend a process in place of new ones; all their calls have the same `data`.
@@ -140,15 +145,27 @@ def read_many(
                     fitted, videos[job], settings, count=count, timeout=timeout, decoders=decoders
                 )
                 frames = again if held[job] is None else partial(iter, held[job])
-                ready[job] = File(event.times.tolist(), event.size, event.damage, frames)
+                ready[job] = read(str(videos[job]), event, frames)
             while due in ready:
                 held.pop(due, None)
                 yield ready.pop(due)
                 due += 1
 
 
+def read(
+    name: str, event: decoding.Done, frames: Callable[[], Iterable[np.ndarray]]
+) -> File | UserError:
+    """A file that was decoded, or the stretch of it, from whose first frame times are counted."""
+    wrong = event.places[0][2] if event.places else ""
+    if wrong:
+        return UserError(f"{name}: the stretch cannot be used: {wrong}")
+    start = float(event.times[0]) if event.places else 0.0
+    times = (event.times - start).tolist() if event.places else event.times.tolist()
+    return File(times, event.size, event.damage, frames, start)
+
+
 def fitted(
-    video: str | OpenVideo, settings: Settings, *, count: int, **options: Any
+    video: str | OpenVideo | Stretches, settings: Settings, *, count: int, **options: Any
 ) -> Iterator[np.ndarray]:
     """The frames of `stream` without their times.
 
@@ -166,7 +183,7 @@ def fitted(
 
 
 def stream(
-    video: str | OpenVideo,
+    video: str | OpenVideo | Stretches,
     settings: Settings,
     *,
     timeout: float,
