@@ -52,7 +52,7 @@ def test_commands_take_the_stretch_of_a_mistake(call, workdir, videos, tmp_path)
 
 
 def test_a_stretch_that_cannot_be_used_is_one_line(call, workdir, videos):
-    command = ("predict", f"--workdir={workdir}", videos["red"])
+    command = ("predict", f"--workdir={workdir}")
     for arguments, words in (
         (["--start=1"], "--start=1 needs the --end"),
         (["--start=2", "--end=1"], "--end=1 is not after --start=2"),
@@ -60,6 +60,6 @@ def test_a_stretch_that_cannot_be_used_is_one_line(call, workdir, videos):
         (["--end=0.4", "--events=e.csv"], "are of whole videos"),
         (["--end=9"], "the stretch cannot be used: it ends beyond the end of the video, 0.48 s"),
     ):
-        assert words in call(*command, *arguments, check=1).stderr
+        assert words in call(*command, *arguments, videos["red"], check=1).stderr
     with pytest.raises(UserError, match="from 2 to 1 s is no stretch of time"):
         vid3d.stretch("a.mp4", 2, 1)
