@@ -3,6 +3,12 @@
 make demo                                                          # this file
 make demo-baseline                                                 # :baseline, sees frames alone
 vid3d train --config=demo:smoke --workdir=runs/smoke    # all of it, in about a minute
+
+The same motions one after another in long recordings, with pauses: docs/timeline.md.
+
+vid3d train    --config=demo:untrimmed --workdir=runs/untrimmed    # or untrimmed-baseline
+vid3d evaluate --workdir=runs/untrimmed --events=val --choose
+vid3d evaluate --workdir=runs/untrimmed --events=test
 """
 
 from vid3d.config import default
@@ -26,7 +32,14 @@ def get_config(arg: str = ""):
     c.train.batch_size = 16
     c.train.epochs = 10
 
-    if arg == "baseline":
+    if arg.startswith("untrimmed"):
+        c.data.synthetic.untrimmed = True
+        c.data.synthetic.groups = 60
+        c.data.background = "Pause"
+        c.data.sampling = "random"
+        c.predict.overlap = 0.8
+
+    if arg in ("baseline", "untrimmed-baseline"):
         c.model.input = "frames"
         c.model.kernel = (1, 3, 3)
         c.model.head = "time_average"
@@ -38,6 +51,9 @@ def get_config(arg: str = ""):
         c.augment.contrast = 0.1
         c.train.batch_size = 8
         c.train.epochs = 4
-    elif arg:
-        raise ValueError(f"demo has no preset {arg!r}: there is smoke and baseline")
+    elif arg not in ("", "untrimmed"):
+        raise ValueError(
+            f"demo has no preset {arg!r}: there is smoke, baseline, untrimmed and "
+            "untrimmed-baseline"
+        )
     return c

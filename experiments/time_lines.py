@@ -1,12 +1,13 @@
 """How good are the events of long recordings? Clips of fights, joined to recordings by source.
 
-    vid3d train --config=videos --config.data.root=DIR --workdir=runs/fights
+    vid3d cv --config=videos --config.data.root=DIR --workdir=runs/fights
     python experiments/time_lines.py --root=DIR --workdir=runs/fights --output=runs/time-lines
 
-The clips of each test source and of each validation source are joined in a random order (fixed
-seed; ffmpeg, 320x240, 30 frames a second), so the truth is known: which stretches are fights. No
-source has recordings on two sides. The decoder is chosen on the validation recordings; the test
-recordings are judged once with the decoder as it is without a choice, and once as chosen.
+The clips of each source are joined in a random order (fixed seed; ffmpeg, 320x240, 30 frames a
+second), so the truth is known: which stretches are fights. Each fold is tested with the network
+that has seen none of its sources, and the next fold's recordings choose the decoder. The events of
+all folds are judged together: as decoded without a choice, and as chosen. The workdir may also be
+that of one `vid3d train`, whose fold 0 is tested.
 """
 
 from __future__ import annotations
@@ -36,14 +37,12 @@ MEASURES = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--root", required=True, help="the folder with manifest.csv")
-    parser.add_argument(
-        "--workdir", required=True, help="of vid3d train: fold 0 tests, 1 validates"
-    )
+    parser.add_argument("--workdir", required=True, help="of vid3d cv, or of vid3d train")
     parser.add_argument("--output", required=True, help="for the recordings")
     parser.add_argument("--label", default="fight", help="the class that is an event")
     parser.add_argument("--overlap", type=float, default=0.75, help="of the windows")
     options = parser.parse_args()
-    root, output = Path(options.root), Path(options.output)
+    root, output = Path(options.root), Path(options.output).absolute()
     with (root / "manifest.csv").open() as file:
         rows = sorted(csv.DictReader(file), key=lambda row: (row["group"], row["path"]))
     others = sorted({row["label"] for row in rows} - {options.label})
@@ -52,21 +51,62 @@ def main() -> None:
         f"--config.predict.events.background={','.join(others)}",
     )
     truths = {}
-    for side, fold in (("val", "1"), ("test", "0")):
-        truths[side] = write_recordings(
-            root, [row for row in rows if row["fold"] == fold], output / side, options.label
-        )
-    evaluate = ("evaluate", f"--workdir={options.workdir}", "--json", *settings)
-    (Path(options.workdir) / "events.json").unlink(missing_ok=True)
-    plain = json.loads(vid3d(*evaluate, f"--events={truths['test']}"))
-    on_val = json.loads(vid3d(*evaluate, f"--events={truths['val']}", "--choose"))
-    chosen = json.loads(vid3d(*evaluate, f"--events={truths['test']}"))
+    for fold in sorted({row["fold"] for row in rows}):
+        own = [row for row in rows if row["fold"] == fold]
+        truths[fold] = write_recordings(root, own, output / f"fold{fold}", options.label)
+    folds, tested = list(truths), workdirs(Path(options.workdir))
+    on_val = []
+    for fold, workdir in tested.items():
+        (workdir / "events.json").unlink(missing_ok=True)
+        find_events(workdir, truths[fold], settings, "plain")
+        after = truths[folds[(folds.index(fold) + 1) % len(folds)]]
+        figures = vid3d("evaluate", f"--workdir={workdir}", "--json", *settings,
+                        f"--events={after}", "--choose")  # fmt: skip
+        on_val.append(json.loads(figures))
+        find_events(workdir, truths[fold], settings, "chosen")
+    plain, chosen = (judge([truths[fold] for fold in tested], name) for name in ("plain", "chosen"))
     print(f"{plain['num_recordings']} test recordings, {60 * plain['hours']:.1f} minutes, "
-          f"{plain['num_sources']} sources; {on_val['num_recordings']} for the choice")  # fmt: skip
-    print("chosen:", next(note for note in chosen["notes"] if "decoded as chosen" in note))
-    print(f"{'measure':14} {'as it is':26} {'as chosen':26} on the validation recordings")
+          f"{plain['num_sources']} sources; {len(tested)} networks")  # fmt: skip
+    print(f"{'measure':14} {'as it is':26} {'as chosen':26} on those that chose")
     for name in MEASURES:
-        print(f"{name:14} {shown(plain, name):26} {shown(chosen, name):26} {on_val[name]:.3f}")
+        those = ", ".join(f"{figures[name]:.3f}" for figures in on_val)
+        print(f"{name:14} {shown(plain, name):26} {shown(chosen, name):26} {those}")
+
+
+def workdirs(workdir: Path) -> dict[str, Path]:
+    """Fold -> the workdir that tests it."""
+    found = sorted(workdir.glob("seed0-fold*"))
+    return {path.name.removeprefix("seed0-fold"): path for path in found} or {"0": workdir}
+
+
+def find_events(workdir: Path, truth: Path, settings: tuple[str, ...], name: str) -> None:
+    """Writes the events of the recordings of a truth beside it, as NAME.csv."""
+    for old in truth.parent.glob(f"{name}.csv*"):
+        old.unlink()
+    with truth.open() as file:
+        names = sorted({row["path"] for row in csv.DictReader(file)})
+    recordings = [str(truth.parent / name) for name in names]
+    vid3d("predict", f"--workdir={workdir}", *settings, *recordings,
+          f"--events={truth.parent / name}.csv")  # fmt: skip
+
+
+def judge(truths: list[Path], name: str) -> dict:
+    """Judges the events NAME.csv of several truths together."""
+    folder = truths[0].parent.parent
+    joined = {"truth": folder / "truth.csv", name: folder / f"{name}.csv"}
+    for part, path in joined.items():
+        tables = [(truth.parent / f"{part}.csv").read_text().splitlines() for truth in truths]
+        lines = [tables[0][0]]
+        for truth, (_, *own) in zip(truths, tables, strict=True):
+            below = f"{truth.parent.name}/" if part == "truth" else ""  # events have whole paths
+            lines += [below + line for line in own]
+        path.write_text("\n".join(lines) + "\n")
+    lists = [truth.parent / f"{name}.csv.videos.csv" for truth in truths]
+    header = lists[0].read_text().partition("\n")[0]
+    whole = [header, *(line for path in lists for line in path.read_text().splitlines()[1:])]
+    joined[name].with_name(f"{name}.csv.videos.csv").write_text("\n".join(whole) + "\n")
+    judging = ("evaluate", f"--events={joined['truth']}", f"--predicted={joined[name]}", "--json")
+    return json.loads(vid3d(*judging))
 
 
 def shown(figures: dict, name: str) -> str:

@@ -26,6 +26,7 @@ os.environ["XLA_FLAGS"] = (
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # see `pytest_runtest_setup`
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each process would compile all of vid3d itself
 
 # A test is not wrong because the machine is busy.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -112,7 +113,7 @@ def decoders() -> Callable[[], list[psutil.Process]]:
         found = []
         for process in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
-                if "vid3d.video.decoder" in process.cmdline():
+                if "vid3d.video.decoder_child" in process.cmdline():
                     found.append(process)
         return found
 

@@ -92,6 +92,7 @@ def test_a_workdir_has_all_its_files(smoke_run):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_evaluation_equals_a_recount_of_its_predictions(smoke_run, run):
     printed = json.loads(run("evaluate", f"--workdir={smoke_run}", "--json").stdout)
     folder = smoke_run / "evaluation" / "test-best"
@@ -149,6 +150,7 @@ def check_mistakes(folder: Path, figures: dict, table: list[dict[str, str]]) -> 
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_predict_agrees_with_evaluate(smoke_run, run, call):
     said = run("evaluate", f"--workdir={smoke_run}").stdout
     folder = smoke_run / "evaluation" / "test-best"

@@ -46,6 +46,13 @@ def test_each_share_is_computed_once_and_in_order(four_cores, size, sizes):
     assert len(traced) == 1
 
 
+def test_examples_come_back_from_the_devices_in_order():
+    x = np.arange(48.0).reshape(16, 3)
+    dealt = parallel.shard({"x": x})
+    assert dealt["x"].shape == (8, 2, 3)
+    np.testing.assert_array_equal(parallel.unshard(dealt)["x"], x)
+
+
 def test_an_error_in_a_share_is_raised(four_cores):
     def function(_, batch):
         if batch.max() > 5:

@@ -66,7 +66,7 @@ def test_a_name_is_a_preset_in_any_folder_and_a_path_stays_a_path(tmp_path, monk
         ("vidoes", "no preset 'vidoes'; did you mean 'videos'? (there are demo, strong, "),
         ("./demo", "no config file demo.py; the preset of this name is --config=demo"),
         ("configs/videos.py:tutorial", "the preset of this name is --config=videos"),
-        ("demo:smok", "demo has no preset 'smok': there is smoke and baseline"),
+        ("demo:smok", "demo has no preset 'smok': there is smoke, baseline, untrimmed and "),
         ("", "name a preset or a file"),
     ],
 )

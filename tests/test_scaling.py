@@ -31,6 +31,7 @@ def scaling():
     return module
 
 
+@pytest.mark.slow
 def test_each_chip_sums_up_its_gradient_once(scaling):
     config = configs.load("configs/demo.py:smoke", [("data.size", "16"), ("model.norm", "none")])
     mesh = Mesh(np.array(jax.devices()[:2]), ("batch",))

@@ -224,6 +224,7 @@ def test_a_read_only_bucket_is_one_line(reach, call):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_an_unreachable_bucket_is_one_line(reach):
     """gcsfs does not wait between its retries here, so that the error comes at once."""
     code = (
@@ -255,6 +256,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         storage.write_whole(path, "new \ud800")
     assert path.read_text() == "old"
+
+
+def test_a_disk_that_takes_no_more_files_is_full(tmp_path, small_disk):
+    """A save would fail half-way, whatever bytes are free."""
+    assert storage.free_bytes(tmp_path) > 0
+    assert storage.free_bytes(small_disk("1m,nr_inodes=40")) == 0
 
 
 def test_only_a_workdir_may_be_in_a_bucket(capsys):

@@ -35,6 +35,7 @@ def without_x(folder: Path, *command: str) -> subprocess.CompletedProcess:
     return subprocess.run([*prefix, *command], text=True, capture_output=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not cv2.currentUIFramework(), reason="this OpenCV needs no X libraries")
 def test_missing_x_libraries_are_named_in_one_line(tmp_path):
     program = [sys.executable, "-m", "vid3d.cli"]
@@ -49,6 +50,7 @@ def test_missing_x_libraries_are_named_in_one_line(tmp_path):
     assert done.stdout.startswith("cv2 needs libxcb.so.1"), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(cv2.currentUIFramework()), reason="this OpenCV opens windows")
 def test_live_without_window_support_says_so_and_writes_files(smoke_run, tmp_path, call):
     video = next(Path(os.environ["XDG_CACHE_HOME"]).glob("vid3d/synthetic-*/*/*.avi"))

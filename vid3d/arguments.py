@@ -86,12 +86,14 @@ def takes_config(parser: ArgumentParser, *, example: str = "", like: bool = Fals
     parser.epilog = f"--config.KEY=VALUE overrides a field of the config, such as {example}"
 
 
-def takes_workdir(parser: ArgumentParser, *, checkpoint: bool = True) -> None:
+def takes_workdir(
+    parser: ArgumentParser, *, checkpoint: bool = True, required: bool = True
+) -> None:
     """Adds --workdir, and which of its checkpoints."""
     parser.add_argument(
         "--workdir",
         type=not_empty,
-        required=True,
+        required=required,
         metavar="DIR",
         help="the folder of the training run, or gs://BUCKET/FOLDER",
     )

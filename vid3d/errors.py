@@ -20,6 +20,18 @@ class UserError(Exception):
         return bounded(super().__str__(), self.longest)
 
 
+class LimitError(UserError):
+    """A video beyond a limit on what one may ask for.
+
+    Attributes:
+        limit: "size", of the video, or "time", which it has taken.
+    """
+
+    def __init__(self, message: str, limit: str):
+        super().__init__(message)
+        self.limit = limit
+
+
 def suggest(name: str, options: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of the options, or an empty string."""
     near = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)

@@ -14,7 +14,7 @@ from vid3d.checkpoint import Address, Workdir
 from vid3d.config import apply, validate
 from vid3d.data.content import Seen
 from vid3d.errors import UserError
-from vid3d.evaluation import events, familiar, sets, time_lines
+from vid3d.evaluation import events, familiar, own_truth, sets, time_lines
 from vid3d.evaluation.time_lines import Windows
 from vid3d.evaluation.truth import Truth, absolute, read_truth
 from vid3d.inference import chosen, predict
@@ -37,10 +37,11 @@ def evaluate_events(
 
     Args:
         workdir: of the training run.
-        truth_file: see `read_truth`.
+        truth_file: see `read_truth`; or "val" or "test", the training run's own recordings.
         videos: files and folders; by default those that the truth names.
         checkpoint: "best", "latest" or a step.
-        overrides: (key, text) pairs, of the keys that `predict` takes.
+        overrides: (key, text) pairs, of the keys that `predict` takes; for own recordings also
+            those of `config.data` that say where they are.
         choose: first chooses how events are decoded, by these recordings, and keeps that in the
             workdir for `predict --events`, `live --events` and later evaluations.
 
@@ -51,7 +52,12 @@ def evaluate_events(
         UserError: no such checkpoint, a recording that cannot be read, that the truth does not name
             or that was in the training; a line of the truth is wrong.
     """
-    named = [] if videos else list(read_truth(truth_file).events)
+    own: Truth | None = None
+    if truth_file in own_truth.SPLITS:
+        places = [(key, text) for key, text in overrides if key.startswith("data.")]
+        overrides = [(k, t) for k, t in overrides if (k, t) not in places or k in predict.OVERRIDES]
+        own = own_truth.truth_of(workdir, str(truth_file), checkpoint, places)
+    named = [] if videos else list((own or read_truth(truth_file)).events)
     labelling = predict.prepare(
         Workdir(workdir).path,
         [*videos, *named],
@@ -62,7 +68,11 @@ def evaluate_events(
     )
     classifier, found = labelling.classifier, labelling.found
     settings = Settings.of(classifier.config.predict)
-    truth = read_truth(truth_file, classifier.classes, ignore=settings.background)
+    truth = (
+        own.without(settings.background)
+        if own
+        else read_truth(truth_file, classifier.classes, ignore=settings.background)
+    )
     if found.empty:
         raise UserError(next(iter(found.empty.values())))
     truth.check_videos(found.videos)
@@ -84,7 +94,14 @@ def evaluate_events(
         )  # fmt: skip
         notes += chosen.apply_to(classifier, workdir)
     notes += chosen_by(workdir, classifier.step, recordings)
-    return judge(workdir, labelling, recordings, truth, checkpoint, notes)
+    name = f"events-{truth_file}" if own else set_name(truth)
+    folder = Workdir(workdir).evaluation_folder(f"{name}-{checkpoint}")
+    return judge(labelling, recordings, truth, checkpoint, notes, folder), folder
+
+
+def set_name(truth: Truth) -> str:
+    """The name of the folder for a truth, but for the checkpoint."""
+    return sets.set_name(str(truth.file)).replace("data-", "events-", 1)
 
 
 def label(labelling: predict.Labelling) -> list[Windows]:
@@ -166,13 +183,13 @@ def not_judged(truth: Truth, recordings: Sequence[Windows]) -> list[str]:
 
 
 def judge(
-    workdir: Address,
     labelling: predict.Labelling,
     recordings: Sequence[Windows],
     truth: Truth,
     checkpoint: str,
     notes: Sequence[str],
-) -> tuple[dict[str, Any], Path]:
+    folder: Path,
+) -> dict[str, Any]:
     """Computes the figures and writes the files."""
     classifier = labelling.classifier
     config = classifier.config
@@ -187,9 +204,7 @@ def judge(
         **events.summarise(judged, labels),
         "notes": [*notes, *not_judged(truth, recordings)],
     }
-    name = sets.set_name(str(truth.file)).replace("data-", "events-", 1)
-    folder = Workdir(workdir).evaluation_folder(f"{name}-{checkpoint}")
     storage.make_folder(folder)
     with storage.folder_lock(folder.parent):
         time_lines.write(folder, figures, judged, labels)
-    return figures, folder
+    return figures

@@ -30,6 +30,7 @@ OF_TRAINING = {
     "tensorflow",
     "tensorflow_datasets",
 }
+OF_SERVING = {"fastapi", "prometheus_client", "python_multipart", "uvicorn"}  # the extra `serve`
 NO_LIBRARY = re.compile(r"(\S+\.so[.\d]*): cannot open shared object file")  # of Linux
 _is_program = False
 _lock = threading.Lock()
@@ -95,7 +96,7 @@ def without_gc() -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming_missing_libraries() -> Iterator[None]:
-    """Says what to install where an import lacks a package of the extra `train`, or a system
+    """Says what to install where an import lacks a package of an extra, or a system
     library, as on a machine without X.
 
     Raises:
@@ -111,6 +112,11 @@ def naming_missing_libraries() -> Iterator[None]:
             raise UserError(
                 f"training and evaluation need {missing}, which is not installed: "
                 "pip install 'vid3d[train]'"
+            ) from error
+        if isinstance(error, ModuleNotFoundError) and missing in OF_SERVING:
+            raise UserError(
+                f"serving needs {missing}, which is not installed: pip install 'vid3d[serve]' or, "
+                "in a clone, pip install -e '.[serve]'"
             ) from error
         found = NO_LIBRARY.match(str(error))
         if not found:

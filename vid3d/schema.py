@@ -141,7 +141,8 @@ KEYS = (
     Key("data.background_seconds", 1.0, NOT_NEGATIVE,
         "the shortest background stretch; the longest is the median labelled one"),
     Key("data.frames_fps", 0.0, NOT_NEGATIVE,
-        "above 0: folders of numbered pictures are videos with so many frames per second"),
+        "above 0: folders of numbered pictures are videos with so many frames per second",
+        in_evaluation=True),
     Key("data.val_fraction", 0.15, SHARE_BELOW_ONE,
         "validation videos, as a share of those that are not test videos"),
     Key("data.test_fraction", 0.2, SHARE_BELOW_ONE, "test videos, as a share of all"),
@@ -199,6 +200,8 @@ KEYS = (
     Key("data.synthetic.videos_per_group", 2, POSITIVE, "per class"),
     Key("data.synthetic.num_frames", 20, None, "a multiple of 10: complete cycles of motion"),
     Key("data.synthetic.size", 64, None, "height and width in pixels"),
+    Key("data.synthetic.untrimmed", False, None,
+        "each group is one recording: its videos one after another, with pauses, as stretches"),
 
     Key("augment.flip", "off", ("off", "auto", "on"),
         "left-right, every second clip; auto: unless a class is named after a direction"),
@@ -321,6 +324,9 @@ KEYS = (
 
     Key("live.every", 0, NOT_NEGATIVE,
         "frames between two labels; 0: files every frame_step, cameras at full speed",
+        changes_result=False),
+    Key("live.mode", "clip", ("clip", "stream"),
+        "clip: a whole clip per label; stream: only what is new since the last frame",
         changes_result=False),
     Key("live.smoothing", 0.0, SHARE_BELOW_ONE,
         "share of the previous probabilities that is kept", changes_result=False),

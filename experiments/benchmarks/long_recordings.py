@@ -1,13 +1,14 @@
 """Long recordings: does memory stay flat, and how fast are they beside decoding alone?
 
-    python experiments/benchmarks/long_recordings.py [--hours=2] [--minutes=5] [--rounds=3] [--json]
+    python experiments/benchmarks/long_recordings.py [--hours=2] [--minutes=2] [--rounds=3] [--json]
 
 With the demo's network (10x32x32 clips side by side; its weights are random, which costs as much).
 Memory is that of this process and its decoding processes, while one recording of 96x72 at 25
 frames a second is labelled; the highest of each quarter counts. Speed is that of two recordings of
 640x480 at 25 frames a second (H.264), which are decoded alone and labelled in turn: video seconds
 per second, the medians of the rounds. On a machine that is busy with other work, what counts is the
-ratio of processor time: on cores that are all used it is that of the clock.
+ratio of processor time: on cores that are all used it is that of the clock. --hours=0 leaves the
+memory out.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from vid3d.inference.classifier import Classifier
 from vid3d.inference.recordings import label_recordings
 from vid3d.inference.video import QueuedVideo
 from vid3d.models.normalise import clip_shape
-from vid3d.video import decoding
+from vid3d.video import decoder_pool
 
 CLASSES = ("a", "b", "c", "d", "e")
 WORKERS = 2
@@ -46,7 +47,7 @@ TIMEOUT = 600.0  # seconds: a busy machine is no reason to give up
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--hours", type=float, default=2.0, help="of the recording for the memory")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of those for the speed")
+    parser.add_argument("--minutes", type=float, default=2.0, help="of those for the speed")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
@@ -97,7 +98,7 @@ def speed(classifier: Classifier, paths: list[Path], rounds: int) -> dict[str, o
     alone, labelled, seconds = [], [], 0.0
     for _ in range(rounds):
         with timed(alone):
-            events = decoding.decode(
+            events = decoder_pool.decode(
                 names, files.settings_of(data), workers=WORKERS, timeout=TIMEOUT
             )
             for _ in events:

@@ -120,6 +120,7 @@ def files_of(folder):
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_any_damaged_file_is_skipped(tmp_path, checkpoints, capsys):
     save(checkpoints, 1, 0.5)
     save(checkpoints, 2, 0.6)

@@ -110,8 +110,8 @@ SAMPLES = {
     ),
     "pyslowfast": ("train.csv", "a.mp4 1\nsub dir/c.mp4 0\n", {"sub dir/c.mp4": ""},
         ["a.mp4,Back_15som", "sub dir/c.mp4,Forward"], []),
-    "pytorchvideo": ("x.csv", "a.mp4 1\nb.webm x\n", {}, ["a.mp4,Back_15som"],
-        ["line 2: it does not end with the number of a class"]),
+    "pytorchvideo": ("x.csv", "a.mp4 1\nb.webm x\nb.webm 2\n", {}, ["a.mp4,Back_15som"],
+        ["line 2: it does not end with the number of a class", " is none of the 2 names"]),
     "mmaction2": ("x.txt", "clips/q 2 1\na.mp4 0\n", {"clips/q/img_1.jpg": "", "clips/q/2.jpg": ""},
         ["clips/q,Back_15som", "a.mp4,Forward"], []),
     "huggingface": (
@@ -181,6 +181,22 @@ def test_the_command_counts_what_is_missing(call, tmp_path):
     assert "no format 'borys'; did you mean 'boris'?" in done.stderr
 
 
+def test_frame_counts_of_a_list_are_compared_with_the_folders(call, tmp_path):
+    for folder, numbers in (("whole", (1, 2, 3)), ("short", (1, 2)), ("gap", (1, 3))):
+        (tmp_path / folder).mkdir()
+        for number in numbers:
+            (tmp_path / folder / f"img_{number:05d}.jpg").touch()
+    given = tmp_path / "val.txt"
+    given.write_text("whole 3 0\nshort 3 1\ngap 3 1\n")
+    done = call("convert", "mmaction2", given, f"--output={tmp_path / 'manifest.csv'}")
+    assert done.stderr.splitlines()[-2:] == [
+        f"differs: {given} line 2: short has 3 frames by the list, and 2 on disk",
+        f"differs: {given} line 3: gap has 3 frames by the list; on disk: after frame 1 comes "
+        "frame 3: some are missing",
+    ]
+    assert len((tmp_path / "manifest.csv").read_text().splitlines()) == 4
+
+
 def test_several_files_are_splits_by_their_names(tmp_path):
     (tmp_path / "a.mp4").touch(), (tmp_path / "b.mp4").touch()
     (tmp_path / "train.csv").write_text("a.mp4 0\n")
@@ -188,6 +204,16 @@ def test_several_files_are_splits_by_their_names(tmp_path):
     files = [str(tmp_path / name) for name in ("train.csv", "val.csv")]
     done = convert("pyslowfast", files, str(tmp_path / "out.csv"))
     assert [line.video.split for line in done.lines] == ["train", "val"]
+
+
+def test_where_one_file_is_no_split_those_of_all_are_drawn(tmp_path):
+    (tmp_path / "a.mp4").touch(), (tmp_path / "b.mp4").touch()
+    (tmp_path / "train.csv").write_text("a.mp4 0\n")
+    (tmp_path / "more.csv").write_text("b.mp4 0\n")
+    files = [str(tmp_path / name) for name in ("train.csv", "more.csv")]
+    done = convert("pyslowfast", files, str(tmp_path / "out.csv"))
+    assert [line.video.split for line in done.lines] == ["", ""]
+    assert "some lines have no split: vid3d draws the splits of all" in done.notes
 
 
 def test_mirrored_classes_and_overlaps_are_noted(tmp_path):

@@ -16,6 +16,7 @@ HAS_BEAM = importlib.util.find_spec("apache_beam") is not None
 needs_beam = pytest.mark.skipif(not HAS_BEAM, reason="Apache Beam is not installed")
 
 
+@pytest.mark.slow
 @needs_beam
 def test_beam_stores_the_same_frames(settings, two_classes, tmp_path, monkeypatch):
     broken = two_classes / "up" / "g0_broken.avi"
@@ -41,6 +42,7 @@ def test_beam_stores_the_same_frames(settings, two_classes, tmp_path, monkeypatc
     assert not list(there.directory.glob("part-*"))
 
 
+@pytest.mark.slow
 @needs_beam
 def test_failed_beam_pipeline_is_one_line(settings, two_classes, tmp_path):
     settings.data.cache_dir = str(tmp_path / "other")

@@ -115,6 +115,7 @@ def loaded(command: list[str]):
     return options, configs.load(options.config, overrides)
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_the_same_splits(doctor, two_classes, tmp_path):
     out = tmp_path / "out"
     options = ("--config.data.protocol=grouped", "--config.data.group_pattern=(g\\d)_")
@@ -215,6 +216,7 @@ def test_the_page_escapes_names(settings, two_classes, video, tmp_path):
         assert words in found.said
 
 
+@pytest.mark.slow
 def test_the_page_is_bounded(settings, two_classes, tmp_path, monkeypatch):
     for number in range(6):
         shutil.copytree(two_classes / "up", two_classes / f"up{number}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ LONGER = Durations(median=9.0)  # than all videos here
 
 
 @pytest.fixture
-def clips(settings, two_classes):
+def clips(settings, two_classes, warm_cache):
     def make(
         split: str = "train",
         *,
@@ -89,14 +90,20 @@ def test_order_depends_on_seed_and_epoch_alone(clips):
 
 
 @pytest.mark.parametrize(
-    ("workers", "hosts", "restarts"), [(1, 1, ()), (2, 2, (3,)), (4, 4, (1, 2, 7))]
+    ("workers", "hosts", "restarts"),
+    [
+        (1, 1, ()),
+        pytest.param(2, 2, (3,), marks=pytest.mark.slow),
+        pytest.param(4, 4, (1, 2, 7), marks=pytest.mark.slow),
+    ],
 )
-def test_clips_equal_the_golden_file(clips, two_classes, workers, hosts, restarts):
+def test_clips_equal_the_golden_file(clips, two_classes, warm_cache, workers, hosts, restarts):
     """Video, frames and augmentation of each clip are the same in any version of vid3d.
 
     However many processes decoded the videos, whatever hosts share the batches and wherever the run
     was interrupted.
     """
+    shutil.rmtree(warm_cache)
     golden = json.loads((Path(__file__).parent / "golden_clips.json").read_text())
     splits = dict.fromkeys((path for _, path, *_ in golden), "train")
     rows = [
@@ -182,7 +189,7 @@ def test_hosts_share_each_global_batch(clips, hosts):
             np.testing.assert_array_equal(together, expected)
 
 
-@pytest.mark.parametrize("store", ["raw", "jpeg"])
+@pytest.mark.parametrize("store", ["raw", pytest.param("jpeg", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sampling", ["first", "uniform", "random"])
 def test_streaming_equals_memory(clips, store, sampling):
     held = clips(sampling=sampling, store=store)
@@ -294,6 +301,7 @@ def test_balanced_epochs_draw_classes_equally():
     assert not np.array_equal(other[0], drawn[7][0])
 
 
+@pytest.mark.slow
 def test_balanced_batches_resume_and_span_hosts(clips):
     found = clips(sampling="random")
     found.labels_N = np.array([0] * (len(found) - 3) + [1] * 3, np.int32)

@@ -97,8 +97,14 @@ def count_decoded(monkeypatch) -> list[int]:
 
 
 @pytest.fixture
-def prepared(settings, two_classes) -> prepared_folder.Prepared:
+def prepared(settings, warm_cache) -> prepared_folder.Prepared:
     """Two classes, prepared."""
+    return prepare.prepare(settings, quiet=True)
+
+
+@pytest.fixture
+def decoded_here(settings, two_classes) -> prepared_folder.Prepared:
+    """The same, decoded from these very files: only such frames are copied to another list."""
     return prepare.prepare(settings, quiet=True)
 
 
@@ -191,6 +197,7 @@ class TestCache:
             settings.data.update(changed)
         assert prepare.cache_key(listed, settings.data) != before
 
+    @pytest.mark.slow
     def test_changed_file_is_decoded_again_moved_folder_not(
         self, settings, two_classes, video, tmp_path, monkeypatch
     ):
@@ -230,17 +237,18 @@ class TestCache:
         assert second.directory != first.directory
         assert second.facts["up/g0_0.avi"].num_frames == 9
 
+    @pytest.mark.slow
     def test_only_new_videos_are_decoded(
-        self, settings, prepared, two_classes, video, monkeypatch, capsys
+        self, settings, decoded_here, two_classes, video, monkeypatch, capsys
     ):
         decoded = []
-        original = prepare.decoding.decode
+        original = prepare.decoder_pool.decode
 
         def decode(paths, *rest, look=False, **options):
             decoded.extend([] if look else paths)
             return original(paths, *rest, look=look, **options)
 
-        monkeypatch.setattr(prepare.decoding, "decode", decode)
+        monkeypatch.setattr(prepare.decoder_pool, "decode", decode)
         new = video(two_classes / "left" / "g9_0.avi", 7, shade=50)
         video(two_classes / "left" / "g8_0.avi", 7, shade=60)
         with settings.unlocked():
@@ -261,12 +269,14 @@ class TestCache:
         prepare.prepare(settings, quiet=True)
         assert decoded == [str(new)]
 
+    @pytest.mark.slow
     def test_warm_cache_needs_no_tensorflow(self, settings, prepared):
         process = run_prepare(settings)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         assert json.loads(out) == [str(prepared.directory), 20, False]
 
+    @pytest.mark.slow
     def test_damaged_prepared_folder_is_prepared_again(self, settings, prepared):
         expected = stored(prepared, "up/g0_0.avi")
         times = prepared.facts["up/g0_0.avi"].times_N.tolist()
@@ -281,6 +291,7 @@ class TestCache:
             np.testing.assert_array_equal(stored(again, "up/g0_0.avi"), expected)
             assert again.facts["up/g0_0.avi"].times_N.tolist() == times
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("store", ["raw", "jpeg"])
     def test_damaged_frames_are_never_returned(self, settings, two_classes, store):
         """One bit flipped anywhere in a shard: the frames that were written, or an error."""
@@ -305,12 +316,14 @@ class TestCache:
             path.write_bytes(whole[path])
         assert noticed > 50
 
-    def test_damaged_cached_frames_are_decoded_again(self, settings, prepared, two_classes, video):
-        for name in prepared.shards:
-            flip(prepared.directory / name, at=70_000)
+    def test_damaged_cached_frames_are_decoded_again(
+        self, settings, decoded_here, two_classes, video
+    ):
+        for name in decoded_here.shards:
+            flip(decoded_here.directory / name, at=70_000)
         video(two_classes / "up" / "g9_0.avi", 7)
         grown = prepare.prepare(settings, quiet=True)
-        assert grown.directory != prepared.directory and len(grown.facts) == 21
+        assert grown.directory != decoded_here.directory and len(grown.facts) == 21
         for path in grown.facts:
             whole = frames.read_video(two_classes / path, settings.data)
             assert (stored(grown, path) == whole.frames_THWC).all()
@@ -624,6 +637,7 @@ class TestBuilder:
         with tfds.testing.mock_data(num_examples=6, data_dir=str(data_dir)):
             yield tfds
 
+    @pytest.mark.slow
     def test_builder_splits_labels_and_frames_are_used(self, settings, mocked):
         done = prepare.prepare(settings, quiet=True)
         assert done.index.protocol.startswith("tfds ucf101/ucf101_1_256")
@@ -637,6 +651,7 @@ class TestBuilder:
             ]
             assert (stored(done, path) == np.stack(expected)).all()
 
+    @pytest.mark.slow
     def test_builder_duplicates_across_splits_are_found(self, settings, mocked):
         done = prepare.prepare(settings, quiet=True)  # the mocked splits are equal
         hashes = [
@@ -685,6 +700,7 @@ class TestBuilder:
         with pytest.raises(UserError, match="--beam decodes video files"):
             prepare.prepare(settings, quiet=True, beam_options="")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("file_format", ["tfrecord", "array_record", "parquet"])
     def test_own_builder_with_grey_and_empty_videos(self, settings, tmp_path, file_format):
         """A data set that tfds builds: one split, and three classes of which two are chosen."""
@@ -750,6 +766,7 @@ def test_progress_is_a_bar_or_plain_lines(is_terminal, monkeypatch):
     assert ("decoding: 2 of 3 videos, " in out.getvalue()) != is_terminal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard_bytes", [10_000, 2**20])  # as many shards, and fewer
 def test_replaced_folder_is_not_read_as_before(settings, two_classes, shard_bytes, monkeypatch):
     with monkeypatch.context() as patch:

@@ -17,7 +17,7 @@ from vid3d.data.content import Seen, content_of, showing_the_same
 from vid3d.data.store import FrameStore
 from vid3d.datasets.videos import ListedVideo
 from vid3d.errors import UserError
-from vid3d.video import decoding
+from vid3d.video import decoder_pool
 from vid3d.video.frames import read_frames
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
@@ -57,13 +57,13 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_stretches_of_a_file_are_stored_once(recordings, monkeypatch):
     asked = []
-    original = decoding.decode
+    original = decoder_pool.decode
 
     def decode(videos, *rest, **options):
         asked.append([Path(str(video)).name for video in videos])
         return original(videos, *rest, **options)
 
-    monkeypatch.setattr(decoding, "decode", decode)
+    monkeypatch.setattr(decoder_pool, "decode", decode)
     prepared = prepare.prepare(recordings, quiet=True, strict=False)
     assert numbers(prepared, "a.mp4 0.2-0.4 s") == list(range(5, 10))
     assert numbers(prepared, "a.mp4 0.3-0.6 s") == list(range(8, 15))

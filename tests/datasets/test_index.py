@@ -268,6 +268,14 @@ def test_every_seed_meets_the_share_with_few_sources(count):
     assert len(found) > 6  # the seed decides
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_test_split_leaves_each_class_a_source_for_validation(seed):
+    videos = [ListedVideo(f"{c}/{k}.avi", c, f"{c}{k}") for c in "ab" for k in range(3)]
+    done = splits.assign(videos, val_fraction=0.4, test_fraction=0.6, seed=seed)
+    for label in "ab":
+        assert sorted(v.split for v in done if v.label == label) == ["test", "train", "val"]
+
+
 class TestShares:
     @staticmethod
     def notes(count: int, *, val: int, test: int = 20, group: str = "", by_group: bool = True):

@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from vid3d import config
-from vid3d.datasets import index, splits, synthetic
+from vid3d.datasets import index, splits, synthetic, synthetic_recordings
 from vid3d.errors import UserError
 from vid3d.video import frames
 
@@ -157,3 +157,48 @@ def test_unwritable_video_is_named(tmp_path):
 def test_unusable_sizes_are_refused(tmp_path, changed, message):
     with pytest.raises(UserError, match=message):
         synthetic.write(small(tmp_path, **changed).data, 0)
+
+
+@pytest.fixture(scope="module")
+def untrimmed(tmp_path_factory):
+    """The config and the index of 8 recordings, pauses included."""
+    c = small(tmp_path_factory.mktemp("untrimmed"), groups=8, untrimmed=True, num_frames=20)
+    c.data.background = "Pause"
+    return c, index.find(c.data, 0)
+
+
+def test_recordings_have_every_motion_and_pauses_as_stretches(untrimmed):
+    c, found = untrimmed
+    assert found.classes == (*synthetic.LABELS[:3], "Pause", *synthetic.LABELS[3:])
+    of_file = Counter((v.path, v.label) for v in found.videos if v.label != "Pause")
+    assert len(of_file) == 8 * 5 and set(of_file.values()) == {1}
+    assert all(len({v.split for v in found.videos if v.path == p}) == 1 for p, _ in of_file)
+    rate = set()
+    for path in sorted({v.path for v in found.videos}):
+        video = frames.read_video(Path(found.root, path), c.data)
+        times_N, cells = video.times_T, coarse(video.frames_THWC[None])[0]
+        for span, label in ((v.span, v.label) for v in found.videos if v.path == path):
+            inside_N = (times_N >= span.start - 1e-6) & (times_N < span.end - 1e-6)
+            change = np.abs(np.diff(cells[inside_N], axis=0)).max(1).mean()
+            assert (change < 8) == (label == "Pause"), (path, span, label, change)
+            assert span.end <= times_N[-1] + 0.1, "beyond the end"
+            if label != "Pause":
+                assert 20 <= inside_N.sum() <= 40
+                assert np.isclose(times_N, span.start).any() and np.isclose(times_N, span.end).any()
+        rate |= set(np.round(1000 * np.diff(times_N)).tolist())
+    assert min(rate) < 35 and max(rate) > 45 and len(rate) > 10
+
+
+def test_a_single_frame_tells_neither_motion_nor_pause():
+    """The shape rests where it also passes."""
+    rng, size = np.random.default_rng(0), 32
+    counts, labels = [], []
+    for k in range(300):
+        look = synthetic.draw_look(rng, size)
+        label = ("", "Clockwise")[k % 2]
+        drawn = synthetic_recordings.draw_part(rng, look, synthetic_recordings.Part(label, 10))
+        counts.append(np.abs(drawn[3].astype(float) - look.background_HWC).mean())
+        labels.append(k % 2)
+    counts, labels = np.array(counts), np.array(labels)
+    order = counts[labels == 0][:, None] < counts[labels == 1]
+    assert 0.4 < order.mean() < 0.6

@@ -57,6 +57,7 @@ def test_threads_get_the_answers_of_one(classifiers, clips):
         np.testing.assert_array_equal(row, wanted[number % 5])
 
 
+@pytest.mark.slow
 def test_a_second_start_loads_neither_jax_nor_weights(smoke_run, clips, own_cache, tmp_path):
     """And OpenVINO sends nothing to its makers."""
     np.save(tmp_path / "clips.npy", clips)
@@ -91,12 +92,14 @@ def test_a_damaged_entry_is_made_again(smoke_run, clips, own_cache):
     assert cached.is_whole(blob.parent)
 
 
+@pytest.mark.slow
 def test_without_a_cache_it_compiles_each_time(smoke_run, clips, classifiers, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
     found = vid3d.load(smoke_run, engine="openvino").probabilities(clips)
     np.testing.assert_array_equal(found, classifiers[1].probabilities(clips))
 
 
+@pytest.mark.slow
 def test_other_answers_than_those_of_jax_are_refused(smoke_run, own_cache, monkeypatch):
     monkeypatch.setitem(proof.BOUNDS, "f32", -1.0)
     with pytest.raises(UserError, match="OpenVINO in f32 does not answer as JAX does"):
@@ -104,6 +107,7 @@ def test_other_answers_than_those_of_jax_are_refused(smoke_run, own_cache, monke
     assert not [path for path in own_cache.iterdir() if path.is_dir()]
 
 
+@pytest.mark.slow
 def test_old_entries_make_room(smoke_run, own_cache, monkeypatch):
     monkeypatch.setattr(cached, "MAX_BYTES", 100)
     old = own_cache / "old"
@@ -144,6 +148,7 @@ def test_a_missing_package_is_named_with_its_extra(smoke_run, own_cache, monkeyp
         vid3d.load(smoke_run, engine="openvino")
 
 
+@pytest.mark.slow
 def test_auto_takes_what_was_faster_and_keeps_it(smoke_run, clips, own_cache):
     chosen = vid3d.load(smoke_run, engine="auto").network.engine
     (note,) = own_cache.glob("*.json")
@@ -166,6 +171,7 @@ def test_measured_networks_take_turns():
     assert timed == [("jax", choose.BATCH), ("openvino", choose.BATCH)] * choose.ROUNDS
 
 
+@pytest.mark.slow
 def test_evaluate_and_predict_take_the_engine(smoke_run, call, cache):
     plain = json.loads(call("evaluate", f"--workdir={smoke_run}", "--json").stdout)
     other = json.loads(

@@ -63,3 +63,9 @@ def test_interval_takes_whole_sources_and_is_refused_for_few():
     assert grouped[1] - grouped[0] == pytest.approx(alone[1] - alone[0], rel=0.1)
     assert ungrouped[1] - ungrouped[0] < 0.8 * (grouped[1] - grouped[0])
     assert calibration.summarise(*fivefold, [str(i // 8) for i in range(100)])["interval"] is None
+
+
+def test_a_probability_on_an_edge_is_in_the_bin_below():
+    """As in the references: (0, 1/15], (1/15, 2/15] and so on."""
+    edges = np.arange(1, calibration.BINS + 1) / calibration.BINS
+    assert calibration.bin_numbers(edges).tolist() == list(range(calibration.BINS))

@@ -81,6 +81,7 @@ def test_counts_fit_their_cells(k):
     assert min(text.get_fontsize() for text in found.values()) >= 6
 
 
+@pytest.mark.slow
 def test_four_hundred_classes_have_numbers_and_a_list():
     figure, pixels = drawn(results(400), [f"{LONG} {i}" for i in range(400)])
     axes, beside = figure.axes[:2]

@@ -81,6 +81,7 @@ def test_a_recording_in_two_splits_is_reported_as_leaky(trained, capsys):
     assert (figures["num_videos"], figures["num_expected"]) == (4, 4)
 
 
+@pytest.mark.slow
 def test_evaluating_training_videos_is_noted(trained, capsys):
     _, workdir = trained
     assert f"note: {evaluate.TRAINED_ON}" in printed(capsys, workdir, "--split=train")
@@ -100,6 +101,7 @@ def test_a_validation_video_among_test_videos_is_noted(copied, capsys):
     assert f"note: {note}" in said
 
 
+@pytest.mark.slow
 def test_other_clips_do_not_replace_the_test(copied, capsys):
     root, workdir, _ = copied
     moved = f"--config.data.root={root}"
@@ -116,6 +118,7 @@ def test_other_clips_do_not_replace_the_test(copied, capsys):
     assert "override" not in printed(capsys, workdir, moved, "--config.eval.views=1")
 
 
+@pytest.mark.slow
 def test_other_videos_of_the_same_names_are_noted(copied, capsys):
     root, workdir, _ = copied
     printed(capsys, workdir)
@@ -133,6 +136,7 @@ def test_a_training_video_among_test_videos_is_refused(copied):
         evaluate.evaluate(workdir, overrides=moved)
 
 
+@pytest.mark.slow
 def test_a_version_that_draws_other_splits_tests_the_same_videos(smoke_run, monkeypatch):
     config = checkpoint.Workdir(smoke_run).config()
     before, folder = evaluate.evaluate(smoke_run)
@@ -178,6 +182,7 @@ def test_classes_in_another_order_are_refused(copied):
         evaluate.evaluate(workdir, overrides=moved)
 
 
+@pytest.mark.slow
 def test_other_videos_in_the_same_root_are_noted(copied, capsys, monkeypatch):
     """As where the root is relative, or a file was replaced in its place."""
     root, workdir, _ = copied
@@ -211,6 +216,7 @@ def test_another_set_ignores_folds_and_group_pattern(trained, tmp_path):
         evaluate.evaluate(workdir, data="")
 
 
+@pytest.mark.slow
 def test_another_set_notes_validation_videos(copied, tmp_path, capsys):
     root, workdir, _ = copied
     for k, label in ((16, "down"), (17, "up"), (21, "up")):
@@ -222,6 +228,7 @@ def test_another_set_notes_validation_videos(copied, tmp_path, capsys):
     assert words in printed(capsys, workdir, f"--data={tmp_path / 'set'}")
 
 
+@pytest.mark.slow
 def test_simultaneous_evaluations_write_in_turn(copied, monkeypatch):
     _, workdir, moved = copied
     together, inside, most = threading.Barrier(2), [], []
@@ -260,6 +267,7 @@ def test_validation_videos_in_the_test_split_are_noted(listed, copied, capsys):
     assert f"note: override: {words}" in said.replace("these are ", "")
 
 
+@pytest.mark.slow
 def test_validating_on_test_videos_keeps_both_splits(trained, tmp_path, capsys):
     root, _ = trained
     keys = {

@@ -29,6 +29,7 @@ def test_video(smoke_run):
     return next(path for path in root.glob(f"synthetic-*/{name}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", SUFFIXES)
 def test_a_file_is_proved_and_labels_a_video_without_vid3d(
     format, call, smoke_run, test_video, tmp_path
@@ -87,6 +88,7 @@ def test_where_it_fails_nothing_is_left(call, smoke_run, test_video, tmp_path, m
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(call, smoke_run, test_video, small_disk):
     disk = small_disk("64k")
     arguments = ["export", f"--workdir={smoke_run}", "--format=stablehlo"]

@@ -29,6 +29,7 @@ CASES = {
     },
     "no hidden layer": SMALL | {"model.hidden": 0, "model.pool": (1, 2, 2)},
 }  # fmt: skip
+QUICK = ("norm batch", "head average")  # the others leave the fast part
 NETWORKS = {
     "c3d": (2, 16),
     "mc3_18": (4, 16),
@@ -88,7 +89,10 @@ def check(one: formats.Source, clips: np.ndarray) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
+)
 def test_every_head_norm_and_input(name, library_form):
     one = source(CASES[name])
     model = check(one, clips_for(one.clip_shape))

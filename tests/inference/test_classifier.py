@@ -236,7 +236,7 @@ def test_second_decoding_gives_the_same_prediction(classifier, videos, monkeypat
     held = classifier.predict(videos["turning"])
     monkeypatch.setattr("vid3d.inference.files.HELD_BYTES", 20_000)
     assert classifier.predict(videos["turning"]) == held
-    monkeypatch.setattr("vid3d.video.decoding.SLOT_BYTES", 20_000)  # it comes in several parts
+    monkeypatch.setattr("vid3d.video.decoder_pool.SLOT_BYTES", 20_000)  # it comes in several parts
     paths = [videos["red"], videos["turning"], videos["turning"]]
     assert [answer for _, answer in classifier.predict_many(paths)][1:] == [held, held]
 
@@ -421,6 +421,7 @@ def test_missing_workdir_or_checkpoint_raises(workdir, tmp_path):
             vid3d.load(path, checkpoint)
 
 
+@pytest.mark.slow
 def test_tensorflow_is_not_imported(workdir, videos):
     code = (
         "import sys, vid3d, vid3d.inference.predict, vid3d.inference.live\n"

@@ -6,18 +6,22 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vid3d.checkpoint import Workdir
+from vid3d.data.content import content_of
+from vid3d.datasets.videos import Index, ListedVideo
 from vid3d.errors import UserError
-from vid3d.evaluation import familiar
+from vid3d.evaluation import familiar, own_truth, predicted
 from vid3d.evaluation.time_lines import Windows
 from vid3d.evaluation.truth import read_truth
 from vid3d.inference import recordings as recordings_module
 from vid3d.judge import check_unseen, evaluate_events
+from vid3d.video.spans import Span
 
 HEADER = "path,start,end,label\n"
 TURNING = [(0, 1.6, "red"), (1.6, 3.2, "blue"), (3.2, 4.08, "green")]
@@ -74,6 +78,15 @@ def test_evaluate_judges_the_events_that_predict_writes(own, call, videos, flick
     assert figures["accuracy"] > 0.85 and figures["segment_f1@50"] < 0.85
     assert (folder / "timeline.png").read_bytes()[:4] == b"\x89PNG"
     assert b"turning" in (folder / "timeline.svg").read_bytes()
+    # The same file of events, judged without a network.
+    judging = ("evaluate", f"--events={truth}", f"--predicted={made}")
+    again = json.loads(call(*judging, "--json", f"--output={tmp_path / 'judged'}").stdout)
+    for name in ("accuracy", "second_f1", "segment_f1@50", "edit", "map"):
+        assert again[name] == pytest.approx(figures[name], abs=1e-5), name
+        assert again[f"{name}_interval"] == pytest.approx(figures[f"{name}_interval"], abs=1e-4)
+    assert "1 recordings of" in " ".join(again["notes"])  # the third, which the truth lacks
+    assert (tmp_path / "judged" / "timeline.png").exists()
+    assert f"2 sources, events: {made}" in call(*judging).stdout
 
 
 def test_the_decoder_is_chosen_on_recordings_and_used_by_predict(
@@ -142,6 +155,11 @@ def test_a_recording_that_was_trained_on_is_refused(own, videos, load):
     window = Windows(path, video.seconds, *video.windows(), video.sha256)
     check_unseen(own, 40, [window])
     with pytest.MonkeyPatch.context() as patch:
+        video.sha256 = content_of(video.sha256, 0.2, 0.4)  # a stretch of it
+        patch.setattr("vid3d.judge.Workdir", Trained)
+        with pytest.raises(UserError, match="1 of 1 recordings were in the training"):
+            check_unseen(own, 40, [window])
+        video.sha256 = window.sha256
         patch.setattr("vid3d.judge.Workdir", Trained)
         with pytest.raises(UserError, match="1 of 1 recordings were in the training"):
             check_unseen(own, 40, [window])
@@ -225,6 +243,54 @@ def test_the_truth_has_sources_and_recordings_without_events(tmp_path):
     file.write_text("group,path,start,end,label\nx,a.avi,1,2,red\ny,a.avi,2,3,red\n")
     with pytest.raises(UserError, match="line 3: the group is 'y', and 'x' in an earlier line"):
         read_truth(file)
+
+
+def test_events_of_other_programs_are_judged(tmp_path):
+    """Lengths come from the video, or else from the last event; what is wrong is one line."""
+    truth, found = tmp_path / "truth.csv", tmp_path / "found.csv"
+    truth.write_text(HEADER + "a.mp4,1,3,run\nb.mp4,,,\n")
+    found.write_text("label,path,end,start\nrun,a.mp4,4,2\nsit,a.mp4,8,6\n")
+    figures, folder = predicted.judge(truth, found)
+    assert folder is None and figures["num_recordings"] == 2
+    assert "2 recordings, such as" in figures["notes"][0]
+    assert figures["accuracy"] == pytest.approx(4 / 8)
+    assert figures["second_f1"] == pytest.approx(2 * 1 / (2 + 4))
+    assert figures["segment_f1@25"] == pytest.approx(2 * 1 / (1 + 2))
+    found.write_text(HEADER)
+    assert predicted.judge(truth, found)[0]["segment_f1@10"] == 0.0
+    for text, words in (
+        ("path,start\n", "--predicted=.* has no column end, label"),
+        ("path,start,end,label,probability\na.mp4,1,2,run,2\n", "line 2: the probability '2'"),
+        (HEADER + "c.mp4,1,2,run\n", "names none of the recordings"),
+    ):
+        found.write_text(text)
+        with pytest.raises(UserError, match=words):
+            predicted.judge(truth, found)
+
+
+def test_stretches_of_a_split_are_the_truth_of_its_recordings():
+    videos = (
+        ListedVideo("a.mp4", "run", "cage 1", "test", span=Span(1, 2), line=2),
+        ListedVideo("a.mp4", "rest", "cage 1", "test", span=Span(3, 5)),
+        ListedVideo("b.mp4", "run", "cage 2", "train", span=Span(1, 2), line=3),
+        ListedVideo("c.mp4", "run", "cage 3", "val", span=Span(1, 2, "frames"), line=4),
+        ListedVideo("d.mp4", "run", "", "test", line=5),
+    )
+    found = Index("/videos", videos, ("rest", "run"), "grouped", ())
+    truth = own_truth.of_index(found, "test", Path("m.csv")).without(["rest"])
+    assert {path: [e[:3] for e in own] for path, own in truth.events.items()} == {
+        "/videos/a.mp4": [(1, 2, "run")]
+    }
+    assert truth.sources == {"/videos/a.mp4": "cage 1"}
+    with pytest.raises(UserError, match=r"m.csv line 2: the event ends at 2 s, and .* at 1 s"):
+        truth.of("/videos/a.mp4", 1.0)
+    with pytest.raises(UserError, match=r"m\.csv are in numbers of frames; give --events=CSV"):
+        own_truth.of_index(found, "val", Path("m.csv"))
+    moved = replace(videos[1], split="val")
+    with pytest.raises(UserError, match=r"a\.mp4 has stretches in val, too"):
+        own_truth.of_index(replace(found, videos=(videos[0], moved)), "test", Path("m.csv"))
+    with pytest.raises(UserError, match="no recordings with labelled stretches"):
+        own_truth.of_index(replace(found, videos=videos[4:]), "test", Path("m.csv"))
 
 
 def test_what_cannot_be_judged_is_refused(own, call, videos, tmp_path):

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -86,6 +87,7 @@ def test_unreadable_file_sets_the_exit_code(workdir, folder, capsys):
     assert err.splitlines() == [f"vid3d predict: error: {e['error']}" for e in printed["errors"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blow", "reason"),
     [(signal.SIGSTOP, "the decoder hung: nothing for 3 s"), (signal.SIGSEGV, "crashed (SIGSEGV)")],
@@ -103,6 +105,7 @@ def test_video_that_breaks_the_decoder_fails_alone(
     assert error["path"] == str(poison) and reason in error["error"]
 
 
+@pytest.mark.slow
 def test_crash_while_annotating_keeps_the_prediction(
     workdir, poison, strike, videos, tmp_path, capsys, monkeypatch
 ):
@@ -197,7 +200,11 @@ def test_only_options_of_long_videos_can_be_set(workdir, noisy, write_video, tmp
         labels[how] = row["label"]
     assert labels == {"mean": "red", "longest": "blue", "views": "red"}
     for key, value, reason in (
-        ("data.size", "32", "only eval.long_videos, eval.views and predict.* can be set here"),
+        (
+            "data.size",
+            "32",
+            "only data.frames_fps, eval.long_videos, eval.views and predict.* can be",
+        ),
         ("eval.long_videos", "median", "is not one of mean, longest, views"),
     ):
         with pytest.raises(UserError, match=reason):
@@ -307,6 +314,7 @@ def test_real_videos_are_labelled_or_reported(workdir, shared, capsys):
     assert len(printed["predictions"]) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "--csv"])
 def test_undecodable_file_names_are_printed(form, workdir, videos, tmp_path):
     """Where Python would refuse to: in most locales."""
@@ -330,6 +338,7 @@ def test_only_written_copies_are_announced(workdir, videos, tmp_path, monkeypatc
     assert "no annotated copy of" in said.err
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_no_partial_copy(workdir, videos, tmp_path, start):
     copies = tmp_path / "copies"
     paths = [shutil.copy(videos["turning"], tmp_path / f"{k}.mp4") for k in range(60)]
@@ -342,6 +351,7 @@ def test_sigterm_leaves_no_partial_copy(workdir, videos, tmp_path, start):
     assert not list(copies.glob(".*"))
 
 
+@pytest.mark.slow
 def test_closed_stdout_is_no_error(workdir, videos):
     """As with `>&-`: the next file that is opened takes its number."""
     command = [sys.executable, "-m", "vid3d", "predict", f"--workdir={workdir}", str(videos["red"])]
@@ -350,6 +360,7 @@ def test_closed_stdout_is_no_error(workdir, videos):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_lossy_output_encoding_is_kept(workdir, videos, tmp_path):
     path = shutil.copy(videos["red"], tmp_path / "é.avi")
     command = [sys.executable, "-m", "vid3d.cli", "predict", f"--workdir={workdir}", path]
@@ -374,3 +385,23 @@ def test_truncated_video_is_labelled_with_a_warning(workdir, shared, tmp_path, c
     assert json.loads(said.out)["predictions"][0]["damage"].startswith(words)
     [line] = said.err.splitlines()
     assert line.startswith(f"vid3d predict: warning: {tmp_path}/cor rupted.mp4: {words}")
+
+
+def test_folders_of_frames_are_videos(make_workdir, noisy, tmp_path, call):
+    """With their frames per second, from the command line or the training; by themselves or not."""
+    clips = tmp_path / "clips"
+    for name, colour in (("one", "red"), ("two", "blue")):
+        (clips / name).mkdir(parents=True)
+        for k, frame_HWC in enumerate(noisy(colour, 60)):
+            cv2.imwrite(str(clips / name / f"img_{k:05d}.png"), frame_HWC[:, :, ::-1])
+    command = ("predict", f"--workdir={make_workdir()}")
+    said = call(*command, clips, check=1).stderr
+    assert "no videos in this folder, but numbered pictures: --config.data.frames_fps=25" in said
+    rate = "--config.data.frames_fps=12.5"
+    done = call(*command, clips, rate, "--json", f"--output={tmp_path / 'out'}")
+    answers = json.loads(done.stdout)["predictions"]
+    assert [(a["label"], a["seconds"]) for a in answers] == [("red", 4.8), ("blue", 4.8)]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one.mp4", "two.mp4"]
+    events = tmp_path / "events.csv"
+    call(*command, clips / "two", rate, f"--events={events}")
+    assert events.read_text().splitlines()[1].startswith(f"{clips / 'two'},0.0,4.8,blue,")

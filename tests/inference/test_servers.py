@@ -25,12 +25,13 @@ import psutil
 import pytest
 
 import vid3d
+from vid3d.engine.batched import Batched
 from vid3d.errors import UserError
 from vid3d.inference import in_memory
 from vid3d.inference.classifier import Classifier
 from vid3d.parallel import call_in_thread
 from vid3d.process import cores
-from vid3d.video import decoding
+from vid3d.video import decoder_pool
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -141,7 +142,7 @@ def test_compile_alone_starts_no_process(workdir, decoders, events):
 def test_decoder_that_cannot_start_is_named_at_once(workdir, monkeypatch, tmp_path):
     (tmp_path / "cv2.py").write_text("raise ImportError('a broken OpenCV')")
     monkeypatch.setattr(
-        "vid3d.video.decoder_process.child_environment",
+        "vid3d.video.decoder_handle.child_environment",
         lambda: os.environ | {"PYTHONPATH": str(tmp_path)},
     )
     with pytest.raises(UserError, match=r"ended at its start .*a broken OpenCV"):
@@ -178,6 +179,37 @@ def test_threads_get_the_same_answers_from_few_processes(
     assert not decoders()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("max_delay", [None, 0.002])
+def test_a_thousand_requests_leave_memory_and_threads_as_they_were(
+    make_workdir, videos, noisy, max_delay
+):
+    """Files and frames from eight threads, alone and in shared batches."""
+    classifier = Classifier.load(make_workdir())
+    sources = [videos["red"], videos["blue"].read_bytes()]
+    sources += [noisy(colour, 12, seed=5) for colour in ("red", "green", "blue")]
+    alone = [classifier.predict(source) for source in sources]
+    bound = 0.0
+    if max_delay is not None:
+        classifier.network, bound = Batched(classifier.network, max_delay=max_delay), 1e-5
+    process = psutil.Process()
+
+    def ask(number: int) -> None:
+        answer, expected = classifier.predict(sources[number % 5]), alone[number % 5]
+        assert answer.label == expected.label
+        assert answer.probabilities == pytest.approx(expected.probabilities, abs=bound, rel=0)
+
+    used, threads = [], []
+    for count in (250, 250, 500):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(ask, range(count)))
+        gc.collect()
+        used.append(process.memory_info().rss)
+        threads.append(threading.active_count())
+    assert used[-1] - used[0] < 16 * 2**20, used
+    assert threads[-1] == threads[0] and len(set(threads)) == 1
+
+
 def test_hanging_file_does_not_hold_up_other_threads(hasty, videos, poison, decoders):
     hanging = call_in_thread(hasty.predict, poison)
     wait_for(lambda: opened(poison, hasty))
@@ -201,7 +233,7 @@ def opened(path: Path, classifier: Classifier) -> list[int]:
 
 
 def test_decoders_are_lent_to_one_at_a_time_and_the_last_used_comes_first():
-    decoders = decoding.Decoders(2)
+    decoders = decoder_pool.Decoders(2)
     with decoders.borrow() as first:
         with decoders.borrow() as second:
             assert first is not second

@@ -58,6 +58,7 @@ def test_a_stretch_that_cannot_be_used_is_one_line(call, workdir, videos):
         (["--start=2", "--end=1"], "--end=1 is not after --start=2"),
         (["--end=0.4", videos["blue"]], "are of a single video, and there are 2"),
         (["--end=0.4", "--events=e.csv"], "are of whole videos"),
+        (["--start=5", "--end=6"], "cannot be used: it begins beyond the end of the video"),
         (["--end=9"], "the stretch cannot be used: it ends beyond the end of the video, 0.48 s"),
     ):
         assert words in call(*command, *arguments, videos["red"], check=1).stderr

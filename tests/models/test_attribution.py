@@ -86,16 +86,22 @@ def test_last_maps_of_every_family(name, shape, expected):
         assert attribution.last_maps(module, variables, clips) == expected
 
 
+def initialised(module, clips: jax.Array) -> dict:
+    return jax.jit(lambda key: module.init(key, clips, train=False))(jax.random.key(0))
+
+
 def test_network_without_map_is_refused(clips):
     module = small_network()
     with pytest.raises(UserError, match=r"no map of 5x5 .* clips of 8x8 .* integrated_gradients"):
         attribution.last_maps(module, models.shapes(module, (6, 8, 8, 3)), clips[:, :, :8, :8])
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("library_form")
 def test_integrated_gradients_sum_to_the_difference_of_logits(clips):
     """Completeness, the axiom that makes them an account of the answer."""
     module = small_network(input="both")
-    variables = module.init(jax.random.key(0), clips, train=False)
+    variables = initialised(module, clips)
     labels, still = jnp.array([0, 3]), jnp.zeros_like(clips)
 
     @jax.jit
@@ -111,9 +117,10 @@ def test_integrated_gradients_sum_to_the_difference_of_logits(clips):
     assert np.abs(gain_B).min() > 0.02
 
 
+@pytest.mark.usefixtures("library_form")
 def test_clips_do_not_influence_each_other(clips):
     module = small_network()
-    variables = module.init(jax.random.key(0), clips, train=False)
+    variables = initialised(module, clips)
     gradcam = jax.jit(lambda x, labels: attribution.gradcam(module, variables, x, labels))
     both = gradcam(clips, jnp.array([0, 3]))
     np.testing.assert_allclose(both[1:], gradcam(clips[1:], jnp.array([3])), rtol=1e-4, atol=1e-8)

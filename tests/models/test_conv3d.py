@@ -118,6 +118,7 @@ def test_logits_and_one_adam_step_equal_the_tutorials_network_in_keras():
     jax.tree.map(compare, after, expected)
 
 
+@pytest.mark.slow
 def test_initialisation_is_glorot_without_norm_and_he_with():
     x = clips(1, 4, 8, 8, 3)
     parameters = initialised(network(features=(64, 64)), x)["params"]
@@ -191,6 +192,7 @@ def test_batch_norm_updates_statistics_in_training_only():
     np.testing.assert_allclose(settled, first, atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("library_form")
 def test_group_norm_ignores_the_other_clips():
     x = clips(3, 6, 12, 12, 3)
@@ -201,6 +203,7 @@ def test_group_norm_ignores_the_other_clips():
     np.testing.assert_allclose(together[1:2], alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_batch_norm_over_a_mapped_axis_equals_the_whole_batch():
     x = clips(4, 6, 12, 12, 3)
     model = config.default().model
@@ -274,6 +277,7 @@ def test_log_speed_adds_a_constant_per_doubling():
     np.testing.assert_allclose(middle - slow, np.log(2), rtol=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("library_form")
 def test_statistics_head_uses_every_layer():
     x = clips(2, 6, 20, 20, 3)
@@ -295,6 +299,7 @@ def test_statistics_head_uses_every_layer():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_frames_only_network_ignores_frame_order():
     x = clips(1, 6, 20, 20, 3)
     module = network(kernel=(1, 3, 3), pool=(1, 3, 3), head="time_average", **SMALL)
@@ -321,6 +326,7 @@ def test_dropout_follows_its_key_in_training_only():
     np.testing.assert_array_equal(evaluate(module, variables, x), evaluate(module, variables, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_remat_keeps_parameter_names_and_gradients(norm):
     x = clips(2, 6, 12, 12, 3)

@@ -52,6 +52,7 @@ def test_mixup_blends_pixels_and_cutmix_replaces_them():
     assert 0.25 < is_cut.mean() < 0.75
 
 
+@pytest.mark.slow
 def test_mixup_shares_are_beta_distributed():
     _, targets = mixed(mixup=0.4)
     own = targets[np.arange(B), np.arange(B) % 2]

@@ -90,6 +90,7 @@ def test_evaluation_uses_the_moving_average():
     assert "params" in found[-1].optimizer()
 
 
+@pytest.mark.slow
 def test_a_state_with_averages_is_restored():
     state = states(small_config(optim__ema=0.9), count=2)[-1]
     back = state.restored(copy.deepcopy(state.weights()), copy.deepcopy(state.optimizer()))
@@ -97,7 +98,7 @@ def test_a_state_with_averages_is_restored():
     assert_trees(np.testing.assert_array_equal, back, state)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", pytest.param("adamw", marks=pytest.mark.slow)])
 def test_a_linear_probe_trains_only_the_last_layer(name):
     config = small_config(
         optim__backbone_rate=0.0, optim__name=name, optim__weight_decay=0.1, model__dropout=0.5
@@ -128,6 +129,7 @@ def test_a_probe_has_the_gradient_of_the_whole_network():
     )
 
 
+@pytest.mark.slow
 def test_backbone_rate_scales_all_layers_but_the_last():
     slow = states(small_config(optim__backbone_rate=0.1, optim__weight_decay=0.01), count=1)
     fast = states(small_config(optim__weight_decay=0.01), count=1)
@@ -159,6 +161,7 @@ def test_balanced_class_weights_sum_alike_per_class():
     np.testing.assert_allclose(weighted, plain * np.array(weights)[labels_N], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_class_weights_change_the_loss():
     plain = states(small_config(), count=1)[-1]
     same = states(small_config(), count=1, class_weights_K=(1.0, 1.0, 1.0))[-1]

@@ -47,15 +47,18 @@ def options(videos: Path, workdir: Path, **more: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory) -> tuple[Path, Path]:
+def started(once) -> tuple[Path, Path]:
     """(videos, workdir): 24 videos of two classes, two epochs of a training without validation."""
-    root = tmp_path_factory.mktemp("begin")
-    for k in range(24):
-        write_small(
-            root / "videos" / ("down", "up")[k % 2] / f"{k}.avi", shade=5 * k + 100 * (k % 2)
-        )
-    config = configs.load("configs/videos.py:tutorial", keys(root / "videos").items())
-    assert loop.train(config, root / "run")
+
+    def begin(root: Path) -> None:
+        for k in range(24):
+            write_small(
+                root / "videos" / ("down", "up")[k % 2] / f"{k}.avi", shade=5 * k + 100 * (k % 2)
+            )
+        config = configs.load("configs/videos.py:tutorial", keys(root / "videos").items())
+        assert loop.train(config, root / "run")
+
+    root = once("begin", begin)
     return root / "videos", root / "run"
 
 

@@ -81,6 +81,7 @@ def test_any_number_of_devices_gives_the_same_losses(devices):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_those_of_the_global_batch():
     config = small_config(model__norm="batch", model__head="average")
     _, one = run_steps(config, [batch_of()], devices=1)
@@ -95,6 +96,7 @@ def test_batch_statistics_are_those_of_the_global_batch():
             np.testing.assert_array_equal(shard, shards[0])
 
 
+@pytest.mark.slow
 def test_running_statistics_of_a_short_run_hold_nothing_of_where_they_began():
     """They are the mean of the first steps; those that come with other weights go on."""
     config = small_config(
@@ -141,6 +143,7 @@ def one_clip(times: int = 1) -> dict[str, np.ndarray]:
     return {name: np.repeat(x[:1], times, axis=0) for name, x in batch_of().items()}
 
 
+@pytest.mark.slow
 def test_dropout_differs_by_step_seed_and_device():
     config = still(model__dropout=0.5, model__hidden=64)
     losses, _ = run_steps(config, [one_clip()] * 3, devices=1)
@@ -153,6 +156,7 @@ def test_dropout_differs_by_step_seed_and_device():
     assert len(set(calm)) == 1
 
 
+@pytest.mark.slow
 def test_augmentation_differs_by_round_video_and_seed():
     config = still(augment__brightness=0.4)
     clip = one_clip()
@@ -163,6 +167,7 @@ def test_augmentation_differs_by_round_video_and_seed():
     assert run_steps(config, [clip], devices=1, seed=1)[0][0] != first
 
 
+@pytest.mark.slow
 def test_masked_clips_do_not_count():
     config = small_config(optim__name="sgd")
     batch = batch_of(8)
@@ -177,6 +182,7 @@ def test_masked_clips_do_not_count():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_accumulating_two_batches_equals_one_large_batch():
     batch = batch_of(8)
     halves = [{name: x[i : i + 4] for name, x in batch.items()} for i in (0, 4)]
@@ -249,6 +255,7 @@ def test_one_bad_number_in_an_array_is_found(bad):
     assert np.asarray(jax.jit(steps.all_finite)(tree)).tolist() == [True, False]
 
 
+@pytest.mark.slow
 def test_the_step_reports_a_gradient_that_overflows():
     config = small_config(optim__learning_rate=1e30, optim__name="sgd")
     config.model.dropout = 0.0

@@ -84,6 +84,7 @@ def test_unusable_initial_weights_are_one_line(smoke_run, tmp_path):
             transfer.initial(model, fresh(model, 5), ("a", "b", "c", "d", "e"))
 
 
+@pytest.mark.slow
 def test_a_published_last_layer_is_kept_for_its_classes(
     published_state, write_safetensors, tmp_path
 ):

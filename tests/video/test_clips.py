@@ -8,6 +8,7 @@ from hypothesis import given, settings as settings_of, strategies as st
 from ml_collections import ConfigDict
 
 from vid3d.video import clips
+from vid3d.video.windows import TemporalWindow
 
 
 def data(**changed) -> ConfigDict:
@@ -167,3 +168,10 @@ def test_empty_video_and_unknown_sampling_are_refused():
         clips.clip_indices(np.zeros(0), data(), sampling="first")
     with pytest.raises(ValueError, match="no sampling"):
         clips.clip_indices(seconds(3), data(), sampling="middle")
+
+
+@pytest.mark.parametrize(("overlap", "step"), [(0.0, 8), (0.5, 4), (0.75, 2), (0.99, 1)])
+def test_windows_of_frames_overlap_by_the_share_asked_for(overlap, step):
+    window = TemporalWindow(frames=8, seconds=0.0, sampling="first")
+    expected = [(first, first + 8) for first in range(0, 25, step)]
+    assert window.tiles(seconds(32), overlap) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vid3d.video.resize import fit, short_side_bilinear, squash_bilinear
+from vid3d.video.resize import cut_to_shape, fit, short_side_bilinear, squash_bilinear
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -61,3 +61,12 @@ def test_no_row_of_a_frame_too_large_in_one_direction_is_skipped(axes):
     striped_HWC[3::4] = 252
     fitted_HWC = fit(striped_HWC.transpose(axes), size=(16, 16), resize="squash", color="rgb")
     assert (fitted_HWC == 252 // 4).all()
+
+
+@pytest.mark.parametrize(
+    ("frame", "rows", "columns"), [((90, 200), (0, 90), (40, 160)), ((200, 91), (66, 134), (0, 91))]
+)
+def test_the_cut_is_the_largest_centred_part_of_the_shape(frame, rows, columns):
+    whole_HWC = picture(*frame)
+    expected_HWC = whole_HWC[slice(*rows), slice(*columns)]
+    np.testing.assert_array_equal(cut_to_shape(whole_HWC, 30, 40), expected_HWC)

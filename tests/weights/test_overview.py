@@ -47,6 +47,7 @@ def test_overrides_apply_to_all_architectures():
         overview.presets(("r3d_18",), [("model.dtyp", "bfloat16")])
 
 
+@pytest.mark.slow
 def test_speed_is_measured_and_printed(call):
     small = [("model.features", "2"), ("data.size", "16"), ("data.num_frames", "2")]
     overrides = (f"--config.{key}={text}" for key, text in small)

@@ -90,6 +90,7 @@ def pictures(request) -> list[np.ndarray]:
 HALF_WAY = {"r3d_18": 5e-4, "s3d": 0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HALF_WAY)
 def test_preprocessing_equals_torchvision(name, pictures, torch, torchvision_video):
     weights = {
@@ -106,6 +107,7 @@ def test_preprocessing_equals_torchvision(name, pictures, torch, torchvision_vid
     assert np.mean(differing) <= HALF_WAY[name]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The 'torchvision.transforms._:UserWarning")
 @pytest.mark.parametrize("name", ["x3d_s", "slow_r50"])
 def test_preprocessing_equals_pytorchvideo(name, pictures, torch, torchvision_video):

@@ -46,8 +46,9 @@ def run(options: Namespace, overrides: Overrides) -> int:
         print(f"{len(done.missing)} videos are missing on disk and were left out: {named}")
     for note in done.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
-    for wrong in done.wrong[:NAMED]:
-        print(f"left out: {printable(wrong.where)}: {printable(wrong.why)}", file=sys.stderr)
-    if len(done.wrong) > NAMED:
-        print(f"left out: {len(done.wrong) - NAMED} more lines", file=sys.stderr)
+    for what, lines in (("left out", done.wrong), ("differs", done.differing)):
+        for line in lines[:NAMED]:
+            print(f"{what}: {printable(line.where)}: {printable(line.why)}", file=sys.stderr)
+        if len(lines) > NAMED:
+            print(f"{what}: {len(lines) - NAMED} more lines", file=sys.stderr)
     return 1 if done.wrong else 0

@@ -21,25 +21,43 @@ HELP = "test a checkpoint: accuracy, per-class figures, confusion matrix; or tim
 
 def add_arguments(parser: ArgumentParser) -> None:
     takes_config(parser, example="--config.data.root=DIR where the videos have moved")
-    takes_workdir(parser)
+    takes_workdir(parser, required=False)
     takes_runtime(parser)
     parser.add_argument("--split", choices=("test", "val", "train"), help="default: test")
     parser.add_argument("--data", metavar="FOLDER|CSV", help="another set of videos")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     recordings = parser.add_argument_group("time lines of long recordings")
     recordings.add_argument(
-        "--events", type=not_empty, metavar="CSV", help="what happens: path,start,end,label"
+        "--events",
+        type=not_empty,
+        metavar="CSV|val|test",
+        help="what happens: path,start,end,label; or the run's own recordings",
     )
     recordings.add_argument(
-        "videos", nargs="*", metavar="VIDEO_OR_FOLDER", help="default: those that the CSV names"
+        "videos", nargs="*", metavar="VIDEO_OR_FOLDER", help="default: all of these recordings"
     )
     recordings.add_argument(
         "--choose", action="store_true", help="choose how predict --events decodes, by these"
+    )
+    recordings.add_argument(
+        "--predicted", type=not_empty, metavar="CSV", help="judge these events, without --workdir"
+    )
+    recordings.add_argument(
+        "--output", default="", metavar="DIR", help="of --predicted: write figures and pictures"
     )
     takes_hosts(parser)
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
+    if options.predicted:
+        return run_predicted(options, overrides)
+    if options.output:
+        raise UserError("--output is for --predicted=CSV: all else is written into the workdir")
+    if not options.workdir:
+        raise UserError(
+            "--workdir=DIR is missing, the folder of the training run; or judge a file of events "
+            "with --events=TRUTH.csv --predicted=EVENTS.csv"
+        )
     if options.events:
         return run_events(options, overrides)
     if options.videos or options.choose:
@@ -90,6 +108,27 @@ def run_events(options: Namespace, overrides: Overrides) -> int:
         overrides=overrides,
         choose=options.choose,
     )
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        events_report.show(figures, folder)
+    return 0
+
+
+def run_predicted(options: Namespace, overrides: Overrides) -> int:
+    """Judges a file of events."""
+    if not options.events:
+        raise UserError("--predicted needs the truth: add --events=CSV")
+    others = (options.workdir, options.videos, options.choose, options.split, options.data)
+    if overrides or any(others):
+        raise UserError(
+            "--predicted judges a file of events without a network: leave out all but --events, "
+            "--output and --json"
+        )
+    from vid3d.evaluation import events_report, predicted
+
+    listen()
+    figures, folder = predicted.judge(options.events, options.predicted, options.output)
     if options.json:
         print(json.dumps(figures))
     else:

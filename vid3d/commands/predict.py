@@ -27,7 +27,9 @@ EVENT_FORMATS = ("csv", "json", "jsonl", "boris", "boris-table", "elan", "srt")
 
 def add_arguments(parser: ArgumentParser) -> None:
     takes_config(
-        parser, example="--config.eval.long_videos=longest; only that, eval.views and predict.*"
+        parser,
+        example="--config.eval.long_videos=longest; only that, eval.views, predict.* and "
+        "data.frames_fps",
     )
     takes_workdir(parser)
     takes_runtime(parser)

@@ -32,11 +32,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="CLIPS",
         help="with --all: measure training and prediction in batches of so many clips (4)",
     )
+    parser.add_argument(
+        "--stream", action="store_true", help="with --config: its cost per frame of a stream"
+    )
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
     from vid3d import terminal
 
+    if options.all is not None and options.stream:
+        raise UserError("--stream is for --config: vid3d summary --config=transfer:x3d_s --stream")
     if options.all is not None:
         from vid3d.training.speed import compare
 
@@ -60,4 +65,8 @@ def run(options: Namespace, overrides: Overrides) -> int:
     terminal.console().print(render(summarise(config)))
     if unused := schema.unused(config.model):
         print(f"{config.model.name} does not look at {', '.join(unused)}")
+    if options.stream:
+        from vid3d.continual.cost import cost
+
+        print(cost(config))
     return 0

@@ -21,6 +21,8 @@ from vid3d.datasets.split_names import parse_name
 from vid3d.datasets.videos import ListedVideo, span_cells, span_columns
 from vid3d.errors import UserError, suggest
 from vid3d.text import first_few
+from vid3d.video.container import VideoError
+from vid3d.video.frame_folder import find_frames
 
 
 class Line(NamedTuple):
@@ -38,12 +40,14 @@ class Converted:
         lines: of the manifest.
         wrong: lines of the lists that gave none.
         missing: names of the videos that are not there; their lines are left out.
+        differing: lines that say something else of a folder of frames than what is on disk.
         notes: for the user.
     """
 
     lines: list[Line] = field(default_factory=list)
     wrong: list[Wrong] = field(default_factory=list)
     missing: dict[str, None] = field(default_factory=dict)
+    differing: list[Wrong] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -149,8 +153,19 @@ def add(done: Converted, found: Entry | Wrong, library: Library, here: Path, spl
             path = path.replace(os.sep, "/")
             video = ListedVideo(path, found.label.strip(), split=found.split or split, span=span)
             done.lines.append(Line(video, found.where))
+            if found.frames and (why := differs(place, found.frames)):
+                done.differing.append(Wrong(found.where, f"{path} {why}"))
             return
     done.missing[found.video[-1]] = None
+
+
+def differs(folder: Path, count: int) -> str:
+    """What is other on disk than a number of frames in a folder, or ""."""
+    try:
+        total = find_frames(str(folder)).total
+    except VideoError as error:
+        return f"has {count} frames by the list; on disk: {error}"
+    return "" if total == count else f"has {count} frames by the list, and {total} on disk"
 
 
 def finish(done: Converted) -> None:

@@ -25,6 +25,7 @@ class Entry:
         where: "FILE line 7" or the like, for messages.
         split: as it is called there, or "".
         spans: of the stretch, for each of the names; None is the whole video.
+        frames: of a folder of frames, how many it has; 0 is unknown.
     """
 
     video: tuple[str, ...]
@@ -32,6 +33,7 @@ class Entry:
     where: str
     split: str = ""
     spans: tuple[Span | None, ...] = (None,)
+    frames: int = 0
 
 
 @dataclass(frozen=True)

@@ -36,4 +36,5 @@ def read(file: Path, options: Options) -> Found:
         if isinstance(label, Wrong):
             yield label
         else:
-            yield Entry((parts[0],), label, where)
+            frames = int(parts[1]) if len(parts) > 2 else 0
+            yield Entry((parts[0],), label, where, frames=frames)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from vid3d.data import ingest, shards
 from vid3d.errors import UserError
-from vid3d.video import decoding
-from vid3d.video.decoder_process import Stretches
+from vid3d.video import decoder_pool
+from vid3d.video.decoder_handle import Stretches
 from vid3d.video.records import Settings
 
 PART_VIDEOS = 32
@@ -36,7 +36,7 @@ def decode(
         folder: for the shards.
         asked: the files, whole or stretches of them; their numbers in this order are the jobs.
         settings: what to store.
-        timeout: see `decoding.decode`.
+        timeout: see `decoder_pool.decode`.
         options: of Beam's pipeline, as on a command line: "--runner=FlinkRunner
             --flink_master=host:8081".
 
@@ -91,7 +91,7 @@ def decode_part(
     whole = Path(folder) / f"part-{number:05d}"
     attempt = whole.with_name(f"{whole.name}.{uuid.uuid4().hex}")
     attempt.mkdir()
-    events = decoding.decode(paths, settings, workers=1, timeout=timeout)
+    events = decoder_pool.decode(paths, settings, workers=1, timeout=timeout)
     (attempt / RESULT).write_bytes(pickle.dumps(ingest.write_events(attempt, events)))
     try:
         attempt.rename(whole)

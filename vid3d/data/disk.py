@@ -13,10 +13,11 @@ from rich.console import Console
 from vid3d.data import tfds_frames
 from vid3d.errors import UserError
 from vid3d.terminal import format_bytes
-from vid3d.video import decoding
+from vid3d.video import decoder_pool
 from vid3d.video.container import DEFAULT_FPS
-from vid3d.video.decoder_process import Stretches, spans_of
-from vid3d.video.decoding import Done, Event, Frames
+from vid3d.video.decoder_handle import Stretches, spans_of
+from vid3d.video.decoder_pool import Done, Event, Frames
+from vid3d.video.kept_decoders import KEPT
 from vid3d.video.records import Settings, record_bytes
 from vid3d.video.spans import Span
 
@@ -37,12 +38,13 @@ def estimate_bytes(asked: Sequence[str | Stretches], settings: Settings, data: C
         counts = [tfds_frames.mean_length(data)] * len(asked)
     elif not settings.max_frames:
         sample = asked[:: -(-len(asked) // SAMPLE)]
-        looks = decoding.decode(
+        looks = decoder_pool.decode(
             [str(video) for video in sample],
             settings,
             workers=1,  # starting another would take longer
             timeout=data.decode_timeout,
             look=True,
+            decoders=KEPT,
         )
         found = [event for event in looks if isinstance(event, Done)]
         claims = [event.claimed for event in found if event.claimed]

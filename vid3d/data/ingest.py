@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vid3d.data import disk
 from vid3d.data.shards import Shard, ShardWriter
-from vid3d.video.decoding import Again, Done, Events, Failed, Frames
+from vid3d.video.decoder_pool import Again, Done, Events, Failed, Frames
 
 
 @dataclass
@@ -36,7 +36,7 @@ def write_events(
 
     Args:
         folder: for the shards.
-        events: of `decoding.decode` or `tfds_frames.decode`; they are closed at the end.
+        events: of `decoder_pool.decode` or `tfds_frames.decode`; they are closed at the end.
         advance: is called after each video with whether it is bad.
 
     Raises:

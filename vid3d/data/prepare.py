@@ -28,10 +28,11 @@ from vid3d.datasets.index import find
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 from vid3d.terminal import VideoProgress, make_console
-from vid3d.video import decoding
-from vid3d.video.decoder_process import Stretches, spans_of
-from vid3d.video.decoding import Events
+from vid3d.video import decoder_pool
+from vid3d.video.decoder_handle import Stretches, spans_of
+from vid3d.video.decoder_pool import Events
 from vid3d.video.frame_folder import files_of, update
+from vid3d.video.kept_decoders import KEPT
 from vid3d.video.picture import decode_options
 from vid3d.video.reader import DECODER
 from vid3d.video.records import Settings
@@ -284,12 +285,16 @@ def copy_or_decode(
         marks=marks,
         load=lambda folder: load(folder, nothing) if is_whole(folder, 0) else None,
     ):
-        if isinstance(event, decoding.Done):
+        if isinstance(event, decoder_pool.Done):
             rest.discard(event.job)
         yield event
     jobs, timeout = sorted(rest), data.decode_timeout
-    events = decoding.decode(
-        [asked[job] for job in jobs], settings, workers=decoding.num_workers(data), timeout=timeout
+    events = decoder_pool.decode(
+        [asked[job] for job in jobs],
+        settings,
+        workers=decoder_pool.num_workers(data),
+        timeout=timeout,
+        decoders=KEPT,
     )
     with contextlib.closing(events):
         for found in events:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vid3d.datasets.videos import Index
-from vid3d.video.decoding import HUNG
+from vid3d.video.decoder_pool import HUNG
 
 FACTS = "videos.json"
 TIMES = "times.npy"

@@ -11,7 +11,7 @@ import numpy as np
 from vid3d.data import ingest
 from vid3d.data.content import content_of
 from vid3d.datasets.videos import Index, ListedVideo
-from vid3d.video.decoder_process import Stretches
+from vid3d.video.decoder_handle import Stretches
 from vid3d.video.frames import measured_fps
 
 

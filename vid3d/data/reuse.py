@@ -11,7 +11,7 @@ import numpy as np
 from vid3d.data.prepared import FACTS, TIMES, Prepared
 from vid3d.data.store import FrameStore
 from vid3d.errors import UserError
-from vid3d.video.decoding import Again, Done, Events, Frames
+from vid3d.video.decoder_pool import Again, Done, Events, Frames
 
 LANE = -1  # of the copies; those of decoders are 0 and up
 RECORDS = 64  # copied at once

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from vid3d.datasets.tfds import examples, load
 from vid3d.datasets.videos import Index
-from vid3d.video.decoding import Done, Events, Failed, Frames
+from vid3d.video.decoder_pool import Done, Events, Failed, Frames
 from vid3d.video.records import Settings, record_header, to_payload
 from vid3d.video.resize import fit
 
@@ -19,7 +19,7 @@ FPS = 25.0  # an example does not tell its rate
 
 
 def decode(data: ConfigDict, index: Index, settings: Settings) -> Events:
-    """The videos of an index from the builder, one at a time, as the events of `decoding.decode`.
+    """The videos of an index, one at a time from the builder, as events of `decoder_pool.decode`.
 
     The content hash is that of the frames, since there are no files.
     """

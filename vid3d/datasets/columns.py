@@ -14,8 +14,9 @@ from vid3d.text import first_few, quote
 
 NEEDED = ("path", "label")
 OPTIONAL = ("group", "split", "fold")
-# Other names of these columns; endings such as "_id" do not count.
-MEANINGS = {
+# Names that are refused with the hint that this column may be meant; endings such as "_id" do not
+# count.
+REFUSED_NAMES = {
     "path": "file filename filepath video videopath videofile clip clippath uri url",
     "label": "class classname category target action activity gesture tag labels",
     "group": "groups grp source sources subject subjects person persons "
@@ -24,7 +25,9 @@ MEANINGS = {
     "split": "splits subset subsets set sets partition partitions phase usage stage purpose",
     "fold": "folds kfold cv",
 }
-MEANING_OF = {word: name for name, words in MEANINGS.items() for word in (name, *words.split())}
+COLUMN_MEANT_BY = {
+    word: name for name, words in REFUSED_NAMES.items() for word in (name, *words.split())
+}
 ENDINGS = frozenset(("id", "ids", "name", "no", "nr", "num", "number", "index", "idx"))
 # Where a stretch of time begins or ends: "start", "t_end", "startframe".
 EDGE = "(start|begin|onset|end|stop|offset)"
@@ -102,11 +105,11 @@ def meaning(name: str) -> str:
     """The known column that a name stands for or comes near to, or ""."""
     words = [word.lower() for word in WORD.findall(name) if not word.isdigit()]
     words = [word for word in words if word not in ENDINGS] or words
-    if "".join(words) in MEANING_OF:
-        return MEANING_OF["".join(words)]
+    if "".join(words) in COLUMN_MEANT_BY:
+        return COLUMN_MEANT_BY["".join(words)]
     for word in ("split", "subset", "fold"):
         if word in words:
-            return MEANING_OF[word]
+            return COLUMN_MEANT_BY[word]
     if any(word in SPLIT_OF for word in words) and all(
         word in SPLIT_OF or word in FILLING or word == "is" for word in words
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,8 @@ from vid3d.datasets.layout import Layout
 from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.text import first_few
-from vid3d.video.files import find_videos, left_out, walk
-from vid3d.video.frame_folder import holds_frames, is_picture
+from vid3d.video.files import find_videos, left_out
+from vid3d.video.frame_folder import find_frame_folders
 
 # File names as in UCF-101, which other data sets copy: class, recording, clip.
 UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
@@ -73,19 +73,6 @@ def find_files(root: Path, frames_fps: float) -> tuple[list[str], list[str]]:
             f"no videos in {root}{seen}: expected one sub-folder per class with videos in it"
         )
     return files, [left_out(others)] if others else []
-
-
-def find_frame_folders(root: Path) -> dict[str, Counter[str]]:
-    """The relative paths of the folders of frames, each with its pictures by suffix."""
-    names: dict[str, list[str]] = defaultdict(list)
-    for path in walk(root):
-        folder, name = posixpath.split(path)
-        names[folder].append(name)
-    return {
-        folder: Counter(posixpath.splitext(name)[1].lower() for name in found if is_picture(name))
-        for folder, found in names.items()
-        if folder and holds_frames(found)
-    }
 
 
 def split_by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[list[str], list[str]]:

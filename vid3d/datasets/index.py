@@ -186,8 +186,10 @@ def list_videos(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listin
 def list_source(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listing:
     """`list_videos`, with the class names as in the source."""
     if data.source == "synthetic":
-        from vid3d.datasets import synthetic
+        from vid3d.datasets import synthetic, synthetic_recordings
 
+        if data.synthetic.untrimmed:
+            return list_manifest(synthetic_recordings.write(data, seed), data)
         return folder.listing(synthetic.write(data, seed), synthetic.GROUP_PATTERN)
     if data.source == "tfds":
         from vid3d.datasets import tfds

@@ -19,7 +19,8 @@ from ml_collections import ConfigDict
 from vid3d.datasets.videos import COLUMNS, ListedVideo
 from vid3d.errors import UserError
 from vid3d.text import quote, shorten
-from vid3d.video import decoding
+from vid3d.video import decoder_pool
+from vid3d.video.kept_decoders import KEPT
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.resize import stored_size
@@ -33,11 +34,17 @@ class Length(NamedTuple):
 
     frames: int
     fps: float
+    stated: float = 0.0  # seconds; where the rate varies, frames / fps is another number
+
+    @property
+    def seconds(self) -> float:
+        return self.stated or self.frames / self.fps
 
     def surely(self, unit: str) -> float:
         """What the file has at least, in seconds or in frames."""
-        seconds = self.frames / self.fps - END_DOUBT
-        return seconds * self.fps if unit == "frames" else seconds
+        if unit == "frames":
+            return self.frames - END_DOUBT * self.fps
+        return self.seconds - END_DOUBT
 
 
 def read_span(cells: Mapping[str, str], where: str) -> Span | None:
@@ -174,17 +181,18 @@ def read_lengths(root: Path, paths: Sequence[str], data: ConfigDict) -> dict[str
     settings = Settings(
         stored_size(data), data.resize, data.color, 0, data.store, decode_options(data)
     )
-    looks = decoding.decode(
+    looks = decoder_pool.decode(
         [os.path.join(root, path) for path in paths],
         settings,
-        workers=min(decoding.num_workers(data), 2),
+        workers=min(decoder_pool.num_workers(data), 2),
         timeout=data.decode_timeout,
         look=True,
+        decoders=KEPT,
     )
     lengths = dict.fromkeys(paths, Length(0, 1.0))
     for event in looks:
-        if isinstance(event, decoding.Done):
-            lengths[paths[event.job]] = Length(event.claimed, event.fps)
+        if isinstance(event, decoder_pool.Done):
+            lengths[paths[event.job]] = Length(event.claimed, event.fps, event.seconds)
     return lengths
 
 

@@ -69,10 +69,20 @@ def write(data: ConfigDict, seed: int) -> Path:
         seed: the pictures are a function of it and of `data.synthetic`.
 
     Raises:
-        UserError: the videos would be too short to show one round, too small, or the cache cannot
-            be written.
+        UserError: see `check_settings`; the cache cannot be written.
     """
     settings = data.synthetic
+    check_settings(settings)
+    read = {name: settings[name] for name in settings if name != "untrimmed"}
+    asked = repr((VERSION, seed, sorted(read.items())))
+    name = hashlib.sha256(asked.encode()).hexdigest()[:16]
+    folder = cache_folder(data.cache_dir) / f"synthetic-{name}"
+    cache.make_once(folder, lambda empty: write_all(empty, settings, seed))
+    return folder
+
+
+def check_settings(settings: ConfigDict) -> None:
+    """Raises a UserError where videos would not show whole rounds, or would be too small."""
     if settings.num_frames < POINTS or settings.num_frames % POINTS:
         raise UserError(
             f"data.synthetic.num_frames={settings.num_frames} is not a multiple of {POINTS}: a "
@@ -80,11 +90,6 @@ def write(data: ConfigDict, seed: int) -> Path:
         )
     if settings.size < 32 or settings.size % 2:
         raise UserError(f"data.synthetic.size={settings.size} has to be even and at least 32")
-    asked = repr((VERSION, seed, sorted(settings.to_dict().items())))
-    name = hashlib.sha256(asked.encode()).hexdigest()[:16]
-    folder = cache_folder(data.cache_dir) / f"synthetic-{name}"
-    cache.make_once(folder, lambda empty: write_all(empty, settings, seed))
-    return folder
 
 
 def write_all(folder: Path, settings: ConfigDict, seed: int) -> None:
@@ -169,8 +174,20 @@ def draw_video(rng: np.random.Generator, look: Look, label: str, num_frames: int
     """
     size = look.background_HWC.shape[0]
     places_N2, visits_T, noise = draw_path(rng, size, label, num_frames)
+    return paint(rng, look, places_N2, visits_T, noise)
+
+
+def paint(
+    rng: np.random.Generator,
+    look: Look,
+    places_N2: np.ndarray,
+    visits_T: np.ndarray,
+    noise: np.float32,
+) -> np.ndarray:
+    """Frames with the shape at the places that they visit, uint8 RGB [T, H, W, 3]."""
+    size = look.background_HWC.shape[0]
     pictures = np.stack([stamp(look, place) for place in places_N2])
-    frames_THWC = rng.standard_normal((num_frames, size, size, 3), np.float32)
+    frames_THWC = rng.standard_normal((len(visits_T), size, size, 3), np.float32)
     frames_THWC *= noise
     frames_THWC += pictures[visits_T] + 0.5
     return np.clip(frames_THWC, 0, 255, out=frames_THWC).astype(np.uint8)

@@ -23,8 +23,8 @@ NAMES = {
 }
 
 
-def show(figures: dict[str, Any], folder: Path) -> None:
-    """Prints the labels, the measures with their intervals, and the files."""
+def show(figures: dict[str, Any], folder: Path | None) -> None:
+    """Prints the labels, the measures with their intervals, and the files in a folder."""
     console = Console(soft_wrap=True, highlight=False)
     table = Table("label", "F1 of seconds", "segment F1@50", "AP", "true", "found")
     for column in table.columns[1:]:
@@ -38,13 +38,18 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         interval = figures[f"{name}_interval"]
         between = f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
         console.print(f"{words:20} {number(figures[name])}{between}", markup=False)
+    by = (
+        f"events: {figures['predicted']}"
+        if "predicted" in figures
+        else (f"checkpoint: {figures['checkpoint']} (step {figures['step']})")
+    )
     console.print(
         f"{figures['num_recordings']} recordings, {figures['hours']:.2f} h, "
-        f"{figures['num_sources']} sources, checkpoint: {figures['checkpoint']} "
-        f"(step {figures['step']})",
+        f"{figures['num_sources']} sources, {by}",
         markup=False,
     )
-    show_notes_and_files(figures["notes"], [folder / name for name in FILES], console)
+    files = [folder / name for name in FILES] if folder else []
+    show_notes_and_files(figures["notes"], files, console)
 
 
 def number(value: float | None) -> str:

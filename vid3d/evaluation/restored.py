@@ -65,6 +65,22 @@ def restore(
         UserError: no such checkpoint, a key that is fixed by it, or no such videos.
     """
     step, weights, meta = checkpoints.load(workdir, checkpoint)
+    config = config_of(meta, overrides)
+    if data is not None:
+        config = sets.other_config(config, data)
+    return Restored(workdir, checkpoint, step, weights, meta, config, is_own=data is None)
+
+
+def config_of(meta: dict[str, Any], overrides: Sequence[tuple[str, str]]) -> ConfigDict:
+    """The config of a checkpoint with overrides.
+
+    Args:
+        meta: see `Workdir.meta`.
+        overrides: (key, text) pairs.
+
+    Raises:
+        UserError: a key that is fixed by the checkpoint.
+    """
     config = configs.from_json(json.dumps(meta["config"]))
     for key, text in overrides:
         configs.apply(config, key, text)
@@ -74,9 +90,7 @@ def restore(
                 "here"
             )
     configs.validate(config)
-    if data is not None:
-        config = sets.other_config(config, data)
-    return Restored(workdir, checkpoint, step, weights, meta, config, is_own=data is None)
+    return config
 
 
 def result_overrides(

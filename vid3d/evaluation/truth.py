@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vid3d.errors import UserError, suggest
@@ -40,7 +40,7 @@ class Truth:
             UserError: one is beyond the end.
         """
         key, cut = absolute(path), []
-        for event in self.events[key]:
+        for event in self.events.get(key, ()):
             if event.end > seconds + BEYOND:
                 raise UserError(
                     f"{self.file} line {self.lines[key, event]}: the event ends at {event.end:g} "
@@ -48,6 +48,14 @@ class Truth:
                 )
             cut.append(event._replace(end=min(event.end, seconds)))
         return [event for event in cut if event.start < event.end]
+
+    def without(self, labels: Sequence[str]) -> Truth:
+        """The truth without the events of some labels."""
+        events = {
+            path: [event for event in own if event.label not in labels]
+            for path, own in self.events.items()
+        }
+        return replace(self, events=events)
 
     def check_videos(self, paths: Iterable[str]) -> None:
         """Raises a UserError for a video that the truth does not name."""
@@ -60,7 +68,12 @@ class Truth:
 
 
 def read_truth(
-    file: str | Path, classes: Sequence[str] | None = None, *, ignore: Sequence[str] = ()
+    file: str | Path,
+    classes: Sequence[str] | None = None,
+    *,
+    ignore: Sequence[str] = (),
+    option: str = "--events",
+    with_probabilities: bool = False,
 ) -> Truth:
     """Reads a CSV with a line per event.
 
@@ -73,6 +86,9 @@ def read_truth(
         file: the CSV.
         classes: labels that are known; None is any.
         ignore: labels whose lines are left out, as they are no events.
+        option: that names the file, for messages.
+        with_probabilities: whether these are predictions, of which there may be none: a column
+            `probability` is read.
 
     Raises:
         UserError: it cannot be read, lacks a column, or a line is wrong; it names the line.
@@ -82,13 +98,13 @@ def read_truth(
     try:
         text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
-        raise UserError(f"--events={file}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{option}={file}: cannot be read: {error.strerror}") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if lacking:
             raise UserError(
-                f"--events={file} has no column {first_few(lacking)}: it has to begin with "
+                f"{option}={file} has no column {first_few(lacking)}: it has to begin with "
                 f"{','.join(COLUMNS)}"
             )
         for row in reader:
@@ -106,14 +122,15 @@ def read_truth(
                 near = suggest(label, classes)
                 raise UserError(f"{where}: the model has no class {label!r}{near}")
             if label not in ignore:
-                own.append(event := Event(*times(where, row), label, 1.0))
+                sure = probability(where, row) if with_probabilities else 1.0
+                own.append(event := Event(*times(where, row), label, sure))
                 truth.lines[key, event] = reader.line_num
     except csv.Error as error:
         raise UserError(
             f"{file}, read up to line {reader.line_num}: {error}; is a quotation mark not closed?"
         ) from None
-    if not truth.events:
-        raise UserError(f"--events={file} has no line but its header")
+    if not truth.events and not with_probabilities:
+        raise UserError(f"{option}={file} has no line but its header")
     for own in truth.events.values():
         own.sort()
     return truth
@@ -135,6 +152,22 @@ def times(where: str, row: dict[str, str]) -> tuple[float, float]:
     if not 0 <= start < end < math.inf:
         raise UserError(f"{where}: from {start:g} to {end:g} s is no stretch of time")
     return start, end
+
+
+def probability(where: str, row: dict[str, str]) -> float:
+    """How sure a predicted event is; 1 where no column says so.
+
+    Raises:
+        UserError: that is no probability.
+    """
+    text = (row.get("probability") or "").strip()
+    try:
+        number = float(text or 1)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise UserError(f"{where}: the probability {text!r} is not a number from 0 to 1")
+    return number
 
 
 def source(where: str, row: dict[str, str], before: str | None, path: str) -> str:

@@ -18,7 +18,7 @@ from vid3d.errors import UserError
 from vid3d.export import elementwise, graph, layers, shapes
 from vid3d.export.graph import Array, Node
 from vid3d.export.operation import Operation, Unsupported, to_array
-from vid3d.export.tracing import Equation, Trace, is_empty, trace
+from vid3d.models.tracing import Equation, Trace, is_empty, trace
 
 RULES = elementwise.RULES | shapes.RULES | layers.RULES
 # In NumPy, as JAX would start and compile a program for each.
@@ -54,7 +54,8 @@ def to_onnx(
     Raises:
         UserError: the function has an operation without a rule; it is named.
     """
-    traced = trace(logits, clip_shape, np.dtype(dtype))
+    (batch,) = jax.export.symbolic_shape("batch")
+    traced = trace(logits, jax.ShapeDtypeStruct((batch, *clip_shape), dtype))
     result = _to_nodes(traced)
     return graph.to_model(
         Node("Softmax", [result.node], {"axis": -1}),
@@ -70,8 +71,9 @@ def _to_nodes(traced: Trace) -> Array:
     users = Counter(id(value) for equation in traced.equations for value in equation.inputs)
     users[id(traced.result)] += 1
     clips = Node("Transpose", [Node("Input", [])], {"perm": graph.CHANNELS_FIRST})
+    (start,) = traced.inputs
     known: dict[int, Array | np.ndarray | None] = {
-        id(traced.start): Array(clips, traced.start.shape, traced.start.shape)
+        id(start): Array(clips, start.shape, start.shape)
     }
     for equation in traced.equations:
         values = [

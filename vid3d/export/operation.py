@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vid3d.export.graph import Array, Node, constant, integers, physical, without_repeats
-from vid3d.export.tracing import Variable
+from vid3d.models.tracing import Variable
 
 
 class Unsupported(Exception):

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from vid3d.errors import UserError
-from vid3d.inference.stream import Stream
+from vid3d.inference.stream import LabelStream
 from vid3d.video.container import VideoError
 from vid3d.video.reader import ConversionError
 from vid3d.video.sources import Source
@@ -88,7 +88,7 @@ class Camera(Worker):
         super().__init__()
         self.reader = reader
         self.on_event = on_event
-        self.stream: Stream | None = None
+        self.stream: LabelStream | None = None
         self.lost = False
         self._came = threading.Condition()
         self._began = time.perf_counter()

@@ -19,14 +19,14 @@ from vid3d.errors import UserError
 from vid3d.inference import files, in_memory
 from vid3d.inference.in_memory import Encoded
 from vid3d.inference.prediction import Prediction
-from vid3d.inference.stream import Stream, check_frame
+from vid3d.inference.stream import LabelStream, Stream, check_frame
 from vid3d.inference.stretch import Stretches
-from vid3d.inference.video import QueuedVideo, label_videos, queue, settings_for_call, time_line
+from vid3d.inference.video import QueuedVideo, answer, label_videos, queue, settings_for_call
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
-from vid3d.video.decoder_process import OpenVideo
-from vid3d.video.decoding import Decoders
-from vid3d.video.plan import Durations, smoothed
+from vid3d.video.decoder_handle import OpenVideo
+from vid3d.video.decoder_pool import Decoders
+from vid3d.video.plan import Durations
 
 if TYPE_CHECKING:
     from vid3d.engine import Network
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 8  # clips
 Source = (
-    str | os.PathLike[str] | Stretches | Encoded | np.ndarray | Sequence[np.ndarray]
+    str | os.PathLike[str] | Stretches | Encoded | OpenVideo | np.ndarray | Sequence[np.ndarray]
 )  # of a video
 
 
@@ -49,6 +49,7 @@ class Classifier:
         classes: class names in the order of the labels.
         step: optimizer steps up to the checkpoint.
         network: that labels clips; its `engine` and `precision` say how.
+        limits: what a file that `predict` is given may ask for; set them before the first one.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Classifier:
         self.network = network
         self._weights = getattr(network, "weights", weights)
         self._explainers: dict[str, Explainer] = {}  # by method
+        self.limits = files.NO_LIMITS
         # Decoding processes are kept for the next call and end with the classifier. Beside one file
         # that hangs there is always room for another.
         self._decoders = Decoders(max(cores(), 2))
@@ -179,7 +181,7 @@ class Classifier:
         self, source: Source, settings: ConfigDict, *, fps: float | None = None
     ) -> Iterator[QueuedVideo]:
         """One video and the clips that answer for it; see `predict` for the arguments."""
-        if isinstance(source, Stretches):
+        if isinstance(source, (OpenVideo, Stretches)):
             yield self._read(source, settings)
         elif isinstance(source, (str, os.PathLike)):
             yield self._read(os.fsdecode(source), settings)
@@ -195,10 +197,10 @@ class Classifier:
         Raises:
             UserError: the file has to be decoded once more, and that fails.
         """
-        answer = next(self._answers([video], batch_size=BATCH_SIZE))
-        if isinstance(answer, UserError):
-            raise answer
-        return answer
+        found = next(self._answers([video], batch_size=BATCH_SIZE))
+        if isinstance(found, UserError):
+            raise found
+        return found
 
     def explain(self, source: Source, *, label: str = "", method: str = "gradcam") -> Explanation:
         """Where and when the network looks for a class in a video; see `explain.Explanation`.
@@ -212,11 +214,15 @@ class Classifier:
             UserError: there is no such class or method, the video cannot be read, or the network
                 has no map for Grad-CAM.
         """
+        return self.explainer(method).explain(source, label=label)
+
+    def explainer(self, method: str = "gradcam") -> Explainer:
+        """What `explain` explains with, by one method; see there for the errors."""
         from vid3d.inference.explain import Explainer
 
         if method not in self._explainers:
             self._explainers[method] = Explainer(self, method)
-        return self._explainers[method].explain(source, label=label)
+        return self._explainers[method]
 
     def predict_many(
         self,
@@ -258,14 +264,26 @@ class Classifier:
         with contextlib.closing(found):
             yield from zip(names, self._answers(videos(), batch_size=batch_size), strict=True)
 
-    def stream(self, *, fps: float | None = None) -> Stream:
-        """A sliding window for your own loop over frames; `config.live` sets the smoothing.
+    def stream(self, *, fps: float | None = None, mode: str | None = None) -> LabelStream:
+        """Labels for your own loop over frames; `config.live` sets the smoothing.
 
         Args:
             fps: rate of frames that are pushed without a time; by default the model's `data.fps`,
                 or 25.
+            mode: "clip" computes the clip of the newest frames, "stream" only what is new, see
+                `ContinualStream`; by default `config.live.mode`.
+
+        Raises:
+            UserError: another mode, or the network has no form that takes a frame at a time.
         """
-        return Stream(self, fps=self._rate(fps))
+        mode = mode or self.config.live.mode
+        if mode == "clip":
+            return Stream(self, fps=self._rate(fps))
+        if mode != "stream":
+            raise UserError(f"mode={mode!r} is not one of clip, stream")
+        from vid3d.inference.continual_stream import ContinualStream
+
+        return ContinualStream(self, fps=self._rate(fps))
 
     def compile(self, batch_sizes: Iterable[int] | None = None, *, decoders: int = 1) -> None:
         """Does beforehand what the first calls would otherwise wait for.
@@ -289,7 +307,7 @@ class Classifier:
         for size in sizes:
             self.probabilities(np.zeros((size, *shape), np.uint8))
         if batch_sizes is not None:
-            files.start(self._decoders, decoders, self.config.data)
+            files.start(self._decoders, decoders, self.config.data, self.limits)
 
     def probabilities(self, clips_BTHWC: np.ndarray) -> np.ndarray:
         """Class probabilities of uint8 clips of the stored size: float32 [B, K]."""
@@ -297,7 +315,8 @@ class Classifier:
 
     def _read(self, video: str | OpenVideo | Stretches, settings: ConfigDict) -> QueuedVideo:
         """Decodes a file in one of the processes that are kept between calls."""
-        return self._plan_file(files.read_one(video, self.config.data, self._decoders), settings)
+        file = files.read_one(video, self.config.data, self._decoders, self.limits)
+        return self._plan_file(file, settings)
 
     def _plan_file(self, file: files.File, settings: ConfigDict) -> QueuedVideo:
         """Chooses the clips that represent a file."""
@@ -338,21 +357,4 @@ class Classifier:
 
     def prediction_of(self, video: QueuedVideo) -> Prediction:
         """The weighted mean over the clips, and the time line."""
-        settings, how = video.settings, self.config.eval.long_videos
-        rows_NK = video.probabilities_NK
-        smooth_NK = smoothed(rows_NK, settings.smoothing) if video.plan.bounds else rows_NK
-        if how == "longest":  # of the timeline that is shown
-            rows_NK = smooth_NK
-        weights_N = video.plan.weights(rows_NK, how, threshold=settings.threshold)
-        return Prediction.of(
-            self.classes,
-            weights_N @ rows_NK,
-            num_frames=video.num_frames,
-            start=video.start,
-            end=video.start + video.seconds,
-            segments=time_line(video, smooth_NK, self.classes),
-            threshold=settings.threshold,
-            damage=video.damage,
-            note=video.plan.note,
-            events=video.events(self.classes),
-        )
+        return answer(video, self.classes, self.config.eval.long_videos)

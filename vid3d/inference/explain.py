@@ -123,9 +123,15 @@ class Explainer:
         classifier = self.classifier
         self.check_label(label)
         with classifier.queued(source, classifier.config.predict) as video:
-            answer = classifier.predict_queued(video)
-            label = label or max(answer.probabilities, key=answer.probabilities.__getitem__)
-            shown, map_THW = self._map(video, classifier.classes.index(label))
+            return self.explain_queued(video, label=label)
+
+    def explain_queued(self, video: QueuedVideo, *, label: str = "") -> Explanation:
+        """Like `explain`, of a video from `Classifier.queued`."""
+        classifier = self.classifier
+        self.check_label(label)
+        answer = classifier.predict_queued(video)
+        label = label or max(answer.probabilities, key=answer.probabilities.__getitem__)
+        shown, map_THW = self._map(video, classifier.classes.index(label))
         return Explanation(
             label=label,
             probability=answer.probabilities[label],

@@ -1,4 +1,4 @@
-"""The files of `predict` as `video/decoding` reads them: options, fitted frames, memory."""
+"""The files of `predict` as `video/decoder_pool` reads them: options, fitted frames, memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d.errors import UserError
+from vid3d.errors import LimitError, UserError
 from vid3d.inference.stretch import Stretches
-from vid3d.video import decoding
-from vid3d.video.decoder_process import OpenVideo
+from vid3d.video import decoder_pool
+from vid3d.video.decoder_handle import OpenVideo
+from vid3d.video.kept_decoders import KEPT
 from vid3d.video.picture import decode_options
-from vid3d.video.records import Settings
+from vid3d.video.records import Limits, Settings
 from vid3d.video.resize import stored_size
 
 # For fitted frames of files that wait for their turn; files beyond it are decoded twice.
 HELD_BYTES = 256 * 2**20
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def check_frames(source: Any) -> None:
         )
 
 
-def settings_of(data: ConfigDict) -> Settings:
+def settings_of(data: ConfigDict, limits: Limits = NO_LIMITS) -> Settings:
     """The frames that a network with this `config.data` takes."""
     return Settings(
         stored_size(data),
@@ -80,23 +82,30 @@ def settings_of(data: ConfigDict) -> Settings:
         max_frames=0,
         store="raw",
         decode=decode_options(data),
+        limits=limits,
     )
 
 
-def start(decoders: decoding.Decoders, count: int, data: ConfigDict) -> None:
+def start(
+    decoders: decoder_pool.Decoders, count: int, data: ConfigDict, limits: Limits = NO_LIMITS
+) -> None:
     """Starts decoding processes before the first file comes; see `Decoders.start`."""
-    decoders.start(count, settings_of(data), timeout=data.decode_timeout)
+    decoders.start(count, settings_of(data, limits), timeout=data.decode_timeout)
 
 
 def read_one(
-    video: str | OpenVideo | Stretches, data: ConfigDict, decoders: decoding.Decoders
+    video: str | OpenVideo | Stretches,
+    data: ConfigDict,
+    decoders: decoder_pool.Decoders,
+    limits: Limits = NO_LIMITS,
 ) -> File:
     """Decodes a video in one of the processes that threads share.
 
     Raises:
+        LimitError: it is beyond the limits, or the decoder hangs.
         UserError: it cannot be decoded.
     """
-    (file,) = read_many([video], data, workers=1, decoders=decoders)
+    (file,) = read_many([video], data, workers=1, decoders=decoders, limits=limits)
     if isinstance(file, UserError):
         raise file
     return file
@@ -107,7 +116,8 @@ def read_many(
     data: ConfigDict,
     *,
     workers: int,
-    decoders: decoding.Decoders | None = None,
+    decoders: decoder_pool.Lender = KEPT,
+    limits: Limits = NO_LIMITS,
 ) -> Generator[File | UserError, None, None]:
     """Decodes files in parallel; yields each file, or its error, in their order.
 
@@ -115,18 +125,21 @@ def read_many(
         videos: their paths, or open files, or a stretch of each.
         data: `config.data`; the geometry and `decode_timeout` are read.
         workers: number of decoding processes.
-        decoders: lend a process in place of new ones; all their calls have the same `data`.
+        decoders: lend the processes.
+        limits: beyond which a file is a `LimitError`.
     """
-    settings = settings_of(data)
+    settings = settings_of(data, limits)
     timeout, shape = data.decode_timeout, settings.frame_shape
     held: dict[int, list[np.ndarray] | None] = {}  # by job; None if they are too many
     ready: dict[int, File | UserError] = {}
     due = 0
-    events = decoding.decode(videos, settings, workers=workers, timeout=timeout, decoders=decoders)
+    events = decoder_pool.decode(
+        videos, settings, workers=workers, timeout=timeout, decoders=decoders
+    )
     with contextlib.closing(events):
         for event in events:
             job = event.job
-            if isinstance(event, decoding.Frames):
+            if isinstance(event, decoder_pool.Frames):
                 kept_frames = held.setdefault(job, [])
                 if kept_frames is None:
                     continue
@@ -135,16 +148,18 @@ def read_many(
                     kept_frames += [unpack(record, shape) for record in event.records]
                 else:
                     held[job] = None
-            elif isinstance(event, decoding.Again):
+            elif isinstance(event, decoder_pool.Again):
                 held.pop(job, None)
-            elif isinstance(event, decoding.Failed):
-                ready[job] = UserError(f"{videos[job]}: {event.reason}")
+            elif isinstance(event, decoder_pool.Failed):
+                said = f"{videos[job]}: {event.reason}"
+                ready[job] = LimitError(said, event.limit) if event.limit else UserError(said)
             else:
                 count = len(event.times)
                 again = partial(
                     fitted, videos[job], settings, count=count, timeout=timeout, decoders=decoders
                 )
-                frames = again if held[job] is None else partial(iter, held[job])
+                kept = held.get(job)  # none, too, of a stretch without frames
+                frames = again if kept is None else partial(iter, kept)
                 ready[job] = read(str(videos[job]), event, frames)
             while due in ready:
                 held.pop(due, None)
@@ -153,7 +168,7 @@ def read_many(
 
 
 def read(
-    name: str, event: decoding.Done, frames: Callable[[], Iterable[np.ndarray]]
+    name: str, event: decoder_pool.Done, frames: Callable[[], Iterable[np.ndarray]]
 ) -> File | UserError:
     """A file that was decoded, or the stretch of it, from whose first frame times are counted."""
     wrong = event.places[0][2] if event.places else ""
@@ -187,7 +202,7 @@ def stream(
     settings: Settings,
     *,
     timeout: float,
-    decoders: decoding.Decoders | None = None,
+    decoders: decoder_pool.Lender = KEPT,
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Decodes one file in a child process and yields its frames and their seconds.
 
@@ -195,13 +210,13 @@ def stream(
         UserError: the decoder fails.
     """
     with contextlib.closing(
-        decoding.decode([video], settings, workers=1, timeout=timeout, decoders=decoders)
+        decoder_pool.decode([video], settings, workers=1, timeout=timeout, decoders=decoders)
     ) as events:
         for event in events:
-            if isinstance(event, decoding.Frames):
+            if isinstance(event, decoder_pool.Frames):
                 for record, seconds in zip(event.records, event.times, strict=True):
                     yield unpack(record, settings.frame_shape), seconds
-            elif not isinstance(event, decoding.Done):
+            elif not isinstance(event, decoder_pool.Done):
                 raise UserError(f"{video}: {getattr(event, 'reason', 'the decoder crashed')}")
 
 

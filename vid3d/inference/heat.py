@@ -16,7 +16,7 @@ from vid3d.errors import UserError
 from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.explain import Explainer, Explanation
-from vid3d.inference.predict import collect, name_copies
+from vid3d.inference.found import collect, name_copies
 from vid3d.inference.stretch import Stretches, check_single, stretch
 from vid3d.video import resize
 from vid3d.video.picture import decode_options
@@ -66,11 +66,11 @@ def explain(
         UserError: the workdir does not exist, there are only folders without videos, there is no
             such class or method, or the output cannot be written.
     """
-    found = collect(paths)
     folder = storage.require_local(output, "--output") if output else None
-    copies = name_copies(found.videos, folder) if folder else {}
     classifier = Classifier.load(workdir, checkpoint)
     validate(classifier.config)
+    found = collect(paths, classifier.config.data.frames_fps)
+    copies = name_copies(found.videos, folder) if folder else {}
     explainer = Explainer(classifier, method)
     explainer.check_label(label)
     if span:

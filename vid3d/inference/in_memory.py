@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO, Any, Protocol, TypeGuard
 
 from vid3d.errors import UserError
-from vid3d.video.decoder_process import OpenVideo
+from vid3d.video.decoder_handle import OpenVideo
 
 MOST_BYTES = 2**30  # of a video in memory; a larger one has to be a file
 PIECE_BYTES = 2**20

@@ -30,7 +30,7 @@ from vid3d.inference.camera import FIRST_PAUSE, LONGEST_PAUSE, Camera, Worker
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.live_events import LiveEvents, check_target
 from vid3d.inference.live_output import Display, Event, Label, Recording
-from vid3d.inference.stream import Stream
+from vid3d.inference.stream import LabelStream
 from vid3d.video import container
 from vid3d.video.picture import DecodeOptions, decode_options
 from vid3d.video.reader import check_file
@@ -144,7 +144,7 @@ def live(
 
 def label_file(
     reader: Source,
-    stream: Stream,
+    stream: LabelStream,
     display: Display,
     interrupted: Callable[[], bool],
     *,
@@ -174,7 +174,7 @@ def label_file(
             return
 
 
-def label_if_short(source: Source, stream: Stream, *, end: float) -> Label | None:
+def label_if_short(source: Source, stream: LabelStream, *, end: float) -> Label | None:
     """The label of a file shorter than one window; None for a longer one."""
     with open_source(source.name, source.options) as again:
         for item in frames_until(end, again):
@@ -189,7 +189,7 @@ def label_if_short(source: Source, stream: Stream, *, end: float) -> Label | Non
 
 def label_camera(
     camera: Camera,
-    stream: Stream,
+    stream: LabelStream,
     display: Display,
     interrupted: Callable[[], bool],
     *,
@@ -215,7 +215,7 @@ class Labeller(Worker):
         newest: the newest label; None until the window is full.
     """
 
-    def __init__(self, camera: Camera, stream: Stream, display: Display, *, every: int):
+    def __init__(self, camera: Camera, stream: LabelStream, display: Display, *, every: int):
         """Takes the source of windows and the target of labels."""
         super().__init__()
         self.camera, self.stream, self.display, self.every = camera, stream, display, every

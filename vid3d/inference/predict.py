@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -18,34 +17,21 @@ from vid3d.inference import chosen, files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.event_file import EventFile
 from vid3d.inference.event_formats import Format
+from vid3d.inference.found import Found, collect, name_copies
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.recordings import label_recordings
 from vid3d.inference.report import Report
 from vid3d.inference.rows import Row, fingerprint
 from vid3d.inference.stretch import Stretches, stretch
 from vid3d.inference.video import check_background
-from vid3d.video.files import VIDEO_SUFFIXES, find_videos, left_out
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.writer import VideoWriter
 
-# Which clips represent a video, and what is made of their probabilities.
-OVERRIDES = ("eval.long_videos", "eval.views", "predict.*")
+# How fast folders of frames are, which clips represent a video, and what is made of their
+# probabilities.
+OVERRIDES = ("data.frames_fps", "eval.long_videos", "eval.views", "predict.*")
 LINE_SECONDS = 60.0  # between two lines of progress where there is no terminal
-
-
-class Found(NamedTuple):
-    """The videos behind the paths of a command line.
-
-    Attributes:
-        videos: path -> the path of its copy below the folder of annotated copies.
-        empty: folder -> why it has no videos.
-        notes: sentences about files that were left out.
-    """
-
-    videos: dict[str, str]
-    empty: dict[str, str]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -161,25 +147,18 @@ def prepare(
 
     With `events` they are decoded as was chosen for the workdir; `anew` leaves that out.
     """
-    found = collect(paths)
     folder = storage.require_local(output, "--output") if output else None
-    copies = name_copies(found.videos, folder) if folder else {}
     classifier = Classifier.load(workdir, checkpoint, engine=engine, precision=precision)
-    if unfinished := Workdir(workdir).unfinished():
-        found.notes.append(unfinished)
+    notes = [unfinished] if (unfinished := Workdir(workdir).unfinished()) else []
     if events and not anew:
-        found.notes.extend(chosen.apply_to(classifier, workdir))
-    for key, text in overrides:
-        apply(classifier.config, key, text)
-        if not any(fnmatchcase(key, pattern) for pattern in OVERRIDES):
-            allowed = f"{', '.join(OVERRIDES[:-1])} and {OVERRIDES[-1]}"
-            raise UserError(
-                f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
-            )
-    validate(classifier.config)
+        notes += chosen.apply_to(classifier, workdir)
+    override(classifier.config, overrides)
     if events:
         check_events(classifier)
-        found.notes.extend(silence_note(classifier.config))
+        notes += silence_note(classifier.config)
+    found = collect(paths, classifier.config.data.frames_fps)
+    found.notes.extend(notes)
+    copies = name_copies(found.videos, folder) if folder else {}
     return Labelling(classifier, found, copies, events)
 
 
@@ -222,6 +201,22 @@ def predict(
     ).report()
 
 
+def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
+    """Sets keys of `OVERRIDES`, given as (key, text), and checks the config.
+
+    Raises:
+        UserError: a key is another one, or a value is out of range.
+    """
+    for key, text in overrides:
+        apply(config, key, text)
+        if not any(fnmatchcase(key, pattern) for pattern in OVERRIDES):
+            allowed = f"{', '.join(OVERRIDES[:-1])} and {OVERRIDES[-1]}"
+            raise UserError(
+                f"config.{key} is fixed by the checkpoint: only {allowed} can be set here"
+            )
+    validate(config)
+
+
 def check_events(classifier: Classifier) -> None:
     """Checks that a time line can be made and decoded.
 
@@ -249,67 +244,6 @@ def silence_note(config: ConfigDict) -> list[str]:
         "otherwise --threshold=0.8 leaves out what is less probable, and such a class is better "
         "(docs/timeline.md)"
     ]
-
-
-def collect(paths: Sequence[str | Path]) -> Found:
-    """The files to label.
-
-    A path that is not a folder counts as a file, even if it does not exist: reading it reports
-    that.
-
-    Raises:
-        UserError: there are only folders without videos.
-    """
-    found = Found({}, {}, [])
-    for given in paths:
-        path = Path(given)
-        if not path.is_dir():
-            found.videos[str(given)] = path.name
-            continue
-        below, others = find_videos(path)
-        if not below:
-            known = ", ".join(sorted(VIDEO_SUFFIXES))
-            found.empty[str(given)] = f"{path}: no videos in this folder; looked for {known}"
-        elif others:
-            found.notes.append(f"{path}: {left_out(others)}")
-        found.videos.update((str(path / name), name) for name in below)
-    if found.empty and not found.videos:
-        raise UserError(next(iter(found.empty.values())))
-    return found
-
-
-def name_copies(videos: Mapping[str, str], folder: Path) -> dict[str, Path]:
-    """The path of each video's annotated copy: an .mp4 of its name, numbered if names coincide.
-
-    Args:
-        videos: path -> the path of its copy below the folder, with any ending.
-        folder: is made where it is missing.
-
-    Raises:
-        UserError: a copy would overwrite a video, or the folder is a file, has no parent folder, or
-            cannot be written.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output={folder} is a file: give a folder for the annotated videos")
-    if not folder.parent.exists():
-        raise UserError(f"cannot write to --output={folder}: there is no folder {folder.parent}")
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to --output={folder}: {error.strerror}") from None
-    originals = {Path(path).resolve() for path in videos}
-    copies: dict[str, Path] = {}
-    taken: set[Path] = set()
-    for path, name in ((path, Path(name)) for path, name in videos.items()):
-        copy, number = folder / name.with_suffix(".mp4"), 1
-        while copy in taken:
-            number += 1
-            copy = folder / name.with_name(f"{name.stem}-{number}.mp4")
-        if copy.resolve() in originals:
-            raise UserError(f"--output={folder} would overwrite {copy}: give another folder")
-        taken.add(copy)
-        copies[path] = copy
-    return copies
 
 
 def annotate(

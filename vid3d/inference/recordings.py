@@ -27,8 +27,9 @@ from vid3d.errors import UserError
 from vid3d.inference import files
 from vid3d.inference.classifier import BATCH_SIZE, Classifier
 from vid3d.inference.video import QueuedVideo, gather, settings_for_call
-from vid3d.video import decoding
+from vid3d.video import decoder_pool
 from vid3d.video.clips import clip_indices
+from vid3d.video.kept_decoders import KEPT
 from vid3d.video.windows import temporal_window
 
 Clip = tuple[int, np.ndarray]  # its number in the plan, and uint8 [T, H, W, C]
@@ -63,17 +64,17 @@ def label_recordings(
     opened: dict[int, Recording] = {}
     ready: dict[int, QueuedVideo | UserError] = {}
     due = 0
-    events = decoding.decode(names, stored, workers=workers, timeout=timeout)
+    events = decoder_pool.decode(names, stored, workers=workers, timeout=timeout, decoders=KEPT)
     with contextlib.closing(events):
         for event in events:
             job = event.job
-            if isinstance(event, decoding.Frames):
+            if isinstance(event, decoder_pool.Frames):
                 recording = opened.setdefault(job, Recording(classifier, chosen))
                 frames = (files.unpack(record, stored.frame_shape) for record in event.records)
                 network.label(recording, recording.add(frames, event.times))
-            elif isinstance(event, decoding.Again):
+            elif isinstance(event, decoder_pool.Again):
                 opened.pop(job, None)
-            elif isinstance(event, decoding.Failed):
+            elif isinstance(event, decoder_pool.Failed):
                 opened.pop(job, None)
                 ready[job] = UserError(f"{names[job]}: {event.reason}")
             else:
@@ -97,8 +98,7 @@ def complete(recording: Recording, video: QueuedVideo, network: Network) -> Queu
     except UserError as error:
         return error
     network.finish(recording)
-    for number in range(len(video.probabilities_NK)):
-        video.probabilities_NK[number] = recording.rows[number]
+    video.probabilities_NK[:] = recording.rows_NK[: len(video.probabilities_NK)]
     video.missing = 0
     return video
 
@@ -107,13 +107,13 @@ class Recording:
     """One recording while it is decoded.
 
     Attributes:
-        rows: number of a clip -> class probabilities, as far as computed.
+        rows_NK: class probabilities of the clips by number, NaN where they are not computed.
         waiting: clips that are too few for a batch.
     """
 
     def __init__(self, classifier: Classifier, settings: ConfigDict):
         """Takes the network's windows and `config.predict`."""
-        self.rows: dict[int, np.ndarray] = {}
+        self.rows_NK = np.full((FIRST_LOOK, len(classifier.classes)), np.nan, np.float32)
         self.waiting: list[Clip] = []
         self._plan = partial(classifier.plan_video, frames=lambda: (), settings=settings)
         self._data, self._overlap = classifier.config.data, settings.overlap
@@ -156,10 +156,16 @@ class Recording:
             own_N = times_N[self._start : stop]
             clip = self._start + clip_indices(own_N, self._data, sampling=window.sampling)
             yield len(self._taken), np.stack([self._held[i] for i in clip.tolist()])
-            self._taken.append(clip)
+            self._taken.append(clip.astype(np.int32))
             before, self._start = self._start, window.following(times_N, self._start, self._overlap)
             for number in range(before, self._start):
                 del self._held[number]
+
+    def keep(self, numbers: Sequence[int], rows_BK: np.ndarray) -> None:
+        """Copies the class probabilities of some clips: a view keeps a buffer of JAX alive."""
+        while max(numbers) >= len(self.rows_NK):
+            self.rows_NK = np.concatenate([self.rows_NK, np.full_like(self.rows_NK, np.nan)])
+        self.rows_NK[numbers] = rows_BK
 
     def rest(self, video: QueuedVideo) -> Iterator[Clip]:
         """The clips of a video's plan that were not taken, or as others."""
@@ -210,4 +216,4 @@ class Network:
         if self._computing:
             recording, numbers, computing = self._computing
             self._computing = None
-            recording.rows.update(zip(numbers, computing.result(), strict=True))
+            recording.keep(numbers, computing.result())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,22 @@ from vid3d.video.windows import temporal_window
 
 if TYPE_CHECKING:
     from vid3d.inference.classifier import Classifier
+
+
+class LabelStream(Protocol):
+    """What labels frames as they come: `Stream`, or `ContinualStream`."""
+
+    def push(self, frame_HWC: np.ndarray, seconds: float | None = None) -> Prediction | None:
+        """Adds a frame; returns the newest label, or None where there is none yet."""
+
+    def add(self, frame_HWC: np.ndarray, seconds: float | None = None) -> bool:
+        """Adds a frame; returns whether `predict` has a label."""
+
+    def predict(self) -> Prediction | None:
+        """The newest label."""
+
+    def clear(self) -> None:
+        """Forgets the frames and the smoothed probabilities, as after a gap."""
 
 
 class Stream:

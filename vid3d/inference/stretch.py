@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 
 from vid3d.errors import UserError
-from vid3d.video.decoder_process import Stretches
+from vid3d.video.decoder_handle import Stretches
 from vid3d.video.spans import Span
 
 __all__ = ["Stretches", "check_single", "stretch"]

@@ -14,11 +14,19 @@ from ml_collections import ConfigDict
 
 from vid3d.config import apply, validate
 from vid3d.errors import UserError, suggest
-from vid3d.inference.prediction import UNKNOWN, Event, Segment
+from vid3d.inference.prediction import UNKNOWN, Event, Prediction, Segment
 from vid3d.process import call_in_thread
 from vid3d.video import timeline
 from vid3d.video.clips import duration
-from vid3d.video.plan import NO_LABEL, Durations, Plan, plan, stretches, window_labels
+from vid3d.video.plan import (
+    NO_LABEL,
+    Durations,
+    Plan,
+    plan,
+    smoothed,
+    stretches,
+    window_labels,
+)
 
 T = TypeVar("T")
 
@@ -202,6 +210,27 @@ def check_background(names: Sequence[str], classes: Sequence[str]) -> None:
                 f"config.predict.events.background: the model has no class {name!r}"
                 f"{suggest(name, classes)}"
             )
+
+
+def answer(video: QueuedVideo, classes: Sequence[str], how: str) -> Prediction:
+    """The prediction of a labelled video; `how` is `config.eval.long_videos`."""
+    settings, rows_NK = video.settings, video.probabilities_NK
+    smooth_NK = smoothed(rows_NK, settings.smoothing) if video.plan.bounds else rows_NK
+    if how == "longest":  # of the timeline that is shown
+        rows_NK = smooth_NK
+    weights_N = video.plan.weights(rows_NK, how, threshold=settings.threshold)
+    return Prediction.of(
+        classes,
+        weights_N @ rows_NK,
+        num_frames=video.num_frames,
+        start=video.start,
+        end=video.start + video.seconds,
+        segments=time_line(video, smooth_NK, classes),
+        threshold=settings.threshold,
+        damage=video.damage,
+        note=video.plan.note,
+        events=video.events(classes),
+    )
 
 
 def time_line(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import cast
 
 import av
@@ -34,6 +33,14 @@ class VideoError(Exception):
         self.path = path
 
 
+class LimitError(VideoError):
+    """A video beyond a limit that its decoding was given, of "size" or of "time"."""
+
+    def __init__(self, reason: str, path: str, limit: str):
+        super().__init__(reason, path)
+        self.limit = limit
+
+
 def main_stream(container: av.container.InputContainer, path: str) -> av.VideoStream:
     """The video stream that a player would show.
 
@@ -61,8 +68,13 @@ def main_stream(container: av.container.InputContainer, path: str) -> av.VideoSt
 def stated_fps(stream: av.VideoStream) -> float:
     """The frame rate that the header states, if it can be one, otherwise 25."""
     bare = without_stamps(stream.container)
-    rates = (stream.codec_context.framerate if bare else None, stream.guessed_rate)
-    for rate in (*rates, stream.average_rate):  # that of a bare stream is in the stream itself
+    # That of a bare stream is in the stream itself.
+    for states, name in (
+        (stream.codec_context if bare else None, "framerate"),
+        (stream, "guessed_rate"),
+        (stream, "average_rate"),
+    ):
+        rate = getattr(states, name, None)
         if rate and 0 < (fps := float(rate)) < 1000:
             return fps
     return DEFAULT_FPS
@@ -90,10 +102,10 @@ def duration(container: av.container.InputContainer, stream: av.VideoStream) -> 
     return (container.duration or 0) / av.time_base
 
 
-def time_base(stream: av.VideoStream) -> Fraction:
+def tick_of(stream: av.VideoStream) -> float:
     """Seconds of a tick of a stream's time stamps; FFmpeg gives every stream that it reads one."""
     assert stream.time_base is not None
-    return stream.time_base
+    return float(stream.time_base)
 
 
 def claimed_frames(
@@ -127,7 +139,7 @@ def stamping(
         interval = 1 / stated_fps(stream)
         return lambda picture, number: number * interval
     is_avi = container.format.name == "avi"
-    tick = float(time_base(stream))
+    tick = tick_of(stream)
 
     def stamp(picture: av.VideoFrame, number: int) -> float:
         ticks = picture.pts if picture.pts is not None and not is_avi else picture.dts
@@ -136,10 +148,10 @@ def stamping(
     return stamp
 
 
-def pixel_shape(stream: av.VideoStream) -> Fraction:
+def pixel_shape(stream: av.VideoStream) -> float:
     """Width : height of a pixel; 1 where the file states none, or one that cannot be."""
-    shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
-    return shape if Fraction(1, WIDEST_PIXEL) <= shape <= WIDEST_PIXEL else Fraction(1)
+    shape = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
+    return shape if 1 / WIDEST_PIXEL <= shape <= WIDEST_PIXEL else 1.0
 
 
 def no_frame(codec: str) -> str:

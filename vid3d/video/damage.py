@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import av
 
 from vid3d.video.clock import FrameClock
@@ -22,15 +20,15 @@ class Damage:
         first_message: of FFmpeg's libraries, whether it counts or not, or "".
     """
 
-    def __init__(self, time_base: Fraction, clock: FrameClock, *, interval: float = 0.0):
+    def __init__(self, tick: float, clock: FrameClock, *, interval: float = 0.0):
         """Starts without damage.
 
         Args:
-            time_base: seconds of a tick of the time stamps.
+            tick: seconds of a tick of the time stamps.
             clock: of the frames that come out.
             interval: seconds of a packet, where the packets have no time stamps.
         """
-        self._tick = float(time_base)
+        self._tick = tick
         self._clock = clock
         self.end = self.first_message = ""
         self._interval = interval
@@ -54,9 +52,9 @@ class Damage:
             self._incomplete.pop(self._seconds, None)
             self._lost.append((self._seconds, self._clock.last))
 
-    def picture(self, picture: av.VideoFrame) -> None:
-        """Takes note of a decoded picture."""
-        if picture.is_corrupt and self._key_seen:
+    def incomplete(self, picture: av.VideoFrame) -> None:
+        """Takes note of a decoded picture that is flagged as corrupt."""
+        if self._key_seen:
             self._incomplete[self._time(picture, self._seconds)] = self._clock.last
 
     def broke_off(self, reason: str) -> None:

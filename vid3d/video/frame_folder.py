@@ -8,13 +8,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import posixpath
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vid3d.video.container import VideoError
 from vid3d.video.damage import Logs
+from vid3d.video.files import walk
 from vid3d.video.picture import DecodeOptions
 from vid3d.video.reader import AS_DEFAULT, Reader
 
@@ -103,6 +107,19 @@ def is_picture(name: str) -> bool:
 def holds_frames(names: Iterable[str]) -> bool:
     """Whether the files of a folder are frames by their names: two numbered pictures or more."""
     return sum(is_picture(name) and bool(NUMBERED.fullmatch(name)) for name in names) > 1
+
+
+def find_frame_folders(root: Path) -> dict[str, Counter[str]]:
+    """The relative paths of the folders of frames, each with its pictures by suffix."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for path in walk(root):
+        folder, name = posixpath.split(path)
+        names[folder].append(name)
+    return {
+        folder: Counter(posixpath.splitext(name)[1].lower() for name in found if is_picture(name))
+        for folder, found in names.items()
+        if folder and holds_frames(found)
+    }
 
 
 class FolderReader(Reader):

@@ -36,23 +36,27 @@ class PacketIndex:
         Raises:
             InexactError: a time stamp is missing or comes twice, or a packet is damaged.
         """
-        stamps, self.keys = [], []
-        newest = -math.inf
-        for packet in packets:
+        stamps: list[int] = []
+        self.keys: list[tuple[int, int]] = []
+        is_vp8, newest = codec == "vp8", -math.inf
+        last, last_but_one = -math.inf, -math.inf  # of the key frames
+        for packet in packets:  # a long recording has hundreds of thousands
             if not packet.size:
                 continue
             stamp = packet.dts if in_decoding_order else packet.pts
             if stamp is None or packet.is_corrupt:
                 raise InexactError("a packet without a time stamp, or a damaged one")
-            if packet.is_discard or (codec == "vp8" and not shows_vp8(packet)):
+            if packet.is_discard or (is_vp8 and not shows_vp8(packet)):
                 continue
             if packet.is_keyframe:
                 if stamp <= newest:
                     raise InexactError("a key frame is not shown after all that came before")
                 self.keys.append((stamp, stamp if packet.dts is None else packet.dts))
-            elif len(self.keys) > 1 and stamp <= self.keys[-2][0]:
+                last, last_but_one = stamp, last
+            elif stamp <= last_but_one:
                 raise InexactError("a picture is shown before the last key frame but one")
-            newest = max(newest, stamp)
+            if stamp > newest:
+                newest = stamp
             stamps.append(stamp)
         self.stamps_N = np.sort(np.array(stamps, np.int64))
         if not len(stamps) or (np.diff(self.stamps_N) <= 0).any():

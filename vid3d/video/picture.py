@@ -8,7 +8,6 @@ for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
@@ -30,8 +29,9 @@ PLAIN_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj4
 MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
 NEAREST_MATRIX = {10: "bt2020nc"}
 HDR_TRANSFERS = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}  # PQ and HLG
-SDR = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+SDR = (ColorTrc.BT709, ColorPrimaries.BT709)
 BICUBIC = int(Interpolation.BICUBIC)
+RGB = av.VideoFormat("rgb24")  # by its name, FFmpeg would search it among all for each picture
 
 
 def unnamed(kind: type[SideDataType], value: int) -> SideDataType:
@@ -75,10 +75,10 @@ def decode_options(data: ConfigDict) -> DecodeOptions:
 class PictureConverter:
     """Turns the pictures of one stream into frames, with the filters that these need."""
 
-    def __init__(self, options: DecodeOptions, pixel_shape: Fraction):
+    def __init__(self, options: DecodeOptions, pixel_shape: float):
         """Takes how pictures become frames, and width : height of their pixels."""
         self.options = options
-        self.pixel_shape = float(pixel_shape) if options.pixels == "square" else 1.0
+        self.pixel_shape = pixel_shape if options.pixels == "square" else 1.0
         self._matrix: np.ndarray | None = None
         self._begun = False
         self._reformatter = VideoReformatter()
@@ -97,6 +97,8 @@ class PictureConverter:
         Raises:
             av.error.FFmpegError: swscale or a filter refuses the picture.
         """
+        if picture is not None and self._graph is None and not self._filters(picture):
+            return [self._to_rgb(picture)]
         return [self._to_rgb(ready) for ready in self._filtered(picture)]
 
     def pass_over(self, picture: av.VideoFrame) -> None:
@@ -110,19 +112,24 @@ class PictureConverter:
 
     def _to_rgb(self, picture: av.VideoFrame) -> np.ndarray:
         self.pass_over(picture)
-        width, height = max(round(picture.width * self.pixel_shape), 1), picture.height
+        width, height = picture.width, picture.height
+        if self.pixel_shape != 1:
+            width = max(round(width * self.pixel_shape), 1)
         to_sdr = self.options.tone_map and picture.color_trc in HDR_TRANSFERS
+        transfer, primaries = SDR if to_sdr else (None, None)
         rgb = self._reformatter.reformat(
             picture,
             width=width,
-            format="rgb24",
+            format=RGB,  # type: ignore[arg-type]  # the stubs know names only
             interpolation=BICUBIC,
             threads=1,
-            **(SDR if to_sdr else {}),
+            dst_color_trc=transfer,
+            dst_color_primaries=primaries,
         )
         plane = rgb.planes[0]
-        rows_HB = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
-        frame_HWC = rows_HB[:, : 3 * width].reshape(height, width, 3)
+        frame_HWC: np.ndarray = np.ndarray(
+            (height, width, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1)
+        )
         return frame_HWC if self._matrix is None else upright(frame_HWC, self._matrix)
 
     def _filtered(self, picture: av.VideoFrame | None) -> list[av.VideoFrame]:

@@ -37,7 +37,7 @@ from vid3d.video.container import (
     pixel_shape,
     stamping,
     stated_fps,
-    time_base,
+    tick_of,
     without_stamps,
 )
 from vid3d.video.damage import Damage, Logs, wording
@@ -115,13 +115,14 @@ class Reader:
         context.thread_type, context.thread_count = "NONE", 1
         context.flags |= Flags.unaligned  # a crop on the left is obeyed to the pixel
         self.claimed_fps = stated_fps(self.stream)
-        seconds = duration(self.container, self.stream)
         self.claimed = claimed_frames(self.container, self.stream, self.claimed_fps)
-        self.is_endless = not self.stream.frames and not seconds and not num_bytes(self.container)
+        self.is_endless = not (
+            self.stream.frames or duration(self.container, self.stream) or num_bytes(self.container)
+        )
         bare = without_stamps(self.container)
         self.clock = FrameClock(self.claimed_fps)
         self._damage = Damage(
-            time_base(self.stream), self.clock, interval=1 / self.claimed_fps if bare else 0.0
+            tick_of(self.stream), self.clock, interval=1 / self.claimed_fps if bare else 0.0
         )
         # Not those of decoders, which look at other streams, too, and begin in the middle of a
         # recording.
@@ -165,7 +166,7 @@ class Reader:
                     converter = PictureConverter(self.options, pixel_shape(self.stream))
                 if picture is not None:
                     times.append(clock.tick(stamp(picture, clock.count)))
-                for frame_HWC in self.converted(converter, picture, f"frame {number}"):
+                for frame_HWC in self.converted(converter, picture, "frame {}", number):
                     yield frame_HWC, times.popleft()
                     number += 1
         if not number:
@@ -179,27 +180,27 @@ class Reader:
         return VideoError(f"no frame can be decoded (codec {codec}){said}", self.path)
 
     def converted(
-        self, converter: PictureConverter, picture: av.VideoFrame | None, which: str
+        self, converter: PictureConverter, picture: av.VideoFrame | None, which: str, at: float
     ) -> list[np.ndarray]:
         """The frames that are ready after a picture; see `PictureConverter.frames`.
 
         Args:
             converter: of this video.
             picture: as decoded; None at the end.
-            which: what the error calls it.
+            which: what the error calls it, with braces for `at`.
+            at: its number or time.
 
         Raises:
             ConversionError: it cannot be converted to RGB.
         """
         try:
-            with av.logging.Capture():
-                return converter.frames(picture)
+            return converter.frames(picture)
         except MemoryError:
             raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ConversionError(
-                f"{which} cannot be converted to RGB: {reason}", self.path
+                f"{which.format(at)} cannot be converted to RGB: {reason}", self.path
             ) from None
 
     def again(self) -> Reader:
@@ -239,7 +240,7 @@ class Reader:
             counted_from: a time stamp, before which damage does not count: after a seek, pictures
                 before the key frame may lack what they refer to.
         """
-        whole, passed = self._damage, Damage(time_base(self.stream), self.clock)
+        whole, passed = self._damage, Damage(tick_of(self.stream), self.clock)
         packets = self.container.demux(self.stream) if packets is None else packets
         ended = flushed = False
         while not ended:
@@ -269,9 +270,11 @@ class Reader:
                     raise
                 except (av.error.FFmpegError, OSError):
                     damage.lost()
-            damage.messages(logs)
+            if logs:
+                damage.messages(logs)
             for picture in pictures:
-                damage.picture(picture)
+                if picture.is_corrupt:
+                    damage.incomplete(picture)
                 yield picture
         yield None
 

@@ -8,11 +8,38 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from vid3d.video.container import LimitError
 from vid3d.video.picture import DecodeOptions
 from vid3d.video.reader import AS_DEFAULT
 
 FRAME_KEY = b"frame"
 JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a video may ask of its decoding; 0 is no limit.
+
+    Attributes:
+        seconds: the time of its last frame.
+        pixels: of a frame.
+        work_seconds: of decoding, by the clock.
+    """
+
+    seconds: float = 0.0
+    pixels: int = 0
+    work_seconds: float = 0.0
+
+    def check(self, path: str, *, pixels: int, seconds: float, worked: float) -> None:
+        """Raises a LimitError where a frame of the video `path` is beyond one."""
+        if self.pixels and pixels > self.pixels:
+            reason = f"its frames have {pixels} pixels, and {self.pixels} are the limit"
+            raise LimitError(reason, path, "size")
+        if self.seconds and seconds > self.seconds:
+            raise LimitError(f"it is longer than the limit of {self.seconds:g} s", path, "size")
+        if self.work_seconds and worked > self.work_seconds:
+            reason = f"decoding it takes longer than the limit of {self.work_seconds:g} s"
+            raise LimitError(reason, path, "time")
 
 
 @dataclass(frozen=True)
@@ -26,6 +53,7 @@ class Settings:
         max_frames: how many of a video's frames are stored; 0 is all.
         store: "raw" or "jpeg".
         decode: how the pictures of a file become frames.
+        limits: beyond which a video fails.
     """
 
     size: tuple[int, int]
@@ -34,6 +62,7 @@ class Settings:
     max_frames: int
     store: str
     decode: DecodeOptions = AS_DEFAULT
+    limits: Limits = Limits()
 
     @property
     def frame_shape(self) -> tuple[int, int, int]:

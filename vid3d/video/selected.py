@@ -49,7 +49,7 @@ class SelectedFrames:
     def __init__(self, reader: Reader, selection: Selection, *, seek: bool):
         """Reads nothing yet."""
         self.reader, self.selection = reader, selection
-        self.seeker = Seeker(reader) if seek and not selection.in_frames else None
+        self.seeker = Seeker(reader) if seek else None
         self.is_filtered = reader.options.deinterlace != AS_DEFAULT.deinterlace
         self.converter: PictureConverter | None = None
         self.pending: deque[tuple[float, bool]] = deque()  # what a filter holds back, or converts
@@ -70,22 +70,41 @@ class SelectedFrames:
                 continue
             if selection.is_done:
                 return
-            if self.seeker and selection.following is not None:
-                wanted = reader.clock.start + selection.following
-                around = AROUND * self.is_filtered
-                if sought := self.seeker.passing_over(at, wanted, around=around):
-                    pictures = sought
-                    self.pending.clear()
-                    assert self.converter
-                    self.converter.forget()
+            if sought := self.passing_over(at):
+                pictures = sought
+                self.pending.clear()
+                assert self.converter
+                self.converter.forget()
         yield from self.finish()
+
+    def passing_over(self, at: float) -> Iterator[av.VideoFrame | None] | None:
+        """The pictures after a seek, where there is one.
+
+        Args:
+            at: time stamp of the newest picture.
+
+        Raises:
+            InexactError: see `read_selected`.
+        """
+        following, in_frames = self.selection.following, self.selection.in_frames
+        if self.seeker is None or following is None:
+            return None
+        return self.seeker.passing_over(
+            at,
+            self.number - 1,
+            following if in_frames else self.reader.clock.start + following,
+            unit="frames" if in_frames else "s",
+            around=AROUND * self.is_filtered,
+        )
 
     def take(self, picture: av.VideoFrame, at: float) -> Iterator[tuple[np.ndarray | None, float]]:
         """What a picture gives: its frame or, while a filter looks ahead, an earlier one."""
         if self.converter is None:
             self.converter = PictureConverter(self.reader.options, pixel_shape(self.reader.stream))
         before, self.seconds = self.seconds, self.reader.clock.tick(at)
-        is_first = not self.number or (self.seeker and self.seeker.has_just_sought())
+        is_first = not self.number
+        if self.seeker and self.seeker.has_just_sought():
+            self.number, is_first = self.seeker.first, True
         self.interval = self.interval if is_first else self.seconds - before
         taken = self.selection.takes(self.number, self.seconds)
         self.number += 1
@@ -99,8 +118,8 @@ class SelectedFrames:
     def ready(self, picture: av.VideoFrame | None) -> Iterator[tuple[np.ndarray | None, float]]:
         """The frames that are ready after a picture, or at the end."""
         assert self.converter
-        which = f"the frame at {self.seconds:.3f} s"
-        for frame_HWC in self.reader.converted(self.converter, picture, which):
+        which = "the frame at {:.3f} s"
+        for frame_HWC in self.reader.converted(self.converter, picture, which, self.seconds):
             seconds, taken = self.pending.popleft()
             yield (frame_HWC if taken else None), seconds
 

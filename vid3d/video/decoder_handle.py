@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +31,7 @@ class Child:
     pipe: Connection
     memory: mmap.mmap
     errors: BinaryIO
+    settings: Settings | None = None  # that it was last told
     jobs: deque[int] = field(default_factory=deque)
     heard: float = 0.0  # when it last gave a sign of life, or was given work
     ready: bool = False
@@ -81,6 +82,9 @@ def spans_of(video: Video) -> tuple[Span, ...]:
 def give(child: Child, order: str, job: int, video: Video) -> None:
     """Sends a child a video to work on: its path, or None and an open file."""
     path = video if isinstance(video, str) else video.path or None
+    if path is not None:  # the child may have been started in another current folder
+        with contextlib.suppress(FileNotFoundError):  # that folder is gone
+            path = os.path.join(os.getcwd(), path)
     child.pipe.send((order, job, path, spans_of(video)))
     if isinstance(video, OpenVideo) and path is None:
         with socket.fromfd(child.pipe.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as channel:
@@ -88,11 +92,17 @@ def give(child: Child, order: str, job: int, video: Video) -> None:
             socket.send_fds(channel, [b"\0"], [video.handle])
 
 
-def start(settings: Settings, *, slots: int, slot_bytes: int, memory_bytes: int) -> Child:
-    """Starts a child on its own memory and pipe.
+def tell(child: Child, settings: Settings) -> None:
+    """Sends a child without work what to store from now on, unless it knows."""
+    if child.settings != settings:
+        child.pipe.send(("settings", settings))
+        child.settings = settings
+
+
+def start(*, slots: int, slot_bytes: int, memory_bytes: int) -> Child:
+    """Starts a child on its own memory and pipe; it has to be told its settings.
 
     Args:
-        settings: what to store.
         slots: parts of the memory that both share.
         slot_bytes: the size of each.
         memory_bytes: of address space that the child may take for decoding (on Linux).
@@ -100,7 +110,7 @@ def start(settings: Settings, *, slots: int, slot_bytes: int, memory_bytes: int)
     size = slots * slot_bytes
     handle = anonymous_file(size)
     here, there = Pipe()
-    options = asdict(settings) | {
+    options = {
         "slots": slots,
         "slot_bytes": slot_bytes,
         "memory_bytes": memory_bytes,
@@ -112,7 +122,7 @@ def start(settings: Settings, *, slots: int, slot_bytes: int, memory_bytes: int)
     process = call_in_lasting_thread(
         subprocess.Popen,
         # -P: the current folder may hold a json.py
-        [sys.executable, "-P", "-m", "vid3d.video.decoder", json.dumps(options)],
+        [sys.executable, "-P", "-m", "vid3d.video.decoder_child", json.dumps(options)],
         pass_fds=(there.fileno(), handle),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -1,9 +1,9 @@
 """Decoding in child processes: a video that hangs, crashes or eats memory costs only itself.
 
-The parent hands out paths over a pipe. The children (`decoder`) write finished records into memory
-that both share, a few slots per child, so that frames are copied once and a slow disk holds the
-children back. A child that gives no sign of life in time, or that dies, is replaced, and its video
-is named with the reason.
+The parent hands out paths over a pipe. The children (`decoder_child`) write finished records into
+memory that both share, a few slots per child, so that frames are copied once and a slow disk holds
+the children back. A child that gives no sign of life in time, or that dies, is replaced, and its
+video is named with the reason.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from typing import Protocol
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.errors import UserError
 from vid3d.process import cores
-from vid3d.video import decoder_process
-from vid3d.video.decoder_process import Child, Video
+from vid3d.video import decoder_handle
+from vid3d.video.decoder_handle import Child, Video
 from vid3d.video.records import Settings, record_bytes
 
 SLOTS = 3
@@ -60,6 +61,7 @@ class Done:
     damage: str  # what the decoder reports of a file that it reads nevertheless, or ""
     # Of each stretch that was asked for: its first frame, one past the last, what is wrong or "".
     places: Sequence[tuple[int, int, str]] = ()
+    seconds: float = 0.0  # of `look` alone: by the container; 0 where it claims nothing
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Failed:
     lane: int
     job: int
     reason: str
+    limit: str = ""  # that it is beyond: of "size" or "time", see `Settings.limits`; hung is "time"
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def decode(
     timeout: float,
     look: bool = False,
     memory_bytes: int = MEMORY_BYTES,
-    decoders: Decoders | None = None,
+    decoders: Lender | None = None,
 ) -> Events:
     """Decodes videos side by side.
 
@@ -109,12 +112,11 @@ def decode(
         settings: what to store.
         workers: child processes.
         timeout: seconds for a video's first frames, and for each of the next ones.
-        look: read the headers only; `Done` then has only the claimed number of frames
-            and rate.
+        look: read the headers only; `Done` then has only the claimed number of frames, rate and
+            seconds.
         memory_bytes: of address space that a child may take for decoding (on Linux).
-        decoders: lend the one child, which stays for the next call, with the same options; it ends
-            if this call is not read to its end. By default `workers` children are started, and end
-            with the call.
+        decoders: lend children, which stay for the next call; they end if this call is not read to
+            its end. By default `workers` children are started, and end with the call.
 
     Yields:
         For each video any number of `Frames`, then `Done` or `Failed`; `Again` starts it anew. The
@@ -126,7 +128,7 @@ def decode(
     with decoders.borrow() if decoders else contextlib.nullcontext(Pool()) as pool:
         pool.set_up(list(paths), settings, look=look, timeout=timeout, memory_bytes=memory_bytes)
         try:
-            pool.start(1 if decoders else workers)
+            pool.start(workers)
             while pool.is_busy():
                 yield from pool.events()
         finally:
@@ -140,6 +142,7 @@ class Pool:
     def __init__(self) -> None:
         """Starts nothing yet."""
         self.children: list[Child] = []
+        self.slot_bytes = self.memory_bytes = 0
 
     def set_up(
         self,
@@ -150,21 +153,23 @@ class Pool:
         timeout: float,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        """Takes the work; see `decode`."""
+        """Takes the work; see `decode`. Children that have other memory than it needs end."""
+        slot_bytes = max(SLOT_BYTES, record_bytes(settings))
+        if (slot_bytes, memory_bytes) != (self.slot_bytes, self.memory_bytes):
+            self.end()
+        self.slot_bytes, self.memory_bytes = slot_bytes, memory_bytes
         self.paths = paths
         self.settings = settings
         self.order = "look" if look else "decode"
         self.timeout = timeout
-        self.memory_bytes = memory_bytes
-        self.slot_bytes = max(SLOT_BYTES, record_bytes(settings))
         self.waiting = deque(range(len(paths)))
         self.second_try: set[int] = set()
 
     def start(self, workers: int) -> None:
-        """Starts the children that are missing and gives all of them their first videos."""
+        """Starts the children that are missing and gives `workers` of them their first videos."""
         while len(self.children) < min(workers, len(self.paths)):
             self.children.append(self.start_child())
-        for child in self.children:
+        for child in self.children[:workers]:
             self.fill(child)
 
     def wait_until_ready(self) -> None:
@@ -178,7 +183,7 @@ class Pool:
                 try:
                     child.pipe.recv()
                 except (EOFError, OSError):
-                    reason = decoder_process.why_not_started(child)
+                    reason = decoder_handle.why_not_started(child)
                     self.end()
                     raise UserError(reason) from None
                 child.ready = True
@@ -190,7 +195,7 @@ class Pool:
     def end(self) -> None:
         """Ends all children, whatever they are doing."""
         while self.children:
-            decoder_process.end(self.children.pop())
+            decoder_handle.end(self.children.pop())
 
     def fill(self, child: Child) -> None:
         """Gives a child the next videos."""
@@ -200,7 +205,8 @@ class Pool:
                 child.heard = time.monotonic()
             child.jobs.append(job)
             with contextlib.suppress(OSError):  # a dead child is noticed by its pipe
-                decoder_process.give(child, self.order, job, self.paths[job])
+                decoder_handle.tell(child, self.settings)
+                decoder_handle.give(child, self.order, job, self.paths[job])
 
     def events(self) -> Iterator[Event]:
         """Waits a moment for messages, and passes on what has come from each child."""
@@ -211,8 +217,8 @@ class Pool:
                     message = child.pipe.recv()
                 except (EOFError, OSError):
                     if not child.ready:
-                        raise UserError(decoder_process.why_not_started(child)) from None
-                    yield from self.replace(lane, decoder_process.death(child.process), again=True)
+                        raise UserError(decoder_handle.why_not_started(child)) from None
+                    yield from self.replace(lane, decoder_handle.death(child.process), again=True)
                 else:
                     yield from self.take(lane, child, message)
             elif child.jobs and time.monotonic() - child.heard > self.patience(child):
@@ -224,7 +230,7 @@ class Pool:
         return self.timeout if child.ready else max(self.timeout, START_SECONDS)
 
     def take(self, lane: int, child: Child, message: tuple) -> Iterator[Event]:
-        """Turns one message of a child into events; `decoder` lists the messages."""
+        """Turns one message of a child into events; `decoder_child` lists the messages."""
         kind, *rest = message
         child.ready = True
         if kind in ("frames", "done") and rest[1] is not None:
@@ -247,7 +253,7 @@ class Pool:
     def replace(self, lane: int, reason: str, *, again: bool) -> Iterator[Event]:
         """Replaces a child that died or hung, and names the video that it was working on."""
         old = self.children[lane]
-        decoder_process.end(old)
+        decoder_handle.end(old)
         child = self.children[lane] = self.start_child()
         for job in reversed(list(old.jobs)[1:]):
             self.waiting.appendleft(job)
@@ -258,17 +264,23 @@ class Pool:
                 self.waiting.appendleft(job)
                 yield Again(lane, job)
             else:
-                yield Failed(lane, job, reason)
+                yield Failed(lane, job, reason, limit="" if again else "time")
         self.fill(child)
 
     def start_child(self) -> Child:
         """Starts a child on its own memory and pipe."""
-        return decoder_process.start(
-            self.settings,
+        return decoder_handle.start(
             slots=SLOTS,
             slot_bytes=self.slot_bytes,
             memory_bytes=self.memory_bytes,
         )
+
+
+class Lender(Protocol):
+    """Has children that stay for the next call."""
+
+    def borrow(self) -> contextlib.AbstractContextManager[Pool]:
+        """A pool for one caller alone."""
 
 
 class Decoders:

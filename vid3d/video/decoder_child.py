@@ -1,16 +1,18 @@
-"""The child of `decoding`: a program that decodes what its parent asks for, and ends with it.
+"""The child of `decoder_pool`: a program that decodes what its parent asks for, and ends with it.
 
 It loads OpenCV, PyAV and NumPy only. Records go into memory that it shares with the parent,
 messages over a pipe:
 
-    from the parent   (order, job, path, spans) with the order "look" or "decode", and no spans for
+    from the parent   ("settings", settings), before the first video, and where they change;
+                      (order, job, path, spans) with the order "look" or "decode", and no spans for
                       a whole video;  ("free", slot)
                       instead of a path None, and then an open file, for a video without one
-    to the parent     ("ready",);  ("alive",);  ("failed", job, reason);
+    to the parent     ("ready",);  ("alive",);  ("failed", job, reason, limit);
                       ("again", job): what came of the video is to be dropped;
                       ("frames", job, slot, sizes, their times);
                       ("done", job, slot or None, sizes, their times,
-                       sha256, all times, fps, size, claimed, damage, places)
+                       sha256, all times, fps, size, claimed, damage, places), and for "look"
+                      the claimed seconds at the end
 """
 
 from __future__ import annotations
@@ -36,7 +38,6 @@ import numpy as np
 from vid3d.process import end_with
 from vid3d.video import container, frame_folder, frames, resize
 from vid3d.video.packet_index import InexactError
-from vid3d.video.picture import DecodeOptions
 from vid3d.video.reader import Reader
 from vid3d.video.records import Settings, record_header, to_payload
 from vid3d.video.selected import read_selected
@@ -47,11 +48,8 @@ class Decoder:
     """Takes paths from the pipe and puts records into the slots."""
 
     def __init__(self, options: dict):
-        """Maps the shared memory; see `decoding.Pool.start_child` for the options."""
-        names = ("size", "resize", "color", "max_frames", "store")
-        self.settings = Settings(
-            **{name: options[name] for name in names}, decode=DecodeOptions(**options["decode"])
-        )
+        """Maps the shared memory; see `decoder_handle.start` for the options."""
+        self.settings: Settings
         self.slot_bytes = options["slot_bytes"]
         self.pipe = Connection(options["pipe"])
         self.memory = memoryview(mmap.mmap(options["memory"], options["slots"] * self.slot_bytes))
@@ -73,7 +71,7 @@ class Decoder:
                 else:
                     self.decode(job, name, spans)
             except container.VideoError as error:
-                self.pipe.send(("failed", job, str(error)))
+                self.pipe.send(("failed", job, str(error), getattr(error, "limit", "")))
             except MemoryError:
                 reason = "the file is damaged, or its frames are very large"
                 self.pipe.send(("failed", job, f"decoding needs too much memory: {reason}"))
@@ -81,10 +79,12 @@ class Decoder:
                 os.close(handle)
 
     def receive(self) -> None:
-        """Takes one message: a video to work on, or a slot that is free again."""
+        """Takes one message: settings, a video to work on, or a slot that is free again."""
         kind, *rest = self.pipe.recv()
         if kind == "free":
             self.free.append(rest[0])
+        elif kind == "settings":
+            (self.settings,) = rest
         else:
             job, path, spans = rest
             handle = self.receive_file() if path is None else -1
@@ -99,7 +99,8 @@ class Decoder:
     def look(self, job: int, path: str) -> None:
         """Sends what the header of a video claims."""
         with contextlib.closing(frame_folder.open_reader(path, self.settings.decode)) as reader:
-            facts = (reader.claimed_fps, (0, 0), reader.claimed, "", ())
+            seconds = container.duration(reader.container, reader.stream)
+            facts = (reader.claimed_fps, (0, 0), reader.claimed, "", (), seconds)
         self.pipe.send(("done", job, None, [], [], "", np.zeros(0), *facts))
 
     def decode(self, job: int, path: str, spans: tuple[Span, ...]) -> None:
@@ -124,12 +125,19 @@ class Decoder:
         times: list[float] = []
         sizes: list[int] = []
         slot, used, size = None, 0, (0, 0)
+        began = time.monotonic()
         try:
             for frame_HWC, seconds in found:
                 if frame_HWC is None:
                     self.sign()
                     continue
                 size = size if times else frame_HWC.shape[:2]
+                settings.limits.check(
+                    reader.path,
+                    pixels=frame_HWC.shape[0] * frame_HWC.shape[1],
+                    seconds=seconds,
+                    worked=time.monotonic() - began,
+                )
                 header, payload = self.record(frame_HWC)
                 length = len(header) + len(payload)
                 if slot is not None and used + length > self.slot_bytes:
@@ -145,7 +153,7 @@ class Decoder:
                 times.append(seconds)
                 if len(times) == settings.max_frames and not selection:
                     break
-        except InexactError:
+        except Exception:  # the child goes on with the next video
             self.free += [] if slot is None else [slot]
             raise
         times_T = np.array(times)
@@ -193,7 +201,6 @@ def main() -> None:
     """Starts the child: it dies with its parent, has bounded memory, and leaves no core file."""
     gc.freeze()  # modules are not searched for garbage
     options = json.loads(sys.argv[1])
-    options["size"] = tuple(options["size"])
     os.nice(5)  # the parent goes first: the network, or the writing
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(options["parent"], signal.SIGKILL)

@@ -38,12 +38,14 @@ class Equation(NamedTuple):
         inputs: variables and constants.
         outputs: what it defines.
         options: the parameters of the operation.
+        module: the path of the flax module that it belongs to, "" outside of all.
     """
 
     primitive: core.Primitive
     inputs: list[Value]
     outputs: list[Variable]
     options: dict[str, Any]
+    module: str
 
     @property
     def name(self) -> str:
@@ -51,31 +53,35 @@ class Equation(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """A function of clips.
+    """A function of arrays.
 
     Attributes:
-        start: the clips.
+        inputs: its arguments, flat.
         equations: those that the result depends on, in order.
         result: what the function returns.
     """
 
-    start: Variable
+    inputs: list[Variable]
     equations: list[Equation]
     result: Value
 
 
-def trace(function: Callable, shape: Sequence[int], dtype: np.dtype) -> Trace:
-    """Traces function(clips [batch, *shape]) for any batch.
+def trace(function: Callable, *arguments: Any) -> Trace:
+    """Traces a function that returns one array.
+
+    Args:
+        function: of trees of arrays.
+        arguments: trees of `jax.ShapeDtypeStruct`, or arrays; sizes may be symbols.
 
     Raises:
         jax.errors.JAXTypeError and others: what JAX cannot trace.
     """
-    (batch,) = jax.export.symbolic_shape("batch")
-    closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((batch, *shape), dtype))
-    start = Variable((batch, *shape), np.dtype(dtype))
+    # A new function: JAX would keep the trace for other callers, also of `library_form`.
+    closed = jax.make_jaxpr(lambda *trees: function(*trees))(*arguments)
+    inputs = [Variable(x.shape, np.dtype(x.dtype)) for x in jax.tree.leaves(arguments)]
     equations: list[Equation] = []
-    (result,) = _flatten(closed.jaxpr, closed.consts, [start], equations)
-    return Trace(start, _needed(equations, result), result)
+    (result,) = _flatten(closed.jaxpr, closed.consts, inputs, equations, "")
+    return Trace(inputs, _needed(equations, result), result)
 
 
 def is_empty(variable: Variable) -> bool:
@@ -90,9 +96,13 @@ def shape_of(atom: core.Var | core.Literal) -> Variable:
 
 
 def _flatten(
-    jaxpr: core.Jaxpr, constants: Sequence, arguments: list[Value], equations: list[Equation]
+    jaxpr: core.Jaxpr,
+    constants: Sequence,
+    arguments: Sequence[Value],
+    equations: list[Equation],
+    outer: str,
 ) -> list[Value]:
-    """Appends the equations of a jaxpr, and returns its results."""
+    """Appends the equations of a jaxpr within a module, and returns its results."""
     values: dict[core.Var, Value] = dict(
         zip(jaxpr.constvars, map(np.asarray, constants), strict=True)
     )
@@ -105,17 +115,18 @@ def _flatten(
 
     for one in jaxpr.eqns:
         inputs = [value(atom) for atom in one.invars]
+        module = "/".join(filter(None, [outer, str(one.source_info.name_stack)]))
         inner = next((one.params[key] for key in NESTED if key in one.params), None)
         results: list[Value]
         if inner is not None:
             closed = hasattr(inner, "consts")
             body, bound = (inner.jaxpr, inner.consts) if closed else (inner, ())
-            results = _flatten(body, bound, inputs, equations)
+            results = _flatten(body, bound, inputs, equations, module)
         elif one.primitive.name in SAME:
             results = inputs
         else:
             outputs = [shape_of(atom) for atom in one.outvars]
-            equations.append(Equation(one.primitive, inputs, outputs, one.params))
+            equations.append(Equation(one.primitive, inputs, outputs, one.params, module))
             results = list(outputs)
         values |= dict(zip(one.outvars, results, strict=True))
     return [value(atom) for atom in jaxpr.outvars]

@@ -19,8 +19,8 @@ import pytest
 
 from vid3d.data import prepare
 from vid3d.errors import UserError
-from vid3d.video import decoder_process, decoding, frames
-from vid3d.video.decoding import Again, Done, Failed, Frames
+from vid3d.video import decoder_handle, decoder_pool, frames
+from vid3d.video.decoder_pool import Again, Done, Failed, Frames
 from vid3d.video.records import Settings, record_bytes, record_header
 
 SMALL = Settings(size=(16, 16), resize="squash", color="rgb", max_frames=0, store="raw")
@@ -31,7 +31,7 @@ def collect(paths, settings=SMALL, *, act=lambda event: None, **options):
     """Decodes, and returns (frames by job, the last event by job, all events)."""
     options = dict(workers=2, timeout=20.0) | options
     pieces, ends, events = defaultdict(list), {}, []
-    for event in decoding.decode(map(str, paths), settings, **options):
+    for event in decoder_pool.decode(map(str, paths), settings, **options):
         events.append(event)
         if isinstance(event, Frames):
             size = int(np.prod(settings.frame_shape))
@@ -73,7 +73,7 @@ def test_frames_pass_through_disk_without_memfd(video, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGBUS, "SIGBUS"), (40, "signal 40")])
 def test_signal_that_ended_decoder_is_named(number, name):
     child = subprocess.Popen([sys.executable, "-c", f"import os; os.kill(os.getpid(), {number})"])
-    assert decoder_process.death(child) == f"the decoder crashed ({name})"
+    assert decoder_handle.death(child) == f"the decoder crashed ({name})"
 
 
 def test_long_video_passes_small_memory_in_order(video, tmp_path):
@@ -86,7 +86,7 @@ def test_long_video_passes_small_memory_in_order(video, tmp_path):
 
     found, ends, events = collect([path], LARGE, act=watch)
     assert len(found[0]) == len(ends[0].times) == 200
-    assert len(sizes) > decoding.SLOTS and max(sizes) <= decoding.SLOT_BYTES
+    assert len(sizes) > decoder_pool.SLOTS and max(sizes) <= decoder_pool.SLOT_BYTES
     brightness = found[0].mean((1, 2, 3))
     assert np.allclose(brightness, [(10 * (k + 1)) % 256 for k in range(200)], atol=3)
     assert [type(event) for event in events[-1:]] == [Done]
@@ -255,9 +255,9 @@ def test_misbehaving_decoder_costs_one_video(decoders, act, reason, video, tmp_p
         f"        {act}\n"
         "sys.addaudithook(hook)\n"
     )
-    inherited = decoder_process.child_environment()
+    inherited = decoder_handle.child_environment()
     monkeypatch.setattr(
-        decoder_process,
+        decoder_handle,
         "child_environment",
         lambda: inherited | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
@@ -268,6 +268,7 @@ def test_misbehaving_decoder_costs_one_video(decoders, act, reason, video, tmp_p
     assert not decoders()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blow", "reason"),
     [
@@ -345,6 +346,7 @@ def test_disguised_playlist_opens_no_address(tmp_path, video):
         assert isinstance(ends[0], Failed)
 
 
+@pytest.mark.slow
 def test_slow_consumer_causes_no_timeout(video, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 100) for k in range(3)]
     paused = []
@@ -360,20 +362,21 @@ def test_slow_consumer_causes_no_timeout(video, tmp_path):
 
 def test_closing_early_leaves_no_process(decoders, video, tmp_path):
     paths = [video(tmp_path / f"{k}.avi", 100) for k in range(4)]
-    events = decoding.decode(map(str, paths), LARGE, workers=2, timeout=20.0)
+    events = decoder_pool.decode(map(str, paths), LARGE, workers=2, timeout=20.0)
     next(events)
     assert decoders()
     events.close()
     assert not decoders()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [False, True], ids=["busy", "hanging"])
 def test_no_child_outlives_its_parent(video, tmp_path, stopped):
     path = video(tmp_path / "x.avi", 300)
     code = (
-        "import sys, time\nfrom vid3d.video import decoding\nfrom vid3d.video.records import "
+        "import sys, time\nfrom vid3d.video import decoder_pool\nfrom vid3d.video.records import "
         "Settings\ns = Settings((256, 256), 'squash', 'rgb', 0, 'raw')\n"
-        "events = decoding.decode([sys.argv[1]] * 4, s, workers=2, timeout=60)\n"
+        "events = decoder_pool.decode([sys.argv[1]] * 4, s, workers=2, timeout=60)\n"
         "lanes = set()\n"
         "while len(lanes) < 2:\n    lanes.add(next(events).lane)\n"
         "print('go', flush=True)\ntime.sleep(60)\n"
@@ -401,7 +404,7 @@ def test_child_that_cannot_start_says_why(monkeypatch, video, tmp_path):
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1 is missing')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(
-        decoder_process,
+        decoder_handle,
         "child_environment",
         lambda: os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
     )
@@ -417,7 +420,7 @@ def test_modules_in_current_folder_are_not_loaded(video, tmp_path, monkeypatch):
     assert isinstance(ends[0], Done)
 
 
-ROOT = Path(decoding.__file__).parents[2]
+ROOT = Path(decoder_pool.__file__).parents[2]
 
 
 def test_no_videos_give_no_events():
@@ -435,7 +438,7 @@ def test_records_are_tf_examples():
 
 def test_children_load_neither_jax_nor_tensorflow():
     code = (
-        "import sys, vid3d.video.decoder\n"
+        "import sys, vid3d.video.decoder_child\n"
         "print([m for m in ('jax', 'tensorflow', 'ml_collections') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
