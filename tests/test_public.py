@@ -12,7 +12,10 @@ import pytest
 import vid3d
 from vid3d.errors import UserError
 
-PUBLIC = ["Classifier", "Prediction", "UserError", "Workdir", "config", "evaluate", "load", "train"]
+PUBLIC = [
+    "Classifier", "Prediction", "UserError", "Workdir",
+    "config", "evaluate", "load", "stretch", "train",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vid3d.evaluation.evaluate import evaluate
     from vid3d.inference.classifier import Classifier
     from vid3d.inference.prediction import Prediction
+    from vid3d.inference.stretch import stretch
     from vid3d.training.loop import train
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "config",
     "evaluate",
     "load",
+    "stretch",
     "train",
 ]
 
@@ -49,6 +51,7 @@ _HOMES = {
     "UserError": "vid3d.errors",
     "Workdir": "vid3d.checkpoint",
     "evaluate": "vid3d.evaluation.evaluate",
+    "stretch": "vid3d.inference.stretch",
     "train": "vid3d.training.loop",
 }
 

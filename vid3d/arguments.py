@@ -6,6 +6,7 @@ import math
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterable, Iterator
 
+from vid3d.errors import UserError
 from vid3d.schema import BY_NAME
 
 Overrides = list[tuple[str, str]]  # (key, text) of each --config.KEY=TEXT
@@ -27,6 +28,40 @@ def seconds(text: str) -> float:
     if not 0 < number < math.inf:
         raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return number
+
+
+def moment(text: str) -> float:
+    """A time in a video."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return number
+
+
+def takes_stretch(parser: ArgumentParser) -> None:
+    """Adds the stretch of a video that counts."""
+    group = parser.add_argument_group("a stretch of a single video, with the frames of training")
+    group.add_argument("--start", type=moment, metavar="SECONDS", help="default: 0")
+    group.add_argument("--end", type=moment, metavar="SECONDS")
+
+
+def stretch_of(options: Namespace) -> tuple[float, float] | None:
+    """Start and end of the stretch, in seconds; None is the whole video.
+
+    Raises:
+        UserError: there is a start without an end, or the end is not after the start.
+    """
+    start, end = options.start or 0.0, options.end
+    if end is None:
+        if options.start is not None:
+            raise UserError(f"--start={start:g} needs the --end of the stretch, too")
+        return None
+    if end <= start:
+        raise UserError(f"--end={end:g} is not after --start={start:g}")
+    return start, end
 
 
 def takes_config(parser: ArgumentParser, *, example: str = "", like: bool = False) -> None:

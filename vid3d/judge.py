@@ -7,17 +7,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from vid3d import storage
 from vid3d.checkpoint import Address, Workdir
 from vid3d.config import apply, validate
 from vid3d.data.content import Seen
 from vid3d.errors import UserError
-from vid3d.evaluation import events, own_truth, sets, time_lines
+from vid3d.evaluation import events, familiar, own_truth, sets, time_lines
 from vid3d.evaluation.time_lines import Windows
 from vid3d.evaluation.truth import Truth, absolute, read_truth
 from vid3d.inference import chosen, predict
 from vid3d.inference.recordings import label_recordings
 from vid3d.terminal import VideoProgress, make_console
+from vid3d.text import first_few
 from vid3d.video.timeline import Settings
 
 
@@ -73,16 +76,22 @@ def evaluate_events(
     if found.empty:
         raise UserError(next(iter(found.empty.values())))
     truth.check_videos(found.videos)
+    truth = familiar.with_sources(truth, classifier.config.data.group_pattern)
     recordings = label(labelling)
     check_unseen(workdir, classifier.step, recordings)
-    notes = list(found.notes)
+    absent = absent_labels(truth, classifier.classes, settings)
+    notes = heard(found.notes, classifier.config, truth, absent)
+    notes += familiar.source_notes(Workdir(workdir), truth, recordings)
+    if not choose:
+        notes += familiar.validation_notes(Workdir(workdir).meta(classifier.step), recordings)
     if choose:
         settings, reached = time_lines.choose(recordings, truth, classifier.classes, settings)
         keep(labelling, settings)
         listed = [(one.path, one.sha256) for one in recordings]
         chosen.save(
-            workdir, classifier, measure=time_lines.MEASURE, score=reached, recordings=listed
-        )
+            workdir, classifier, measure=time_lines.MEASURE, score=reached, recordings=listed,
+            step_seconds=time_lines.median_step(recordings), absent=absent,
+        )  # fmt: skip
         notes += chosen.apply_to(classifier, workdir)
     notes += chosen_by(workdir, classifier.step, recordings)
     name = f"events-{truth_file}" if own else set_name(truth)
@@ -124,6 +133,26 @@ def check_unseen(workdir: Address, step: int, recordings: Sequence[Windows]) -> 
             f"{len(seen)} of {len(recordings)} recordings were in the training of this checkpoint, "
             f"such as {seen[0]}: a number on them means nothing"
         )
+
+
+def absent_labels(truth: Truth, classes: Sequence[str], settings: Settings) -> list[str]:
+    """The classes that are decoded as events, and that no line of the truth names."""
+    named = {event.label for own in truth.events.values() for event in own}
+    return [name for name in time_lines.judged_labels(classes, settings) if name not in named]
+
+
+def heard(
+    notes: Sequence[str], config: ConfigDict, truth: Truth, absent: Sequence[str]
+) -> list[str]:
+    """Notes on recordings and, in place of the one on pauses, the classes without a true event."""
+    if not absent:
+        return list(notes)
+    silence = predict.silence_note(config)
+    return [
+        *(note for note in notes if note not in silence),
+        f"{truth.file} has no event of {first_few(absent)}, so that each one found is wrong: "
+        f"{chosen.how_to_silence(absent)}",
+    ]
 
 
 def chosen_by(workdir: Address, step: int, recordings: Sequence[Windows]) -> list[str]:

@@ -227,11 +227,21 @@ def test_a_ratio_of_single_shares_has_the_interval_of_their_mean():
     assert whole == group_interval(shares, groups)
 
 
+def test_recordings_are_named_by_what_tells_them_apart():
+    folder = "/data/of/a/long/name/that/says/nothing"
+    named = timeline_plot.without_common_folder
+    assert named([f"{folder}/a/1.mp4", f"{folder}/a/2.mp4"]) == ["1.mp4", "2.mp4"]
+    assert named([f"{folder}/a/1.mp4", f"{folder}/b/1.mp4"]) == ["a/1.mp4", "b/1.mp4"]
+    assert named(["a/1.mp4"]) == ["1.mp4"] and named(["1.mp4", "a/1.mp4"]) == ["1.mp4", "a/1.mp4"]
+
+
 def test_the_picture_has_truth_over_prediction_in_the_colours_of_the_legend():
     many = [recording("aab  ", "  bba", path=f"{k}.mp4") for k in range(timeline_plot.MOST + 2)]
     figure = timeline_figure(many, LABELS)
-    (axes,) = figure.axes
+    axes, beside = figure.axes
     assert len(axes.get_yticklabels()) == timeline_plot.MOST
+    assert [text.get_text() for text in beside.get_yticklabels()[:2]] == ["truth", "prediction"]
+    assert beside.get_yticks()[0] < beside.get_yticks()[1] and beside.get_ylim() == axes.get_ylim()
     assert "2 more recordings are not drawn" in axes.get_title()
     legend = {text.get_text(): patch.get_facecolor() for text, patch in zip(
         figure.legends[0].get_texts(), figure.legends[0].get_patches(), strict=True)}  # fmt: skip

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from fixtures.videos import write_video
 
+import vid3d
 from vid3d import config as configs
 from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
 from vid3d.evaluation import evaluate, runs
+from vid3d.judge import evaluate_events
 from vid3d.training import loop
 
 KEYS = {
@@ -74,3 +76,31 @@ def test_a_stretch_that_shares_frames_with_training_is_refused(trained, tmp_path
     other.write_text(f"{header}{root}/4.avi,jump,2,2.5\n")
     with pytest.raises(UserError, match="does not know: 'jump' in line 2"):
         evaluate.evaluate(workdir, data=str(other))
+
+
+@pytest.mark.slow
+def test_a_recording_with_stretches_in_the_training_is_not_judged(trained, tmp_path):
+    root, workdir = trained
+    truth = tmp_path / "truth.csv"
+    truth.write_text(f"path,start,end,label\n{root}/1.avi,0.5,1,up\n{root}/4.avi,2,2.5,down\n")
+    for choose in (False, True):
+        with pytest.raises(UserError, match=r"1 of 2 recordings were in the training.*1.avi"):
+            evaluate_events(workdir, truth, choose=choose)
+    truth.write_text(f"path,start,end,label\n{root}/3.avi,0.5,1,up\n")
+    figures, _ = evaluate_events(workdir, truth)
+    said = "\n".join(figures["notes"])
+    assert "1 of 1 recordings were validation videos" in said and "source" not in said
+
+
+@pytest.mark.slow
+def test_a_tested_stretch_gets_the_same_answer_from_predict(trained):
+    root, workdir = trained
+    _, folder = evaluate.evaluate(workdir)
+    (row,) = [
+        row
+        for row in rows(folder / "predictions.csv")
+        if (row["path"], row["start"]) == ("4.avi", "2")
+    ]
+    answer = vid3d.load(workdir).predict(vid3d.stretch(root / "4.avi", 2, 2.5))
+    for name, probability in answer.probabilities.items():
+        assert float(row[f"probability:{name}"]) == pytest.approx(probability, abs=1e-5)

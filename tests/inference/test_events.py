@@ -84,11 +84,30 @@ def test_a_run_goes_on_with_the_videos_that_are_not_done(predict, videos, tmp_pa
     done = predict(*paths, f"--events={target}", "--resume", check=1)
     assert "1 events of 1 videos, 0 with an error; 2 were there, 1 with an error" in done.stdout
     after = json.loads(target.read_text())
+    assert f"; now it holds {len(after)} events of 3 videos" in done.stdout
     assert after[: len(before)] == before and len(after) == len(before) + 1
     other = predict(
         *paths, f"--events={target}", "--resume", "--config.predict.events.merge=1", check=1
     )
     assert "with other options" in other.stderr
+
+
+def test_a_recording_that_failed_is_tried_again(predict, videos, tmp_path):
+    """A disk was not mounted, or a file was mended since: nobody has to edit a list by hand."""
+    target, mended = tmp_path / "events.csv", tmp_path / "mended.avi"
+    command = (mended, videos["red"], tmp_path / "gone.avi", f"--events={target}")
+    first = predict(*command, "--resume", check=1)
+    assert f"note: {target} is begun, with the options of now: there is nothing" in first.stderr
+    assert "--retry in place of --resume tries the 2 with an error again" in first.stderr
+    mended.hardlink_to(videos["turning"])
+    done = predict(*command, "--retry", check=1)
+    assert "3 events of 2 videos, 1 with an error; 1 were there, 0 with an error" in done.stdout
+    assert "; now it holds 4 events of 3 videos" in done.stdout and "is begun" not in done.stderr
+    assert [row["label"] for row in read(target)] == ["red", "red", "blue", "green"]
+    listed = {row["path"]: row["events"] for row in read(tmp_path / "events.csv.videos.csv")}
+    assert listed == {
+        str(videos["red"]): "1", str(mended): "3", str(tmp_path / "gone.avi"): "",
+    }  # fmt: skip
 
 
 @pytest.mark.slow

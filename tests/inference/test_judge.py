@@ -16,7 +16,7 @@ from vid3d.checkpoint import Workdir
 from vid3d.data.content import content_of
 from vid3d.datasets.videos import Index, ListedVideo
 from vid3d.errors import UserError
-from vid3d.evaluation import own_truth, predicted
+from vid3d.evaluation import familiar, own_truth, predicted
 from vid3d.evaluation.time_lines import Windows
 from vid3d.evaluation.truth import read_truth
 from vid3d.inference import recordings as recordings_module
@@ -94,6 +94,9 @@ def test_the_decoder_is_chosen_on_recordings_and_used_by_predict(
 ):
     truth = write_truth(tmp_path / "truth.csv", {flickering: FLICKERING})
     before = json.loads(call("evaluate", f"--workdir={own}", f"--events={truth}", "--json").stdout)
+    said = "\n".join(before["notes"])
+    assert "has no event of green, so that each one found is wrong: where a class stands" in said
+    assert "--config.predict.events.background=green" in said and "every moment" not in said
     chosen = json.loads(
         call("evaluate", f"--workdir={own}", f"--events={truth}", "--choose", "--json").stdout
     )
@@ -119,7 +122,15 @@ def test_the_decoder_is_chosen_on_recordings_and_used_by_predict(
                 f"--events={tmp_path}/live.csv", "--config.live.every=4").stderr  # fmt: skip
     assert "vid3d live: note: events are decoded as chosen" in said
     assert [row["label"] for row in read(tmp_path / "live.csv")] == labels
+    assert "warning" not in said
     content = json.loads((own / "events.json").read_text())
+    assert content["step_seconds"] == pytest.approx(0.16) and content["absent"] == ["green"]
+    assert "no event of green was there when this was chosen" in said
+    (own / "events.json").write_text(json.dumps(content | {"step_seconds": 1.6}))
+    said = call("live", f"--workdir={own}", f"--source={flickering}",
+                f"--events={tmp_path}/other.csv", "--config.live.every=4").stderr  # fmt: skip
+    assert said.count("chosen on windows 1.60 s apart, and these are 0.16 s apart") == 1
+    assert "--every=40 looks as often" in said
     (own / "events.json").write_text(json.dumps(content | {"step": 7}))
     said = call("predict", f"--workdir={own}", flickering, f"--events={tmp_path}/7.csv").stderr
     assert "was chosen for the checkpoint of step 7, and does not count for that of step 40" in said
@@ -152,6 +163,44 @@ def test_a_recording_that_was_trained_on_is_refused(own, videos, load):
         patch.setattr("vid3d.judge.Workdir", Trained)
         with pytest.raises(UserError, match="1 of 1 recordings were in the training"):
             check_unseen(own, 40, [window])
+
+
+def test_sources_of_the_training_are_noted(make_workdir, call, videos, flickering, tmp_path):
+    """Figures on an animal that the network knows are too good, whichever recording of it."""
+    changes = {"data.group_pattern": "turning|flick"}
+    own = Path(shutil.copytree(make_workdir(changes), tmp_path / "workdir"))
+    truth = write_truth(
+        tmp_path / "truth.csv", {videos["turning"]: TURNING, flickering: FLICKERING}
+    )
+
+    def notes(listed: str) -> str:
+        (own / "videos.csv").write_text(f"path,label,group,split,sha256\n{listed}")
+        done = call("evaluate", f"--workdir={own}", f"--events={truth}", "--json")
+        return "\n".join(json.loads(done.stdout)["notes"])
+
+    trained = "a.avi,red,flick,train,x\nb.avi,red,mouse,train,y\n"
+    said = notes(trained)  # sources by the pattern of the training
+    assert "1 of 2 recordings are of sources that were in the training, flick: figures" in said
+    assert "names no source" not in said
+    assert "in the training" not in notes("a.avi,red,flick,val,x\nb.avi,red,b.avi,train,y\n")
+    text = truth.read_text().replace("label\n", "label,group\n").replace("red\n", "red,mouse\n")
+    truth.write_text(text)  # what it names counts more
+    assert "2 of 2 recordings are of sources that were in the training, mouse" in notes(trained)
+
+
+def test_a_recording_that_chose_the_checkpoint_is_noted():
+    window = Windows("a.avi", 4.0, [0.0, 4.0], np.zeros((1, 3)), "x")
+    meta = {"validation_sha256": ["x#0.500000-0.960000"], "config": {"checkpoint": {}}}
+    (note,) = familiar.validation_notes(meta, [window, window._replace(sha256="y")])
+    assert note.startswith("1 of 2 recordings were validation videos")
+    assert not familiar.validation_notes(meta | {"validation_sha256": ["y"]}, [window])
+
+
+def test_a_recording_whose_source_is_not_known_is_noted(own, call, videos, tmp_path):
+    truth = write_truth(tmp_path / "truth.csv", {videos["turning"]: TURNING})
+    (own / "videos.csv").write_text("path,label,group,split,sha256\nb.avi,red,mouse,train,y\n")
+    said = call("evaluate", f"--workdir={own}", f"--events={truth}").stdout
+    assert "truth.csv names no source of 1 of 1 recordings: whether it was in the training" in said
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 
-from vid3d.arguments import Overrides, not_empty, takes_workdir
+from vid3d.arguments import Overrides, not_empty, stretch_of, takes_stretch, takes_workdir
 from vid3d.errors import UserError
 from vid3d.program import listen
 
@@ -25,11 +25,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--method", default="gradcam", metavar="gradcam|integrated_gradients",
         help="default: gradcam",
     )  # fmt: skip
+    takes_stretch(parser)
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
     if not options.output and not options.json:
         raise UserError("say what is wanted: --output=DIR for videos with heat maps, or --json")
+    span = stretch_of(options)
     from vid3d import compilation
     from vid3d.inference import heat
 
@@ -43,6 +45,7 @@ def run(options: Namespace, overrides: Overrides) -> int:
         label=options.label,
         method=options.method,
         output=options.output,
+        span=span,
     ):
         if found.error:
             failed = True

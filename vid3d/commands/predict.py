@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from vid3d.arguments import (
     Overrides,
     chosen_settings,
     not_empty,
+    stretch_of,
     takes_config,
     takes_runtime,
     takes_settings,
+    takes_stretch,
     takes_workdir,
 )
 from vid3d.errors import UserError
@@ -50,25 +53,35 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="leave out the videos done in --rows or --events"
     )
+    parser.add_argument(
+        "--retry", action="store_true", help="--resume, and try those with an error again"
+    )
     parser.add_argument("--output", default="", metavar="DIR", help="write annotated videos here")
     takes_settings(parser, "predict", SETTINGS)
+    takes_stretch(parser)
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
-    if options.resume and not (options.rows or options.events):
-        raise UserError("--resume goes on with a file: add --rows=FILE or --events=FILE")
+    resume = options.resume or options.retry
+    if resume and not (options.rows or options.events):
+        which = "--retry" if options.retry else "--resume"
+        raise UserError(f"{which} goes on with a file: add --rows=FILE or --events=FILE")
     if options.events_format and not options.events:
         raise UserError("--events-format is that of a file of events: add --events=FILE")
+    span = stretch_of(options)
+    if span and (options.rows or options.events):
+        raise UserError("--rows and --events are of whole videos: leave out --start and --end")
     from vid3d.engine import choose
     from vid3d.inference import event_file, event_formats, predict, report, rows
+    from vid3d.inference.stretch import check_single
 
     choose.load_libraries(options.engine)
     listen()
-    target = rows.check_target(options.rows, resume=options.resume) if options.rows else None
+    target = rows.check_target(options.rows, resume=resume) if options.rows else None
     form = None
     if options.events:
         form = event_formats.choose(Path(options.events), options.events_format)
-        target = event_file.check_target(options.events, form, resume=options.resume)
+        target = event_file.check_target(options.events, form, resume=resume)
     labelling = predict.prepare(
         options.workdir,
         options.videos,
@@ -79,12 +92,16 @@ def run(options: Namespace, overrides: Overrides) -> int:
         engine=options.engine,
         precision=options.precision,
     )
+    if span:
+        check_single(labelling.found.videos)
+        labelling = replace(labelling, span=span)
     if form and target:
-        with labelling.event_file(target, form) as file:
-            failed = report.print_events(labelling, file)
+        with labelling.event_file(target, form, retry=options.retry) as file:
+            failed = report.print_events(labelling, file, resume=resume)
     elif options.csv or options.jsonl or target:
         suffix = target.suffix.lower() if target else ".csv" if options.csv else ".jsonl"
-        failed = report.print_rows(labelling, rows.form_of(suffix, labelling.classifier), target)
+        rows_form = rows.form_of(suffix, labelling.classifier)
+        failed = report.print_rows(labelling, rows_form, target, resume=resume, retry=options.retry)
     else:
         result = labelling.report()
         report.print_report(result, as_json=options.json, output=options.output)

@@ -106,8 +106,7 @@ def choose(
     """
     if not any(truth.events[absolute(one.path)] for one in recordings):
         raise UserError(f"{truth.file} has no event in these recordings to choose by")
-    steps = np.concatenate([np.diff(one.bounds) for one in recordings])
-    step = float(np.median(steps))
+    step = median_step(recordings)
     spans = tuple(round(span * step, 3) for span in SPANS)
     best, best_score = settings, score(recordings, truth, classes, settings)
     for start in (replace(settings, on=()), replace(settings, on=(0.5,))):
@@ -123,6 +122,11 @@ def choose(
         if now_score > best_score:
             best, best_score = now, now_score
     return best, best_score[0]
+
+
+def median_step(recordings: Sequence[Windows]) -> float:
+    """Seconds from one window to the next."""
+    return float(np.median(np.concatenate([np.diff(one.bounds) for one in recordings])))
 
 
 def neighbours(settings: Settings, spans: Sequence[float]) -> Iterator[Settings]:

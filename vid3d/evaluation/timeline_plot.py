@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -13,6 +14,15 @@ from vid3d.evaluation.plots import DISTINCT_COLOURS, plain, squeeze
 
 MOST = 40  # recordings of a picture
 ROW = 0.62  # inches of a recording
+
+
+def without_common_folder(paths: Sequence[str]) -> list[str]:
+    """The paths from where they part; of a single one its name."""
+    parts = [Path(path).parts for path in paths]
+    shared = 0
+    while all(len(own) - 1 > shared and own[shared] == parts[0][shared] for own in parts):
+        shared += 1
+    return [str(Path(*own[shared:])) for own in parts]
 
 
 def timeline_figure(recordings: Sequence[Recording], labels: Sequence[str]) -> Figure:
@@ -47,8 +57,14 @@ def timeline_figure(recordings: Sequence[Recording], labels: Sequence[str]) -> F
                     (top + height * together.index(event.label), height),
                     facecolors=colour[event.label],
                 )
-    axes.set_yticks(range(len(drawn)), [plain(squeeze(one.path, 40)) for one in drawn], fontsize=7)
+    names = without_common_folder([one.path for one in drawn])
+    axes.set_yticks(range(len(drawn)), [plain(squeeze(name, 40)) for name in names], fontsize=7)
     axes.set_ylim(len(drawn) - 0.4, -0.6)
+    beside = axes.twinx()  # which bar is which
+    beside.set_ylim(axes.get_ylim())
+    middles = [row + offset for row in range(len(drawn)) for offset in (-0.21, 0.21)]
+    beside.set_yticks(middles, ["truth", "prediction"] * len(drawn), fontsize=6)
+    beside.tick_params(length=0)
     axes.set_xlim(0, longest / unit)
     axes.set_xlabel(name)
     left = len(recordings) - len(drawn)

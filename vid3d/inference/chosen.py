@@ -14,6 +14,7 @@ from vid3d.checkpoint import Address, Workdir
 from vid3d.config import apply, flatten
 from vid3d.errors import UserError
 from vid3d.inference.classifier import Classifier
+from vid3d.text import first_few
 
 KEYS = ("step", "settings", "measure", "score", "recordings")
 
@@ -30,6 +31,8 @@ def save(
     measure: str,
     score: float,
     recordings: Sequence[tuple[str, str]],
+    step_seconds: float = 0.0,
+    absent: Sequence[str] = (),
 ) -> Path:
     """Writes the decoder that a classifier's config has.
 
@@ -39,6 +42,8 @@ def save(
         measure: that they were chosen by.
         score: that they reached.
         recordings: path and sha256 of each that they were chosen on.
+        step_seconds: from one window to the next there; 0 if unknown.
+        absent: classes that count as events, of which these recordings have none.
     """
     content = {
         "step": classifier.step,
@@ -46,6 +51,8 @@ def save(
         "measure": measure,
         "score": score,
         "recordings": [{"path": path, "sha256": sha256} for path, sha256 in recordings],
+        "step_seconds": step_seconds,
+        "absent": list(absent),
     }
     path = Workdir(workdir).events_file
     storage.write_whole(path, json.dumps(content, indent=2) + "\n")
@@ -78,6 +85,23 @@ def counts_for(classifier: Classifier, workdir: Address) -> bool:
     return content is not None and content["step"] == classifier.step
 
 
+def step_seconds(classifier: Classifier, workdir: Address) -> float:
+    """Seconds between the windows that the decoder was chosen on; 0 where none was, or unknown."""
+    content = read(workdir)
+    if content is None or content["step"] != classifier.step:
+        return 0.0
+    return float(content.get("step_seconds", 0.0))  # older files lack it
+
+
+def how_to_silence(labels: Sequence[str]) -> str:
+    """What to do about classes that may stand for no event."""
+    named = ",".join(labels)
+    return (
+        "where a class stands for no event, such as pauses, name it, as in "
+        f"--config.predict.events.background={named}"
+    )
+
+
 def apply_to(classifier: Classifier, workdir: Address) -> list[str]:
     """Sets a classifier's config to what was chosen; returns sentences that say so.
 
@@ -96,10 +120,14 @@ def apply_to(classifier: Classifier, workdir: Address) -> list[str]:
     for key, value in content["settings"].items():
         apply(classifier.config, key, tuple(value) if isinstance(value, list) else value)
     count = len(content["recordings"])
+    absent = content.get("absent", [])  # older files lack it
     return [
         f"events are decoded as chosen on {count} recording{'s' * (count != 1)} "
         f"({content['measure']} {content['score']:.3f}): {in_words(content['settings'])} ({where})"
-    ]
+    ] + [
+        f"no event of {first_few(absent)} was there when this was chosen: "
+        f"{how_to_silence(absent)}, and choose again"
+    ] * bool(absent)
 
 
 def in_words(settings: Mapping[str, Any]) -> str:

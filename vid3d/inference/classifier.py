@@ -20,6 +20,7 @@ from vid3d.inference import files, in_memory
 from vid3d.inference.in_memory import Encoded
 from vid3d.inference.prediction import Prediction
 from vid3d.inference.stream import LabelStream, Stream, check_frame
+from vid3d.inference.stretch import Stretches
 from vid3d.inference.video import QueuedVideo, answer, label_videos, queue, settings_for_call
 from vid3d.process import check_fork, cores
 from vid3d.video import container, resize
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from vid3d.inference.explain import Explainer, Explanation
 
 BATCH_SIZE = 8  # clips
-Source = str | os.PathLike[str] | Encoded | OpenVideo | np.ndarray | Sequence[np.ndarray]  # a video
+Source = (
+    str | os.PathLike[str] | Stretches | Encoded | OpenVideo | np.ndarray | Sequence[np.ndarray]
+)  # of a video
 
 
 class Classifier:
@@ -147,7 +150,7 @@ class Classifier:
         source: Source,
         *,
         fps: float | None = None,
-        **settings: float,
+        **settings: Any,
     ) -> Prediction:
         """Labels one video as evaluation does; a long video is labelled by windows, on a time line.
 
@@ -158,17 +161,18 @@ class Classifier:
             source: the path of a video file (str or os.PathLike); its content (bytes, bytearray or
                 memoryview), or an object that it is read from (with `read(size) -> bytes`, such as
                 open(path, "rb"), io.BytesIO or an upload), at most 1 GiB; or the video's frames:
-                uint8 RGB [N, H, W, 3] or a list of [H, W, 3].
+                uint8 RGB [N, H, W, 3] or a list of [H, W, 3]; or `vid3d.stretch` of a file.
             fps: frame rate of frames in memory; by default the model's `data.fps`, or 25.
-            settings: threshold, window, overlap and smoothing; by default those of
-                `config.predict`.
+            settings: threshold, window, overlap and smoothing of `config.predict`, whose values
+                are the defaults; for the events those of `config.predict.events`, such as
+                background=["other"] or shortest=0.5.
 
         Raises:
             UserError: the file cannot be read, the frames have another type or shape, or a setting
                 is out of range.
         """
         check_fork()
-        chosen = settings_for_call(self.config, settings)
+        chosen = settings_for_call(self.config, settings, self.classes)
         with self.queued(source, chosen, fps=fps) as video:
             return self.predict_queued(video)
 
@@ -177,7 +181,7 @@ class Classifier:
         self, source: Source, settings: ConfigDict, *, fps: float | None = None
     ) -> Iterator[QueuedVideo]:
         """One video and the clips that answer for it; see `predict` for the arguments."""
-        if isinstance(source, OpenVideo):
+        if isinstance(source, (OpenVideo, Stretches)):
             yield self._read(source, settings)
         elif isinstance(source, (str, os.PathLike)):
             yield self._read(os.fsdecode(source), settings)
@@ -222,17 +226,17 @@ class Classifier:
 
     def predict_many(
         self,
-        paths: Iterable[str | Path],
+        paths: Iterable[str | Path | Stretches],
         *,
         batch_size: int = BATCH_SIZE,
         workers: int = 2,
         sizes: dict[str, tuple[int, int]] | None = None,
-        **settings: float,
+        **settings: Any,
     ) -> Iterator[tuple[str, Prediction | UserError]]:
         """Labels many files; processes decode the next ones while the network computes.
 
         Args:
-            paths: video files.
+            paths: video files, or stretches of some.
             batch_size: clips per call of the network, of one or several videos.
             workers: number of decoding processes.
             sizes: filled with the height and width of each readable video, if given.
@@ -246,9 +250,10 @@ class Classifier:
             raise UserError(f"batch_size={batch_size} and workers={workers} have to be at least 1")
         if isinstance(paths, (str, Path)):
             raise UserError(f"predict_many takes a list of paths: predict_many([{str(paths)!r}])")
-        chosen = settings_for_call(self.config, settings)
-        names = [files.path_of(path) for path in paths]
-        found = files.read_many(names, self.config.data, workers=workers)
+        chosen = settings_for_call(self.config, settings, self.classes)
+        sources = [p if isinstance(p, Stretches) else files.path_of(p) for p in paths]
+        names = [str(video) for video in sources]
+        found = files.read_many(sources, self.config.data, workers=workers)
 
         def videos() -> Iterator[QueuedVideo | UserError]:
             for name, file in zip(names, found, strict=True):
@@ -308,7 +313,7 @@ class Classifier:
         """Class probabilities of uint8 clips of the stored size: float32 [B, K]."""
         return self.network(clips_BTHWC)
 
-    def _read(self, video: str | OpenVideo, settings: ConfigDict) -> QueuedVideo:
+    def _read(self, video: str | OpenVideo | Stretches, settings: ConfigDict) -> QueuedVideo:
         """Decodes a file in one of the processes that are kept between calls."""
         file = files.read_one(video, self.config.data, self._decoders, self.limits)
         return self._plan_file(file, settings)
@@ -316,7 +321,7 @@ class Classifier:
     def _plan_file(self, file: files.File, settings: ConfigDict) -> QueuedVideo:
         """Chooses the clips that represent a file."""
         video = self.plan_video(file.times, file.frames, settings)
-        return replace(video, size=file.size, damage=file.damage)
+        return replace(video, size=file.size, damage=file.damage, start=file.start)
 
     def _take(self, source: Any, fps: float | None, settings: ConfigDict) -> QueuedVideo:
         """Fits frames in memory like those of a file."""

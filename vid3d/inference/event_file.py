@@ -31,6 +31,7 @@ class VideoRows:
         files: of the recordings so far, in a folder.
         bytes: of the events of the recordings so far, in one file.
         hash: of these bytes.
+        num_events: of the recordings that were there.
     """
 
     header = csv_line(COLUMNS)
@@ -40,6 +41,7 @@ class VideoRows:
         self.checkpoint = checkpoint
         self.files: list[str] = []
         self.bytes, self.hash = 0, ""
+        self.num_events = 0
 
     def text(self, row: Row) -> str:
         values: dict[str, Any] = {"path": row.path, "error": row.error, "bytes": self.bytes}
@@ -55,7 +57,11 @@ class VideoRows:
         self.bytes, self.hash = int(values["bytes"]), values["hash"]
         if values["file"]:
             self.files.append(values["file"])
-        return Earlier(values["path"], values["checkpoint"], bool(values["error"]))
+        self.num_events += int(values["events"] or 0)
+        failed, has_events = bool(values["error"]), bool(values["events"])
+        return Earlier(
+            values["path"], values["checkpoint"], failed, again=failed and not has_events
+        )
 
 
 class EventFile:
@@ -66,10 +72,19 @@ class EventFile:
         done: path -> whether the recording failed, for each that was there.
         num_events: added so far.
         torn_bytes: length of a torn last row of the list, which was removed.
+        num_retried: recordings that failed before, and are tried again.
     """
 
-    def __init__(self, target: Path, form: Format, *, classes: Sequence[str], checkpoint: str):
-        """Opens or makes the file; `check_target` comes first.
+    def __init__(
+        self,
+        target: Path,
+        form: Format,
+        *,
+        classes: Sequence[str],
+        checkpoint: str,
+        retry: bool = False,
+    ):
+        """Opens or makes the file; `check_target` comes first. For `retry` see `RowFile`.
 
         Raises:
             UserError: another process writes it, its events are of another checkpoint or have been
@@ -87,8 +102,9 @@ class EventFile:
                 "file"
             )
         self._rows = VideoRows(checkpoint)
-        self._list = RowFile(listed, self._rows)
+        self._list = RowFile(listed, self._rows, retry=retry)
         self.done, self.torn_bytes = self._list.done, self._list.torn_bytes
+        self.num_retried = self._list.num_retried
         try:
             self._open(form.header(classes))
         except BaseException:
@@ -108,6 +124,12 @@ class EventFile:
                 self._append((self.form.between if self._has_text else "") + text)
                 self._has_text = True
         self._list.add(row)
+
+    @property
+    def held(self) -> str:
+        """All that is in it now, in words."""
+        total = self._rows.num_events + self.num_events
+        return f"{total} events of {self._list.num_rows} videos"
 
     def __enter__(self) -> Self:
         return self

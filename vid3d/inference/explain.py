@@ -35,6 +35,7 @@ class Explanation:
         times_T: seconds of these frames, float64 [T], ascending.
         prediction: of the whole video.
         size: height and width of the video's frames.
+        start: seconds of its first frame in the file, of a stretch.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Explanation:
     times_T: np.ndarray
     prediction: Prediction
     size: tuple[int, int]
+    start: float = 0.0
 
     def summary(self) -> str:
         """One line: the class, and the second and the place that count most."""
@@ -135,9 +137,10 @@ class Explainer:
             probability=answer.probabilities[label],
             method=self.method,
             map_THW=uncropped(map_THW, resize.stored_size(classifier.config.data)),
-            times_T=video.times_N[shown],
+            times_T=video.start + video.times_N[shown],
             prediction=answer,
             size=video.size,
+            start=video.start,
         )
 
     def _map(self, video: QueuedVideo, label: int) -> tuple[list[int], np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.errors import LimitError, UserError
+from vid3d.inference.stretch import Stretches
 from vid3d.video import decoder_pool
 from vid3d.video.decoder_handle import OpenVideo
 from vid3d.video.kept_decoders import KEPT
@@ -35,12 +36,14 @@ class File:
         damage: what is wrong with a file that can still be read, or "".
         frames: returns its fitted frames from the first on, at each call; raises a UserError if
             they have to be decoded again and that fails.
+        start: seconds of its first frame: of a stretch, in the file.
     """
 
     times: list[float]
     size: tuple[int, int]
     damage: str
     frames: Callable[[], Iterable[np.ndarray]]
+    start: float = 0.0
 
 
 def path_of(path: str | os.PathLike[str]) -> str:
@@ -91,7 +94,7 @@ def start(
 
 
 def read_one(
-    video: str | OpenVideo,
+    video: str | OpenVideo | Stretches,
     data: ConfigDict,
     decoders: decoder_pool.Decoders,
     limits: Limits = NO_LIMITS,
@@ -109,7 +112,7 @@ def read_one(
 
 
 def read_many(
-    videos: Sequence[str | OpenVideo],
+    videos: Sequence[str | OpenVideo | Stretches],
     data: ConfigDict,
     *,
     workers: int,
@@ -119,7 +122,7 @@ def read_many(
     """Decodes files in parallel; yields each file, or its error, in their order.
 
     Args:
-        videos: their paths, or open files.
+        videos: their paths, or open files, or a stretch of each.
         data: `config.data`; the geometry and `decode_timeout` are read.
         workers: number of decoding processes.
         decoders: lend the processes.
@@ -155,16 +158,29 @@ def read_many(
                 again = partial(
                     fitted, videos[job], settings, count=count, timeout=timeout, decoders=decoders
                 )
-                frames = again if held[job] is None else partial(iter, held[job])
-                ready[job] = File(event.times.tolist(), event.size, event.damage, frames)
+                kept = held.get(job)  # none, too, of a stretch without frames
+                frames = again if kept is None else partial(iter, kept)
+                ready[job] = read(str(videos[job]), event, frames)
             while due in ready:
                 held.pop(due, None)
                 yield ready.pop(due)
                 due += 1
 
 
+def read(
+    name: str, event: decoder_pool.Done, frames: Callable[[], Iterable[np.ndarray]]
+) -> File | UserError:
+    """A file that was decoded, or the stretch of it, from whose first frame times are counted."""
+    wrong = event.places[0][2] if event.places else ""
+    if wrong:
+        return UserError(f"{name}: the stretch cannot be used: {wrong}")
+    start = float(event.times[0]) if event.places else 0.0
+    times = (event.times - start).tolist() if event.places else event.times.tolist()
+    return File(times, event.size, event.damage, frames, start)
+
+
 def fitted(
-    video: str | OpenVideo, settings: Settings, *, count: int, **options: Any
+    video: str | OpenVideo | Stretches, settings: Settings, *, count: int, **options: Any
 ) -> Iterator[np.ndarray]:
     """The frames of `stream` without their times.
 
@@ -182,7 +198,7 @@ def fitted(
 
 
 def stream(
-    video: str | OpenVideo,
+    video: str | OpenVideo | Stretches,
     settings: Settings,
     *,
     timeout: float,

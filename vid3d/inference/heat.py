@@ -17,6 +17,7 @@ from vid3d.inference import files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.explain import Explainer, Explanation
 from vid3d.inference.found import collect, name_copies
+from vid3d.inference.stretch import Stretches, check_single, stretch
 from vid3d.video import resize
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
@@ -45,6 +46,7 @@ def explain(
     label: str = "",
     method: str = "gradcam",
     output: str | Path = "",
+    span: tuple[float, float] | None = None,
 ) -> Iterator[Explained]:
     """Explains videos, and writes annotated copies of them if asked to.
 
@@ -55,6 +57,7 @@ def explain(
         label: the class to explain; by default the answer for each video.
         method: one of `attribution.METHODS`.
         output: a folder for annotated copies.
+        span: start and end of the stretch of the only video, in seconds; None is all of it.
 
     Yields:
         One after the other, as they are done.
@@ -70,7 +73,9 @@ def explain(
     copies = name_copies(found.videos, folder) if folder else {}
     explainer = Explainer(classifier, method)
     explainer.check_label(label)
-    return explain_each(explainer, found.videos, found.empty, copies, label)
+    if span:
+        check_single(found.videos)
+    return explain_each(explainer, found.videos, found.empty, copies, label, span)
 
 
 def explain_each(
@@ -79,19 +84,21 @@ def explain_each(
     empty: dict[str, str],
     copies: dict[str, Path],
     label: str,
+    span: tuple[float, float] | None = None,
 ) -> Iterator[Explained]:
     """The rest of `explain`, after its checks."""
     for path, why in empty.items():
         yield Explained(path, None, why)
     for path in videos:
         try:
-            found = explainer.explain(path, label=label)
+            source = stretch(path, *span) if span else path
+            found = explainer.explain(source, label=label)
         except UserError as error:
             yield Explained(path, None, str(error))
             continue
         try:
             if copies:
-                draw_copy(path, found, copies[path], explainer.classifier.config.data)
+                draw_copy(source, found, copies[path], explainer.classifier.config.data)
             yield Explained(path, found)
         except UserError as error:
             yield Explained(path, found, f"no annotated copy of {path}: {error}")
@@ -115,11 +122,11 @@ def as_dict(found: Explained) -> dict[str, Any]:
     }
 
 
-def draw_copy(path: str, found: Explanation, copy: Path, data: Any) -> None:
+def draw_copy(video: str | Stretches, found: Explanation, copy: Path, data: Any) -> None:
     """Writes a copy of a video with the heat map on each frame, the label, and the curve.
 
     Args:
-        path: the video.
+        video: its path, or a stretch of it.
         found: its explanation.
         copy: the file to write.
         data: `config.data`; the geometry, decoding options and `decode_timeout` are read.
@@ -133,15 +140,16 @@ def draw_copy(path: str, found: Explanation, copy: Path, data: Any) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {copy.parent}: {error.strerror}") from None
-    heat_THW, curve_T = heat(found), found.curve()
+    heat_THW, curve_T, start = heat(found), found.curve(), found.start
     with VideoWriter(copy, fps=found.prediction.num_frames / seconds) as writer:
-        for frame_HWC, time in files.stream(path, whole, timeout=data.decode_timeout):
+        for frame_HWC, time in files.stream(video, whole, timeout=data.decode_timeout):
             heat_HW = on_frame(at_time(heat_THW, found.times_T, time), size, data.resize)
             heated_HWC = blend(frame_HWC, heat_HW)
-            draw_curve(heated_HWC, curve_T, found.times_T, now=time, end=seconds)
+            at_T = found.times_T - start
+            draw_curve(heated_HWC, curve_T, at_T, now=time - start, end=seconds)
             note = found.method.replace("_", " ")
             drawn = overlay.draw(heated_HWC, found.label, probability=found.probability, note=note)
-            writer.write(drawn, time)
+            writer.write(drawn, time - start)
 
 
 def heat(found: Explanation) -> np.ndarray:

@@ -117,6 +117,7 @@ def live(
             display.events = stack.enter_context(
                 LiveEvents(event_file, name, classifier.classes, classifier.config)
             )
+            display.events.chosen_step = chosen.step_seconds(classifier, workdir)
         opened = connect(name, options, display, wait=wait)
         stack.enter_context(opened)
         camera = opened if isinstance(opened, Camera) else None

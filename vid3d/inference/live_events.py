@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -16,6 +17,7 @@ from vid3d.inference.live_output import Event as CameraEvent, Label
 from vid3d.inference.prediction import Event
 from vid3d.video.timeline import Decoder, Settings
 
+FAR = 2.0  # times another pace of windows
 ENDINGS = (".csv", ".jsonl")
 
 
@@ -29,6 +31,8 @@ class LiveEvents:
 
     Attributes:
         num_events: so far.
+        chosen_step: seconds between the windows that the decoder was chosen on; 0 if unknown. Where
+            those of a source are far from it, a warning says so, once.
     """
 
     def __init__(self, path: Path, source: str, classes: Sequence[str], config: ConfigDict):
@@ -45,6 +49,8 @@ class LiveEvents:
         self._decoder = Decoder(classes, Settings(**settings))
         self._form, self._source = FORMATS[path.suffix.lower().removeprefix(".")], source
         self._path, self.num_events = path, 0
+        self.chosen_step = 0.0
+        self._last_start: float | None = None  # of the newest window
         self._start: float | None = None  # of what the newest window answers for
         self._end = 0.0
         self._newest_K = np.zeros(0, np.float32)
@@ -58,6 +64,7 @@ class LiveEvents:
         answer = label.prediction
         window = answer.segments[-1]
         interval = (window.end - window.start) / max(answer.num_frames - 1, 1)
+        self._check_step(window.start, interval)
         if self._start is None:
             self._start = window.start
         else:
@@ -67,8 +74,29 @@ class LiveEvents:
         self._end = window.end + interval  # where the next frame would begin
         self._newest_K = np.array(list(answer.probabilities.values()), np.float32)
 
+    def _check_step(self, start: float, interval: float) -> None:
+        """Warns where windows follow each other at another pace than the decoder was chosen for.
+
+        Args:
+            start: of the newest window.
+            interval: seconds between two frames.
+        """
+        before, self._last_start = self._last_start, start
+        if before is None or not self.chosen_step:
+            return
+        step, chosen = start - before, self.chosen_step
+        self.chosen_step = 0.0  # says it once
+        if FAR * step < chosen or step > FAR * chosen:
+            print(
+                f"vid3d live: warning: the decoder was chosen on windows {chosen:.2f} s apart, and "
+                f"these are {step:.2f} s apart, so events are shorter or longer, and more or "
+                f"fewer: --every={max(round(chosen / interval), 1)} looks as often",
+                file=sys.stderr,
+            )
+
     def event(self, event: CameraEvent) -> None:
         """Ends what is open where the camera is lost."""
+        self._last_start = None
         if event.kind == "lost":
             self.finish()
 

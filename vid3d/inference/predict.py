@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from vid3d import storage, terminal
 from vid3d.checkpoint import Workdir
 from vid3d.config import apply, validate
-from vid3d.errors import UserError, suggest
+from vid3d.errors import UserError
 from vid3d.inference import chosen, files, overlay
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.event_file import EventFile
@@ -22,6 +22,8 @@ from vid3d.inference.prediction import Prediction
 from vid3d.inference.recordings import label_recordings
 from vid3d.inference.report import Report
 from vid3d.inference.rows import Row, fingerprint
+from vid3d.inference.stretch import Stretches, stretch
+from vid3d.inference.video import check_background
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.writer import VideoWriter
@@ -42,12 +44,14 @@ class Labelling:
         copies: path of a video -> its annotated copy; empty where there are to be none.
         for_events: decodes each video once and labels it by itself, however long it is; otherwise
             clips of several videos share batches, which is faster for many short ones.
+        span: start and end of the stretch that is labelled, in seconds; None is the whole video.
     """
 
     classifier: Classifier
     found: Found
     copies: dict[str, Path]
     for_events: bool = False
+    span: tuple[float, float] | None = None
 
     def paths(self) -> Iterator[str]:
         """What gets a row: folders without videos, and the videos."""
@@ -83,10 +87,10 @@ class Labelling:
                 yield row
                 progress.advance(bad=bool(row.error))
 
-    def event_file(self, target: Path, form: Format) -> EventFile:
+    def event_file(self, target: Path, form: Format, *, retry: bool = False) -> EventFile:
         """Opens a file of events; see `EventFile`."""
-        checkpoint = fingerprint(self.classifier, events=True)
-        return EventFile(target, form, classes=self.classifier.classes, checkpoint=checkpoint)
+        checkpoint, classes = fingerprint(self.classifier, events=True), self.classifier.classes
+        return EventFile(target, form, classes=classes, checkpoint=checkpoint, retry=retry)
 
     def report(self) -> Report:
         """Labels all videos and keeps their predictions."""
@@ -103,7 +107,8 @@ class Labelling:
     ) -> Iterator[tuple[str, Prediction | UserError]]:
         """The answer of each video; fills in the sizes."""
         if not self.for_events:
-            yield from self.classifier.predict_many(videos, sizes=sizes)
+            sources = [self._source(path) for path in videos]
+            yield from self.classifier.predict_many(sources, sizes=sizes)
             return
         for path, video in label_recordings(self.classifier, videos, sizes=sizes):
             if isinstance(video, UserError):
@@ -111,12 +116,16 @@ class Labelling:
             else:
                 yield path, self.classifier.prediction_of(video)
 
+    def _source(self, path: str) -> str | Stretches:
+        return stretch(path, *self.span) if self.span else path
+
     def _copy(self, path: str, answer: Prediction, size: tuple[int, int]) -> str:
         """Writes the annotated copy, if there is to be one; returns why there is none."""
         if not self.copies:
             return ""
         try:
-            annotate(path, answer, self.copies[path], size, self.classifier.config.data)
+            data = self.classifier.config.data
+            annotate(self._source(path), answer, self.copies[path], size, data)
         except UserError as error:
             return f"no annotated copy of {path}: {error}"
         return ""
@@ -221,12 +230,7 @@ def check_events(classifier: Classifier) -> None:
             "config.eval.long_videos='views' cuts no recording into windows, and so gives no "
             "events: add --config.eval.long_videos=mean"
         )
-    for name in config.predict.events.background:
-        if name not in classifier.classes:
-            raise UserError(
-                f"config.predict.events.background: the model has no class {name!r}"
-                f"{suggest(name, classifier.classes)}"
-            )
+    check_background(config.predict.events.background, classifier.classes)
 
 
 def silence_note(config: ConfigDict) -> list[str]:
@@ -235,18 +239,24 @@ def silence_note(config: ConfigDict) -> list[str]:
     if chosen.threshold or chosen.events.on or chosen.events.background:
         return []
     return [
-        "every moment of a recording is given one of the classes, pauses too: --threshold=0.8 "
-        "leaves out what is less probable, and a class for the rest is better (docs/timeline.md)"
+        "every moment of a recording is given one of the classes, pauses too: where a class stands "
+        "for no event, such as other, name it with --config.predict.events.background=other; "
+        "otherwise --threshold=0.8 leaves out what is less probable, and such a class is better "
+        "(docs/timeline.md)"
     ]
 
 
 def annotate(
-    path: str, answer: Prediction, copy: Path, size: tuple[int, int], data: ConfigDict
+    video: str | Stretches,
+    answer: Prediction,
+    copy: Path,
+    size: tuple[int, int],
+    data: ConfigDict,
 ) -> None:
     """Writes a copy of a video that shows the current label on each frame.
 
     Args:
-        path: the video.
+        video: its path, or a stretch of it.
         answer: its prediction.
         copy: the file to write.
         size: height and width of its frames.
@@ -260,10 +270,10 @@ def annotate(
         copy.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {copy.parent}: {error.strerror}") from None
-    left = list(answer.segments)
+    left, start = list(answer.segments), answer.segments[0].start
     with VideoWriter(copy, fps=answer.num_frames / answer.seconds) as writer:
-        for frame_HWC, seconds in files.stream(path, whole, timeout=data.decode_timeout):
+        for frame_HWC, seconds in files.stream(video, whole, timeout=data.decode_timeout):
             while len(left) > 1 and seconds >= left[0].end:
                 left.pop(0)
             drawn = overlay.draw(frame_HWC, left[0].label, probability=left[0].probability)
-            writer.write(drawn, seconds)
+            writer.write(drawn, seconds - start)

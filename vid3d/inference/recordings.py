@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -41,7 +42,7 @@ def label_recordings(
     *,
     workers: int = 2,
     sizes: dict[str, tuple[int, int]] | None = None,
-    **settings: float,
+    **settings: Any,
 ) -> Iterator[tuple[str, QueuedVideo | UserError]]:
     """Labels the windows of recordings; `Classifier.prediction_of` makes predictions of them.
 
@@ -55,7 +56,7 @@ def label_recordings(
     Yields:
         (path, the video with its probabilities, or why it cannot be read), in their order.
     """
-    chosen = settings_for_call(classifier.config, settings)
+    chosen = settings_for_call(classifier.config, settings, classifier.classes)
     names = [files.path_of(path) for path in paths]
     data = classifier.config.data
     stored, timeout = files.settings_of(data), data.decode_timeout

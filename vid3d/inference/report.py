@@ -66,21 +66,30 @@ def print_report(report: Report, *, as_json: bool = False, output: str | Path = 
             print(f"annotated videos are in {output}")
 
 
-def print_rows(labelling: Labelling, form: Form, target: Path | None) -> int:
+def print_rows(
+    labelling: Labelling,
+    form: Form,
+    target: Path | None,
+    *,
+    resume: bool = False,
+    retry: bool = False,
+) -> int:
     """Writes rows as they come, to standard output or a file; what went wrong to standard error.
 
     Args:
         labelling: the videos.
         form: of the rows.
         target: the file; videos that have a row in it are left out. None is standard output.
+        resume: whether the file should have rows.
+        retry: those that failed are not left out.
 
     Returns:
         How many of the videos failed, by the rows that were there before, too.
     """
     print_notes(labelling.found.notes)
     if target:
-        with RowFile(target, form) as file:
-            return add_rows(labelling, file)
+        with RowFile(target, form, retry=retry) as file:
+            return add_rows(labelling, file, resume=resume)
     failed = 0
     write(form.header)
     with contextlib.closing(labelling.rows(quiet=sys.stdout.isatty())) as rows:
@@ -91,16 +100,23 @@ def print_rows(labelling: Labelling, form: Form, target: Path | None) -> int:
     return failed
 
 
-def print_events(labelling: Labelling, file: EventFile) -> int:
+def print_events(labelling: Labelling, file: EventFile, *, resume: bool = False) -> int:
     """Adds the events of the videos that are not done; returns how many of all videos failed."""
     print_notes(labelling.found.notes)
-    return add_rows(labelling, file, lambda count: f"{file.num_events} events of {count} videos")
+    return add_rows(
+        labelling,
+        file,
+        lambda count: f"{file.num_events} events of {count} videos",
+        resume=resume,
+    )
 
 
 def add_rows(
     labelling: Labelling,
     file: RowFile | EventFile,
     wrote: Callable[[int], str] = lambda count: f"{count} rows",
+    *,
+    resume: bool = False,
 ) -> int:
     """Adds the rows of the videos that have none; returns how many of all videos failed.
 
@@ -108,7 +124,11 @@ def add_rows(
         labelling: the videos.
         file: of rows or of events.
         wrote: says what was written of so many videos.
+        resume: whether there should be something to go on with.
     """
+    if resume and not file.done and not file.num_retried:
+        what = "is begun, with the options of now: there is nothing in it to go on with"
+        print(f"vid3d predict: note: {one_line(str(file.path))} {what}", file=sys.stderr)
     if file.torn_bytes:
         print_notes([f"{file.path}: its last row was torn, and is made again"])
     count = failed = 0
@@ -126,8 +146,13 @@ def add_rows(
     said = f"wrote {file.path}: {wrote(count)}, {failed} with an error"
     if before:
         said += f"; {len(before)} were there, {sum(before)} with an error"
+        said += f"; now it holds {file.held}"
     print(said)
-    return failed + sum(before)
+    if again := failed + sum(before):
+        print(
+            f"--retry in place of --resume tries the {again} with an error again", file=sys.stderr
+        )
+    return again
 
 
 def write(text: str) -> None:

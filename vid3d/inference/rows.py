@@ -12,10 +12,11 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from vid3d.config import RESULT_FREE, flatten
 from vid3d.errors import UserError
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.prediction import Prediction, as_dict
+from vid3d.inference.whole_rows import whole_rows
 from vid3d.schema import BY_NAME
 from vid3d.schema_text import write
 
@@ -49,11 +51,19 @@ class Row(NamedTuple):
 
 
 class Earlier(NamedTuple):
-    """What an earlier run needs of a row to go on: which video, by what, and whether it failed."""
+    """What a later run needs of a row to go on.
+
+    Attributes:
+        path: of the video.
+        checkpoint: by what it was labelled.
+        failed: whether it has an error.
+        again: whether it can be tried again.
+    """
 
     path: str
     checkpoint: str
     failed: bool
+    again: bool
 
 
 class Form(Protocol):
@@ -97,7 +107,8 @@ class CsvRows:
     def read(self, text: str) -> Earlier:
         csv.field_size_limit(2**31 - 1)  # a long timeline
         values = dict(zip(self.columns, next(csv.reader([text], strict=True)), strict=True))
-        return Earlier(values["path"], values["checkpoint"], bool(values["error"]))
+        failed = bool(values["error"])
+        return Earlier(values["path"], values["checkpoint"], failed, again=failed)
 
 
 class JsonRows:
@@ -118,7 +129,8 @@ class JsonRows:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError("not an object")
-        return Earlier(values["path"], values["checkpoint"], bool(values["error"]))
+        failed = bool(values["error"])
+        return Earlier(values["path"], values["checkpoint"], failed, again=failed)
 
 
 def form_of(suffix: str, classifier: Classifier) -> Form:
@@ -211,10 +223,17 @@ class RowFile:
     Attributes:
         done: path -> whether the video failed, for each row that was there.
         torn_bytes: length of a torn last row that was removed.
+        num_rows: that are there now.
+        num_retried: rows of videos that failed, which were removed.
     """
 
-    def __init__(self, path: Path, form: Form):
+    def __init__(self, path: Path, form: Form, *, retry: bool = False):
         """Opens or makes the file, and reads the rows that are there.
+
+        Args:
+            path: of the file.
+            form: of the rows.
+            retry: removes those of videos that failed, for another try.
 
         Raises:
             UserError: another process writes it, it has rows of another checkpoint, or a row is
@@ -223,10 +242,14 @@ class RowFile:
         self.path, self.form = path, form
         self.done: dict[str, bool] = {}
         self.torn_bytes = 0
+        self._again: dict[int, str] = {}  # number of a row that may be tried again -> its path
         self._file = path.open("ab+", buffering=0)
         try:
             self._lock()
             self._read()
+            self.num_retried = len(self._again) * retry
+            if self.num_retried:
+                self._forget()
         except BaseException:
             self._file.close()
             raise
@@ -234,6 +257,12 @@ class RowFile:
     def add(self, row: Row) -> None:
         """Writes a row to the end of the file."""
         self._write(self.form.text(row))
+        self.num_rows += 1
+
+    @property
+    def held(self) -> str:
+        """All that is in it now, in words."""
+        return f"{self.num_rows} rows"
 
     def __enter__(self) -> Self:
         return self
@@ -260,10 +289,32 @@ class RowFile:
                 else:
                     row = self._earlier(number, text)
                     self.done[row.path] = row.failed
+                    if row.again:
+                        self._again[number] = row.path
+        self.num_rows = len(self.done)
         self.torn_bytes = os.fstat(self._file.fileno()).st_size - end
         self._file.truncate(end)
         if not end:
             self._write(header)
+
+    def _forget(self) -> None:
+        """Removes the rows that may be tried again: at once, by a file that takes its place."""
+        target = self.path.resolve()
+        kept = target.with_name(target.name + storage.INCOMPLETE)
+        with storage.naming(self.path), kept.open("wb") as new, self.path.open("rb") as old:
+            rows = whole_rows(old, self.path, quoted=bool(self.form.header))
+            for number, text in enumerate(rows, 1):
+                if number not in self._again:
+                    new.write(text.encode(errors="surrogateescape"))
+        shutil.copymode(target, kept)
+        kept.replace(target)
+        self._file.close()
+        self._file = self.path.open("ab+", buffering=0)
+        self._lock()
+        for path in self._again.values():
+            if self.done.get(path):  # no later row says that it could be read
+                del self.done[path]
+        self.num_rows = len(self.done)
 
     def _check_header(self, text: str) -> None:
         if text.rstrip("\r\n") != self.form.header.rstrip("\n"):
@@ -294,29 +345,3 @@ class RowFile:
         with storage.naming(self.path):
             while left:
                 left = left[self._file.write(left) :]
-
-
-def whole_rows(file: BinaryIO, path: Path, *, quoted: bool) -> Iterator[str]:
-    """The rows of a file, with the line feeds at their ends; not a torn last one.
-
-    Args:
-        file: from its start.
-        path: for messages.
-        quoted: a line feed inside of quotation marks does not end a row.
-
-    Raises:
-        UserError: a quotation mark is not closed.
-    """
-    lines: list[bytes] = []
-    is_open = False
-    for line in file:
-        lines.append(line)
-        is_open ^= quoted and line.count(b'"') % 2 == 1
-        if line.endswith(b"\n") and not is_open:
-            yield b"".join(lines).decode(errors="surrogateescape")
-            lines = []
-    if lines and lines[-1].endswith(b"\n"):
-        raise UserError(
-            f"{path} is damaged: a quotation mark of its last {len(lines)} lines is not closed; "
-            "mend it, or give another file"
-        )

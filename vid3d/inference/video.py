@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from vid3d.config import apply, validate
-from vid3d.errors import UserError
+from vid3d.errors import UserError, suggest
 from vid3d.inference.prediction import UNKNOWN, Event, Prediction, Segment
 from vid3d.process import call_in_thread
 from vid3d.video import timeline
@@ -45,6 +45,7 @@ class QueuedVideo:
         size: height and width of the frames as they came.
         damage: what is wrong with the file, or "".
         sha256: of the file; "" where it was not asked for.
+        start: seconds of the first frame in the file, of a stretch of it.
     """
 
     frames: Callable[[], Iterable[np.ndarray]]
@@ -56,6 +57,7 @@ class QueuedVideo:
     size: tuple[int, int] = (0, 0)
     damage: str = ""
     sha256: str = ""
+    start: float = 0.0
 
     @property
     def num_frames(self) -> int:
@@ -75,7 +77,10 @@ class QueuedVideo:
 
     def events(self, classes: Sequence[str]) -> tuple[Event, ...]:
         """The events of its time line; see `vid3d.video.timeline`."""
-        return timeline.decode(*self.windows(), classes, timeline.Settings.of(self.settings))
+        bounds, probabilities_NK = self.windows()
+        bounds = [self.start + seconds for seconds in bounds]
+        settings = timeline.Settings.of(self.settings)
+        return timeline.decode(bounds, probabilities_NK, classes, settings)
 
 
 def queue(
@@ -172,19 +177,39 @@ def label_videos(
     yield from finished()
 
 
-def settings_for_call(config: ConfigDict, changes: Mapping[str, float]) -> ConfigDict:
+def settings_for_call(
+    config: ConfigDict, changes: Mapping[str, Any], classes: Sequence[str]
+) -> ConfigDict:
     """`config.predict` with other values for one call.
 
+    Args:
+        config: the whole config.
+        changes: values of `config.predict` and, by their names alone, of `config.predict.events`.
+        classes: of the model.
+
     Raises:
-        UserError: there is no such key, or a value is of another type or out of range.
+        UserError: there is no such key, a value is of another type or out of range, or
+            `background` names no class.
     """
     if not changes:
         return config.predict
     changed = config.copy_and_resolve_references()
     for name, value in changes.items():
-        apply(changed, f"predict.{name}", value)
+        group = "predict.events" if name in config.predict.events else "predict"
+        apply(changed, f"{group}.{name}", value)
     validate(changed)
+    check_background(changed.predict.events.background, classes)
     return changed.predict
+
+
+def check_background(names: Sequence[str], classes: Sequence[str]) -> None:
+    """Raises a UserError where a name of `predict.events.background` is none of the classes."""
+    for name in names:
+        if name not in classes:
+            raise UserError(
+                f"config.predict.events.background: the model has no class {name!r}"
+                f"{suggest(name, classes)}"
+            )
 
 
 def answer(video: QueuedVideo, classes: Sequence[str], how: str) -> Prediction:
@@ -198,8 +223,8 @@ def answer(video: QueuedVideo, classes: Sequence[str], how: str) -> Prediction:
         classes,
         weights_N @ rows_NK,
         num_frames=video.num_frames,
-        start=0.0,
-        end=video.seconds,
+        start=video.start,
+        end=video.start + video.seconds,
         segments=time_line(video, smooth_NK, classes),
         threshold=settings.threshold,
         damage=video.damage,
@@ -225,7 +250,7 @@ def time_line(
     found = stretches(labels_N)
     if len(found) < 2 and not settings.smoothing:
         return ()
-    ends = [*bounds[:-1], video.seconds]
+    ends, at = [*bounds[:-1], video.seconds], video.start
     segments = []
     for first, stop in found:
         mean_K = np.average(
@@ -234,7 +259,7 @@ def time_line(
         label = int(labels_N[first])
         name = UNKNOWN if label == NO_LABEL else classes[label]
         probability = float(mean_K.max() if label == NO_LABEL else mean_K[label])
-        segments.append(Segment(bounds[first], ends[stop], name, probability))
+        segments.append(Segment(at + bounds[first], at + ends[stop], name, probability))
     return tuple(segments)
 
 
