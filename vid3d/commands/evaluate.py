@@ -46,9 +46,6 @@ def run(options: Namespace, overrides: Overrides) -> int:
         raise UserError("videos and --choose are for time lines: add --events=CSV with their truth")
     if options.data is not None and options.split:
         raise UserError("--split is for the run's own videos: with --data all of them are tested")
-    from vid3d import checkpoint
-
-    checkpoint.resolve(options.workdir, options.checkpoint)  # before all else is imported
     from vid3d import compilation, parallel
     from vid3d.evaluation import evaluate, report
 

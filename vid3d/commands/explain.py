@@ -31,10 +31,11 @@ def run(options: Namespace, overrides: Overrides) -> int:
     if not options.output and not options.json:
         raise UserError("say what is wanted: --output=DIR for videos with heat maps, or --json")
     from vid3d import compilation
-    from vid3d.inference import heat
+    from vid3d.inference import heat, report
 
     listen()
     compilation.set_up()
+    report.note_unfinished("explain", options.workdir)
     failed = False
     for found in heat.explain(
         options.workdir,

@@ -94,6 +94,11 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
         for v in prepared.index.videos
         if v.name in prepared.facts and prepared.facts[v.name].damage
     ]
+    resampled = [
+        v.name
+        for v in prepared.index.videos
+        if v.name in prepared.facts and prepared.facts[v.name].pixel_shape != 1
+    ]
     total = sum(path.stat().st_size for path in prepared.directory.iterdir())
     stretches = [video for video in prepared.index.videos if video.span]
     files = len({video.path for video in stretches})
@@ -104,6 +109,11 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
         f"frames per second: {min(rates):.4g} to {max(rates):.4g}, median "
         f"{statistics.median(rates):.4g}",
         f"sizes: {named}{f' and {len(sizes) - 4} more' if len(sizes) > 4 else ''}",
+        *[
+            f"resampled: the pixels of {len(resampled)} of {len(facts)} videos are not square, "
+            f"such as those of {resampled[0]}; these sizes are with square ones (data.pixels)"
+        ]
+        * bool(resampled),
         f"shorter than a clip ({data.short}): {len(short)} of {len(facts)}{names}",
         f"stored: {prepared.directory} ({terminal.format_bytes(total)}, {prepared.store})",
     ]
@@ -173,6 +183,12 @@ def bad_with_lines(prepared: Prepared) -> dict[str, str]:
     }
 
 
+def bad_by_split(prepared: Prepared) -> str:
+    """How many videos of each split cannot be read: "3 train, 1 test"; "" for none."""
+    counts = Counter(v.split for v in prepared.index.videos if v.name in prepared.bad)
+    return ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
+
+
 def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
     """Makes sure that no test video is bad, and no more of the others than allowed.
 
@@ -194,37 +210,58 @@ def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
             )
 
 
-def write_ledger(bad: Mapping[str, str], videos: Iterable[ListedVideo], path: Path) -> None:
-    """Writes the bad ones of some videos and the reasons as CSV."""
+def write_ledger(
+    bad: Mapping[str, str], videos: Iterable[ListedVideo], path: Path, *, root: str = ""
+) -> None:
+    """Writes the bad ones of some videos and the reasons as CSV.
+
+    Paths are relative to the root of the videos or, where this is given, as in a manifest.
+    """
     found = sorted((video for video in videos if video.name in bad), key=lambda video: video.order)
     columns = span_columns(found)
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.writer(file)
         rows.writerow(("path", *columns, "reason"))
         rows.writerows(
-            (video.path, *span_cells(video, columns), bad[video.name]) for video in found
+            (
+                path_from(path.parent, root, video.path) if root else video.path,
+                *span_cells(video, columns),
+                bad[video.name],
+            )
+            for video in found
         )
 
 
-def write_manifest(prepared: Prepared, folder: Path) -> Path:
+def path_from(folder: Path, root: str, path: str) -> str:
+    """The path of a video below the root as a manifest in a folder names it."""
+    here, full = folder.absolute(), Path(os.path.join(root, path))
+    name = str(full.relative_to(here) if full.is_relative_to(here) else full)
+    return f"./{name}" if name[0].isspace() else name  # which a reader would strip
+
+
+def write_manifest(prepared: Prepared, folder: Path, *, with_bad: bool = True) -> Path:
     """Writes the videos with labels, groups and splits as a manifest to edit and train on.
 
     Paths are relative where the videos are below the manifest's folder, otherwise absolute. A
     manifest that is there and differs, perhaps because it was edited, stays; the new one is
     numbered.
 
+    Args:
+        prepared: the videos.
+        folder: of the manifest.
+        with_bad: whether those that cannot be read are in it.
+
     Returns:
         The file: manifest.csv, or manifest-2.csv and so on.
     """
-    root, here = prepared.index.root, folder.absolute()
     text = io.StringIO(newline="")
     rows = csv.writer(text)
     columns = span_columns(prepared.index.videos)
     rows.writerow(("path", *columns, "label", "group", "split"))
     for video in prepared.index.videos:
-        full = Path(os.path.join(root, video.path))
-        name = str(full.relative_to(here) if full.is_relative_to(here) else full)
-        name = f"./{name}" if name[0].isspace() else name  # which a reader would strip
+        if video.name in prepared.bad and not with_bad:
+            continue
+        name = path_from(folder, prepared.index.root, video.path)
         rows.writerow((name, *span_cells(video, columns), video.label, video.group, video.split))
     written = text.getvalue().encode("utf-8", "surrogateescape")
     path, number = folder / "manifest.csv", 1

@@ -10,7 +10,8 @@ messages over a pipe:
                       ("again", job): what came of the video is to be dropped;
                       ("frames", job, slot, sizes, their times);
                       ("done", job, slot or None, sizes, their times,
-                       sha256, all times, fps, size, claimed, damage, places)
+                       sha256, all times, fps, size, claimed, damage, places,
+                       width : height of a pixel)
 """
 
 from __future__ import annotations
@@ -151,7 +152,9 @@ class Decoder:
         times_T = np.array(times)
         fps = reader.claimed_fps if selection else frames.measured_fps(times_T, reader.claimed_fps)
         places = selection.described() if selection else ()
-        facts = (sha256, times_T, fps, size, reader.claimed, reader.damage, places)
+        square = settings.decode.pixels == "square"
+        shape = float(container.pixel_shape(reader.stream)) if square else 1.0
+        facts = (sha256, times_T, fps, size, reader.claimed, reader.damage, places, shape)
         self.pipe.send(("done", job, slot, sizes, times[-len(sizes) :], *facts))
 
     def record(self, frame_HWC: np.ndarray) -> tuple[bytes, bytes | memoryview]:
