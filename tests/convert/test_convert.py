@@ -171,7 +171,7 @@ def test_the_command_counts_what_is_missing(call, tmp_path):
     given, output = write(tmp_path, "boris"), tmp_path / "manifest.csv"
     done = call("convert", "boris", given, f"--output={output}", check=1)
     assert f"{output}: 1 stretches in 1 files, 1 classes" in done.stdout
-    assert "1 videos are missing on disk and were left out: gone.mp4" in done.stdout
+    assert "1 video missing on disk was left out: gone.mp4" in done.stdout
     assert f"left out: {given} line 3: the point event 'jump' has no length" in done.stderr
     with output.open(newline="") as file:
         assert list(csv.DictReader(file)) == [

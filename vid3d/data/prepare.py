@@ -35,6 +35,7 @@ from vid3d.datasets.index import find
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 from vid3d.terminal import VideoProgress, make_console
+from vid3d.text import counted
 from vid3d.video import decoding
 from vid3d.video.decoder_process import Stretches, spans_of
 from vid3d.video.decoding import Events
@@ -230,7 +231,10 @@ def build(
     )
     files = recordings(index)
     asked = [to_decode(os.path.join(index.root, path), videos) for path, videos in files.items()]
-    disk.check_free(folder, len(index.videos), disk.estimate_bytes(asked, settings, data), console)
+    what = counted(len(index.videos), "video")
+    if len(asked) != len(index.videos):
+        what = f"{len(index.videos)} stretches of {counted(len(asked), 'file')}"
+    disk.check_free(folder, what, disk.estimate_bytes(asked, settings, data), console)
     times = {path: changed_ns(index.root, path) for path in files}
     marks = [
         f"{video} {identity('', str(video))} {time}" + "".join(f" {s}" for s in spans_of(video))
@@ -285,7 +289,8 @@ def decode(
         events = tfds_frames.decode(data, index, settings)
     else:
         events = copy_or_decode(folder.parent, asked, marks, settings, data)
-    with VideoProgress(len(asked), console) as progress:
+    noun = "files" if len(asked) != len(index.videos) else "videos"
+    with VideoProgress(len(asked), console, noun=noun) as progress:
         return ingest.write_events(folder, events, lambda is_bad: progress.advance(bad=is_bad))
 
 

@@ -22,7 +22,7 @@ from vid3d.data.content import showing_the_same
 from vid3d.datasets.videos import ListedVideo, span_cells, span_columns
 from vid3d.errors import UserError
 from vid3d.terminal import printable
-from vid3d.text import first_few
+from vid3d.text import counted, first_few
 from vid3d.video.clips import clip_frames, duration, is_short
 
 if TYPE_CHECKING:
@@ -67,13 +67,15 @@ def warnings(prepared: Prepared) -> list[Text]:
     if prepared.bad:
         named = [f"{name} ({why})" for name, why in bad_with_lines(prepared).items()]
         such_as = ", such as" if len(named) > MOST_NAMED else ":"
-        count = f"{len(named)} video{'s' * (len(named) != 1)}"
-        lines.append(f"BAD: {count} cannot be read{such_as} {'; '.join(named[:MOST_NAMED])}")
+        lines.append(
+            f"BAD: {counted(len(named), 'video')} cannot be read{such_as} {'; '.join(named[:MOST_NAMED])}"
+        )
     validation = sum(video.name in prepared.facts for video in prepared.index.split("val"))
     if 0 < validation < FEW_VALIDATION:
         lines.append(
-            f"FEW: the validation split has {validation} of the videos: a checkpoint that is "
-            "chosen by it is mostly chance; data.val_fraction or a manifest.csv gives it more"
+            f"FEW: the validation split has {counted(validation, 'video')}: its accuracy, and a "
+            "checkpoint chosen by that (checkpoint.choose=best), are mostly chance; "
+            "data.val_fraction or a manifest.csv gives it more"
         )
     return [Text(printable(line), style="bold red") for line in lines]
 
@@ -90,14 +92,9 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
     short = short_videos(prepared, data)
     names = f", {first_few(short, NAMED_SHORT)}; a clip is {clip_length(data)}" * bool(short)
     damaged = [
-        f"{v.name}: {prepared.facts[v.name].damage}"
+        f"{v.name}: {prepared.facts[v.name].damage.removeprefix('damaged: ')}"
         for v in prepared.index.videos
         if v.name in prepared.facts and prepared.facts[v.name].damage
-    ]
-    resampled = [
-        v.name
-        for v in prepared.index.videos
-        if v.name in prepared.facts and prepared.facts[v.name].pixel_shape != 1
     ]
     total = sum(path.stat().st_size for path in prepared.directory.iterdir())
     stretches = [video for video in prepared.index.videos if video.span]
@@ -109,11 +106,7 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
         f"frames per second: {min(rates):.4g} to {max(rates):.4g}, median "
         f"{statistics.median(rates):.4g}",
         f"sizes: {named}{f' and {len(sizes) - 4} more' if len(sizes) > 4 else ''}",
-        *[
-            f"resampled: the pixels of {len(resampled)} of {len(facts)} videos are not square, "
-            f"such as those of {resampled[0]}; these sizes are with square ones (data.pixels)"
-        ]
-        * bool(resampled),
+        *resampled(prepared),
         f"shorter than a clip ({data.short}): {len(short)} of {len(facts)}{names}",
         f"stored: {prepared.directory} ({terminal.format_bytes(total)}, {prepared.store})",
     ]
@@ -124,12 +117,25 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
             with contextlib.suppress(OSError):  # another user's, or being removed
                 taken += sum(file.stat().st_size for file in folder.iterdir())
         lines.append(
-            f"cache: {len(sets)} sets of frames, {terminal.format_bytes(taken)}; frames-* that no "
-            "training run uses may be deleted"
+            f"cache: {len(sets)} sets of frames, {terminal.format_bytes(taken)}; frames-* may be "
+            "deleted while no command runs: what is needed again is decoded again"
         )
     if damaged:
-        lines.append(f"{len(damaged)} videos are damaged, such as {damaged[0]}")
+        are = "is" if len(damaged) == 1 else "are"
+        such_as = "" if len(damaged) == 1 else "such as "
+        lines.append(f"{counted(len(damaged), 'video')} {are} damaged: {such_as}{damaged[0]}")
     return lines
+
+
+def resampled(prepared: Prepared) -> list[str]:
+    """Says which sizes are not those of the files, if any: pixels were not square."""
+    facts = [(video.name, prepared.facts.get(video.name)) for video in prepared.index.videos]
+    odd = [name for name, f in facts if f and f.pixel_shape != 1]
+    return [
+        f"resampled: the pixels of {len(odd)} of {len(facts)} videos are not square, such as those "
+        f"of {name}; these sizes are with square ones (data.pixels)"
+        for name in odd[:1]
+    ]
 
 
 def short_videos(prepared: Prepared, data: ConfigDict) -> list[str]:
@@ -170,7 +176,8 @@ def duplicates(prepared: Prepared) -> list[str]:
             pair = ", ".join(f"{v.name} ({v.split}, {v.label})" for v in chosen[0][:3])
             tested = any({"train", "test"} <= {v.split for v in videos} for videos in chosen)
             untestable = "; vid3d evaluate will refuse this test: take one of the two out" * tested
-            lines.append(f"{kind}, {len(chosen)} times: {pair}{untestable}")
+            times = f", {len(chosen)} times" * (len(chosen) > 1)
+            lines.append(f"{kind}{times}: {pair}{untestable}")
     return lines
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from vid3d.evaluation.report import show_notes_and_files
 from vid3d.evaluation.time_lines import FILES
+from vid3d.text import counted
 
 NAMES = {
     "accuracy": "accuracy of seconds",
@@ -39,8 +40,8 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         between = f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
         console.print(f"{words:20} {number(figures[name])}{between}", markup=False)
     console.print(
-        f"{figures['num_recordings']} recordings, {figures['hours']:.2f} h, "
-        f"{figures['num_sources']} sources, checkpoint: {figures['checkpoint']} "
+        f"{counted(figures['num_recordings'], 'recording')}, {figures['hours']:.2f} h, "
+        f"{counted(figures['num_sources'], 'source')}, checkpoint: {figures['checkpoint']} "
         f"(step {figures['step']})",
         markup=False,
     )

@@ -51,7 +51,10 @@ def announce(setup: Setup, point: StartingPoint, recorder: AnyRecorder) -> None:
             f"{setup.last_step - 1}: there will be no profile"
         )
     if step < setup.last_step:
-        recorder.say("the first step compiles the network, or loads it from the cache")
+        recorder.say(
+            "the first step compiles the network: seconds for a small one, minutes for a large one "
+            "or on a busy machine; a repeat loads it from the cache"
+        )
     left_out = videos % config.train.batch_size
     if left_out > 0.05 * videos:
         recorder.say(
@@ -76,5 +79,5 @@ def slow_statistics(setup: Setup, point: StartingPoint) -> str:
     return (
         f"{updates} updates are few: at the end, batch normalisation still has {share:.1%} of its "
         "first steps' statistics, by which validation and predictions may be far worse than "
-        f"training; train for more epochs, or set model.norm_momentum={enough}"
+        f"training; train for more epochs, or set --config.model.norm_momentum={enough}"
     )
