@@ -154,6 +154,13 @@ def test_each_format_becomes_a_manifest(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_the_help_lists_every_format():
+    from vid3d.commands import convert
+    from vid3d.convert.formats import FORMATS
+
+    assert f"one of {', '.join(FORMATS)}" == convert.FORMATS
+
+
 def test_another_format_is_refused_in_one_line(name, tmp_path):
     """Or it has nothing in it that could be meant; lists of paths are alike."""
     alike = {"pyslowfast", "pytorchvideo", "mmaction2"}

@@ -67,9 +67,8 @@ def warnings(prepared: Prepared) -> list[Text]:
     if prepared.bad:
         named = [f"{name} ({why})" for name, why in bad_with_lines(prepared).items()]
         such_as = ", such as" if len(named) > MOST_NAMED else ":"
-        lines.append(
-            f"BAD: {counted(len(named), 'video')} cannot be read{such_as} {'; '.join(named[:MOST_NAMED])}"
-        )
+        count = counted(len(named), "video")
+        lines.append(f"BAD: {count} cannot be read{such_as} {'; '.join(named[:MOST_NAMED])}")
     validation = sum(video.name in prepared.facts for video in prepared.index.split("val"))
     if 0 < validation < FEW_VALIDATION:
         lines.append(
