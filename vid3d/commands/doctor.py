@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from vid3d import config as configs
 from vid3d.arguments import Overrides, takes_config
-from vid3d.program import listen
+from vid3d.program import listen, say_loading
 
 HELP = "check the videos and the split, without training"
 
@@ -25,6 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, overrides: Overrides) -> int:
     config = configs.load(options.config, overrides)
+    say_loading("doctor")
     from vid3d.data.advice import train_command
     from vid3d.data.prepare import doctor
 

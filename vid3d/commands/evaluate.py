@@ -14,7 +14,7 @@ from vid3d.arguments import (
     takes_workdir,
 )
 from vid3d.errors import UserError
-from vid3d.program import joined, listen
+from vid3d.program import joined, listen, say_loading
 
 HELP = "test a checkpoint: accuracy, per-class figures, confusion matrix; or time lines"
 
@@ -40,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace, overrides: Overrides) -> int:
+    say_loading("evaluate")
     if options.events:
         return run_events(options, overrides)
     if options.videos or options.choose:

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 
 from vid3d.arguments import Overrides, not_empty, takes_workdir
 from vid3d.errors import UserError
-from vid3d.program import listen
+from vid3d.program import listen, say_loading
 
 HELP = "show where and when the network looks in videos"
 
@@ -30,6 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace, overrides: Overrides) -> int:
     if not options.output and not options.json:
         raise UserError("say what is wanted: --output=DIR for videos with heat maps, or --json")
+    say_loading("explain")
     from vid3d import compilation
     from vid3d.inference import heat, report
 
