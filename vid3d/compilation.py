@@ -27,9 +27,9 @@ COMPILED = "/jax/core/compile/backend_compile_duration"  # of jax.monitoring; lo
 _spent = [0.0]
 
 
-def _count(event: str, seconds: float, **_: Any) -> None:
+def _count(event: str, duration_secs: float, **_: str | int) -> None:
     if event == COMPILED:
-        _spent[0] += seconds
+        _spent[0] += duration_secs
 
 
 jax.monitoring.register_event_duration_secs_listener(_count)
