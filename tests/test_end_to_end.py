@@ -160,7 +160,8 @@ def test_predict_agrees_with_evaluate(smoke_run, run, call):
         for low, high in (figures["interval"], figures["interval_groups"])
     ]
     sources = f"over {figures['num_groups']} sources"
-    assert f"(95% interval {intervals[0]}; {intervals[1]} {sources})" in said
+    independent = f"as if videos were independent, {intervals[0]}"
+    assert f"(95% interval {intervals[1]} {sources}; {independent})" in said
     means = [f"{figures[name]:.4f}" for name in ("balanced_accuracy", "macro_f1")]
     assert "balanced accuracy {}, macro-F1 {} ".format(*means) in said
     assert " recall and F1 over 5 classes)" in said

@@ -99,7 +99,10 @@ def takes_workdir(
     )
     if checkpoint:
         parser.add_argument(
-            "--checkpoint", default="best", metavar="best|latest|STEP", help="default: best"
+            "--checkpoint",
+            default="best",
+            metavar="best|latest|STEP",
+            help="default: best, or the last one where checkpoint.choose=last",
         )
 
 

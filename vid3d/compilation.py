@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
+from jaxlib import utils
 
 from vid3d.config import cache_folder
 from vid3d.process import has_started_jax
@@ -17,6 +21,56 @@ MAX_BYTES = 2 * 2**30
 VECTOR_WIDTH = "--xla_cpu_prefer_vector_width"
 UNTESTED_JAX = (0, 13)  # from this version on: a flag that XLA does not know ends the process
 CPU_FACTS = Path("/proc/cpuinfo")
+
+
+COMPILED = "/jax/core/compile/backend_compile_duration"  # of jax.monitoring; loading, too
+_spent = [0.0]
+
+
+def _count(event: str, duration_secs: float, **_: str | int) -> None:
+    if event == COMPILED:
+        _spent[0] += duration_secs
+
+
+jax.monitoring.register_event_duration_secs_listener(_count)
+
+
+def seconds() -> float:
+    """How long XLA has compiled, or loaded from the cache, in this process so far."""
+    return _spent[0]
+
+
+@contextlib.contextmanager
+def calmly() -> Iterator[None]:
+    """Keeps XLA from alarming of slow compilation inside ("If you'd like to file a bug, ...").
+
+    It logs that as an error, by no flag of its own, on any slow or busy machine. What goes wrong
+    when compiling is raised. A level of the logs that the user has set stays.
+    """
+    before = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "")
+    if before not in ("1", "2"):  # JAX's default, that of `vid3d`
+        yield
+        return
+    utils.absl_set_min_log_level(3)
+    try:
+        yield
+    finally:
+        utils.absl_set_min_log_level(int(before))
+
+
+def calm(function: Callable) -> Callable:
+    """A compiled function whose first call, which compiles it, is done `calmly`."""
+    is_first = [True]
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        if not is_first[0]:
+            return function(*arguments)
+        is_first[0] = False
+        with calmly():
+            return function(*arguments)
+
+    return call
 
 
 def set_up() -> None:

@@ -43,6 +43,12 @@ def listen() -> None:
             signal.signal(number, handler)
 
 
+def say_loading(command: str) -> None:
+    """Says on a terminal that a command has begun: its libraries take seconds to load."""
+    if sys.stderr.isatty():
+        print(f"vid3d {command}: loading", file=sys.stderr)
+
+
 def explain(command: str, error: BaseException) -> int:
     """Says in one line what ended a command; returns its exit code."""
     if isinstance(error, BrokenPipeError):

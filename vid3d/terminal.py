@@ -143,6 +143,7 @@ class VideoProgress:
         console: Console,
         *,
         doing: str = "decoding",
+        noun: str = "videos",
         line_seconds: float | None = None,
         lasting: bool = True,
     ):
@@ -152,11 +153,12 @@ class VideoProgress:
             total: how many videos there are.
             console: standard error.
             doing: what is done to them, the first word of each line.
+            noun: what they are called.
             line_seconds: between two lines; by default `LINE_SECONDS`.
             lasting: the bar stays, and a last line sums up.
         """
         self.total = total
-        self.doing = doing
+        self.doing, self.noun = doing, noun
         self.console = console
         self.line_seconds = LINE_SECONDS if line_seconds is None else line_seconds
         self.lasting = lasting
@@ -165,7 +167,7 @@ class VideoProgress:
         self.bar = LineBar(console, total=total)
 
     def __enter__(self) -> VideoProgress:
-        self.bar.show(0, [f"{self.doing}  0/{self.total} videos"])
+        self.bar.show(0, [f"{self.doing}  0/{self.total} {self.noun}"])
         self.bar.start()
         return self
 
@@ -175,8 +177,8 @@ class VideoProgress:
             return
         seconds = time.monotonic() - self.start
         self.console.print(
-            f"{self.doing}: {self.done} videos in {seconds:.1f} s "
-            f"({format_rate(self.done / max(seconds, 1e-9))} videos/s){self._and_bad()}"
+            f"{self.doing}: {self.done} {self.noun} in {seconds:.1f} s "
+            f"({format_rate(self.done / max(seconds, 1e-9))} {self.noun}/s){self._and_bad()}"
         )
 
     def advance(self, *, bad: bool = False) -> None:
@@ -187,15 +189,15 @@ class VideoProgress:
         rate = self.done / max(now - self.start, 1e-9)
         left = (self.total - self.done) / rate
         if self.bar.animated:
-            count, time_left = f"{self.done}/{self.total} videos", f"{left:.0f} s left"
-            parts = [self.doing, count, f"{format_rate(rate)} videos/s", time_left]
+            count, time_left = f"{self.done}/{self.total} {self.noun}", f"{left:.0f} s left"
+            parts = [self.doing, count, f"{format_rate(rate)} {self.noun}/s", time_left]
             short = "  ".join([self.doing, count, time_left])
             self.bar.show(self.done, ["  ".join(parts), short, count])
         elif now - self.last_line > self.line_seconds:
             self.last_line = now
             self.console.print(
-                f"{self.doing}: {self.done} of {self.total} videos{self._and_bad()}, "
-                f"{format_rate(rate)} videos/s, {left:.0f} s left"
+                f"{self.doing}: {self.done} of {self.total} {self.noun}{self._and_bad()}, "
+                f"{format_rate(rate)} {self.noun}/s, {left:.0f} s left"
             )
 
     def _and_bad(self) -> str:

@@ -28,6 +28,11 @@ def first_few(names: Iterable[object], most: int = NAMED) -> str:
     return f"{named} and {left} more" if left > 0 else named
 
 
+def counted(count: int, noun: str) -> str:
+    """ "1 video", "2 videos"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def bounded(message: str, most: int = LONGEST) -> str:
     """A message without its middle where it is too long.
 

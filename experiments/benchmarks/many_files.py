@@ -1,10 +1,13 @@
 """Does the memory of `vid3d predict --rows` grow with the number of files?
 
     python experiments/benchmarks/many_files.py WORKDIR VIDEO... [--files=N] [--stop-after=SECONDS]
+        [--folder=DIR]
 
 Labels N hard links (100,000 by default) of a few videos in one call, and prints the resident memory
 of the command and of all its processes at 1,000 rows, 2,000, 5,000 and so on. A few of the files
-are broken. `--stop-after` interrupts the call, and goes on with `--resume`.
+are broken. `--stop-after` interrupts the call, and goes on with `--resume`. With `--folder`, on the
+file system of the videos, the links and the rows stay there, and the same command goes on with them
+after a kill.
 """
 
 from __future__ import annotations
@@ -29,11 +32,16 @@ def main() -> None:
     parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--stop-after", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--folder", type=Path, default=None, metavar="DIR")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.videos[0].parent) as folder:  # one file system
-        below = Path(folder) / "videos"
+    with contextlib.ExitStack() as stack:
+        folder = options.folder
+        if not folder:
+            beside = tempfile.TemporaryDirectory(dir=options.videos[0].parent)  # one file system
+            folder = Path(stack.enter_context(beside))
+        below = folder / "videos"
         link(options.videos, options.files, below)
-        target = Path(folder) / "rows.csv"
+        target = folder / "rows.csv"
         command = [sys.executable, "-m", "vid3d.cli", "predict", f"--workdir={options.workdir}"]
         command += [str(below), f"--rows={target}", "--resume"]
         print("    rows  seconds  command MiB  with decoders MiB", flush=True)
@@ -53,7 +61,7 @@ def link(videos: list[Path], count: int, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if number % BROKEN == BROKEN // 2:
             path.write_text("no video")
-        else:
+        elif not path.exists():
             path.hardlink_to(video)
 
 

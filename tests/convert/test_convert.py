@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vid3d.commands import convert as command
 from vid3d.convert import convert as module
 from vid3d.convert.convert import convert
 from vid3d.convert.entries import runs
@@ -167,11 +168,15 @@ def test_another_format_is_refused_in_one_line(name, tmp_path):
         assert "\n" not in str(caught.value) and not (folder / "out.csv").exists()
 
 
+def test_the_help_lists_every_format():
+    assert f"one of {', '.join(FORMATS)}" == command.FORMATS
+
+
 def test_the_command_counts_what_is_missing(call, tmp_path):
     given, output = write(tmp_path, "boris"), tmp_path / "manifest.csv"
     done = call("convert", "boris", given, f"--output={output}", check=1)
-    assert f"{output}: 1 stretches in 1 files, 1 classes" in done.stdout
-    assert "1 videos are missing on disk and were left out: gone.mp4" in done.stdout
+    assert f"{output}: 1 stretch in 1 file, 1 class" in done.stdout
+    assert "1 video missing on disk was left out: gone.mp4" in done.stdout
     assert f"left out: {given} line 3: the point event 'jump' has no length" in done.stderr
     with output.open(newline="") as file:
         assert list(csv.DictReader(file)) == [

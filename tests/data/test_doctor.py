@@ -238,7 +238,39 @@ def test_short_videos_are_named(settings, two_classes, capfd):
     assert " and 3 more; a clip is 8 frames" in said
 
 
+def test_resampled_pixels_are_said(settings, two_classes, ffmpeg, capfd):
+    """The sizes are not those that other programs show of the file."""
+    odd = two_classes / "up" / "dv.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:d=0.5", "-vf", "setsar=3/2", odd)
+    for pixels, size in (("square", "96x48"), ("stored", "64x48"), ("square", "96x48")):
+        settings.data.pixels = pixels
+        prepare.doctor(settings)
+        said = " ".join(capfd.readouterr().err.split())
+        told = "the pixels of 1 of 21 videos are not square, such as those of up/dv.mp4" in said
+        assert told == (pixels == "square")
+        assert size in said
+
+
 def test_a_bad_video_has_to_go_first(doctor, two_classes, tmp_path):
     (two_classes / "up" / "x.avi").write_text("no video")
     said, command = doctor(two_classes, check=1)
-    assert "once the bad ones are replaced or taken out of it" in said and command[1] == "train"
+    assert "once the bad ones are replaced (--without-bad leaves" in said and command[1] == "train"
+
+
+def test_bad_videos_are_left_out_on_request(doctor, two_classes, tmp_path):
+    """The command that doctor ends with trains: no bad video stops it, and splits are the same."""
+    for name in ("up/g0_x.avi", "down/g3_y.avi"):
+        (two_classes / name).write_text("no video")
+    options = ("--config.data.group_pattern=(g\\d)_", f"--output={tmp_path / 'out'}")
+    _, command = doctor(two_classes, *options, check=1)
+    _, config = loaded(command[1:])
+    before = {v.path: (v.group, v.split) for v in index.find(config.data, 0).videos}
+    said, command = doctor(two_classes, *options, "--without-bad")
+    _, config = loaded(command[1:])
+    assert config.data.root.endswith("manifest-2.csv")  # the first may have been edited
+    after = {v.path: (v.group, v.split) for v in index.find(config.data, 0).videos}
+    assert len(before) == 22 and len(after) == 20 and after.items() <= before.items()
+    assert prepare.prepare(config, quiet=True).bad == {}
+    assert "left out:   " in said and ", which cannot be read" in said
+    named = (tmp_path / "out" / "bad_videos.csv").read_text()
+    assert all(path in named for path in before.keys() - after.keys())

@@ -125,8 +125,7 @@ def test_what_two_videos_share_is_found(recordings):
     )
     prepared = prepare.prepare(recordings, quiet=True, strict=False)
     assert report.duplicates(prepared) == [
-        "the same video is in two splits, 1 times: a.mp4 0.8-1 s (train, down), "
-        "b.mp4 0.9-1.5 s (val, down)"
+        "the same video is in two splits: a.mp4 0.8-1 s (train, down), b.mp4 0.9-1.5 s (val, down)"
     ]
 
 

@@ -95,7 +95,7 @@ def test_a_validation_video_among_test_videos_is_noted(copied, capsys):
     root, workdir, _ = copied
     shutil.copy(root / "17.avi", root / "21.avi")
     said = printed(capsys, workdir, f"--config.data.root={root}")
-    note = "the same video is in two splits, 1 times: 17.avi (val, up), 21.avi (test, up)"
+    note = "the same video is in two splits: 17.avi (val, up), 21.avi (test, up)"
     (folder,) = workdir.glob("evaluation/test-best-root=data-videos-*")
     assert note in written(workdir, folder.name)["notes"]
     assert f"note: {note}" in said

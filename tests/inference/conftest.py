@@ -135,13 +135,19 @@ def pace_classifier() -> Callable[[str], Classifier]:
 
 @pytest.fixture(scope="session")
 def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
-    """`make_workdir({"data.sampling": "uniform"})`: a workdir as training would write it."""
+    """`make_workdir({"data.sampling": "uniform"})`: a workdir as training would write it.
+
+    A key without a dot is one of the checkpoint's meta.
+    """
 
     @functools.cache
     def make(changes: tuple[tuple[str, object], ...]) -> Path:
         workdir = tmp_path_factory.mktemp("workdir")
-        config = colour_config()
+        config, more = colour_config(), {}
         for key, value in changes:
+            if "." not in key:
+                more[key] = value
+                continue
             group, name = key.split(".")
             config[group][name] = value
         Workdir(workdir).claim(config)
@@ -158,7 +164,8 @@ def make_workdir(tmp_path_factory, colour_weights) -> Callable[..., Path]:
                 "progress": {"best": None},
                 "validation_sha256": [],
                 "window_seconds": WINDOW_SECONDS,
-            },
+            }
+            | more,
             metrics={"accuracy": 1.0, "loss": 0.01},
         )
         checkpoints.close()

@@ -82,6 +82,20 @@ def test_broken_file_is_named_and_the_others_are_explained(call, workdir, patch_
     assert second["shares"]
 
 
+def test_a_training_run_that_has_not_ended_is_noted(call, make_workdir, patch_file, tmp_path):
+    """Whoever labels with weights that will change has to know it, by whichever command."""
+    workdir = make_workdir({"finished": False})
+    onnx = ("--format=onnx", f"--output={tmp_path / 'x.onnx'}", "--videos", patch_file)
+    for name, *arguments in (
+        ("predict", patch_file),
+        ("explain", "--json", patch_file),
+        ("live", "--json", f"--source={patch_file}"),
+        ("export", *onnx),
+    ):
+        said = call(name, f"--workdir={workdir}", *arguments).stderr
+        assert f"vid3d {name}: note: the training run in {workdir} has not ended (step 40" in said
+
+
 def test_wrong_use_is_one_line(call, load, workdir, patch_file):
     done = call("explain", f"--workdir={workdir}", patch_file, check=1)
     assert "--output=DIR" in done.stderr

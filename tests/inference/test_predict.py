@@ -148,11 +148,11 @@ def test_csv_has_rows_per_video_and_columns_per_class(workdir, folder, capsys):
 def test_long_video_has_the_same_label_everywhere(
     make_workdir, noisy, write_video, tmp_path, capsys
 ):
-    """Ten clips of one colour, one that turns, and one of training length."""
+    """Ten clips of one colour, one that turns and does not end with a window, a short one."""
     workdir = make_workdir({"data.sampling": "uniform"})
     parts = [noisy("green", 12, seed=k) for k in range(10)]
     write_video(tmp_path / "one.avi", np.concatenate(parts))
-    write_video(tmp_path / "turns.avi", np.concatenate([noisy("blue", 36), noisy("red", 84)]))
+    write_video(tmp_path / "turns.avi", np.concatenate([noisy("blue", 36), noisy("red", 87)]))
     write_video(tmp_path / "short.avi", noisy("blue", 12))
     paths = [tmp_path / f"{name}.avi" for name in ("one", "turns", "short")]
     assert predict(workdir, paths, as_json=True) == 0

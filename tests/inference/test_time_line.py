@@ -159,6 +159,9 @@ def test_overlapping_windows_answer_for_the_whole_video(times, overlap, seconds,
     if made.bounds:
         assert (np.diff(made.bounds) > 0).all() and len(made.bounds) == len(made.indices) + 1
         assert (made.bounds[0], made.bounds[-1]) == (0.0, duration(times))
+        own = TemporalWindow(frames=0, seconds=seconds, sampling="uniform")
+        last = duration(times) - times[own.tiles(times, overlap)[-1][0]]  # of the last window
+        assert made.bounds[-1] - made.bounds[-2] >= last / 2 - 1e-6
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from vid3d.training.announce import slow_statistics
 @pytest.mark.parametrize(
     ("changes", "updates", "words"),
     [
-        ({}, 24, "24 updates are few: at the end, batch normalisation still has 22.9% of its"),
-        ({}, 24, "or set model.norm_momentum=0.7"),
+        ({}, 24, "24 updates are few: at the end, batch normalisation still has 16.2% of its"),
+        ({}, 24, "or set --config.model.norm_momentum=0.8"),
         ({"optim.accumulate": "4"}, 100, "25 updates are few"),
-        ({}, 66, ""),
+        ({}, 51, ""),
         ({"model.norm_momentum": "0.7"}, 24, ""),
         ({"model.init_from": "runs/other"}, 24, ""),
         ({"model.norm": "none"}, 24, ""),

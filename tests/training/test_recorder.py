@@ -13,14 +13,15 @@ import time
 import jax.numpy as jnp
 import pytest
 
+from vid3d import compilation
 from vid3d.checkpoint import Workdir
-from vid3d.training import recorder
+from vid3d.training import recorder, time_left
 from vid3d.training.tensorboard import Board
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(45, "45 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_durations_have_a_fitting_unit(seconds, words):
-    assert recorder.duration(seconds) == words
+    assert time_left.duration(seconds) == words
 
 
 def test_progress_is_plain_lines_without_a_terminal(tmp_path, monkeypatch, capsys):
@@ -34,6 +35,35 @@ def test_progress_is_plain_lines_without_a_terminal(tmp_path, monkeypatch, capsy
     assert first.startswith("epoch 0.5, step 1/4: loss 1.250, accuracy 0.500, ")
     assert first.endswith(" waiting for data, ? left")
     assert second.startswith("epoch 1.0, step 2/4: ") and second.endswith(" s left")
+
+
+def test_time_left_counts_each_evaluation_and_no_compilation(tmp_path, monkeypatch):
+    """Two seconds per step, thirty per evaluation; the first of each is compiled for an hour."""
+    clock, compiled = [0.0], [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(compilation, "seconds", lambda: compiled[0])
+    steps = {"first_step": 0, "last_step": 40, "steps_per_epoch": 10, "eval_every": 10}
+    opened = recorder.Recorder(Workdir(tmp_path), batch_size=8, **steps)
+
+    def passes(seconds: float, *, compiling: float = 0.0) -> None:
+        clock[0] += seconds + compiling
+        compiled[0] += compiling
+
+    passes(2, compiling=3600)
+    assert opened.rates(1)["clips_per_second"] == pytest.approx(4)
+    left = [opened.time_left.after(2)]  # as the loop does, after the first step was waited for
+    for step in range(3, 41):
+        passes(2)
+        left.append(opened.time_left.after(step))
+        if step == 9:
+            assert opened.time_left.words(left[-1]) == "over 62 s left"
+        if step % 10 == 0:
+            with opened.pause(evaluating=True):
+                passes(30, compiling=3600 if step == 10 else 0)
+    opened.close()
+    expected = [2 * (40 - step) + 30 * (step > 10) * (5 - -(-step // 10)) for step in range(3, 41)]
+    assert left == [None, *map(pytest.approx, expected)]
+    assert opened.time_left.words(left[-10]) == "48 s left"
 
 
 def test_a_row_is_on_disk_before_the_next_step(tmp_path):
@@ -58,7 +88,7 @@ from vid3d.training import recorder
 steps = {"first_step": 0, "last_step": 100_000, "steps_per_epoch": 1000}
 opened = recorder.Recorder(Workdir(sys.argv[1]), batch_size=8, **steps)
 opened.clock -= 5000
-opened.measured_from = 0, time.perf_counter() - 5000
+opened.time_left.start = 0, time.perf_counter() - 5000
 for number, width in enumerate(map(int, sys.argv[2:])):
     fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     for step in (12_345 + number, 23_456 + number):

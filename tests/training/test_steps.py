@@ -98,7 +98,7 @@ def test_batch_statistics_are_those_of_the_global_batch():
 
 @pytest.mark.slow
 def test_running_statistics_of_a_short_run_hold_nothing_of_where_they_began():
-    """They are the mean of the first steps; those that come with other weights go on."""
+    """They weigh each step by its age; those that come with other weights go on."""
     config = small_config(
         model__norm="batch", model__head="average", model__norm_momentum=0.75,
         optim__learning_rate=0.0,
@@ -115,9 +115,9 @@ def test_running_statistics_of_a_short_run_hold_nothing_of_where_they_began():
     for shard in shards:
         state, _ = step(state, shard)
         found.append(statistics(state))
-    for count in range(1, 5):
-        np.testing.assert_allclose(found[count - 1], np.mean(own[:count], axis=0), rtol=1e-4)
-    np.testing.assert_allclose(found[4], 0.75 * found[3] + 0.25 * own[4], rtol=1e-4)
+    for count in range(1, 6):
+        mean = np.average(own[:count], axis=0, weights=0.75 ** np.arange(count)[::-1])
+        np.testing.assert_allclose(found[count - 1], mean, rtol=1e-4)
 
     config.model.init_from = "runs/other"
     step, first = build(config, devices=1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import subprocess
 import sys
 
@@ -54,3 +57,25 @@ def test_a_second_ctrl_c_interrupts_the_loop():
         "    except KeyboardInterrupt:\n        print('interrupted')\n"
     )
     assert run(script).split() == ["False", "True", "interrupted"]
+
+
+def test_a_terminal_is_told_at_once_also_while_something_is_compiled():
+    """A handler of Python's would have to wait for that."""
+    script = (
+        "import hashlib, threading\n"
+        "with stop.StopSignal() as asked:\n"
+        "    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 1_000_000)\n"
+        "    print('compiled')\n"
+    )
+    ours, its = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", START + script], stdout=its, stderr=its)
+    os.close(its)
+    said = b""
+    with contextlib.suppress(OSError):  # nobody has it open any more
+        while some := os.read(ours, 4096):
+            said += some
+    os.close(ours)
+    assert process.wait(timeout=60) == 0, said
+    told, _, _ = said.decode().partition("compiled")
+    assert "stopping after this step" in told and "compiled" in said.decode()

@@ -196,16 +196,16 @@ class Workdir:
     def unfinished(self) -> str:
         """Says that the training run goes on or was stopped, so that its weights are not the last.
 
-        "" where it has ended, or never was: an imported checkpoint.
+        "" where it has ended, has no checkpoint yet, or never was: an imported checkpoint.
         """
-        newest = self.checkpoints()[-1]
-        meta = self.meta(newest)
+        found = self.checkpoints()
+        meta = self.meta(found[-1]) if found else {}
         if meta.get("finished", True):
             return ""
         epochs = meta["config"]["train"]["epochs"]
         return (
-            f"the training run in {self} has not ended (step {newest} so far, {epochs} epochs were "
-            "asked for): its weights will change"
+            f"the training run in {self} has not ended (step {found[-1]} so far, {epochs} epochs "
+            "were asked for): its weights will change"
         )
 
     def stopped_early(self, patience: int) -> bool:

@@ -14,7 +14,7 @@ from vid3d.arguments import (
     takes_workdir,
 )
 from vid3d.errors import UserError
-from vid3d.program import joined, listen
+from vid3d.program import joined, listen, say_loading
 
 HELP = "test a checkpoint: accuracy, per-class figures, confusion matrix; or time lines"
 
@@ -61,15 +61,13 @@ def run(options: Namespace, overrides: Overrides) -> int:
             "--workdir=DIR is missing, the folder of the training run; or judge a file of events "
             "with --events=TRUTH.csv --predicted=EVENTS.csv"
         )
+    say_loading("evaluate")
     if options.events:
         return run_events(options, overrides)
     if options.videos or options.choose:
         raise UserError("videos and --choose are for time lines: add --events=CSV with their truth")
     if options.data is not None and options.split:
         raise UserError("--split is for the run's own videos: with --data all of them are tested")
-    from vid3d import checkpoint
-
-    checkpoint.resolve(options.workdir, options.checkpoint)  # before all else is imported
     from vid3d import compilation, parallel
     from vid3d.evaluation import evaluate, report
 
@@ -89,10 +87,11 @@ def run(options: Namespace, overrides: Overrides) -> int:
         return 0
     page = None
     if options.report:
+        from vid3d.checkpoint import Workdir
         from vid3d.report import write
 
         page = write.write(
-            checkpoint.Workdir(options.workdir),
+            Workdir(options.workdir),
             folder,
             checkpoint=options.checkpoint,
             split=options.split or "test",

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 
 from vid3d.arguments import Overrides, not_empty, stretch_of, takes_stretch, takes_workdir
 from vid3d.errors import UserError
-from vid3d.program import listen
+from vid3d.program import listen, say_loading
 
 HELP = "show where and when the network looks in videos"
 
@@ -32,11 +32,13 @@ def run(options: Namespace, overrides: Overrides) -> int:
     if not options.output and not options.json:
         raise UserError("say what is wanted: --output=DIR for videos with heat maps, or --json")
     span = stretch_of(options)
+    say_loading("explain")
     from vid3d import compilation
-    from vid3d.inference import heat
+    from vid3d.inference import heat, report
 
     listen()
     compilation.set_up()
+    report.note_unfinished("explain", options.workdir)
     failed = False
     for found in heat.explain(
         options.workdir,

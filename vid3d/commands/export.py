@@ -40,10 +40,12 @@ def run(options: Namespace, overrides: Overrides) -> int:
         raise UserError(f"--clips={options.clips}: compare on 1 clip or more")
     from vid3d import compilation
     from vid3d.export.write import check_output, export
+    from vid3d.inference.report import note_unfinished
 
     listen()
     compilation.set_up()
     check_output(options.format, options.output)
+    note_unfinished("export", options.workdir)
 
     @functools.cache
     def test_set() -> Any:

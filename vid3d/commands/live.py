@@ -50,6 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, overrides: Overrides) -> int:
     from vid3d.engine import choose
+    from vid3d.inference import report
     from vid3d.inference.live import live
     from vid3d.inference.live_output import Event, Label, to_json
 
@@ -58,6 +59,7 @@ def run(options: Namespace, overrides: Overrides) -> int:
 
     choose.load_libraries(options.engine)
     listen()
+    report.note_unfinished("live", options.workdir)
     totals = live(
         options.workdir,
         options.source,

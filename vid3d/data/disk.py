@@ -62,20 +62,20 @@ def num_frames(spans: Iterable[Span], fps: float) -> float:
     return sum((span.end - span.start) * (1 if span.unit == "frames" else fps) for span in spans)
 
 
-def check_free(folder: Path, count: int, need: int, console: Console) -> None:
-    """Says how much is needed for so many videos, and how much is free.
+def check_free(folder: Path, what: str, need: int, console: Console) -> None:
+    """Says how much is needed for something, such as "20 videos", and how much is free.
 
     Raises:
         UserError: too little is free.
     """
     free = shutil.disk_usage(folder).free
     console.print(
-        f"preparing {count} videos in {folder.parent}: about {format_bytes(need)}, "
+        f"preparing {what} in {folder.parent}: about {format_bytes(need)}, "
         f"{format_bytes(free)} are free"
     )
     if need + RESERVE_BYTES > free:
         raise UserError(
-            f"{folder.parent} has {format_bytes(free)} free, {count} videos need about "
+            f"{folder.parent} has {format_bytes(free)} free, {what} need about "
             f"{format_bytes(need)}, and {format_bytes(RESERVE_BYTES)} have to stay free: set "
             f"data.cache_dir to a larger disk, {REMEDY}"
         )

@@ -23,11 +23,19 @@ from vid3d.data import beam, disk, ingest, page, reuse, shards, tfds_frames
 from vid3d.data.advice import GroupAdvice, suggest_groups
 from vid3d.data.prepared import FACTS, FORMAT, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
 from vid3d.data.recordings import describe_videos, recordings, to_decode
-from vid3d.data.report import check_bad, report, summary, write_ledger, write_manifest
+from vid3d.data.report import (
+    bad_by_split,
+    check_bad,
+    report,
+    summary,
+    write_ledger,
+    write_manifest,
+)
 from vid3d.datasets.index import find
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 from vid3d.terminal import VideoProgress, make_console
+from vid3d.text import counted
 from vid3d.video import decoder_pool
 from vid3d.video.decoder_handle import Stretches, spans_of
 from vid3d.video.decoder_pool import Events
@@ -90,23 +98,27 @@ def prepare(
 class Checkup:
     """What `doctor` found and wrote."""
 
-    manifest: Path  # every video with its label and split, ready to train from
+    manifest: Path  # every video, or every good one, with its label and split, ready to train from
     bad_videos: Path  # those that cannot be read, and why
     page: Path  # the report with pictures, as HTML
     groups: GroupAdvice | None  # what the names of the videos suggest
+    left_out: str  # which videos the manifest lacks, by split: "3 training, 1 test"; or ""
     all_readable: bool
 
 
-def doctor(config: ConfigDict, output: str | Path | None = None) -> Checkup:
+def doctor(
+    config: ConfigDict, output: str | Path | None = None, *, without_bad: bool = False
+) -> Checkup:
     """Decodes everything, reports on the terminal, and writes what it found.
 
     Args:
         config: the whole config.
         output: folder for manifest.csv, bad_videos.csv and report.html; by default a folder for
             these videos in the cache.
+        without_bad: leave the videos that cannot be read out of the manifest.
 
     Raises:
-        UserError: there are no videos, or the folder cannot be written.
+        UserError: there are no videos, or all are to be left out, or the folder cannot be written.
     """
     chosen = storage.require_local(output or "", "--output").absolute()
     if output:
@@ -115,12 +127,22 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> Checkup:
     frames = prepared.directory
     folder = chosen if output else frames.with_name(f"doctor-{frames.name}")
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = write_manifest(prepared, folder)
-    write_ledger(prepared.bad, prepared.index.videos, folder / LEDGER)
+    if without_bad and not prepared.facts:
+        raise UserError(f"no video can be read; the reasons are in {prepared.ledger}")
+    manifest = write_manifest(prepared, folder, with_bad=not without_bad)
+    index = prepared.index
+    write_ledger(prepared.bad, index.videos, folder / LEDGER, root=index.root)
     groups = suggest_groups(prepared.index, config.data)
     advice = [str(groups)] if groups else []
     storage.write_whole(folder / PAGE, page.render(prepared, config.data, advice))
-    return Checkup(manifest, folder / LEDGER, folder / PAGE, groups, not prepared.bad)
+    return Checkup(
+        manifest,
+        folder / LEDGER,
+        folder / PAGE,
+        groups,
+        left_out=bad_by_split(prepared) if without_bad else "",
+        all_readable=not prepared.bad,
+    )
 
 
 def cache_key(index: Index, data: ConfigDict) -> str:
@@ -210,7 +232,10 @@ def build(
     )
     files = recordings(index)
     asked = [to_decode(os.path.join(index.root, path), videos) for path, videos in files.items()]
-    disk.check_free(folder, len(index.videos), disk.estimate_bytes(asked, settings, data), console)
+    what = counted(len(index.videos), "video")
+    if len(asked) != len(index.videos):
+        what = f"{len(index.videos)} stretches of {counted(len(asked), 'file')}"
+    disk.check_free(folder, what, disk.estimate_bytes(asked, settings, data), console)
     times = {path: changed_ns(index.root, path) for path in files}
     marks = [
         f"{video} {identity('', str(video))} {time}" + "".join(f" {s}" for s in spans_of(video))
@@ -265,7 +290,8 @@ def decode(
         events = tfds_frames.decode(data, index, settings)
     else:
         events = copy_or_decode(folder.parent, asked, marks, settings, data)
-    with VideoProgress(len(asked), console) as progress:
+    noun = "files" if len(asked) != len(index.videos) else "videos"
+    with VideoProgress(len(asked), console, noun=noun) as progress:
         return ingest.write_events(folder, events, lambda is_bad: progress.advance(bad=is_bad))
 
 

@@ -30,8 +30,9 @@ class Facts:
         num_frames: stored frames.
         times_N: their seconds, from 0, also of a stretch.
         fps: frames per second, measured.
-        size: height and width of the video, upright.
+        size: height and width of the video, upright, with square pixels.
         damage: what is wrong with a video that is used nevertheless, or "".
+        pixel_shape: width : height of the pixels that were resampled to square ones; 1 for none.
     """
 
     sha256: str
@@ -41,6 +42,7 @@ class Facts:
     fps: float
     size: tuple[int, int]
     damage: str = ""
+    pixel_shape: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,12 @@ def describe_videos(
         shard, position = decoded.places.get(job, (0, 0))
         begin, count = int(starts[shard]) + position, len(event.times)
         times_N[begin : begin + count] = event.times
-        shared = {"sha256": event.sha256, "size": event.size, "damage": event.damage}
+        shared = {
+            "sha256": event.sha256,
+            "size": event.size,
+            "pixel_shape": event.pixel_shape,
+            "damage": event.damage,
+        }
         origins[files[job][0].path] = shared | {
             "mark": marks[job],
             "first_record": begin,

@@ -22,7 +22,7 @@ from vid3d.data.content import showing_the_same
 from vid3d.datasets.videos import ListedVideo, span_cells, span_columns
 from vid3d.errors import UserError
 from vid3d.terminal import printable
-from vid3d.text import first_few
+from vid3d.text import counted, first_few
 from vid3d.video.clips import clip_frames, duration, is_short
 
 if TYPE_CHECKING:
@@ -67,13 +67,14 @@ def warnings(prepared: Prepared) -> list[Text]:
     if prepared.bad:
         named = [f"{name} ({why})" for name, why in bad_with_lines(prepared).items()]
         such_as = ", such as" if len(named) > MOST_NAMED else ":"
-        count = f"{len(named)} video{'s' * (len(named) != 1)}"
+        count = counted(len(named), "video")
         lines.append(f"BAD: {count} cannot be read{such_as} {'; '.join(named[:MOST_NAMED])}")
     validation = sum(video.name in prepared.facts for video in prepared.index.split("val"))
     if 0 < validation < FEW_VALIDATION:
         lines.append(
-            f"FEW: the validation split has {validation} of the videos: a checkpoint that is "
-            "chosen by it is mostly chance; data.val_fraction or a manifest.csv gives it more"
+            f"FEW: the validation split has {counted(validation, 'video')}: its accuracy, and a "
+            "checkpoint chosen by that (checkpoint.choose=best), are mostly chance; "
+            "data.val_fraction or a manifest.csv gives it more"
         )
     return [Text(printable(line), style="bold red") for line in lines]
 
@@ -90,7 +91,7 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
     short = short_videos(prepared, data)
     names = f", {first_few(short, NAMED_SHORT)}; a clip is {clip_length(data)}" * bool(short)
     damaged = [
-        f"{v.name}: {prepared.facts[v.name].damage}"
+        f"{v.name}: {prepared.facts[v.name].damage.removeprefix('damaged: ')}"
         for v in prepared.index.videos
         if v.name in prepared.facts and prepared.facts[v.name].damage
     ]
@@ -104,6 +105,7 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
         f"frames per second: {min(rates):.4g} to {max(rates):.4g}, median "
         f"{statistics.median(rates):.4g}",
         f"sizes: {named}{f' and {len(sizes) - 4} more' if len(sizes) > 4 else ''}",
+        *resampled(prepared),
         f"shorter than a clip ({data.short}): {len(short)} of {len(facts)}{names}",
         f"stored: {prepared.directory} ({terminal.format_bytes(total)}, {prepared.store})",
     ]
@@ -114,12 +116,25 @@ def describe(prepared: Prepared, data: ConfigDict) -> list[str]:
             with contextlib.suppress(OSError):  # another user's, or being removed
                 taken += sum(file.stat().st_size for file in folder.iterdir())
         lines.append(
-            f"cache: {len(sets)} sets of frames, {terminal.format_bytes(taken)}; frames-* that no "
-            "training run uses may be deleted"
+            f"cache: {len(sets)} sets of frames, {terminal.format_bytes(taken)}; frames-* may be "
+            "deleted while no command runs: what is needed again is decoded again"
         )
     if damaged:
-        lines.append(f"{len(damaged)} videos are damaged, such as {damaged[0]}")
+        are = "is" if len(damaged) == 1 else "are"
+        such_as = "" if len(damaged) == 1 else "such as "
+        lines.append(f"{counted(len(damaged), 'video')} {are} damaged: {such_as}{damaged[0]}")
     return lines
+
+
+def resampled(prepared: Prepared) -> list[str]:
+    """Says which sizes are not those of the files, if any: pixels were not square."""
+    facts = [(video.name, prepared.facts.get(video.name)) for video in prepared.index.videos]
+    odd = [name for name, f in facts if f and f.pixel_shape != 1]
+    return [
+        f"resampled: the pixels of {len(odd)} of {len(facts)} videos are not square, such as those "
+        f"of {name}; these sizes are with square ones (data.pixels)"
+        for name in odd[:1]
+    ]
 
 
 def short_videos(prepared: Prepared, data: ConfigDict) -> list[str]:
@@ -160,7 +175,8 @@ def duplicates(prepared: Prepared) -> list[str]:
             pair = ", ".join(f"{v.name} ({v.split}, {v.label})" for v in chosen[0][:3])
             tested = any({"train", "test"} <= {v.split for v in videos} for videos in chosen)
             untestable = "; vid3d evaluate will refuse this test: take one of the two out" * tested
-            lines.append(f"{kind}, {len(chosen)} times: {pair}{untestable}")
+            times = f", {len(chosen)} times" * (len(chosen) > 1)
+            lines.append(f"{kind}{times}: {pair}{untestable}")
     return lines
 
 
@@ -171,6 +187,12 @@ def bad_with_lines(prepared: Prepared) -> dict[str, str]:
         name: f"{reason}; line {line_of[name]} of the manifest" if line_of.get(name) else reason
         for name, reason in prepared.bad.items()
     }
+
+
+def bad_by_split(prepared: Prepared) -> str:
+    """How many videos of each split cannot be read: "3 train, 1 test"; "" for none."""
+    counts = Counter(v.split for v in prepared.index.videos if v.name in prepared.bad)
+    return ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
 
 
 def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
@@ -194,37 +216,58 @@ def check_bad(prepared: Prepared, max_bad_fraction: float) -> None:
             )
 
 
-def write_ledger(bad: Mapping[str, str], videos: Iterable[ListedVideo], path: Path) -> None:
-    """Writes the bad ones of some videos and the reasons as CSV."""
+def write_ledger(
+    bad: Mapping[str, str], videos: Iterable[ListedVideo], path: Path, *, root: str = ""
+) -> None:
+    """Writes the bad ones of some videos and the reasons as CSV.
+
+    Paths are relative to the root of the videos or, where this is given, as in a manifest.
+    """
     found = sorted((video for video in videos if video.name in bad), key=lambda video: video.order)
     columns = span_columns(found)
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.writer(file)
         rows.writerow(("path", *columns, "reason"))
         rows.writerows(
-            (video.path, *span_cells(video, columns), bad[video.name]) for video in found
+            (
+                path_from(path.parent, root, video.path) if root else video.path,
+                *span_cells(video, columns),
+                bad[video.name],
+            )
+            for video in found
         )
 
 
-def write_manifest(prepared: Prepared, folder: Path) -> Path:
+def path_from(folder: Path, root: str, path: str) -> str:
+    """The path of a video below the root as a manifest in a folder names it."""
+    here, full = folder.absolute(), Path(os.path.join(root, path))
+    name = str(full.relative_to(here) if full.is_relative_to(here) else full)
+    return f"./{name}" if name[0].isspace() else name  # which a reader would strip
+
+
+def write_manifest(prepared: Prepared, folder: Path, *, with_bad: bool = True) -> Path:
     """Writes the videos with labels, groups and splits as a manifest to edit and train on.
 
     Paths are relative where the videos are below the manifest's folder, otherwise absolute. A
     manifest that is there and differs, perhaps because it was edited, stays; the new one is
     numbered.
 
+    Args:
+        prepared: the videos.
+        folder: of the manifest.
+        with_bad: whether those that cannot be read are in it.
+
     Returns:
         The file: manifest.csv, or manifest-2.csv and so on.
     """
-    root, here = prepared.index.root, folder.absolute()
     text = io.StringIO(newline="")
     rows = csv.writer(text)
     columns = span_columns(prepared.index.videos)
     rows.writerow(("path", *columns, "label", "group", "split"))
     for video in prepared.index.videos:
-        full = Path(os.path.join(root, video.path))
-        name = str(full.relative_to(here) if full.is_relative_to(here) else full)
-        name = f"./{name}" if name[0].isspace() else name  # which a reader would strip
+        if video.name in prepared.bad and not with_bad:
+            continue
+        name = path_from(folder, prepared.index.root, video.path)
         rows.writerow((name, *span_cells(video, columns), video.label, video.group, video.split))
     written = text.getvalue().encode("utf-8", "surrogateescape")
     path, number = folder / "manifest.csv", 1

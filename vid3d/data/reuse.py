@@ -58,4 +58,5 @@ def copy_stored(
                 claimed=stored["num_frames"],
                 damage=stored["damage"],
                 places=stored["places"],
+                pixel_shape=stored.get("pixel_shape", 1.0),
             )

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import parallel
+from vid3d import compilation, parallel
 from vid3d.models.on_clips import logits_of
 from vid3d.process import check_fork
 
@@ -47,7 +47,7 @@ class JaxNetwork:
         if size in self._compiled:
             probabilities_BK = self._network(self.weights, padded_BTHWC)
         else:
-            with self._compiling:  # once, not in every thread
+            with self._compiling, compilation.calmly():  # once, not in every thread
                 probabilities_BK = self._network(self.weights, padded_BTHWC)
                 self._compiled.add(size)
         return np.asarray(probabilities_BK)[: len(clips_BTHWC)]

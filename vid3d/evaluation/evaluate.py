@@ -38,6 +38,7 @@ from vid3d.video.plan import Durations
 
 MOST_MISTAKES = 10  # in metrics.json
 TRAINED_ON = "these videos were in the training: the accuracy says nothing about others"
+LAST = "best is the last checkpoint here: the training run has checkpoint.choose=last"
 
 
 def evaluate(
@@ -107,6 +108,7 @@ def evaluate(
         *video_notes(restored, prepared, clips),
         *class_notes(figures),
         *([TRAINED_ON] if seen else []),
+        *([LAST] if checkpoint == "best" and restored.config.checkpoint.choose == "last" else []),
         *validation_notes(restored, clips, split),
         *filter(None, [workdir.unfinished()]),
         *version_notes(workdir),

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from vid3d.evaluation.report import show_notes_and_files
 from vid3d.evaluation.time_lines import FILES
+from vid3d.text import counted
 
 NAMES = {
     "accuracy": "accuracy of seconds",
@@ -44,8 +45,8 @@ def show(figures: dict[str, Any], folder: Path | None) -> None:
         else (f"checkpoint: {figures['checkpoint']} (step {figures['step']})")
     )
     console.print(
-        f"{figures['num_recordings']} recordings, {figures['hours']:.2f} h, "
-        f"{figures['num_sources']} sources, {by}",
+        f"{counted(figures['num_recordings'], 'recording')}, {figures['hours']:.2f} h, "
+        f"{counted(figures['num_sources'], 'source')}, {by}",
         markup=False,
     )
     files = [folder / name for name in FILES] if folder else []

@@ -29,10 +29,12 @@ def show(figures: dict[str, Any], folder: Path) -> None:
         cells = (f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
         table.add_row(Text(name), *cells, str(row["count"]))
     console.print(table)
-    low, high = figures["interval"]
+    low, high = figures["interval_groups"] or figures["interval"]
     over = f", {metrics.sources(figures)}"
-    if by_group := figures["interval_groups"]:
-        over = f"; {by_group[0]:.4f} to {by_group[1]:.4f} over {metrics.sources(figures)}"
+    if figures["interval_groups"]:
+        one, other = figures["interval"]
+        over = f" over {metrics.sources(figures)}; as if videos were independent, "
+        over += f"{one:.4f} to {other:.4f}"
     top5 = figures["top5_accuracy"]
     console.print(
         f"accuracy {figures['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}{over})"

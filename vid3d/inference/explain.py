@@ -51,10 +51,10 @@ class Explanation:
         """One line: the class, and the second and the place that count most."""
         moment = int(self.curve().argmax())
         x, y = self.centres()[moment]
-        where = "" if np.isnan(x) else f" at {x:.0%} of the width, {y:.0%} of the height"
+        where = "" if np.isnan(x) else f", around {x:.0%} from the left and {y:.0%} from the top"
         return (
-            f"{self.label} ({self.probability:.3f}), most of all by {self.times_T[moment]:.2f} s"
-            + where
+            f"{self.label} ({self.probability:.3f}); what speaks for it most is at "
+            f"{self.times_T[moment]:.2f} s{where}"
         )
 
     def curve(self) -> np.ndarray:

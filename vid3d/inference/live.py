@@ -30,6 +30,7 @@ from vid3d.inference.camera import FIRST_PAUSE, LONGEST_PAUSE, Camera, Worker
 from vid3d.inference.classifier import Classifier
 from vid3d.inference.live_events import LiveEvents, check_target
 from vid3d.inference.live_output import Display, Event, Label, Recording
+from vid3d.inference.report import print_notes
 from vid3d.inference.stream import LabelStream
 from vid3d.video import container
 from vid3d.video.picture import DecodeOptions, decode_options
@@ -327,8 +328,7 @@ def configure(
 
 def decode_as_chosen(classifier: Classifier, workdir: str | Path) -> None:
     """Decodes events, and smooths labels, as was chosen for the workdir; says so."""
-    for note in chosen.apply_to(classifier, workdir):
-        print(f"vid3d live: note: {note}", file=sys.stderr)
+    print_notes("live", chosen.apply_to(classifier, workdir))
     if chosen.counts_for(classifier, workdir):
         predict, live = classifier.config.predict, classifier.config.live
         live.smoothing, live.threshold = predict.smoothing, predict.threshold

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vid3d import terminal
+from vid3d.checkpoint import Address, Workdir
 from vid3d.inference.event_file import EventFile
 from vid3d.inference.prediction import Prediction, as_dict
 from vid3d.inference.rows import Form, Row, RowFile
@@ -51,7 +52,7 @@ def print_report(report: Report, *, as_json: bool = False, output: str | Path = 
         output: the folder of the annotated copies, if there is one.
     """
     predictions, errors = report.predictions, report.errors
-    print_notes(report.notes)
+    print_notes("predict", report.notes)
     for path, answer in predictions.items():
         print_trouble(Row(path, answer))
     for path, reason in errors.items():
@@ -86,7 +87,7 @@ def print_rows(
     Returns:
         How many of the videos failed, by the rows that were there before, too.
     """
-    print_notes(labelling.found.notes)
+    print_notes("predict", labelling.found.notes)
     if target:
         with RowFile(target, form, retry=retry) as file:
             return add_rows(labelling, file, resume=resume)
@@ -102,7 +103,7 @@ def print_rows(
 
 def print_events(labelling: Labelling, file: EventFile, *, resume: bool = False) -> int:
     """Adds the events of the videos that are not done; returns how many of all videos failed."""
-    print_notes(labelling.found.notes)
+    print_notes("predict", labelling.found.notes)
     return add_rows(
         labelling,
         file,
@@ -130,7 +131,7 @@ def add_rows(
         what = "is begun, with the options of now: there is nothing in it to go on with"
         print(f"vid3d predict: note: {one_line(str(file.path))} {what}", file=sys.stderr)
     if file.torn_bytes:
-        print_notes([f"{file.path}: its last row was torn, and is made again"])
+        print_notes("predict", [f"{file.path}: its last row was torn, and is made again"])
     count = failed = 0
     try:
         with contextlib.closing(labelling.rows(file.done)) as rows:
@@ -140,7 +141,7 @@ def add_rows(
                 count, failed = count + 1, failed + bool(row.error)
     except KeyboardInterrupt:
         there = f"{len(file.done) + count} videos are in {file.path}"
-        print_notes([f"{there}: the same command with --resume goes on from here"])
+        print_notes("predict", [f"{there}: the same command with --resume goes on from here"])
         raise
     before = [file.done[path] for path in labelling.paths() if path in file.done]
     said = f"wrote {file.path}: {wrote(count)}, {failed} with an error"
@@ -161,10 +162,15 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def print_notes(notes: Iterable[str]) -> None:
-    """Prints sentences about the videos on standard error."""
+def print_notes(command: str, notes: Iterable[str]) -> None:
+    """Prints sentences about the videos or the workdir of a command on standard error."""
     for note in notes:
-        print(f"vid3d predict: note: {one_line(note)}", file=sys.stderr)
+        print(f"vid3d {command}: note: {one_line(note)}", file=sys.stderr)
+
+
+def note_unfinished(command: str, workdir: Address) -> None:
+    """Prints that the training run of a workdir has not ended, if so."""
+    print_notes(command, filter(None, [Workdir(workdir).unfinished()]))
 
 
 def print_trouble(row: Row) -> None:

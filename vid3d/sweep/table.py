@@ -21,7 +21,7 @@ from vid3d.checkpoint.rows import chosen_row
 from vid3d.errors import UserError
 from vid3d.sweep.halving import Verdict
 from vid3d.sweep.plan import PlannedRun, describe
-from vid3d.training.recorder import duration
+from vid3d.training.time_left import duration
 
 REFRESH_SECONDS = 1.0
 LONGEST_NOTE = 80  # characters of a failure that the table has room for

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import models, parallel
+from vid3d import compilation, models, parallel
 from vid3d.checkpoint import Address, Workdir, provenance
 from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.data import pipeline, prepare
@@ -86,6 +86,8 @@ def train(
             log.begin(provenance.headline(workdir))
         finished = run(setup, point, checkpoints, workdir, log)
         checkpoints.close()
+        if finished:
+            announce_finished(workdir, config)
     return finished
 
 
@@ -156,6 +158,7 @@ def run(
         first_step=first_step,
         last_step=last_step,
         steps_per_epoch=setup.steps_per_epoch,
+        eval_every=setup.every(config.eval.every),
         config=config,
         log=log,
     )
@@ -185,7 +188,7 @@ def run(
     # The contract of the loop: the sums of step k are settled after step k + 1 was dispatched, and
     # before anything is written. Then evaluate, append the row, save, in this order: a checkpoint
     # never knows less than the records, and on resume the rows beyond it are cut.
-    unsettled = None
+    unsettled, compiled = None, compilation.seconds()
     finished = step == last_step or progress.exhausted(config.train.early_stopping)
     asked = StopSignal(has_others=parallel.has_others())
     profile = Profile(workdir, config.train.profile_steps)
@@ -199,6 +202,8 @@ def run(
                 recorder.image("training_clips", strip, step)
             state, sums = setup.train_step(state, batch)
             step += 1
+            if step == first_step + 1:
+                recorder.compiled_in(compilation.seconds() - compiled)
             if unsettled:
                 settle(*unsettled)
             unsettled = step, sums, batch["index_B"]
@@ -211,16 +216,17 @@ def run(
                 continue
             settle(*unsettled)
             unsettled = scores = None
-            if evaluating:
-                scores = validate(setup, state, progress, recorder, step)
-            finished = step == last_step or progress.exhausted(config.train.early_stopping)
-            checkpoints.save(
-                step,
-                state.weights(),
-                state.optimizer(),
-                meta=meta | {"progress": dataclasses.asdict(progress), "finished": finished},
-                metrics=scores,
-            )
+            with recorder.pause(evaluating=evaluating):
+                if evaluating:
+                    scores = validate(setup, state, progress, recorder, step)
+                finished = step == last_step or progress.exhausted(config.train.early_stopping)
+                checkpoints.save(
+                    step,
+                    state.weights(),
+                    state.optimizer(),
+                    meta=meta | {"progress": dataclasses.asdict(progress), "finished": finished},
+                    metrics=scores,
+                )
             if stopping and not finished:
                 recorder.say(
                     f"stopped at step {step}, all saved: the same command goes on from here"

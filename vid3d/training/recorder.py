@@ -14,15 +14,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vid3d import parallel, storage, terminal
+from vid3d import compilation, parallel, storage, terminal
 from vid3d.checkpoint import Workdir
 from vid3d.checkpoint.rows import append_row, cut_rows
 from vid3d.training import steps
 from vid3d.training.augment import augment
 from vid3d.training.log import RunLog
 from vid3d.training.tensorboard import Board
+from vid3d.training.time_left import TimeLeft, duration
 
 PLAIN_INTERVAL = 10.0  # seconds between two progress lines where there is no terminal
+LONG_COMPILATION = 5.0  # seconds
 LINES_BEFORE_DOUBLING, LONGEST_INTERVAL = 60, 600.0  # so that a long run's log stays short
 
 
@@ -32,6 +34,7 @@ def open_recorder(
     first_step: int,
     last_step: int,
     steps_per_epoch: int,
+    eval_every: int,
     config: ConfigDict,
     log: RunLog,
 ) -> AnyRecorder:
@@ -43,6 +46,7 @@ def open_recorder(
         first_step=first_step,
         last_step=last_step,
         steps_per_epoch=steps_per_epoch,
+        eval_every=eval_every,
         batch_size=config.train.batch_size,
         log=log,
     )
@@ -63,6 +67,7 @@ class Recorder:
         last_step: int,
         steps_per_epoch: int,
         batch_size: int,
+        eval_every: int = 0,
         log: RunLog | None = None,
     ):
         self.workdir = workdir
@@ -75,10 +80,10 @@ class Recorder:
         self.log = log
         console = terminal.training_console()
         self.bar = terminal.LineBar(console, total=last_step, completed=first_step)
-        self.bar.show(first_step, [f"step {first_step}/{last_step}"])
+        self.bar.show(first_step, [f"step {first_step}/{last_step}  compiling"])
         self.bar.start()
         self.printed, self.num_printed = time.perf_counter(), 0
-        self.measured_from: tuple[int, float] | None = None
+        self.time_left = TimeLeft(last_step, eval_every)
         self.restart_clock(first_step)
 
     def warn_of_gaps(self, *, every: int, last: int) -> None:
@@ -94,6 +99,7 @@ class Recorder:
     def restart_clock(self, step: int) -> None:
         """Starts a new interval of timings."""
         self.clock, self.clock_step, self.waited = time.perf_counter(), step, 0.0
+        self.compiled = compilation.seconds()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -103,8 +109,12 @@ class Recorder:
         self.waited += time.perf_counter() - start
 
     def rates(self, step: int) -> dict[str, float]:
-        """Clips per second and the share of time spent waiting for data, since `restart_clock`."""
-        seconds = max(time.perf_counter() - self.clock, 1e-9)
+        """Clips per second and the share of time spent waiting for data, since `restart_clock`.
+
+        Time in which JAX compiled does not count.
+        """
+        compiling = compilation.seconds() - self.compiled
+        seconds = max(time.perf_counter() - self.clock - compiling, 1e-9)
         return {
             "clips_per_second": (step - self.clock_step) * self.batch_size / seconds,
             "data_wait_fraction": min(self.waited / seconds, 1.0),
@@ -115,11 +125,11 @@ class Recorder:
         """Updates the bar; now and then adds a line to the log, and prints it without a bar."""
         rates = self.rates(step)
         now = time.perf_counter()
-        left = self.seconds_left(step, now)
+        left = self.time_left.after(step)
         where = f"epoch {step / self.steps_per_epoch:.1f}", f"step {step}/{self.last_step}"
         speed = f"{rates['clips_per_second']:.1f} clips/s"
         waiting = f"{rates['data_wait_fraction']:.0%} waiting for data"
-        rest = "? left" if left is None else f"{duration(left)} left"
+        rest = "? left" if left is None else self.time_left.words(left)
         scores = f"loss {loss:.3f}", f"accuracy {accuracy:.3f}"
         self.bar.show(
             step, narrowing(where, scores, (speed, waiting), (rest,) * (left is not None))
@@ -135,13 +145,14 @@ class Recorder:
             elif self.log:
                 self.log.add(line)
 
-    def seconds_left(self, step: int, now: float) -> float | None:
-        """Until the last step, at the rate since the first, which compiled; None before that."""
-        if self.measured_from is None:
-            self.measured_from = step, now
-            return None
-        first, start = self.measured_from
-        return (now - start) / max(step - first, 1) * (self.last_step - step)
+    def pause(self, *, evaluating: bool) -> contextlib.AbstractContextManager[None]:
+        """See `TimeLeft.pause`."""
+        return self.time_left.pause(evaluating=evaluating)
+
+    def compiled_in(self, seconds: float) -> None:
+        """Says how long compiling took, where one had to wait for it."""
+        if seconds > LONG_COMPILATION:
+            self.say(f"compiled in {duration(seconds)}")
 
     def say(self, line: str) -> None:
         """Prints one line above the bar, on standard error."""
@@ -220,6 +231,9 @@ class SilentRecorder:
     def waiting(self) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext()
 
+    def pause(self, *, evaluating: bool) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext()
+
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None
 
@@ -246,13 +260,6 @@ def narrowing(
 def losses(scores: dict[str, float]) -> str:
     """ "loss 0.6931, accuracy 0.500"."""
     return f"loss {scores['loss']:.4f}, accuracy {scores['accuracy']:.3f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: "45 s", "12 min", "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Profile:

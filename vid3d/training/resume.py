@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vid3d import checkpoint, parallel, storage
+from vid3d import checkpoint, parallel, storage, terminal
 from vid3d.checkpoint.workdir import VIDEO_COLUMNS, Workdir
 from vid3d.checkpoint.writing import CheckpointStore
 from vid3d.data.prepared import Prepared
@@ -140,7 +139,8 @@ def announce_finished(workdir: Workdir, config: ConfigDict, *, extend: bool = Fa
         )
     elif extend:
         line += f"; --extend goes on with a --config.train.epochs above {own.epochs}"
-    print(line, file=sys.stderr)
+    # The training run is done, whether or not anybody reads this.
+    terminal.training_console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def check_classes(before: list[str], now: tuple[str, ...], workdir: Workdir) -> None:

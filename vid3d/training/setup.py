@@ -10,7 +10,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from vid3d import config as configs, models, parallel
+from vid3d import compilation, config as configs, models, parallel
 from vid3d.data import pipeline
 from vid3d.data.prepared import Prepared
 from vid3d.evaluation.predictions import EvalStep, build_eval_step
@@ -103,8 +103,10 @@ def set_up(config: ConfigDict, prepared: Prepared) -> Setup:
         last_step=last_step,
         steps_per_epoch=per_epoch,
         schedule=jax.jit(schedule),
-        train_step=parallel.map_step(train_step),
-        eval_step=parallel.map_eval(build_eval_step(model, data=config.data)),
+        train_step=compilation.calm(parallel.map_step(train_step)),
+        eval_step=compilation.calm(
+            parallel.map_eval(build_eval_step(model, data=config.data)),
+        ),
         state=create(
             model,
             optimizer,

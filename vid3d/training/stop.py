@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import stat
+import threading
+from collections.abc import Iterable, Iterator
 from types import FrameType
 
 from vid3d.process import end_with, write_nowhere
@@ -62,6 +64,36 @@ def let_go_of_lost_terminal() -> None:
                 write_nowhere(handle)
 
 
+@contextlib.contextmanager
+def telling(numbers: Iterable[int]) -> Iterator[None]:
+    """Says on a terminal at once that one of the signals has come.
+
+    Their handlers only run between two lines of Python, and compiling, one of them, takes long.
+    """
+    if not os.isatty(2):
+        yield
+        return
+    wanted = set(numbers)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def tell() -> None:
+        while came := os.read(reading, 1):
+            if came[0] in wanted:
+                with contextlib.suppress(OSError):  # the terminal is lost
+                    os.write(2, b"\nstopping after this step; a second Ctrl-C stops at once\n")
+                wanted.clear()
+        os.close(reading)
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+
+
 class StopSignal:
     """Takes SIGTERM, SIGHUP and the first SIGINT as a request to save and stop.
 
@@ -79,9 +111,12 @@ class StopSignal:
         self.before = {number: signal.signal(number, self.request) for number in self.signals}
         if self.requested:
             self.hand_on()
+        self.telling = telling([signal.SIGINT, signal.SIGTERM])
+        self.telling.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.telling.__exit__(None, None, None)
         for number, handler in self.before.items():
             signal.signal(number, handler)
 

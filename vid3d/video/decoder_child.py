@@ -11,8 +11,8 @@ messages over a pipe:
                       ("again", job): what came of the video is to be dropped;
                       ("frames", job, slot, sizes, their times);
                       ("done", job, slot or None, sizes, their times,
-                       sha256, all times, fps, size, claimed, damage, places), and for "look"
-                      the claimed seconds at the end
+                       sha256, all times, fps, size, claimed, damage, places,
+                       width : height of a pixel), and for "look" the claimed seconds at the end
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Decoder:
         """Sends what the header of a video claims."""
         with contextlib.closing(frame_folder.open_reader(path, self.settings.decode)) as reader:
             seconds = container.duration(reader.container, reader.stream)
-            facts = (reader.claimed_fps, (0, 0), reader.claimed, "", (), seconds)
+            facts = (reader.claimed_fps, (0, 0), reader.claimed, "", (), 1.0, seconds)
         self.pipe.send(("done", job, None, [], [], "", np.zeros(0), *facts))
 
     def decode(self, job: int, path: str, spans: tuple[Span, ...]) -> None:
@@ -159,7 +159,9 @@ class Decoder:
         times_T = np.array(times)
         fps = reader.claimed_fps if selection else frames.measured_fps(times_T, reader.claimed_fps)
         places = selection.described() if selection else ()
-        facts = (sha256, times_T, fps, size, reader.claimed, reader.damage, places)
+        square = settings.decode.pixels == "square"
+        shape = float(container.pixel_shape(reader.stream)) if square else 1.0
+        facts = (sha256, times_T, fps, size, reader.claimed, reader.damage, places, shape)
         self.pipe.send(("done", job, slot, sizes, times[-len(sizes) :], *facts))
 
     def record(self, frame_HWC: np.ndarray) -> tuple[bytes, bytes | memoryview]:

@@ -61,6 +61,7 @@ class Done:
     damage: str  # what the decoder reports of a file that it reads nevertheless, or ""
     # Of each stretch that was asked for: its first frame, one past the last, what is wrong or "".
     places: Sequence[tuple[int, int, str]] = ()
+    pixel_shape: float = 1.0  # width : height of its pixels before they became square
     seconds: float = 0.0  # of `look` alone: by the container; 0 where it claims nothing
 
 

@@ -165,13 +165,10 @@ def plan(
             first + clip_indices(stored_N[first:stop], data, sampling=windows.sampling)
             for first, stop in tiles
         ]
-        # Of what two windows share each answers for one half, but where only the last one, which
-        # is moved back, overlaps the one before it.
-        firsts = [first for first, _ in tiles]
-        firsts[-1] = windows.following(stored_N, tiles[-2][0], overlap)
+        # Of what two windows share each answers for one half. So the last one, which is moved back
+        # to end with the video, answers for half a window at least, and never for a single frame.
         middles = [
-            float(stored_N[first] + stored_N[stop]) / 2
-            for (_, stop), first in zip(tiles[:-1], firsts[1:], strict=True)
+            float(stored_N[first] + stored_N[stop]) / 2 for (_, stop), (first, _) in pairwise(tiles)
         ]
         bounds = [float(stored_N[0]), *middles, seconds]
         longest = "the longest stretch with one label of " * (evaluation.long_videos == "longest")

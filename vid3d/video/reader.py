@@ -306,7 +306,11 @@ class Reader:
 
     def _not_open(self, error: Exception, logs: Logs) -> str:
         """Why FFmpeg does not open it."""
-        return NOT_A_VIDEO + (f"; FFmpeg says {wording(logs)!r}" if logs else "")
+        if not logs:
+            return NOT_A_VIDEO
+        said = f"{NOT_A_VIDEO}; FFmpeg says {wording(logs)!r}"
+        cut = ": an MP4 without its index, cut off or not finished, or no MP4"
+        return said + cut * ("moov atom not found" in said)
 
     def _check_format(self) -> None:
         """Raises a VideoError where the file only names others."""

@@ -50,8 +50,8 @@ class TemporalWindow:
     def tiles(self, times_N: np.ndarray, overlap: float = 0.0) -> list[tuple[int, int]]:
         """Windows over a whole video, as (first frame, one past the last frame).
 
-        The last one is moved back so that it ends with the video. A video shorter than a window is
-        one window.
+        The last one is moved back so that it ends with the video, and overlaps the one before. A
+        video shorter than a window is one window.
 
         Args:
             times_N: seconds of the frames, ascending.
