@@ -14,7 +14,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from vid3d.config import flatten
-from vid3d.datasets.folder import group_of, stem_of
+from vid3d.datasets.folder import stem_of
+from vid3d.datasets.groups import group_of
 from vid3d.datasets.index import source_of
 from vid3d.datasets.videos import Index, ListedVideo
 from vid3d.schema import BY_NAME

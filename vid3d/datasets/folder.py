@@ -22,18 +22,17 @@ UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
 
 
 def listing(
-    root: Path, group_pattern: str, classes: Sequence[str] = (), *, frames_fps: float = 0.0
+    root: Path, classes: Sequence[str] = (), *, frames_fps: float = 0.0, ucf_groups: bool = True
 ) -> Listing:
     """Videos with one sub-folder per class; train/, val/ and test/ above or below it are splits.
 
-    Hidden files and folders are skipped, symbolic links are followed. Without a pattern, the groups
-    are those of UCF-101's names where all videos have such.
+    Hidden files and folders are skipped, symbolic links are followed.
 
     Args:
         root: the folder.
-        group_pattern: `data.group_pattern`.
         classes: known class names, even where they look like those of splits.
         frames_fps: `data.frames_fps`; above 0, folders of frames are videos, too.
+        ucf_groups: take the groups from the names where all are like UCF-101's.
 
     Raises:
         UserError: no videos, videos outside of class folders, or folders that may be splits as well
@@ -42,10 +41,9 @@ def listing(
     files, notes = find_files(root, frames_fps)
     found = layout.find_layout(root, files, classes)
     sorted_in, loose = split_by_depth(root, files, found)
-    pattern = compile_group_pattern(group_pattern)
-    videos = [to_video(path, found, pattern) for path in sorted_in]
+    videos = [to_video(path, found) for path in sorted_in]
     notes += [*found.notes, *loose]
-    if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
+    if ucf_groups and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
         videos = [replace(video, group=ucf_group(video)) for video in videos]
         notes.append("the names are like UCF-101's: class and gNN name the recording")
     return Listing(str(root), tuple(videos), "folders", tuple(notes))
@@ -109,11 +107,11 @@ def split_by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[lis
     return sorted_in, [note]
 
 
-def to_video(path: str, found: Layout, pattern: re.Pattern[str] | None) -> ListedVideo:
-    """A video with the class, the split and the group that its path tells."""
+def to_video(path: str, found: Layout) -> ListedVideo:
+    """A video with the class and the split that its path tells."""
     parts = path.split("/")
     split = found.splits[parts[found.split_at]] if found.splits else ""
-    return ListedVideo(path, parts[found.label_at], group=group_of(path, pattern), split=split)
+    return ListedVideo(path, parts[found.label_at], split=split)
 
 
 def stem_of(path: str) -> str:
@@ -127,25 +125,3 @@ def ucf_group(video: ListedVideo) -> str:
     if match is None:
         raise ValueError(f"{video.path} has no UCF-101 name")
     return f"{video.label}_g{int(match['group']):02d}"
-
-
-def compile_group_pattern(pattern: str) -> re.Pattern[str] | None:
-    """Compiles `data.group_pattern`; None where it is empty.
-
-    Raises:
-        UserError: it is not a regular expression.
-    """
-    try:
-        return re.compile(pattern) if pattern else None
-    except re.error as error:
-        raise UserError(
-            f"data.group_pattern={pattern!r} is not a regular expression: {error}"
-        ) from None
-
-
-def group_of(path: str, pattern: re.Pattern[str] | None) -> str:
-    """What the pattern captures in the path (without captures, what it matches), or ""."""
-    match = pattern.search(path) if pattern else None
-    if not match:
-        return ""
-    return "/".join(part or "" for part in match.groups()) or match.group()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -40,30 +40,30 @@ class Length(NamedTuple):
         return seconds * self.fps if unit == "frames" else seconds
 
 
-def read_span(cells: Mapping[str, str], where: str) -> Span | None:
+def read_span(cells: Mapping[str, str]) -> Span | None:
     """The stretch that a line names; None where its cells are empty or there are no such columns.
 
     Raises:
-        UserError: begins with `where`: a cell is no number, or is empty while the other is not; the
-            stretch ends before it begins.
+        UserError: a cell is no number, or is empty while the other is not; the stretch ends before
+            it begins.
     """
     for unit, names in COLUMNS.items():
         texts = [cells.get(name, "") for name in names]
         if not any(texts):
             continue
         start, end = (
-            read_number(text, name, unit, where) for text, name in zip(texts, names, strict=True)
+            read_number(text, name, unit) for text, name in zip(texts, names, strict=True)
         )
         if end <= start:
             raise UserError(
-                f"{where}: the stretch ends ({texts[1]}) "
+                f"the stretch ends ({texts[1]}) "
                 f"{'where' if end == start else 'before'} it begins ({texts[0]})"
             )
         return Span(start, end, unit)
     return None
 
 
-def read_number(text: str, name: str, unit: str, where: str) -> float:
+def read_number(text: str, name: str, unit: str) -> float:
     """A cell as seconds, to the microsecond, or as the number of a frame."""
     try:
         number = float(text)
@@ -72,39 +72,40 @@ def read_number(text: str, name: str, unit: str, where: str) -> float:
         right = False
     if not right:
         what = "a number of seconds, such as 12.5" if unit == "s" else "the number of a frame"
-        raise UserError(f"{where}: the {name} {quote(text)} is not {what}")
+        raise UserError(f"the {name} {quote(text)} is not {what}")
     return round(number, 6)
 
 
-def check(videos: Iterable[ListedVideo], path: Path) -> None:
-    """Checks the stretches of each file against each other.
+def conflicts(videos: Iterable[ListedVideo]) -> Iterator[tuple[int, str]]:
+    """Where lines about a file contradict each other: the line of one, and what is wrong.
+
+    A file stands for itself in one line and has stretches in others, or stretches with different
+    labels overlap.
 
     Args:
         videos: with the numbers of their lines.
-        path: of the manifest.
-
-    Raises:
-        UserError: a file stands for itself in one line and has stretches in others; stretches with
-            different labels overlap.
     """
     for name, found in by_file(videos).items():
         whole = [video for video in found if not video.span]
         if whole and len(found) > len(whole):
             other = next(video for video in found if video.span)
             first, second = sorted((whole[0].line, other.line))
-            raise UserError(
-                f"{path} line {second}: {shorten(name)} is named with times and, in line {first}, "
-                "without: a file is one video, or has labelled stretches"
+            yield (
+                second,
+                f"{shorten(name)} is named with times and, in line {first}, without: a file is one "
+                "video, or has labelled stretches",
             )
         longest: dict[str, ListedVideo] = {}  # by label, of those so far the one that ends last
         for video in found if not whole else ():
             for label, before in longest.items():
                 if label != video.label and span_of(before).end > span_of(video).start:
-                    raise UserError(
-                        f"{path} line {video.line}: {shorten(video.name)} ({quote(video.label)}) "
-                        f"overlaps {before.span} in line {before.line} ({quote(label)}): stretches "
-                        "with different labels must not overlap"
+                    yield (
+                        video.line,
+                        f"{shorten(video.name)} ({quote(video.label)}) overlaps {before.span} in "
+                        f"line {before.line} ({quote(label)}): stretches with different labels "
+                        "must not overlap",
                     )
+                    break
             last = longest.setdefault(video.label, video)
             if span_of(last).end < span_of(video).end:
                 longest[video.label] = video

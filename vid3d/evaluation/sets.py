@@ -14,6 +14,7 @@ from vid3d.data import pipeline
 from vid3d.data.content import Seen
 from vid3d.data.prepared import Prepared
 from vid3d.datasets import manifest
+from vid3d.datasets.protocol import describe_shared
 from vid3d.datasets.videos import Index, row_name
 from vid3d.errors import UserError
 
@@ -39,14 +40,19 @@ def other_config(config: ConfigDict, data: str) -> ConfigDict:
 def as_recorded(index: Index, workdir: Workdir) -> Index:
     """The index with the drawn splits that videos.csv has, as far as no video of it is gone.
 
-    Videos that were added since, or another version of vid3d, might draw others.
+    Videos that were added since, or another version of vid3d, might draw others. Where these splits
+    separate what is now known to be of one source, the protocol and a note say so.
     """
     split_of = {row_name(row): row["split"] for row in workdir.videos(("path", "split"))}
     is_drawn = index.protocol.startswith(("grouped", "random"))
     if not is_drawn or not split_of.keys() <= {video.name for video in index.videos}:
         return index
     videos = tuple(replace(v, split=split_of.get(v.name, v.split)) for v in index.videos)
-    return replace(index, videos=videos)
+    shared = describe_shared(videos) if index.protocol.startswith("grouped") else ""
+    if not shared or "(leaky)" in index.protocol:
+        return replace(index, videos=videos)
+    notes = (*index.notes, shared)
+    return replace(index, videos=videos, protocol=f"{index.protocol} (leaky)", notes=notes)
 
 
 def set_name(data: str) -> str:
