@@ -426,7 +426,8 @@ class TestManifest:
         rows = [f"{n},{'ab'[k % 2]}{end}" for k, n in enumerate(names) for end in ends]
         self.write(settings, f"path,label{column}\n" + "\n".join(rows))
         found = find(settings, group_pattern=r"(mouse\d+)_")
-        assert found.protocol == "grouped" and not any("group" in note for note in found.notes)
+        assert found.protocol == "grouped"
+        assert not any("group_pattern" in note for note in found.notes)
         assert {v.group for v in found.videos} == {f"mouse{k:02d}" for k in range(4)}
         assert not splits.shared_groups(found.videos)
         with pytest.raises(UserError, match="group_pattern='rat' matches no video, such as 'mous"):
@@ -435,14 +436,14 @@ class TestManifest:
     def test_a_pattern_that_changes_less_than_it_seems_is_noted(self, settings):
         rows = [f"{k}.mp4,{'ab'[k % 2]},{'g' if k < 4 else ''}" for k in range(8)]
         self.write(settings, "path,label,group\n" + "\n".join(rows))
-        found = find(settings, group_pattern="([4-6])")
+        found = find(settings, group_pattern=r"([4-6])\.")
         assert [v.group for v in found.videos] == [*"gggg", *"456", ""]
         assert (
-            "data.group_pattern='([4-6])' does not match 1 of 4 videos, such as '7.mp4'"
+            r"data.group_pattern='([4-6])\\.' does not match 1 of 4 videos, such as '7.mp4'"
             in found.notes
         )
         self.write(settings, "path,label,group\n" + "\n".join(row + "x" for row in rows))
-        found = find(settings, group_pattern="([4-6])")
+        found = find(settings, val_fraction=0.0, group_pattern=r"([4-6])\.")
         assert {v.group for v in found.videos} == {"gx", "x"}
         assert any("data.group_pattern is not used" in note for note in found.notes)
 

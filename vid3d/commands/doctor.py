@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from vid3d import config as configs
 from vid3d.arguments import Overrides, takes_config
+from vid3d.errors import UserError
 from vid3d.program import listen
 
 HELP = "check the videos and the split, without training"
@@ -20,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, overrides: Overrides) -> int:
     config = configs.load(options.config, overrides)
-    from vid3d.data.advice import train_command
+    from vid3d.data.advice import doctor_command, train_command
     from vid3d.data.prepare import doctor
 
     listen()
@@ -28,9 +29,13 @@ def run(options: Namespace, overrides: Overrides) -> int:
     print(f"videos:     {checkup.manifest}")
     print(f"bad videos: {checkup.bad_videos}")
     print(f"report:     {checkup.page}")
-    if checkup.groups:
-        print(f"groups:     {checkup.groups}")
+    if checkup.lacking:
+        raise UserError(checkup.lacking)
     first = "" if checkup.all_readable else ", once the bad ones are replaced or taken out of it"
     print(f"to train on this list of videos{first}:")
     print(train_command(options.config, overrides, config, checkup.manifest))
+    if checkup.groups:
+        print(f"groups:     {checkup.groups}")
+        print("this list separates them; to check again with each in one split:")
+        print(doctor_command(options.config, overrides, checkup.groups.pattern, options.output))
     return 0 if checkup.all_readable else 1

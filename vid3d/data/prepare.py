@@ -24,7 +24,8 @@ from vid3d.data.advice import GroupAdvice, suggest_groups
 from vid3d.data.prepared import FACTS, FORMAT, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
 from vid3d.data.recordings import describe_videos, recordings, to_decode
 from vid3d.data.report import check_bad, report, summary, write_ledger, write_manifest
-from vid3d.datasets.index import find
+from vid3d.datasets import stretches
+from vid3d.datasets.index import examine, find
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 from vid3d.terminal import VideoProgress, make_console
@@ -93,6 +94,7 @@ class Checkup:
     bad_videos: Path  # those that cannot be read, and why
     page: Path  # the report with pictures, as HTML
     groups: GroupAdvice | None  # what the names of the videos suggest
+    lacking: str  # what keeps the videos from being trained on, such as a class with too few; or ""
     all_readable: bool
 
 
@@ -110,7 +112,8 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> Checkup:
     chosen = storage.require_local(output or "", "--output").absolute()
     if output:
         storage.check_folder(chosen)
-    prepared = prepare(config, strict=False)
+    index, lacking = examine(config.data, config.seed)
+    prepared = prepare(config, index=index, strict=False)
     frames = prepared.directory
     folder = chosen if output else frames.with_name(f"doctor-{frames.name}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,8 +121,9 @@ def doctor(config: ConfigDict, output: str | Path | None = None) -> Checkup:
     write_ledger(prepared.bad, prepared.index.videos, folder / LEDGER)
     groups = suggest_groups(prepared.index, config.data)
     advice = [str(groups)] if groups else []
+    advice += [f"not enough to train on: {lacking}"] if lacking else []
     storage.write_whole(folder / PAGE, page.render(prepared, config.data, advice))
-    return Checkup(manifest, folder / LEDGER, folder / PAGE, groups, not prepared.bad)
+    return Checkup(manifest, folder / LEDGER, folder / PAGE, groups, lacking, not prepared.bad)
 
 
 def cache_key(index: Index, data: ConfigDict) -> str:
@@ -210,6 +214,8 @@ def build(
     files = recordings(index)
     asked = [to_decode(os.path.join(index.root, path), videos) for path, videos in files.items()]
     disk.check_free(folder, len(index.videos), disk.estimate_bytes(asked, settings, data), console)
+    for line in stretches.beyond_the_end(Path(index.root), index.videos, data):
+        console.print(line)
     times = {path: changed_ns(index.root, path) for path in files}
     marks = [
         f"{video} {identity('', str(video))} {time}" + "".join(f" {s}" for s in spans_of(video))

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from vid3d.datasets import layout
+from vid3d.datasets.classes import tidy
 from vid3d.datasets.layout import Layout
 from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
-from vid3d.text import first_few
+from vid3d.text import first_few, quote
 from vid3d.video.files import find_videos, left_out, walk
 from vid3d.video.frame_folder import holds_frames, is_picture
 
@@ -42,7 +43,7 @@ def listing(
     found = layout.find_layout(root, files, classes)
     sorted_in, loose = split_by_depth(root, files, found)
     videos = [to_video(path, found) for path in sorted_in]
-    notes += [*found.notes, *loose]
+    notes += [*found.notes, *loose, *note_empty(root, found, sorted_in, classes)]
     if ucf_groups and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
         videos = [replace(video, group=ucf_group(video)) for video in videos]
         notes.append("the names are like UCF-101's: class and gNN name the recording")
@@ -105,6 +106,33 @@ def split_by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[lis
         return sorted_in, []
     note = f"{len(loose)} videos are in no class folder and were left out, such as {loose[0]}"
     return sorted_in, [note]
+
+
+def note_empty(
+    root: Path, found: Layout, files: Sequence[str], classes: Sequence[str]
+) -> list[str]:
+    """A note on the class folders without videos, whose classes are missing from the others.
+
+    Args:
+        root: the folder.
+        found: where the class folders are.
+        files: the videos that are in some.
+        classes: those that are wanted; () is all.
+    """
+    labels = {tidy(path.split("/")[found.label_at]) for path in files}
+    above = {path.split("/")[0] for path in files} if found.label_at else {""}
+    folders = [Path(root, name) for name in sorted(above)]
+    names = {tidy(p.name) for folder in folders for p in folder.iterdir() if is_shown_folder(p)}
+    empty = sorted(name for name in names - labels if not classes or name in classes)
+    if not empty:
+        return []
+    what = "1 class folder holds" if len(empty) == 1 else f"{len(empty)} class folders hold"
+    return [f"{what} no videos: {first_few(map(quote, empty))}"]
+
+
+def is_shown_folder(path: Path) -> bool:
+    """Whether a path is a folder in which videos are looked for."""
+    return path.is_dir() and not path.name.startswith(".") and path.name != "__MACOSX"
 
 
 def to_video(path: str, found: Layout) -> ListedVideo:

@@ -16,14 +16,15 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from vid3d.datasets.problems import MOST_TOLD
 from vid3d.datasets.videos import COLUMNS, ListedVideo
 from vid3d.errors import UserError
-from vid3d.text import quote, shorten
+from vid3d.text import first_few, quote, shorten
 from vid3d.video import decoding
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.resize import stored_size
-from vid3d.video.spans import Span
+from vid3d.video.spans import SLACK, Span, plain
 
 END_DOUBT = 0.5  # seconds before the end that a header states, which may be that of the sound
 
@@ -187,6 +188,34 @@ def read_lengths(root: Path, paths: Sequence[str], data: ConfigDict) -> dict[str
         if isinstance(event, decoding.Done):
             lengths[paths[event.job]] = Length(event.claimed, event.fps)
     return lengths
+
+
+def beyond_the_end(root: Path, videos: Iterable[ListedVideo], data: ConfigDict) -> list[str]:
+    """A sentence on the stretches that end after their file does by its header, if any.
+
+    Decoding may take long and has the last word: a header may be wrong.
+
+    Args:
+        root: that the paths are relative to.
+        videos: whole files and stretches.
+        data: `config.data`.
+    """
+    found = [video for video in videos if video.span]
+    lengths = read_lengths(root, sorted({video.path for video in found}), data) if found else {}
+    late = []
+    for video in found:
+        frames, fps = lengths[video.path]
+        is_counted = span_of(video).unit == "frames"
+        end, slack = (frames, 0.0) if is_counted else (frames / fps, SLACK)
+        if frames and span_of(video).end > end + slack:
+            line = f"line {video.line}: " if video.line else ""
+            late.append(f"{line}{video.name} of {plain(round(end, 2))} {span_of(video).unit}")
+    if not late:
+        return []
+    return [
+        f"{len(late)} stretches end after their file does by its header: "
+        f"{first_few(late, MOST_TOLD)}; if decoding finds the same, they cannot be used"
+    ]
 
 
 def gaps(

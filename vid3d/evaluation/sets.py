@@ -13,10 +13,11 @@ from vid3d.checkpoint import Workdir
 from vid3d.data import pipeline
 from vid3d.data.content import Seen
 from vid3d.data.prepared import Prepared
-from vid3d.datasets import manifest
+from vid3d.datasets import index as data_index, manifest
 from vid3d.datasets.protocol import describe_shared
 from vid3d.datasets.videos import Index, row_name
 from vid3d.errors import UserError
+from vid3d.text import first_few, quote
 
 
 def other_config(config: ConfigDict, data: str) -> ConfigDict:
@@ -35,6 +36,34 @@ def other_config(config: ConfigDict, data: str) -> ConfigDict:
         other.data.classes = ()
         other.data.protocol = "random"
     return other
+
+
+def find_own(config: ConfigDict, classes: tuple[str, ...]) -> Index:
+    """The videos of the training run, without those of classes that came later, which a note names.
+
+    Raises:
+        UserError: they do not have the classes of the checkpoint, or have them in another order.
+    """
+    index, lacking = data_index.examine(config.data, config.seed)
+    if index.classes == classes:
+        if lacking:
+            raise UserError(lacking)
+        return index
+    added = [name for name in index.classes if name not in classes]
+    if tuple(name for name in index.classes if name in classes) != classes:
+        raise UserError(
+            f"the videos in {index.root} have the classes {first_few(index.classes)}, "
+            f"the checkpoint {first_few(classes)}: give them the names and the order of the "
+            "training, train anew, or test all videos of a folder with --data"
+        )
+    known = config.copy_and_resolve_references()
+    with known.unlocked():
+        known.data.classes = classes
+    index = data_index.find(known.data, known.seed)
+    note = (
+        f"the videos of {first_few(map(quote, added))} are left out: the training had no such class"
+    )
+    return replace(index, notes=(*index.notes, note))
 
 
 def as_recorded(index: Index, workdir: Workdir) -> Index:
