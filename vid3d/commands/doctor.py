@@ -37,5 +37,6 @@ def run(options: Namespace, overrides: Overrides) -> int:
     if checkup.groups:
         print(f"groups:     {checkup.groups}")
         print("this list separates them; to check again with each in one split:")
-        print(doctor_command(options.config, overrides, checkup.groups.pattern, options.output))
+        more = [f"--output={options.output}"] * bool(options.output)
+        print(doctor_command(options.config, overrides, checkup.groups.pattern, more))
     return 0 if checkup.all_readable else 1

@@ -164,7 +164,7 @@ def train_command(
 
 
 def doctor_command(
-    spec: str, overrides: Iterable[tuple[str, str]], pattern: str, output: str
+    spec: str, overrides: Iterable[tuple[str, str]], pattern: str, options: Iterable[str]
 ) -> str:
     """The command line that checks the same videos again, with groups.
 
@@ -172,13 +172,12 @@ def doctor_command(
         spec: of the config, FILE or FILE:ARG.
         overrides: (key, text) pairs.
         pattern: for `data.group_pattern`.
-        output: `--output`; "" for the default.
+        options: others of the command line, such as "--output=DIR".
     """
     settings = [(key, text) for key, text in overrides if key != "data.group_pattern"]
     settings.append(("data.group_pattern", pattern))
     arguments = [f"--config={spec}", *(f"--config.{key}={text}" for key, text in settings)]
-    arguments += [f"--output={output}"] * bool(output)
-    return " ".join(["vid3d doctor", *map(shell_word, arguments)])
+    return " ".join(["vid3d doctor", *map(shell_word, [*arguments, *options])])
 
 
 def free_name(path: Path) -> Path:
