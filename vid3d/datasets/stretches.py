@@ -212,9 +212,10 @@ def beyond_the_end(root: Path, videos: Iterable[ListedVideo], data: ConfigDict) 
             late.append(f"{line}{video.name} of {plain(round(end, 2))} {span_of(video).unit}")
     if not late:
         return []
+    what = "1 stretch ends" if len(late) == 1 else f"{len(late)} stretches end"
     return [
-        f"{len(late)} stretches end after their file does by its header: "
-        f"{first_few(late, MOST_TOLD)}; if decoding finds the same, they cannot be used"
+        f"{what} after the end of the file, by its header: {first_few(late, MOST_TOLD)}; decoding "
+        "will tell for certain"
     ]
 
 
