@@ -24,8 +24,8 @@ from vid3d.data.advice import GroupAdvice, suggest_groups
 from vid3d.data.prepared import FACTS, FORMAT, LEDGER, SUMS, TIMES, Prepared, is_whole, load, sums
 from vid3d.data.recordings import describe_videos, recordings, to_decode
 from vid3d.data.report import check_bad, report, summary, write_ledger, write_manifest
-from vid3d.datasets import stretches
 from vid3d.datasets.index import examine, find
+from vid3d.datasets.stretches import Length, beyond_the_end
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 from vid3d.terminal import VideoProgress, make_console
@@ -203,18 +203,18 @@ def build(
     folder: Path, index: Index, data: ConfigDict, console: Console, beam_options: str | None
 ) -> None:
     """Decodes the videos of an index into an empty folder."""
-    settings = Settings(
-        size=stored_size(data),
-        resize=data.resize,
-        color=data.color,
-        max_frames=data.stored_frames,
-        store=data.store,
-        decode=decode_options(data),
-    )
+    settings = decode_settings(data)
     files = recordings(index)
     asked = [to_decode(os.path.join(index.root, path), videos) for path, videos in files.items()]
-    disk.check_free(folder, len(index.videos), disk.estimate_bytes(asked, settings, data), console)
-    for line in stretches.beyond_the_end(Path(index.root), index.videos, data):
+    looks = disk.look(asked, settings, data)
+    need = disk.estimate_bytes(asked, settings, data, looks)
+    disk.check_free(folder, len(index.videos), need, console)
+    lengths = {
+        path: Length(found.claimed, found.fps)
+        for path, video in zip(files, asked, strict=True)
+        if (found := looks.get(str(video)))
+    }
+    for line in beyond_the_end(index.videos, lengths):
         console.print(line)
     times = {path: changed_ns(index.root, path) for path in files}
     marks = [
@@ -246,6 +246,18 @@ def build(
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
     (folder / TOUCHED).write_text(json.dumps(times))
     (folder / SUMS).write_text(json.dumps(sums(folder)))
+
+
+def decode_settings(data: ConfigDict) -> Settings:
+    """How videos are decoded for the cache."""
+    return Settings(
+        size=stored_size(data),
+        resize=data.resize,
+        color=data.color,
+        max_frames=data.stored_frames,
+        store=data.store,
+        decode=decode_options(data),
+    )
 
 
 def decode(

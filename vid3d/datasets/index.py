@@ -188,9 +188,8 @@ def list_source(data: ConfigDict, seed: int, classes: tuple[str, ...]) -> Listin
     if data.source == "synthetic":
         from vid3d.datasets import synthetic
 
-        return groups.by_pattern(
-            folder.listing(synthetic.write(data, seed)), synthetic.GROUP_PATTERN
-        )
+        listing = folder.listing(synthetic.write(data, seed), ucf_groups=False)
+        return groups.by_pattern(listing, synthetic.GROUP_PATTERN)
     if data.source == "tfds":
         from vid3d.datasets import tfds
 

@@ -190,20 +190,19 @@ def read_lengths(root: Path, paths: Sequence[str], data: ConfigDict) -> dict[str
     return lengths
 
 
-def beyond_the_end(root: Path, videos: Iterable[ListedVideo], data: ConfigDict) -> list[str]:
+def beyond_the_end(videos: Iterable[ListedVideo], lengths: Mapping[str, Length]) -> list[str]:
     """A sentence on the stretches that end after their file does by its header, if any.
 
     Decoding may take long and has the last word: a header may be wrong.
 
     Args:
-        root: that the paths are relative to.
         videos: whole files and stretches.
-        data: `config.data`.
+        lengths: of files, by their headers; those of others are not known.
     """
-    found = [video for video in videos if video.span]
-    lengths = read_lengths(root, sorted({video.path for video in found}), data) if found else {}
     late = []
-    for video in found:
+    for video in videos:
+        if not video.span or video.path not in lengths:
+            continue
         frames, fps = lengths[video.path]
         is_counted = span_of(video).unit == "frames"
         end, slack = (frames, 0.0) if is_counted else (frames / fps, SLACK)
