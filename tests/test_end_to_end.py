@@ -100,7 +100,14 @@ def test_evaluation_equals_a_recount_of_its_predictions(smoke_run, run):
     with (folder / "predictions.csv").open() as file:
         table = list(csv.DictReader(file))
     with (smoke_run / "videos.csv").open() as file:
-        expected = {v["path"] for v in csv.DictReader(file) if v["split"] == "test"}
+        listed = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    expected = {v["path"] for v in listed}
+    assert {(r["path"], r["group"]) for r in table} == {(v["path"], v["group"]) for v in listed}
+    for name, row in printed["per_group"].items():
+        own = [r["true"] == r["predicted"] for r in table if r["group"] == name]
+        assert (row["correct"], row["count"]) == (sum(own), len(own))
+        assert row["accuracy"] == sum(own) / len(own)
+    assert len(printed["per_group"]) == printed["num_groups"]
     assert len(table) == len(expected) == printed["num_videos"] == printed["num_expected"]
     assert {row["path"] for row in table} == expected
     correct = sum(row["true"] == row["predicted"] for row in table)
@@ -138,13 +145,15 @@ def check_mistakes(folder: Path, figures: dict, table: list[dict[str, str]]) -> 
     assert len(mistakes) == figures["num_videos"] - figures["correct"] > 5
     for row in mistakes:
         answer = wrong[row["path"]]
+        assert row["group"] == answer["group"]
+        assert Path(row["file"]).is_file() and row["file"].endswith("/" + row["path"])
         assert (row["true"], row["predicted"]) == (answer["true"], answer["predicted"])
         assert row["probability"] == answer[f"probability:{row['predicted']}"]
         assert row["true_probability"] == answer[f"probability:{row['true']}"]
         gap = float(row["probability"]) - float(row["true_probability"])
         assert float(row["margin"]) == gap >= 0
     assert figures["mistakes"] == [
-        {key: value if key in ("path", "true", "predicted") else float(value)
+        {key: value if key in ("path", "group", "true", "predicted", "file") else float(value)
          for key, value in row.items()}
         for row in mistakes[:10]
     ]  # fmt: skip
@@ -170,8 +179,10 @@ def test_predict_agrees_with_evaluate(smoke_run, run, call):
         assert words in said
     *shown, where = said.partition("most confident first\n")[2].splitlines()[1:7]
     assert [line.split()[:3] for line in shown] == [
-        [row["path"], row["true"], row["predicted"]] for row in figures["mistakes"][:5]
+        [row["file"], row["true"], row["predicted"]] for row in figures["mistakes"][:5]
     ]
+    name, worst = next(iter(figures["per_group"].items()))
+    assert f"least accurate sources: {name} {worst['accuracy']:.3f} ({worst['correct']} of " in said
     assert where == f"  all in {folder / 'mistakes.csv'}"
     with (folder / "predictions.csv").open() as file:
         table = list(csv.DictReader(file))

@@ -131,7 +131,7 @@ KEYS = (
     Key("data.protocol", "auto", PROTOCOLS,
         "how the videos are split; auto: as the data says, otherwise grouped"),
     Key("data.group_pattern", "", None,
-        "regular expression for the path; what it captures is the source of the video"),
+        "regular expression for the path; it captures the source of a video without a named group"),
     Key("data.background", "", None,
         'the class of unlabelled time in manifests with start and end; "" leaves that time out'),
     Key("data.background_per_video", 0, NOT_NEGATIVE,

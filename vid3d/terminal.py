@@ -21,9 +21,15 @@ LINE_SECONDS = 10.0  # between two lines of progress where there is no terminal
 LEAST_BAR, LARGEST_BAR = 10, 40  # characters
 
 
-def console() -> Console:
-    """A console for tables."""
-    return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+def console(*, wide: bool = False, soft_wrap: bool = False) -> Console:
+    """A console for tables.
+
+    Args:
+        wide: no narrower on a terminal, which then breaks lines where a copy has no break.
+        soft_wrap: the same for lines of text.
+    """
+    width = None if sys.stdout.isatty() and not wide else 10_000
+    return Console(width=width, soft_wrap=soft_wrap, highlight=False)
 
 
 class StandardError:

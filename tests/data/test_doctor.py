@@ -104,7 +104,8 @@ def doctor(call, tmp_path, monkeypatch):
             "doctor", f"--config={config}", f"--config.data.root={root}", *tiny, *options,
             check=check,
         )  # fmt: skip
-        return done.stdout, words(done.stdout.splitlines()[-1])
+        commands = [line for line in done.stdout.splitlines() if line.startswith("vid3d train")]
+        return done.stdout, words(commands[-1]) if commands else []
 
     return doctor
 
@@ -133,6 +134,45 @@ def test_the_command_trains_on_the_same_splits(doctor, two_classes, tmp_path):
     ]
     (tmp_path / "runs" / "videos").mkdir(parents=True)
     assert doctor(two_classes, *options)[1][-1] == "--workdir=runs/videos-2"
+
+
+def test_the_last_line_checks_again_with_the_suggested_groups(doctor, two_classes, tmp_path):
+    """Whoever goes by it has no source in two splits; whoever mixes both is told of the leak."""
+    said, command = doctor(
+        two_classes, f"--output={tmp_path / 'out'}", "--config.data.protocol=auto"
+    )
+    program, *again = words(said.splitlines()[-1])
+    options, overrides = cli.parse(again)
+    config = configs.load(options.config, overrides)
+    assert (program, again[0]) == ("vid3d", "doctor") and options.output == str(tmp_path / "out")
+    assert config.data.num_frames == 8 and config.data.protocol == "auto"
+    found = index.find(config.data, config.seed)
+    assert found.protocol == "grouped" and len({video.group for video in found.videos}) == 5
+    _, mixed = loaded([*command[1:], f"--config.data.group_pattern={config.data.group_pattern}"])
+    assert index.find(mixed.data, mixed.seed).protocol == "manifest (leaky)"
+
+
+def test_too_few_videos_are_examined_all_the_same(call, two_classes, tmp_path):
+    root = tmp_path / "few"
+    (root / "up").mkdir(parents=True)
+    shutil.copy(two_classes / "up" / "g0_0.avi", root / "up")
+    (root / "up" / "x.avi").write_text("no video")
+    (root / "empty" / ".hidden").mkdir(parents=True)
+    tiny = ("data.size=32", f"data.cache_dir={tmp_path / 'cache'}", f"data.root={root}")
+    options = [f"--config.{setting}" for setting in tiny]
+    one = call("doctor", "--config=videos", *options, f"--output={tmp_path / 'out'}", check=1)
+    assert "error: there is one class only ('up')" in one.stderr.splitlines()[-1]
+    (root / "down").mkdir()
+    shutil.copy(two_classes / "down" / "g0_0.avi", root / "down")
+    two = call("doctor", "--config=videos", *options, f"--output={tmp_path / 'out'}", check=1)
+    assert "error: the class 'down' has no " in two.stderr.splitlines()[-1]
+    for done in (one, two):
+        said = " ".join(done.stderr.split())
+        for words in ("frames per video: 5 to 5", "BAD: 1 video cannot be read: up/x.avi"):
+            assert words in said
+        assert "note: 1 class folder holds no videos: 'empty'" in said
+        assert "report:" in done.stdout and "vid3d train" not in done.stdout
+    assert "has no " in Page((tmp_path / "out" / "report.html").read_text()).said
 
 
 def pairs(options: tuple[str, ...]) -> list[tuple[str, str]]:

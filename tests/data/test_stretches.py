@@ -99,6 +99,13 @@ def test_a_stretch_beyond_the_end_is_named_with_its_line(recordings):
     assert (row["path"], row["start"], row["end"]) == ("c.avi", "4.6", "9")
 
 
+def test_a_stretch_beyond_the_end_is_told_before_decoding(recordings, capsys):
+    prepare.prepare(recordings, strict=False)
+    said = [line for line in capsys.readouterr().err.splitlines() if "by its header" in line]
+    assert len(said) == 1 and said[0].startswith("1 stretch ends after the end of the file")
+    assert "line 8: c.avi 4.6-9 s of 4.8 s" in said[0]
+
+
 def test_doctor_counts_stretches_and_writes_them(recordings, tmp_path, capsys):
     checkup = prepare.doctor(recordings, tmp_path / "out")
     assert "stretches: 7 in 3 files" in capsys.readouterr().err

@@ -106,6 +106,17 @@ def test_split_folders_in_class_folders_are_splits(settings, below):
     assert "data.protocol=random draws other splits than those of the folders" in aside.notes
 
 
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_class_folders_without_videos_are_noted(settings, above):
+    touch(settings, *[f"{above}{c}/{k}.mp4" for c in "ab" for k in range(6)])
+    touch(settings, *[f"test/{c}/{k}.mp4" for c in "ab" for k in range(2) if above])
+    for name in ("c", "d/deeper", ".hidden"):
+        Path(settings.data.root, above, name).mkdir(parents=True)
+    touch(settings, f"{above}d/deeper/notes.txt")
+    assert "2 class folders hold no videos: 'c', 'd'" in find(settings).notes
+    assert not any("no videos" in note for note in find(settings, classes=("a", "b")).notes)
+
+
 def test_splits_in_some_classes_only_are_refused(settings):
     touch(settings, *tree("run", classes=("train", "test")), "sit/1.mp4", "sit/2.mp4")
     with pytest.raises(UserError, match=r"run holds the splits test, train, but .* in sit are in"):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from vid3d import config as configs
-from vid3d.datasets import index, manifest, splits
+from vid3d.datasets import index, manifest, protocol, splits
 from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
 from vid3d.video.files import walk
@@ -283,7 +283,7 @@ class TestShares:
         videos = tuple(
             ListedVideo(f"{k}.mp4", "a", group=group, split=s) for k, s in enumerate(names)
         )
-        return index.describe_carving(videos, set(), configs.default().data, by_group=by_group)
+        return protocol.describe_carving(videos, set(), configs.default().data, by_group=by_group)
 
     def test_val_share_excludes_test_videos(self):
         assert self.notes(130, val=30, test=22) == [
@@ -425,6 +425,62 @@ class TestManifest:
         found = find(settings, root=str(path))
         assert all(Path(found.root, v.path).is_file() for v in found.videos)
 
+    @pytest.mark.parametrize("column", ["", ",group", ",start,end"])
+    def test_the_pattern_names_the_groups_that_the_manifest_does_not(self, settings, column):
+        """Of whole files and of stretches, whose file is one day of several of a mouse."""
+        names = [f"mouse{k // 3:02d}_day{k % 3}.mp4" for k in range(12)]
+        touch(Path(settings.data.root), *names)
+        ends = [",0,1", ",1,2"] if column == ",start,end" else ["," * bool(column)]
+        rows = [f"{n},{'ab'[k % 2]}{end}" for k, n in enumerate(names) for end in ends]
+        self.write(settings, f"path,label{column}\n" + "\n".join(rows))
+        found = find(settings, group_pattern=r"(mouse\d+)_")
+        assert found.protocol == "grouped"
+        assert not any("group_pattern" in note for note in found.notes)
+        assert {v.group for v in found.videos} == {f"mouse{k:02d}" for k in range(4)}
+        assert not splits.shared_groups(found.videos)
+        with pytest.raises(UserError, match="group_pattern='rat' matches no video, such as 'mous"):
+            find(settings, group_pattern="rat")
+
+    def test_a_pattern_that_changes_less_than_it_seems_is_noted(self, settings):
+        rows = [f"{k}.mp4,{'ab'[k % 2]},{'g' if k < 4 else ''}" for k in range(8)]
+        self.write(settings, "path,label,group\n" + "\n".join(rows))
+        found = find(settings, group_pattern=r"([4-6])\.")
+        assert [v.group for v in found.videos] == [*"gggg", *"456", ""]
+        assert (
+            r"data.group_pattern='([4-6])\\.' does not match 1 of 4 videos, such as '7.mp4'"
+            in found.notes
+        )
+        self.write(settings, "path,label,group\n" + "\n".join(row + "x" for row in rows))
+        found = find(settings, val_fraction=0.0, group_pattern=r"([4-6])\.")
+        assert {v.group for v in found.videos} == {"gx", "x"}
+        assert any("data.group_pattern is not used" in note for note in found.notes)
+
+    def test_a_pattern_shows_that_given_splits_leak(self, settings):
+        rows = [f"{k}.mp4,{'ab'[k % 2]},{('train', 'val', 'test')[k // 2 % 3]}" for k in range(8)]
+        self.write(settings, "path,label,split\n" + "\n".join(rows))
+        assert find(settings, group_pattern=r"\d").protocol == "manifest"
+        found = find(settings, group_pattern=r"(mp4)")
+        assert found.protocol == "manifest (leaky)"
+
+    def test_all_mistakes_are_told_at_once(self, settings):
+        rows = ["0.mp4,a,train", "1.mp4,,train", "../x.mp4,a,train", "2.mp4,b,trian", "0.mp4,b,val"]
+        self.write(settings, "path,label,split\n" + "\n".join([*rows, "3.mp4,b,"]))
+        with pytest.raises(UserError) as caught:
+            find(settings)
+        said = str(caught.value)
+        assert "manifest.csv has 5 mistakes: line 3: the label is empty" in said
+        for line, words in enumerate(("../x.mp4", "split 'trian'", "0.mp4 is al", "the split"), 4):
+            assert f"; line {line}: {words}" in said
+        many = "".join(f"{k}.mp4,{'y' * 500},oops{k}\n" for k in range(1000))
+        self.write(settings, f"path,label,split\n{many}")
+        with pytest.raises(UserError, match=r"1000 mistakes: line 2: .*; and 992 more") as caught:
+            find(settings)
+        assert len(str(caught.value)) < 2000 and "\n" not in str(caught.value)
+        folds = "".join(f"{k}.mp4,{'ab'[k % 2]},f{k}\n" for k in range(4))
+        self.write(settings, f"path,label,fold\n{folds}")
+        with pytest.raises(UserError, match=r"the folds 'f0' of 0.mp4 \(line 2\), 'f1' of 1.mp4"):
+            find(settings)
+
     def test_real_folds_keep_sources_apart(self, settings, shared):
         for fold in range(4):
             found = find(settings, root=str(shared / "fights"), test_fold=fold)
@@ -473,6 +529,11 @@ class TestUcf101:
 
     def test_group_is_class_and_number(self, settings, tree):
         assert len({v.group for v in find(settings, protocol="grouped").videos}) == 12
+
+    def test_a_pattern_does_not_rename_known_groups_in_silence(self, settings, tree):
+        found = find(settings, protocol="grouped", group_pattern="YoYo")
+        assert len({v.group for v in found.videos}) == 12
+        assert any("data.group_pattern is not used" in note for note in found.notes)
 
     def test_missing_files_are_counted_and_named(self, settings, tree):
         gone = tree / "YoYo" / "v_YoYo_g01_c02.avi"

@@ -99,6 +99,8 @@ def test_misnamed_optional_column_is_refused(read, column, known):
         ("filename,label", "no column 'path'; is it 'filename'?"),
         ("path,label,Label", "there are 2 columns 'label'"),
         ("path,label,split,split", "there are 2 columns 'split'"),
+        ("filename,class,stop", "'stop' may say where"),
+        ("filename,class,stop", "is it 'filename'? Then call it 'path'; no column 'label'"),
     ],
 )
 def test_missing_or_double_columns_are_named(read, header, words):

@@ -90,6 +90,20 @@ def test_wrong_stretches_are_named_with_their_line(read, text, words):
     assert "\n" not in str(caught.value)
 
 
+def test_wrong_stretches_are_named_together(read):
+    rows = ["1.mp4,a,5,4", "1.mp4,a,1,9", "1.mp4,b,8,10", "2.mp4,a,x,1", "3.mp4,a,,", "3.mp4,b,1,2"]
+    with pytest.raises(UserError) as caught:
+        read(HEADER + "\n".join(rows))
+    said = str(caught.value)
+    assert "manifest.csv has 4 mistakes: line 2: the stretch ends (4) before" in said
+    for words in (
+        "line 4: 1.mp4 8-10 s ('b') overlaps",
+        "line 5: the start 'x'",
+        "line 7: 3.mp4 is",
+    ):
+        assert f"; {words}" in said
+
+
 def test_a_recording_stays_in_one_split(read, settings, tmp_path):
     """Whatever the fractions are; and where the manifest separates it, that is said."""
     rows = [f"{k}.mp4,{'ab'[s % 2]},{s},{s + 1}" for k in (1, 2, 3) for s in range(6)]

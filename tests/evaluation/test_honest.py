@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from fixtures.videos import write_video
 
 from vid3d import checkpoint, cli, config as configs
 from vid3d.datasets import index, splits
+from vid3d.datasets.videos import ListedVideo
 from vid3d.errors import UserError
 from vid3d.evaluation import evaluate, sets
 from vid3d.training import loop
@@ -166,6 +168,38 @@ def test_other_classes_are_refused(copied):
     manifest.write_text(manifest.read_text().replace(",up,", ",above,"))
     with pytest.raises(UserError, match="have the classes above, down, the checkpoint down, up"):
         evaluate.evaluate(workdir, overrides=moved)
+
+
+def test_a_class_that_came_later_is_left_out(copied, capsys):
+    """Whether or not it has videos for all splits."""
+    root, workdir, moved = copied
+    before, _ = evaluate.evaluate(workdir, overrides=moved)
+    with (root / "manifest.csv").open("a") as file:
+        file.write("new.avi,sideways,x,test\n")
+    write_small(root / "new.avi", shade=3)
+    after, _ = evaluate.evaluate(workdir, overrides=moved)
+    assert list(after["per_class"]) == ["down", "up"] and after["num_videos"] == 4
+    assert after["accuracy"] == before["accuracy"] and after["overrides"] == {}
+    (note,) = set(after["notes"]) - set(before["notes"])
+    assert note == "the videos of 'sideways' are left out: the training had no such class"
+
+
+def test_a_leak_that_is_known_later_is_admitted(copied):
+    """As of a run that an earlier version trained, or after the manifest was completed."""
+    root, workdir, _ = copied
+    drawn = index.Index(
+        str(root),
+        tuple(
+            ListedVideo(f"{k}.avi", LABELS[k % 2], "tape" if k in (0, 23) else f"g{k}", "train")
+            for k in range(24)
+        ),
+        LABELS,
+        "grouped",
+    )
+    found = sets.as_recorded(drawn, checkpoint.Workdir(workdir))
+    assert found.protocol == "grouped (leaky)" and "'tape' in t" in found.notes[-1]
+    apart = replace(drawn, videos=tuple(replace(v, group=v.path) for v in drawn.videos))
+    assert sets.as_recorded(apart, checkpoint.Workdir(workdir)).protocol == "grouped"
 
 
 def test_classes_in_another_order_are_refused(copied):

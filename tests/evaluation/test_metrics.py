@@ -186,11 +186,16 @@ def test_an_evaluation_has_both_intervals_and_counts_its_sources():
     assert metrics.interval_kind(two) == "95%, 2 sources"
     assert metrics.best_interval(two) == ("groups", two["interval_groups"])
     assert two["interval_groups"][0] < two["interval"][0] < two["interval"][1]
+    assert list(two["per_group"].items()) == [
+        ("a", {"accuracy": 3 / 7, "correct": 3, "count": 7}),
+        ("b", {"accuracy": 4 / 9, "correct": 4, "count": 9}),
+    ]
     one = metrics.summarise(p_NK, np.zeros(16), ones, "ab", groups=["a"] * 16)
     assert metrics.sources(one) == "1 source" and one["interval_groups"][0] < 0.1
     for groups in ((), list(map(str, range(16)))):
         alone = metrics.summarise(p_NK, np.zeros(16), ones, "ab", groups=groups)
         assert (alone["interval_groups"], alone["num_groups"]) == (None, 16)
+        assert alone["per_group"] == {}
         assert metrics.best_interval(alone) == ("wilson", two["interval"])
         assert metrics.sources(alone) == "each video its own source"
         assert metrics.interval_kind(alone) == "95%, Wilson"

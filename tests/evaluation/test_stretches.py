@@ -12,7 +12,7 @@ import vid3d
 from vid3d import config as configs
 from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
-from vid3d.evaluation import evaluate, runs
+from vid3d.evaluation import evaluate, report, runs
 from vid3d.judge import evaluate_events
 from vid3d.training import loop
 
@@ -57,6 +57,10 @@ def test_every_file_names_the_stretch(trained):
     assert {(row["path"], row["start"], row["end"], row["true"]) for row in answers} >= {
         (f"{k}.avi", *times) for k in (4, 5) for times in (("0.5", "1", "up"), ("2", "2.5", "down"))
     }
+    assert {(row["path"], row["group"]) for row in answers} == {(f"{k}.avi",) * 2 for k in (4, 5)}
+    for row in figures["mistakes"]:
+        assert row["path"] == f"{Path(row['file']).name} {row['start']:g}-{row['end']:g} s"
+        assert report.pasteable(row).endswith(f"{row['path'].split(maxsplit=1)[1]}")
     found = runs.read_answers(Workdir(workdir), figures)
     assert len(found) == 8 and ("4.avi 0.5-1 s", listed[-8]["sha256"]) in found
 

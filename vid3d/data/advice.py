@@ -14,7 +14,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from vid3d.config import flatten
-from vid3d.datasets.folder import group_of, stem_of
+from vid3d.datasets.folder import stem_of
+from vid3d.datasets.groups import group_of
 from vid3d.datasets.index import source_of
 from vid3d.datasets.videos import Index, ListedVideo
 from vid3d.schema import BY_NAME
@@ -48,7 +49,7 @@ class GroupAdvice:
             f"the names of {self.videos} videos begin with one of {self.groups} prefixes such as "
             f"{self.prefix!r}, which several classes share: if each stands for a recording or a "
             "subject, keep it in one split with "
-            f"{shell_word(f'--config.data.group_pattern={self.pattern}')}"
+            f"{shell_word(f'--config.data.group_pattern={self.pattern}')}, before you train"
         )
 
 
@@ -145,6 +146,7 @@ def train_command(
             "data.test_fold": "-1",
             "data.val_fold": "-1",
             "data.background": "",  # its stretches are in the manifest
+            "data.group_pattern": "",  # so are the groups
         }
         # The file may say something else than the default, which does as well.
         needed = {
@@ -159,6 +161,23 @@ def train_command(
     workdir = free_name(Path("runs", folder.absolute().name or "mine"))
     arguments = [f"--config={spec}", *settings, f"--workdir={workdir}"]
     return " ".join(["vid3d train", *map(shell_word, arguments)])
+
+
+def doctor_command(
+    spec: str, overrides: Iterable[tuple[str, str]], pattern: str, options: Iterable[str]
+) -> str:
+    """The command line that checks the same videos again, with groups.
+
+    Args:
+        spec: of the config, FILE or FILE:ARG.
+        overrides: (key, text) pairs.
+        pattern: for `data.group_pattern`.
+        options: others of the command line, such as "--output=DIR".
+    """
+    settings = [(key, text) for key, text in overrides if key != "data.group_pattern"]
+    settings.append(("data.group_pattern", pattern))
+    arguments = [f"--config={spec}", *(f"--config.{key}={text}" for key, text in settings)]
+    return " ".join(["vid3d doctor", *map(shell_word, [*arguments, *options])])
 
 
 def free_name(path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -28,30 +28,46 @@ RESERVE_BYTES = 128 * 2**20  # to stay free
 REMEDY = "data.store=jpeg, data.stored_frames, or a smaller data.size"
 
 
-def estimate_bytes(asked: Sequence[str | Stretches], settings: Settings, data: ConfigDict) -> int:
+def look(asked: Sequence[str | Stretches], settings: Settings, data: ConfigDict) -> dict[str, Done]:
+    """Path -> what the header of a file says: of some, or of all where stretches are decoded.
+
+    Empty where nobody needs to know.
+    """
+    has_stretches = any(map(spans_of, asked))
+    if data.source == "tfds" or (settings.max_frames and not has_stretches):
+        return {}
+    sample = asked if has_stretches else asked[:: -(-len(asked) // SAMPLE)]
+    paths = [str(video) for video in sample]
+    events = decoder_pool.decode(
+        paths,
+        settings,
+        workers=1,  # starting another would take longer
+        timeout=data.decode_timeout,
+        look=True,
+        decoders=KEPT,
+    )
+    return {paths[event.job]: event for event in events if isinstance(event, Done)}
+
+
+def estimate_bytes(
+    asked: Sequence[str | Stretches],
+    settings: Settings,
+    data: ConfigDict,
+    looks: Mapping[str, Done],
+) -> int:
     """Bytes that the shards will take.
 
-    Without a limit on the frames, from the headers of some of the files.
+    Without a limit on the frames, from the headers of some of the files, see `look`.
     """
     counts: list[float] = [max(len(spans_of(video)), 1) * settings.max_frames for video in asked]
     if not settings.max_frames and data.source == "tfds":
         counts = [tfds_frames.mean_length(data)] * len(asked)
     elif not settings.max_frames:
-        sample = asked[:: -(-len(asked) // SAMPLE)]
-        looks = decoder_pool.decode(
-            [str(video) for video in sample],
-            settings,
-            workers=1,  # starting another would take longer
-            timeout=data.decode_timeout,
-            look=True,
-            decoders=KEPT,
-        )
-        found = [event for event in looks if isinstance(event, Done)]
-        claims = [event.claimed for event in found if event.claimed]
+        claims = [event.claimed for event in looks.values() if event.claimed]
         # A header that wrongly claims a million frames must not stop a run.
         most = 20 * statistics.median(claims or [UNKNOWN_LENGTH])
         usual = statistics.fmean(min(c, most) for c in claims or [UNKNOWN_LENGTH])
-        fps = statistics.median([event.fps for event in found] or [DEFAULT_FPS])
+        fps = statistics.median([event.fps for event in looks.values()] or [DEFAULT_FPS])
         counts = [num_frames(spans_of(video), fps) or usual for video in asked]
     share = JPEG_SHARE if settings.store == "jpeg" else 1
     return int(sum(counts) * record_bytes(settings) * share)

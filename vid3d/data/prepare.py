@@ -31,7 +31,8 @@ from vid3d.data.report import (
     write_ledger,
     write_manifest,
 )
-from vid3d.datasets.index import find
+from vid3d.datasets.index import examine, find
+from vid3d.datasets.stretches import Length, beyond_the_end
 from vid3d.datasets.videos import Index
 from vid3d.errors import UserError
 from vid3d.terminal import VideoProgress, make_console
@@ -103,6 +104,7 @@ class Checkup:
     page: Path  # the report with pictures, as HTML
     groups: GroupAdvice | None  # what the names of the videos suggest
     left_out: str  # which videos the manifest lacks, by split: "3 training, 1 test"; or ""
+    lacking: str  # what keeps the videos from being trained on, such as a class with too few; or ""
     all_readable: bool
 
 
@@ -123,7 +125,8 @@ def doctor(
     chosen = storage.require_local(output or "", "--output").absolute()
     if output:
         storage.check_folder(chosen)
-    prepared = prepare(config, strict=False)
+    index, lacking = examine(config.data, config.seed)
+    prepared = prepare(config, index=index, strict=False)
     frames = prepared.directory
     folder = chosen if output else frames.with_name(f"doctor-{frames.name}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +137,7 @@ def doctor(
     write_ledger(prepared.bad, index.videos, folder / LEDGER, root=index.root)
     groups = suggest_groups(prepared.index, config.data)
     advice = [str(groups)] if groups else []
+    advice += [f"not enough to train on: {lacking}"] if lacking else []
     storage.write_whole(folder / PAGE, page.render(prepared, config.data, advice))
     return Checkup(
         manifest,
@@ -141,6 +145,7 @@ def doctor(
         folder / PAGE,
         groups,
         left_out=bad_by_split(prepared) if without_bad else "",
+        lacking=lacking,
         all_readable=not prepared.bad,
     )
 
@@ -222,20 +227,21 @@ def build(
     folder: Path, index: Index, data: ConfigDict, console: Console, beam_options: str | None
 ) -> None:
     """Decodes the videos of an index into an empty folder."""
-    settings = Settings(
-        size=stored_size(data),
-        resize=data.resize,
-        color=data.color,
-        max_frames=data.stored_frames,
-        store=data.store,
-        decode=decode_options(data),
-    )
+    settings = decode_settings(data)
     files = recordings(index)
     asked = [to_decode(os.path.join(index.root, path), videos) for path, videos in files.items()]
     what = counted(len(index.videos), "video")
     if len(asked) != len(index.videos):
         what = f"{len(index.videos)} stretches of {counted(len(asked), 'file')}"
-    disk.check_free(folder, what, disk.estimate_bytes(asked, settings, data), console)
+    looks = disk.look(asked, settings, data)
+    disk.check_free(folder, what, disk.estimate_bytes(asked, settings, data, looks), console)
+    lengths = {
+        path: Length(found.claimed, found.fps, found.seconds)
+        for path, video in zip(files, asked, strict=True)
+        if (found := looks.get(str(video)))
+    }
+    for line in beyond_the_end(index.videos, lengths):
+        console.print(line)
     times = {path: changed_ns(index.root, path) for path in files}
     marks = [
         f"{video} {identity('', str(video))} {time}" + "".join(f" {s}" for s in spans_of(video))
@@ -266,6 +272,18 @@ def build(
     (folder / FACTS).write_text(json.dumps(sidecar, indent=1))
     (folder / TOUCHED).write_text(json.dumps(times))
     (folder / SUMS).write_text(json.dumps(sums(folder)))
+
+
+def decode_settings(data: ConfigDict) -> Settings:
+    """How videos are decoded for the cache."""
+    return Settings(
+        size=stored_size(data),
+        resize=data.resize,
+        color=data.color,
+        max_frames=data.stored_frames,
+        store=data.store,
+        decode=decode_options(data),
+    )
 
 
 def decode(

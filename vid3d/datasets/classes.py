@@ -57,8 +57,7 @@ def choose_classes(
     All classes, sorted, where none is named.
 
     Raises:
-        UserError: a wanted class has no videos (the near one is suggested), is named twice, or only
-            one is left.
+        UserError: a wanted class has no videos (the near one is suggested), or is named twice.
     """
     videos = listing.videos
     present = sorted({video.label for video in videos})
@@ -70,6 +69,16 @@ def choose_classes(
         if wanted.count(name) > 1:
             raise UserError(f"data.classes names {name!r} twice")
     classes = wanted or tuple(present)
+    return tuple(video for video in videos if video.label in classes), classes
+
+
+def check_several(listing: Listing, classes: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    """Makes sure that there are two classes or more.
+
+    Raises:
+        UserError: there is one, or none.
+    """
+    videos = listing.videos
     if len(classes) < 2:
         below = {video.path.split("/")[1] for video in videos if video.path.count("/") > 1}
         deeper = listing.kind == "folders" and not wanted and len(below) > 1
@@ -81,7 +90,6 @@ def choose_classes(
             f"there is one class only ({classes[0]!r}): a classifier needs two or "
             f"more{remedy * deeper}"
         )
-    return tuple(video for video in videos if video.label in classes), classes
 
 
 def suggestion(name: str, known: tuple[str, ...] | list[str]) -> str:

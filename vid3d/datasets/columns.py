@@ -48,57 +48,62 @@ def check_header(header: Sequence[str], line: str, where: str) -> list[str]:
         Sentences for the report: which columns are not read.
 
     Raises:
-        UserError: a column is missing, doubled or misnamed, or holds times.
+        UserError: columns are missing, doubled or misnamed, or hold times.
     """
-    for name in NEEDED:
-        if name not in header:
-            others = [other for other in header if meaning(other) == name]
-            hint = f"; is it {quote(others[0])}? Then call it {name!r}" if others else ""
-            raise UserError(
-                f"{where}: no column {name!r}{hint}; the header has to name path, label and, where "
-                f"known, group, split or fold, and start and end of stretches; it is {quote(line)}"
-            )
-    for name, count in Counter(header).items():
-        if name in (*NEEDED, *OPTIONAL, *ALL_COLUMNS) and count > 1:
-            raise UserError(f"{where}: there are {count} columns {name!r}")
-    check_times(header, where)
     others = [name for name in header if name not in (*NEEDED, *OPTIONAL, *ALL_COLUMNS)]
+    wrong = [
+        f"there are {count} columns {name!r}"
+        for name, count in Counter(header).items()
+        if name in (*NEEDED, *OPTIONAL, *ALL_COLUMNS) and count > 1
+    ]
+    wrong += wrong_times(header)
     for name in others:
         known = meaning(name)
         if known in OPTIONAL and known not in header:
-            raise UserError(
-                f"{where}: the column {quote(name)} is not known: call it {known!r} if it holds "
-                "that, otherwise remove it"
+            wrong.append(
+                f"the column {quote(name)} is not known: call it {known!r} if it holds that, "
+                "otherwise remove it"
             )
+    missing = [name for name in NEEDED if name not in header]
+    for name in missing:
+        near = [other for other in header if meaning(other) == name]
+        hint = f"; is it {quote(near[0])}? Then call it {name!r}" if near else ""
+        wrong.append(f"no column {name!r}{hint}")
+    if missing:
+        wrong.append(
+            "the header has to name path, label and, where known, group, split or fold, and start "
+            f"and end of stretches; it is {quote(line)}"
+        )
+    if wrong:
+        raise UserError(f"{where}: {'; '.join(wrong)}")
     named = first_few(quote(name) for name in others if name)
     return [f"columns of the manifest that are not read: {named}"] if named else []
 
 
-def check_times(header: Sequence[str], where: str) -> None:
-    """Checks the names of the columns that say where stretches begin and end.
+def wrong_times(header: Sequence[str]) -> list[str]:
+    """What is wrong with the names of the columns that say where stretches begin and end.
 
-    Raises:
-        UserError: one of a pair is missing, there are two pairs, or one has another name.
+    One of a pair is missing, there are two pairs, or one has another name.
     """
+    wrong = []
     others = [name for name in header if is_time_column(name) and name not in ALL_COLUMNS]
     if others:
-        raise UserError(
-            f"{where}: {first_few(map(quote, others), 4)} may say where stretches of the videos "
+        wrong.append(
+            f"{first_few(map(quote, others), 4)} may say where stretches of the videos "
             "begin or end: call the columns start and end (seconds), or start_frame and end_frame, "
             "or remove them"
         )
     pairs = [pair for pair in COLUMNS.values() if set(pair) & set(header)]
     if len(pairs) > 1:
-        raise UserError(
-            f"{where}: there are both seconds ({', '.join(pairs[0])}) and numbers of frames "
+        wrong.append(
+            f"there are both seconds ({', '.join(pairs[0])}) and numbers of frames "
             f"({', '.join(pairs[1])}): keep one of the two"
         )
     for first, second in pairs:
         for name, other in ((first, second), (second, first)):
             if name not in header:
-                raise UserError(
-                    f"{where}: there is a column {other!r} and none {name!r}: a stretch needs both"
-                )
+                wrong.append(f"there is a column {other!r} and none {name!r}: a stretch needs both")
+    return wrong
 
 
 def meaning(name: str) -> str:

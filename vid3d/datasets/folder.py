@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from vid3d.datasets import layout
+from vid3d.datasets.classes import tidy
 from vid3d.datasets.layout import Layout
 from vid3d.datasets.videos import ListedVideo, Listing
 from vid3d.errors import UserError
-from vid3d.text import first_few
+from vid3d.text import first_few, quote
 from vid3d.video.files import find_videos, left_out
 from vid3d.video.frame_folder import find_frame_folders
 
@@ -22,18 +23,17 @@ UCF_NAME = re.compile(r"v_(?P<label>.+)_g(?P<group>\d+)_c\d+$", re.IGNORECASE)
 
 
 def listing(
-    root: Path, group_pattern: str, classes: Sequence[str] = (), *, frames_fps: float = 0.0
+    root: Path, classes: Sequence[str] = (), *, frames_fps: float = 0.0, ucf_groups: bool = True
 ) -> Listing:
     """Videos with one sub-folder per class; train/, val/ and test/ above or below it are splits.
 
-    Hidden files and folders are skipped, symbolic links are followed. Without a pattern, the groups
-    are those of UCF-101's names where all videos have such.
+    Hidden files and folders are skipped, symbolic links are followed.
 
     Args:
         root: the folder.
-        group_pattern: `data.group_pattern`.
         classes: known class names, even where they look like those of splits.
         frames_fps: `data.frames_fps`; above 0, folders of frames are videos, too.
+        ucf_groups: take the groups from the names where all are like UCF-101's.
 
     Raises:
         UserError: no videos, videos outside of class folders, or folders that may be splits as well
@@ -42,10 +42,9 @@ def listing(
     files, notes = find_files(root, frames_fps)
     found = layout.find_layout(root, files, classes)
     sorted_in, loose = split_by_depth(root, files, found)
-    pattern = compile_group_pattern(group_pattern)
-    videos = [to_video(path, found, pattern) for path in sorted_in]
-    notes += [*found.notes, *loose]
-    if not pattern and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
+    videos = [to_video(path, found) for path in sorted_in]
+    notes += [*found.notes, *loose, *note_empty(root, found, sorted_in, classes)]
+    if ucf_groups and all(UCF_NAME.match(stem_of(video.path)) for video in videos):
         videos = [replace(video, group=ucf_group(video)) for video in videos]
         notes.append("the names are like UCF-101's: class and gNN name the recording")
     return Listing(str(root), tuple(videos), "folders", tuple(notes))
@@ -96,11 +95,38 @@ def split_by_depth(root: Path, files: Sequence[str], found: Layout) -> tuple[lis
     return sorted_in, [note]
 
 
-def to_video(path: str, found: Layout, pattern: re.Pattern[str] | None) -> ListedVideo:
-    """A video with the class, the split and the group that its path tells."""
+def note_empty(
+    root: Path, found: Layout, files: Sequence[str], classes: Sequence[str]
+) -> list[str]:
+    """A note on the class folders without videos, whose classes are missing from the others.
+
+    Args:
+        root: the folder.
+        found: where the class folders are.
+        files: the videos that are in some.
+        classes: those that are wanted; () is all.
+    """
+    labels = {tidy(path.split("/")[found.label_at]) for path in files}
+    above = {path.split("/")[0] for path in files} if found.label_at else {""}
+    folders = [Path(root, name) for name in sorted(above)]
+    names = {tidy(p.name) for folder in folders for p in folder.iterdir() if is_shown_folder(p)}
+    empty = sorted(name for name in names - labels if not classes or name in classes)
+    if not empty:
+        return []
+    what = "1 class folder holds" if len(empty) == 1 else f"{len(empty)} class folders hold"
+    return [f"{what} no videos: {first_few(map(quote, empty))}"]
+
+
+def is_shown_folder(path: Path) -> bool:
+    """Whether a path is a folder in which videos are looked for."""
+    return path.is_dir() and not path.name.startswith(".") and path.name != "__MACOSX"
+
+
+def to_video(path: str, found: Layout) -> ListedVideo:
+    """A video with the class and the split that its path tells."""
     parts = path.split("/")
     split = found.splits[parts[found.split_at]] if found.splits else ""
-    return ListedVideo(path, parts[found.label_at], group=group_of(path, pattern), split=split)
+    return ListedVideo(path, parts[found.label_at], split=split)
 
 
 def stem_of(path: str) -> str:
@@ -114,25 +140,3 @@ def ucf_group(video: ListedVideo) -> str:
     if match is None:
         raise ValueError(f"{video.path} has no UCF-101 name")
     return f"{video.label}_g{int(match['group']):02d}"
-
-
-def compile_group_pattern(pattern: str) -> re.Pattern[str] | None:
-    """Compiles `data.group_pattern`; None where it is empty.
-
-    Raises:
-        UserError: it is not a regular expression.
-    """
-    try:
-        return re.compile(pattern) if pattern else None
-    except re.error as error:
-        raise UserError(
-            f"data.group_pattern={pattern!r} is not a regular expression: {error}"
-        ) from None
-
-
-def group_of(path: str, pattern: re.Pattern[str] | None) -> str:
-    """What the pattern captures in the path (without captures, what it matches), or ""."""
-    match = pattern.search(path) if pattern else None
-    if not match:
-        return ""
-    return "/".join(part or "" for part in match.groups()) or match.group()

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from vid3d.datasets import columns, stretches
+from vid3d.datasets import columns, groups, stretches
+from vid3d.datasets.problems import MOST_TOLD, Problems
 from vid3d.datasets.split_names import describe, splits_by_name
 from vid3d.datasets.videos import ALL_COLUMNS, ListedVideo, Listing
 from vid3d.errors import UserError
@@ -50,21 +51,28 @@ class Lines:
         return quote(self.line.rstrip("\r\n"))
 
 
-def listing(path: Path) -> Listing:
+def listing(path: Path, group_pattern: str = "") -> Listing:
     """A CSV with a header: path, label, and optional group, split and fold columns.
 
     With the columns start and end, or start_frame and end_frame, a line is a stretch of its file.
+    The group is what the column says; where that says nothing, what `data.group_pattern` captures
+    in the path; of a stretch, otherwise, the file.
 
     Paths are relative to the CSV or absolute; one that leads out of its folder through ".." is
     refused. The fields are separated by commas, semicolons, tabs, bars or blanks; the text is
     UTF-8, or UTF-16 that begins with its mark.
 
     Raises:
-        UserError: names the file, the line and what is wrong with it.
+        UserError: names the file, and the lines with what is wrong with each.
     """
     if path.suffix.lower() in VIDEO_SUFFIXES:
         raise UserError(f"{path} is a video: give a folder of videos, or a CSV that lists them")
-    videos, notes = read_file(path)
+    problems = Problems(path)
+    videos, notes = read_file(path, problems)
+    videos, named = name_splits(videos, problems)
+    for line, text in stretches.conflicts(videos):
+        problems.add(line, text)
+    problems.check()
     if not videos:
         raise UserError(f"{path} lists no videos")
     root = path.parent.absolute()
@@ -74,54 +82,48 @@ def listing(path: Path) -> Listing:
             f"{shorten(root / videos[0].path, 300)}, nor any other of the {len(videos)} listed "
             "ones; paths are relative to the folder of the CSV"
         )
-    unsplit = [video.line for video in videos if not video.split]
-    if unsplit and len(unsplit) < len(videos):
-        raise UserError(
-            f"{path} line {unsplit[0]}: the split is empty, but other lines have one: "
-            "give every line train, val or test, or none"
-        )
-    videos, named = name_splits(videos, path)
-    return Listing(str(root), tuple(videos), "manifest", (*notes, *named))
+    listed = Listing(str(root), tuple(videos), "manifest", (*notes, *named))
+    return groups.by_file(groups.by_pattern(listed, group_pattern))
 
 
-def read_file(path: Path) -> tuple[list[ListedVideo], list[str]]:
-    """The videos of a CSV, and notes.
+def read_file(path: Path, problems: Problems) -> tuple[list[ListedVideo], list[str]]:
+    """The videos of a CSV, and notes; lines with mistakes become problems.
 
     Raises:
-        UserError: see `listing`.
+        UserError: it is not such a CSV.
     """
     encoding = "UTF-8"
     try:
         encoding = encoding_of(path)
         with path.open(newline="", encoding=encoding, errors=UNDECODED.get(encoding)) as file:
-            return read_rows(Lines(file), path)
+            return read_rows(Lines(file), path, problems)
     except UnicodeError as error:
         raise UserError(f"{path} cannot be read as {encoding.upper()}: {error}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
 
 
-def read_rows(lines: Lines, path: Path) -> tuple[list[ListedVideo], list[str]]:
-    """The videos in the lines of a CSV, and notes.
-
-    Raises:
-        UserError: see `listing`.
-    """
+def read_rows(lines: Lines, path: Path, problems: Problems) -> tuple[list[ListedVideo], list[str]]:
+    """`read_file` of an open file."""
     videos: dict[str, ListedVideo] = {}
     try:
         header, rows, notes = open_table(lines, path)
         for row in filter(None, rows):
-            where = f"{path} line {lines.number}"
-            video = read_row(header, row, where, lines.quoted, path.parent)
+            try:
+                video = read_row(header, row, lines.quoted, path.parent)
+            except UserError as error:
+                problems.add(lines.number, str(error))
+                continue
             if before := videos.get(video.name):
-                raise UserError(f"{where}: {shorten(video.name)} is already in line {before.line}")
+                told = f"{shorten(video.name)} is already in line {before.line}"
+                problems.add(lines.number, told)
+                continue
             videos[video.name] = replace(video, line=lines.number)
     except csv.Error as error:
         raise UserError(
             f"{path} is not a CSV file with the columns path and label: {error}, in line "
             f"{lines.number}, {lines.quoted}"
         ) from None
-    stretches.check(videos.values(), path)
     return list(videos.values()), notes
 
 
@@ -176,62 +178,66 @@ def count_known_columns(line: str, separator: str) -> int:
     return len({*columns.NEEDED, *columns.OPTIONAL, *ALL_COLUMNS} & set(header))
 
 
-def read_row(
-    header: Sequence[str], row: Sequence[str], where: str, quoted: str, folder: Path
-) -> ListedVideo:
+def read_row(header: Sequence[str], row: Sequence[str], quoted: str, folder: Path) -> ListedVideo:
     """One line of a manifest, with its split as written.
 
     Args:
         header: names of the columns.
         row: its cells, which may be more or fewer.
-        where: starts the messages.
         quoted: the line, for messages.
         folder: that of the CSV.
+
+    Raises:
+        UserError: what is wrong with it.
     """
     if any(cell.strip() for cell in row[len(header) :]):
         raise UserError(
-            f"{where}: more fields than columns (quote a path that has the separator in it): "
-            f"{quoted}"
+            f"more fields than columns (quote a path that has the separator in it): {quoted}"
         )
     written = dict.fromkeys(header, "") | dict(zip(header, row, strict=False))
     cells = {name: cell.strip() for name, cell in written.items() if name}
     if any("\0" in text for text in cells.values()):
-        raise UserError(f"{where}: it has a NUL byte; a CSV in UTF-16 has to be saved as UTF-8")
+        raise UserError("it has a NUL byte; a CSV in UTF-16 has to be saved as UTF-8")
     for name in columns.NEEDED:
         if not cells[name]:
-            raise UserError(f"{where}: the {name} is empty: {quoted}")
+            raise UserError(f"the {name} is empty: {quoted}")
     unstripped = written["path"]
     if unstripped != cells["path"] and (folder / unstripped).exists():  # a name may end in a blank
         cells["path"] = unstripped
     name = posixpath.normpath(cells["path"])
     if name == ".." or name.startswith("../"):
         raise UserError(
-            f"{where}: {shorten(cells['path'])} leads out of the folder of the CSV: write an "
+            f"{shorten(cells['path'])} leads out of the folder of the CSV: write an "
             "absolute path instead"
         )
-    span = stretches.read_span(cells, where)
+    span = stretches.read_span(cells)
     return ListedVideo(
         path=name,
         label=cells["label"],
-        group=cells.get("group") or (name if span else ""),
+        group=cells.get("group", ""),
         split=cells.get("split", ""),
         fold=cells.get("fold", ""),
         span=span,
     )
 
 
-def name_splits(videos: Sequence[ListedVideo], path: Path) -> tuple[list[ListedVideo], list[str]]:
+def name_splits(
+    videos: Sequence[ListedVideo], problems: Problems
+) -> tuple[list[ListedVideo], list[str]]:
     """The videos of a manifest with "train", "val" and "test" for what it calls these, and notes.
 
-    Raises:
-        UserError: a split has another name.
+    Other names, and lines without a split where others have one, are problems.
     """
     split_of = splits_by_name({video.split for video in videos})
+    unsplit = [video for video in videos if not video.split]
+    if len(unsplit) < len(videos):
+        for video in unsplit:
+            told = "the split is empty, but other lines have one: give every line train, val or "
+            problems.add(video.line, f"{told}test, or none")
     for video in videos:
         if video.split and video.split not in split_of:
-            raise UserError(
-                f"{path} line {video.line}: split {quote(video.split)} is not train, val or test"
-            )
+            told = f"split {quote(video.split)} is not train, val or test"
+            problems.add(video.line, told)
     odd = any(name.lower() != split for name, split in split_of.items())
     notes = [f"the splits of the manifest by their names: {describe(split_of)}"] if odd else []
     return [replace(video, split=split_of.get(video.split, "")) for video in videos], notes
@@ -278,14 +284,19 @@ def fold_numbers(videos: Iterable[ListedVideo]) -> dict[str, int]:
     Raises:
         UserError: a fold is not a number.
     """
-    numbers = {}
+    numbers, wrong = {}, []
     for video in videos:
         try:
             numbers[video.name] = int(video.fold)
         except ValueError:
-            raise UserError(
-                f"the fold {quote(video.fold)} of {shorten(video.name)} is not a whole number"
-            ) from None
+            line = f" (line {video.line})" if video.line else ""
+            wrong.append(f"{quote(video.fold)} of {shorten(video.name)}{line}")
+    if wrong:
+        many = len(wrong) > 1
+        raise UserError(
+            f"the fold{'s' * many} {first_few(wrong, MOST_TOLD)} "
+            f"{'are not whole numbers' if many else 'is not a whole number'}"
+        )
     return numbers
 
 

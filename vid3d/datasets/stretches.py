@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -16,15 +16,16 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from vid3d.datasets.problems import MOST_TOLD
 from vid3d.datasets.videos import COLUMNS, ListedVideo
 from vid3d.errors import UserError
-from vid3d.text import quote, shorten
+from vid3d.text import first_few, quote, shorten
 from vid3d.video import decoder_pool
 from vid3d.video.kept_decoders import KEPT
 from vid3d.video.picture import decode_options
 from vid3d.video.records import Settings
 from vid3d.video.resize import stored_size
-from vid3d.video.spans import Span
+from vid3d.video.spans import SLACK, Span, plain
 
 END_DOUBT = 0.5  # seconds before the end that a header states, which may be that of the sound
 
@@ -47,30 +48,30 @@ class Length(NamedTuple):
         return self.seconds - END_DOUBT
 
 
-def read_span(cells: Mapping[str, str], where: str) -> Span | None:
+def read_span(cells: Mapping[str, str]) -> Span | None:
     """The stretch that a line names; None where its cells are empty or there are no such columns.
 
     Raises:
-        UserError: begins with `where`: a cell is no number, or is empty while the other is not; the
-            stretch ends before it begins.
+        UserError: a cell is no number, or is empty while the other is not; the stretch ends before
+            it begins.
     """
     for unit, names in COLUMNS.items():
         texts = [cells.get(name, "") for name in names]
         if not any(texts):
             continue
         start, end = (
-            read_number(text, name, unit, where) for text, name in zip(texts, names, strict=True)
+            read_number(text, name, unit) for text, name in zip(texts, names, strict=True)
         )
         if end <= start:
             raise UserError(
-                f"{where}: the stretch ends ({texts[1]}) "
+                f"the stretch ends ({texts[1]}) "
                 f"{'where' if end == start else 'before'} it begins ({texts[0]})"
             )
         return Span(start, end, unit)
     return None
 
 
-def read_number(text: str, name: str, unit: str, where: str) -> float:
+def read_number(text: str, name: str, unit: str) -> float:
     """A cell as seconds, to the microsecond, or as the number of a frame."""
     try:
         number = float(text)
@@ -79,39 +80,40 @@ def read_number(text: str, name: str, unit: str, where: str) -> float:
         right = False
     if not right:
         what = "a number of seconds, such as 12.5" if unit == "s" else "the number of a frame"
-        raise UserError(f"{where}: the {name} {quote(text)} is not {what}")
+        raise UserError(f"the {name} {quote(text)} is not {what}")
     return round(number, 6)
 
 
-def check(videos: Iterable[ListedVideo], path: Path) -> None:
-    """Checks the stretches of each file against each other.
+def conflicts(videos: Iterable[ListedVideo]) -> Iterator[tuple[int, str]]:
+    """Where lines about a file contradict each other: the line of one, and what is wrong.
+
+    A file stands for itself in one line and has stretches in others, or stretches with different
+    labels overlap.
 
     Args:
         videos: with the numbers of their lines.
-        path: of the manifest.
-
-    Raises:
-        UserError: a file stands for itself in one line and has stretches in others; stretches with
-            different labels overlap.
     """
     for name, found in by_file(videos).items():
         whole = [video for video in found if not video.span]
         if whole and len(found) > len(whole):
             other = next(video for video in found if video.span)
             first, second = sorted((whole[0].line, other.line))
-            raise UserError(
-                f"{path} line {second}: {shorten(name)} is named with times and, in line {first}, "
-                "without: a file is one video, or has labelled stretches"
+            yield (
+                second,
+                f"{shorten(name)} is named with times and, in line {first}, without: a file is one "
+                "video, or has labelled stretches",
             )
         longest: dict[str, ListedVideo] = {}  # by label, of those so far the one that ends last
         for video in found if not whole else ():
             for label, before in longest.items():
                 if label != video.label and span_of(before).end > span_of(video).start:
-                    raise UserError(
-                        f"{path} line {video.line}: {shorten(video.name)} ({quote(video.label)}) "
-                        f"overlaps {before.span} in line {before.line} ({quote(label)}): stretches "
-                        "with different labels must not overlap"
+                    yield (
+                        video.line,
+                        f"{shorten(video.name)} ({quote(video.label)}) overlaps {before.span} in "
+                        f"line {before.line} ({quote(label)}): stretches with different labels "
+                        "must not overlap",
                     )
+                    break
             last = longest.setdefault(video.label, video)
             if span_of(last).end < span_of(video).end:
                 longest[video.label] = video
@@ -194,6 +196,34 @@ def read_lengths(root: Path, paths: Sequence[str], data: ConfigDict) -> dict[str
         if isinstance(event, decoder_pool.Done):
             lengths[paths[event.job]] = Length(event.claimed, event.fps, event.seconds)
     return lengths
+
+
+def beyond_the_end(videos: Iterable[ListedVideo], lengths: Mapping[str, Length]) -> list[str]:
+    """A sentence on the stretches that end after their file does by its header, if any.
+
+    Decoding may take long and has the last word: a header may be wrong.
+
+    Args:
+        videos: whole files and stretches.
+        lengths: of files, by their headers; those of others are not known.
+    """
+    late = []
+    for video in videos:
+        if not video.span or video.path not in lengths:
+            continue
+        length = lengths[video.path]
+        is_counted = span_of(video).unit == "frames"
+        end, slack = (length.frames, 0.0) if is_counted else (length.seconds, SLACK)
+        if end and span_of(video).end > end + slack:
+            line = f"line {video.line}: " if video.line else ""
+            late.append(f"{line}{video.name} of {plain(round(end, 2))} {span_of(video).unit}")
+    if not late:
+        return []
+    what = "1 stretch ends" if len(late) == 1 else f"{len(late)} stretches end"
+    return [
+        f"{what} after the end of the file, by its header: {first_few(late, MOST_TOLD)}; decoding "
+        "will tell for certain"
+    ]
 
 
 def gaps(

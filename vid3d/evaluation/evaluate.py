@@ -101,7 +101,7 @@ def evaluate(
         "environment": provenance.environment(),
     } | summarise(predictions, clips, restored.classes)
     figures["calibration"] |= temperature_facts(restored, predictions, clips)
-    wrong = mistakes.find(predictions, clips.videos, restored.classes)
+    wrong = mistakes.find(predictions, clips.videos, restored.classes, index.root)
     figures["mistakes"] = [mistake.as_dict() for mistake in wrong[:MOST_MISTAKES]]
     figures["notes"] = [
         *override_notes(restored, asked),
@@ -136,13 +136,7 @@ def find_videos(restored: Restored) -> Index:
             f"{restored.workdir} was imported and has no split of its own: name the videos to test "
             "with --data=FOLDER|CSV"
         )
-    index = data_index.find(restored.config.data, restored.config.seed)
-    if index.classes != restored.classes:
-        raise UserError(
-            f"the videos in {index.root} have the classes {first_few(index.classes)}, "
-            f"the checkpoint {first_few(restored.classes)}"
-        )
-    return sets.as_recorded(index, restored.workdir)
+    return sets.as_recorded(sets.find_own(restored.config, restored.classes), restored.workdir)
 
 
 def find_clips(restored: Restored, prepared: Prepared, split: str) -> pipeline.Clips:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vid3d import terminal
 from vid3d.evaluation.report import show_notes_and_files
 from vid3d.evaluation.time_lines import FILES
 from vid3d.text import counted
@@ -26,7 +26,7 @@ NAMES = {
 
 def show(figures: dict[str, Any], folder: Path | None) -> None:
     """Prints the labels, the measures with their intervals, and the files in a folder."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal.console(soft_wrap=True)
     table = Table("label", "F1 of seconds", "segment F1@50", "AP", "true", "found")
     for column in table.columns[1:]:
         column.justify = "right"

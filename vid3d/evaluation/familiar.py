@@ -14,7 +14,7 @@ from typing import Any
 
 from vid3d.checkpoint import Workdir, chooses_last
 from vid3d.data.content import Seen
-from vid3d.datasets.folder import group_of
+from vid3d.datasets.groups import group_of
 from vid3d.evaluation.time_lines import Windows
 from vid3d.evaluation.truth import Truth, absolute
 from vid3d.text import first_few

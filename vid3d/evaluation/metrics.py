@@ -202,7 +202,8 @@ def summarise(
         (Wilson's, as if the videos were independent), interval_groups (that over groups; None where
         each video is one), num_groups, balanced_accuracy and macro_f1 (the means of recall and f1
         over the classes that have a video), calibration (see `calibration.summarise`), correct,
-        num_videos, most_confused (`MOST_CONFUSED` pairs at most: true, predicted, videos, total)
+        num_videos, most_confused (`MOST_CONFUSED` pairs at most: true, predicted, videos, total),
+        per_group (see `accuracy_per_group`; {} where each video is its own)
         and per_class: precision, recall and f1 (0 where a class was never predicted or has no
         video) and count.
     """
@@ -241,8 +242,32 @@ def summarise(
             pair._asdict() | {"true": classes[pair.true], "predicted": classes[pair.predicted]}
             for pair in confused_pairs(matrix)[:MOST_CONFUSED]
         ],
+        "per_group": (
+            accuracy_per_group(predicted_N == labels_N, groups) if num_groups < total else {}
+        ),
         "per_class": per_class,
     }
+
+
+def accuracy_per_group(
+    right: Sequence[bool] | np.ndarray, groups: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Group -> accuracy, correct and count (of its videos), the least accurate group first.
+
+    Of equal ones, that with more videos comes first.
+
+    Args:
+        right: whether each video was answered rightly.
+        groups: the group of each video.
+    """
+    names, number_N = np.unique(groups, return_inverse=True)
+    correct_G = np.bincount(number_N, weights=right).astype(int).tolist()
+    count_G = np.bincount(number_N).tolist()
+    rows = [
+        (str(name), {"accuracy": correct / count, "correct": correct, "count": count})
+        for name, correct, count in zip(names, correct_G, count_G, strict=True)
+    ]
+    return dict(sorted(rows, key=lambda row: (row[1]["accuracy"], -row[1]["count"], row[0])))
 
 
 def mean_over_classes(per_class: Mapping[str, Mapping[str, float]], key: str) -> float:

@@ -41,6 +41,7 @@ def write(
         [
             video.path,
             *span_cells(video, columns),
+            video.group,
             video.label,
             classes[best],
             *(repr(float(p)) for p in row_K),
@@ -49,7 +50,8 @@ def write(
             clips.videos, predictions.probabilities_NK, predicted_N, strict=True
         )
     ]
-    header = ["path", *columns, "true", "predicted", *(f"probability:{name}" for name in classes)]
+    probabilities = (f"probability:{name}" for name in classes)
+    header = ["path", *columns, "group", "true", "predicted", *probabilities]
     write_csv(folder / "predictions.csv", header, rows)
     write_csv(
         folder / "mistakes.csv",

@@ -10,10 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vid3d import terminal
+from vid3d.data.advice import shell_word
+from vid3d.datasets.videos import COLUMNS
 from vid3d.evaluation import metrics
 from vid3d.evaluation.output import FILES
 from vid3d.terminal import printable
-from vid3d.text import shorten
+from vid3d.text import first_few, shorten
 
 MOST_NAMED = 3  # confused pairs
 MOST_SHOWN = 5  # mistakes
@@ -21,7 +24,7 @@ MOST_SHOWN = 5  # mistakes
 
 def show(figures: dict[str, Any], folder: Path) -> None:
     """Prints the classes, the accuracy with interval, count and protocol, and the files."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = terminal.console(soft_wrap=True)
     table = Table("class", "precision", "recall", "F1", "videos")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -58,6 +61,7 @@ def show(figures: dict[str, Any], folder: Path) -> None:
             for pair in confused[:MOST_NAMED]
         )
         console.print(f"most confused: {', '.join(pairs)}", markup=False)
+    show_groups(figures, console)
     show_mistakes(figures, folder, console)
     console.print(
         f"{figures['num_videos']} of {figures['num_expected']} {figures['split']} videos, "
@@ -96,6 +100,17 @@ def show_notes_and_files(notes: Iterable[str], files: Iterable[Path], console: C
         console.print(str(path), markup=False)
 
 
+def show_groups(figures: dict[str, Any], console: Console) -> None:
+    """Prints the sources whose videos were answered worst."""
+    worst = [
+        f"{shorten(name, 40)} {row['accuracy']:.3f} ({row['correct']} of {row['count']})"
+        for name, row in figures["per_group"].items()
+        if row["correct"] < row["count"]
+    ]
+    if worst:
+        console.print(f"least accurate sources: {first_few(worst, MOST_NAMED)}", markup=False)
+
+
 def show_mistakes(figures: dict[str, Any], folder: Path, console: Console) -> None:
     """Prints the wrong answers that were given with the highest probabilities."""
     count, shown = figures["num_videos"] - figures["correct"], figures["mistakes"][:MOST_SHOWN]
@@ -105,15 +120,27 @@ def show_mistakes(figures: dict[str, Any], folder: Path, console: Console) -> No
     table = Table(
         "  video", "true", "answer", "probability", "of the true", box=None, pad_edge=False
     )
-    for column in table.columns[:3]:
-        column.overflow = "fold"
     for column in table.columns[3:]:
         column.justify = "right"
     for row in shown:
-        names = (
-            Text(printable(text)) for text in (f"  {row['path']}", row["true"], row["predicted"])
-        )
-        table.add_row(*names, f"{row['probability']:.3f}", f"{row['true_probability']:.3f}")
-    console.print(table)
+        names = (f"  {pasteable(row)}", row["true"], row["predicted"])
+        numbers = (f"{row['probability']:.3f}", f"{row['true_probability']:.3f}")
+        table.add_row(*(Text(printable(name)) for name in names), *numbers)
+    terminal.console(wide=True).print(table)
     if count > len(shown):
         console.print(f"  all in {folder / 'mistakes.csv'}", markup=False)
+
+
+def pasteable(mistake: dict[str, Any]) -> str:
+    """The file of a mistake as a shell takes it from here, and the times of a stretch."""
+    if not mistake["file"]:
+        return str(mistake["path"])
+    inside = Path(mistake["file"])
+    if inside.is_relative_to(Path.cwd()):
+        inside = inside.relative_to(Path.cwd())
+    times = [
+        f" {mistake[first]:g}-{mistake[last]:g} {unit}"
+        for unit, (first, last) in COLUMNS.items()
+        if first in mistake
+    ]
+    return shell_word(str(inside)) + "".join(times)

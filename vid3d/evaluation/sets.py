@@ -13,9 +13,11 @@ from vid3d.checkpoint import Workdir
 from vid3d.data import pipeline
 from vid3d.data.content import Seen
 from vid3d.data.prepared import Prepared
-from vid3d.datasets import manifest
+from vid3d.datasets import index as data_index, manifest
+from vid3d.datasets.protocol import describe_shared
 from vid3d.datasets.videos import Index, row_name
 from vid3d.errors import UserError
+from vid3d.text import first_few, quote
 
 
 def other_config(config: ConfigDict, data: str) -> ConfigDict:
@@ -36,17 +38,50 @@ def other_config(config: ConfigDict, data: str) -> ConfigDict:
     return other
 
 
+def find_own(config: ConfigDict, classes: tuple[str, ...]) -> Index:
+    """The videos of the training run, without those of classes that came later, which a note names.
+
+    Raises:
+        UserError: they do not have the classes of the checkpoint, or have them in another order.
+    """
+    index, lacking = data_index.examine(config.data, config.seed)
+    if index.classes == classes:
+        if lacking:
+            raise UserError(lacking)
+        return index
+    added = [name for name in index.classes if name not in classes]
+    if tuple(name for name in index.classes if name in classes) != classes:
+        raise UserError(
+            f"the videos in {index.root} have the classes {first_few(index.classes)}, "
+            f"the checkpoint {first_few(classes)}: give them the names and the order of the "
+            "training, train anew, or test all videos of a folder with --data"
+        )
+    known = config.copy_and_resolve_references()
+    with known.unlocked():
+        known.data.classes = classes
+    index = data_index.find(known.data, known.seed)
+    note = (
+        f"the videos of {first_few(map(quote, added))} are left out: the training had no such class"
+    )
+    return replace(index, notes=(*index.notes, note))
+
+
 def as_recorded(index: Index, workdir: Workdir) -> Index:
     """The index with the drawn splits that videos.csv has, as far as no video of it is gone.
 
-    Videos that were added since, or another version of vid3d, might draw others.
+    Videos that were added since, or another version of vid3d, might draw others. Where these splits
+    separate what is now known to be of one source, the protocol and a note say so.
     """
     split_of = {row_name(row): row["split"] for row in workdir.videos(("path", "split"))}
     is_drawn = index.protocol.startswith(("grouped", "random"))
     if not is_drawn or not split_of.keys() <= {video.name for video in index.videos}:
         return index
     videos = tuple(replace(v, split=split_of.get(v.name, v.split)) for v in index.videos)
-    return replace(index, videos=videos)
+    shared = describe_shared(videos) if index.protocol.startswith("grouped") else ""
+    if not shared or "(leaky)" in index.protocol:
+        return replace(index, videos=videos)
+    notes = (*index.notes, shared)
+    return replace(index, videos=videos, protocol=f"{index.protocol} (leaky)", notes=notes)
 
 
 def set_name(data: str) -> str:
