@@ -14,8 +14,8 @@ HELP = "turn the lists of annotation programs and public data sets into a manife
 NAMED = 20  # lines that are wrong
 # In words, as importing the formats takes longer than printing a help.
 FORMATS = (
-    "boris, elan, audacity, via, label-studio, activitynet, deepethogram, simba, kinetics, hmdb51, "
-    "something, jester, diving48, ucf101, pyslowfast, pytorchvideo, mmaction2, huggingface"
+    "one of boris, elan, audacity, via, label-studio, activitynet, deepethogram, simba, kinetics, "
+    "hmdb51, something, jester, diving48, ucf101, pyslowfast, pytorchvideo, mmaction2, huggingface"
 )
 
 
