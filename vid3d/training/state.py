@@ -111,7 +111,7 @@ def running_statistics(average: Any, share: Any, *, momentum: float, step: jax.A
     # divergence), by this, with an even mean of the first steps, and with the initial ones counted:
     # `demo` after 8 updates 0.015, 0.025, 0.29, after 24 0.0037, 0.0075, 0.070, after 60 all alike;
     # `videos` after 8 0.043, 0.066, 0.28, after 24 0.012, 0.023, 0.030. That the last
-    # had the lowest validation loss in `demo` after 8, 2.6, was chance: with the exact statistics it
-    # was 3.9 (by this 4.5).
+    # had the lowest validation loss in `demo` after 8, 2.6, was chance: with the exact statistics
+    # it was 3.9 (by this 4.5).
     m = momentum * (1 - momentum**step) / (1 - momentum ** (step + 1))
     return jax.tree.map(lambda a, v: m * a + (1 - m) / (1 - momentum) * v, average, share)
