@@ -48,7 +48,7 @@ def test_config_prints_the_whole_row_of_a_key(capsys):
     )
 
 
-@pytest.mark.parametrize(("group", "count"), [("live", 4), ("data.synthetic", 5)])
+@pytest.mark.parametrize(("group", "count"), [("live", 5), ("data.synthetic", 5)])
 def test_config_prints_the_whole_rows_of_a_group(group, count, capsys):
     assert cli.main(["config", group]) == 0
     rows = capsys.readouterr().out.split("\n\n")

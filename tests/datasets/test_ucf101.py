@@ -89,7 +89,7 @@ def test_presets_train_and_test_on_official_lists(preset, protocol, tested, tree
         if preset == "split2"
         else ("ApplyLipstick", "SumoWrestling", "YoYo", "HulaHoop", "BoxingPunchingBag")
     )
-    assert header[3:] == [f"probability:{name}" for name in expected]
+    assert header[4:] == [f"probability:{name}" for name in expected]
 
 
 def test_missing_listed_video_is_an_error(tree, tmp_path, call):

@@ -9,23 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from vid3d.continual import windows
 from vid3d.continual.values import (
     CannotStream,
     Clip,
     Constant,
     Frames,
     Memory,
-    NeedsMoreFrames,
     Value,
 )
 from vid3d.models.tracing import Equation
-from vid3d.ops import convolution
 
 ELEMENTWISE = frozenset(
     {
@@ -114,18 +111,12 @@ def place(equation: Equation) -> str:
     return f"{equation.name} in {equation.module}" if equation.module else equation.name
 
 
-def bind(equation: Equation, arrays: Sequence[jax.Array], **changed: Any) -> jax.Array:
-    """The operation itself, with other options."""
-    result = equation.primitive.bind(*arrays, **(equation.options | changed))
-    return result[0] if equation.primitive.multiple_results else result
-
-
 def whole(equation: Equation, values: list[Value], memory: Memory) -> Clip | Constant:
     """The operation as in the clip network, on the clip that ends with the newest frames."""
     why = place(equation)
     clips = [memory.clip(x, why) if isinstance(x, Frames) else x for x in values]
     known = [x for x in clips if isinstance(x, Clip)]
-    if known and equation.name == "conv_general_dilated" and max(kernel_size(equation)) > 1:
+    if known and equation.name == "conv_general_dilated" and max(windows.kernel_size(equation)) > 1:
         raise CannotStream(
             f"{place(equation)} follows {known[0].why}, which needs all frames of a clip"
         )
@@ -133,7 +124,7 @@ def whole(equation: Equation, values: list[Value], memory: Memory) -> Clip | Con
         jnp.broadcast_to(x.array, variable.shape)
         for x, variable in zip(clips, equation.inputs, strict=True)
     ]
-    result = bind(equation, arrays)
+    result = equation.bind(arrays)
     if not known:
         return Constant(result)
     return replace(joined(known), array=result)
@@ -159,7 +150,7 @@ def elementwise(equation: Equation, values: list[Value], memory: Memory) -> Valu
     values = memory.aligned(values)
     arrays = [x.array for x in values]
     shape = jnp.broadcast_shapes(*(x.shape for x in arrays))
-    array = bind(equation, [jnp.broadcast_to(x, shape) if x.ndim else x for x in arrays])
+    array = equation.bind([jnp.broadcast_to(x, shape) if x.ndim else x for x in arrays])
     first = max((x.first for x in values if not isinstance(x, Constant)), default=0)
     for x in values:
         if isinstance(x, Frames):
@@ -180,102 +171,6 @@ def broadcast_in_dim(equation: Equation, x: Value) -> Value:
     axis = places[x.axis]
     stretched = [x.count if here == axis else size for here, size in enumerate(shape)]
     return replace(x, array=jnp.broadcast_to(array, stretched), axis=axis)
-
-
-def window(
-    x: Frames, memory: Memory, *, extent: int, stride: int, before: int
-) -> tuple[jax.Array, Frames]:
-    """The frames under the windows of this step, and what these results are in time.
-
-    Output j is that of the frames `stride * j - before` to `stride * j - before + extent - 1`, as
-    in the clip network; the frames beyond a clip's ends, which are 0 there, are real here.
-    """
-    if x.count % stride:
-        raise NeedsMoreFrames(stride // math.gcd(stride, x.count))
-    behind = x.lag + extent - before - stride
-    lag = math.ceil(behind / stride)
-    past = extent - stride + stride * lag - behind
-    seen = memory.extended(x, past)
-    start = max(0, -past)
-    seen = lax.slice_in_dim(seen, start, start + x.count - stride + extent, axis=x.axis)
-    first = x.first + max(0, math.ceil(past / x.count))
-    return seen, replace(x, lag=lag, first=first)
-
-
-def kernel_size(equation: Equation) -> tuple[int, ...]:
-    """Of a convolution, per axis of space and time."""
-    spec = equation.options["dimension_numbers"].rhs_spec
-    return tuple(equation.inputs[1].shape[axis] for axis in spec[2:])
-
-
-def conv_general_dilated(equation: Equation, values: list[Value], memory: Memory) -> Value | None:
-    x, kernel = values
-    options = equation.options
-    numbers = options["dimension_numbers"]
-    if not isinstance(x, Frames) or not isinstance(kernel, Constant) or x.axis != 1:
-        return None
-    dilated = {*options["lhs_dilation"], *options["rhs_dilation"], options["batch_group_count"]}
-    if (numbers.lhs_spec, numbers.rhs_spec) != ((0, 4, 1, 2, 3), (4, 3, 0, 1, 2)) or dilated != {1}:
-        return None
-    strides, padding = options["window_strides"], options["padding"]
-    seen, y = window(
-        x, memory, extent=kernel_size(equation)[0], stride=strides[0], before=padding[0][0]
-    )
-    array = convolution.conv3d(
-        seen,
-        jnp.broadcast_to(kernel.array, equation.inputs[1].shape),
-        strides=strides,
-        padding=((0, 0), *padding[1:]),
-        feature_group_count=options["feature_group_count"],
-    )
-    return replace(y, array=array, length=equation.outputs[0].shape[1])
-
-
-def reduce_window(equation: Equation, values: list[Value], memory: Memory) -> Value | None:
-    (x,) = values
-    options = equation.options
-    assert isinstance(x, Frames)
-    if {*options["base_dilation"], *options["window_dilation"]} != {1}:
-        return None
-    sizes, strides, padding = (
-        [*options[key]] for key in ("window_dimensions", "window_strides", "padding")
-    )
-    seen, y = window(
-        x, memory, extent=sizes[x.axis], stride=strides[x.axis], before=padding[x.axis][0]
-    )
-    jump = memory.step_frames / x.count
-    reach = 0 if any(padding[x.axis]) else (sizes[x.axis] - 1) * jump
-    padding[x.axis] = (0, 0)
-    array = bind(equation, [seen], padding=tuple(padding))
-    length = equation.outputs[0].shape[x.axis]
-    return replace(y, array=array, length=length, reach=x.reach + reach)
-
-
-def pad(equation: Equation, values: list[Value], memory: Memory) -> Value | None:
-    """In time only moves the positions: what is beyond a clip's ends is real here."""
-    x, filler = values
-    if not isinstance(x, Frames):
-        return None
-    margins = [*equation.options["padding_config"]]
-    low, _, between = margins[x.axis]
-    if between:
-        return None
-    margins[x.axis] = (0, 0, 0)
-    array = bind(equation, [x.array, filler.array], padding_config=tuple(margins))
-    return replace(x, array=array, lag=x.lag - low, length=equation.outputs[0].shape[x.axis])
-
-
-def slice_(equation: Equation, values: list[Value], memory: Memory) -> Value | None:
-    """Leaving out positions at a clip's ends only moves them."""
-    (x,) = values
-    options = equation.options
-    assert isinstance(x, Frames)
-    starts, limits = [*options["start_indices"]], [*options["limit_indices"]]
-    strides = [*(options["strides"] or (1,) * len(starts))]
-    seen, y = window(x, memory, extent=1, stride=strides[x.axis], before=-starts[x.axis])
-    starts[x.axis], limits[x.axis] = 0, seen.shape[x.axis]
-    array = lax.slice(seen, starts, limits, strides)
-    return replace(y, array=array, length=equation.outputs[0].shape[x.axis])
 
 
 def reduction(equation: Equation, values: list[Value], memory: Memory) -> Value:
@@ -309,7 +204,7 @@ def dot_general(equation: Equation, values: list[Value], memory: Memory) -> Valu
         return None
     weights = jnp.broadcast_to(kernel.array, equation.inputs[1].shape)
     axis = x.axis - sum(other < x.axis for other in contracted)
-    return replace(x, array=bind(equation, [x.array, weights]), axis=axis)
+    return replace(x, array=equation.bind([x.array, weights]), axis=axis)
 
 
 def concatenate(equation: Equation, values: list[Value], memory: Memory) -> Value | None:
@@ -322,7 +217,7 @@ def concatenate(equation: Equation, values: list[Value], memory: Memory) -> Valu
     aligned = memory.aligned(values)
     arrays = [x.array for x in aligned]
     (first, *_) = [x for x in aligned if isinstance(x, Frames)]
-    return replace(first, array=bind(equation, arrays), first=max(x.first for x in frames))
+    return replace(first, array=equation.bind(arrays), first=max(x.first for x in frames))
 
 
 def reshape(equation: Equation, values: list[Value], memory: Memory) -> Value | None:
@@ -331,7 +226,7 @@ def reshape(equation: Equation, values: list[Value], memory: Memory) -> Value | 
     assert isinstance(x, Frames)
     before, after = equation.inputs[0].shape, equation.outputs[0].shape
     ahead = math.prod(before[: x.axis])
-    for axis, size in enumerate(after):
+    for axis, size in list(enumerate(after))[1:]:  # the first is the batch
         if size == x.length and math.prod(after[:axis]) == ahead:
             sizes = [*after]
             sizes[axis] = x.count
@@ -354,7 +249,7 @@ def tile(equation: Equation, values: list[Value], memory: Memory) -> Value | Non
     assert isinstance(x, Frames)
     if equation.options["reps"][x.axis] != 1:
         return None
-    return replace(x, array=bind(equation, [x.array]))
+    return replace(x, array=equation.bind([x.array]))
 
 
 def transpose(equation: Equation, values: list[Value], memory: Memory) -> Value:
@@ -366,13 +261,13 @@ def transpose(equation: Equation, values: list[Value], memory: Memory) -> Value:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(REDUCTIONS, reduction),
-    **dict.fromkeys(("reduce_window_max", "reduce_window_sum"), reduce_window),
+    **dict.fromkeys(("reduce_window_max", "reduce_window_sum"), windows.reduce_window),
     "concatenate": concatenate,
-    "conv_general_dilated": conv_general_dilated,
+    "conv_general_dilated": windows.conv_general_dilated,
     "dot_general": dot_general,
-    "pad": pad,
+    "pad": windows.pad,
     "reshape": reshape,
-    "slice": slice_,
+    "slice": windows.slice_,
     "squeeze": squeeze,
     "tile": tile,
     "transpose": transpose,

@@ -51,6 +51,11 @@ class Equation(NamedTuple):
     def name(self) -> str:
         return self.primitive.name
 
+    def bind(self, arrays: Sequence[jax.Array], **changed: Any) -> jax.Array:
+        """Does the operation on other arrays, with some options changed; gives its first result."""
+        result = self.primitive.bind(*arrays, **(self.options | changed))
+        return result[0] if self.primitive.multiple_results else result
+
 
 class Trace(NamedTuple):
     """A function of arrays.
