@@ -61,6 +61,9 @@ def run(options: Namespace, overrides: Overrides) -> int:
             "--workdir=DIR is missing, the folder of the training run; or judge a file of events "
             "with --events=TRUTH.csv --predicted=EVENTS.csv"
         )
+    from vid3d import checkpoint
+
+    checkpoint.resolve(options.workdir, options.checkpoint)  # before all else is imported
     say_loading("evaluate")
     if options.events:
         return run_events(options, overrides)
@@ -87,11 +90,10 @@ def run(options: Namespace, overrides: Overrides) -> int:
         return 0
     page = None
     if options.report:
-        from vid3d.checkpoint import Workdir
         from vid3d.report import write
 
         page = write.write(
-            Workdir(options.workdir),
+            checkpoint.Workdir(options.workdir),
             folder,
             checkpoint=options.checkpoint,
             split=options.split or "test",

@@ -110,8 +110,8 @@ def running_statistics(average: Any, share: Any, *, momentum: float, step: jax.A
     # How far the statistics are from those of the final weights over all training videos (mean
     # divergence), by this, with an even mean of the first steps, and with the initial ones counted:
     # `demo` after 8 updates 0.015, 0.025, 0.29, after 24 0.0037, 0.0075, 0.070, after 60 all alike;
-    # `videos` after 8 0.043, 0.066, 0.28, after 24 0.012, 0.023, 0.030. That the last
-    # had the lowest validation loss in `demo` after 8, 2.6, was chance: with the exact statistics
-    # it was 3.9 (by this 4.5).
+    # `videos` after 8 0.043, 0.066, 0.28, after 24 0.012, 0.023, 0.030. The validation loss
+    # of such short runs says little: in `demo` after 8 it is 4.5 by this, 3.9 by the exact ones,
+    # and 2.6 with the initial ones counted.
     m = momentum * (1 - momentum**step) / (1 - momentum ** (step + 1))
     return jax.tree.map(lambda a, v: m * a + (1 - m) / (1 - momentum) * v, average, share)
