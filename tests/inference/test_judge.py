@@ -298,7 +298,7 @@ def test_what_cannot_be_judged_is_refused(own, call, videos, tmp_path):
     command = ("evaluate", f"--workdir={own}")
     for arguments, words in (
         (["--events=no.csv"], "cannot be read: No such file"),
-        ([f"--events={truth}", "--split=val"], "leave out --split and --data"),
+        ([f"--events={truth}", "--split=val"], "leave out --split, --data and --report"),
         (["--choose"], "add --events=CSV"),
         ([f"--events={truth}", videos["blue"]], "has no line with this path"),
         ([f"--events={truth}", "--config.data.root=x"], "is fixed by the checkpoint"),

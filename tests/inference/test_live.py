@@ -49,20 +49,11 @@ def labels_of(workdir, source, **options) -> list[dict]:
 
 
 def run_live(workdir, source, *, as_json=False, output="") -> int:
-    """`vid3d live` without the parsing of arguments; returns the exit code."""
-    options = argparse.Namespace(
-        workdir=workdir,
-        source=source,
-        checkpoint="best",
-        json=as_json,
-        output=output,
-        events=None,
-        seconds=0.0,
-        wait=0.0,
-        engine="jax",
-        precision="f32",
-        **dict.fromkeys(command.SETTINGS),
-    )
+    """`vid3d live` in this process; returns the exit code."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    options = parser.parse_args([f"--workdir={workdir}", f"--source={source}"])
+    options.json, options.output = as_json, output
     return command.run(options, [])
 
 

@@ -25,23 +25,11 @@ from vid3d.video import frames
 
 
 def predict(workdir, paths, *, as_json=False, as_csv=False, output="", overrides=()) -> int:
-    """`vid3d predict` without the parsing of arguments; returns the exit code."""
-    options = argparse.Namespace(
-        workdir=workdir,
-        videos=paths,
-        checkpoint="best",
-        json=as_json,
-        csv=as_csv,
-        jsonl=False,
-        rows=None,
-        events=None,
-        events_format="",
-        resume=False,
-        output=output,
-        engine="jax",
-        precision="f32",
-        **dict.fromkeys(command.SETTINGS),
-    )
+    """`vid3d predict` in this process; returns the exit code."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    options = parser.parse_args([f"--workdir={workdir}", "--", *map(str, paths)])
+    options.json, options.csv, options.output = as_json, as_csv, output
     return command.run(options, list(overrides))
 
 
@@ -185,7 +173,8 @@ def test_long_video_has_the_same_label_everywhere(
                 for name in called.probabilities
             }
             assert min(away, key=away.get) == label, away
-    assert "note: " + str(paths[0]) + " and 1 more: from 10 windows of 0.48 s: longer than" in shown
+    for path, windows in zip(paths, (10, 11), strict=False):
+        assert f"note: {path}: from {windows} windows of 0.48 s: longer than" in shown
 
 
 def test_only_options_of_long_videos_can_be_set(workdir, noisy, write_video, tmp_path, capsys):
