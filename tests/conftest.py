@@ -173,10 +173,11 @@ def once(tmp_path_factory: pytest.TempPathFactory, cache: Path):
         whole = shared_folder(tmp_path_factory) / "once" / name
         whole.parent.mkdir(exist_ok=True)
         with FileLock(whole.with_name(f"{name}.lock")):
-            if not whole.exists():
-                incomplete = whole.with_name(f"{name}.incomplete")
-                train(incomplete)
-                incomplete.rename(whole)
+            done = whole.with_name(f"{name}.done")
+            if not done.exists():  # where another worker's training failed, a part may be there
+                shutil.rmtree(whole, ignore_errors=True)
+                train(whole)
+                done.touch()
         return Path(shutil.copytree(whole, tmp_path_factory.mktemp(name) / "run"))
 
     return once

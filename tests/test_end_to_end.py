@@ -213,7 +213,7 @@ def test_evaluation_does_not_depend_on_batch_size_or_devices(unbroken, run):
         done = run("evaluate", f"--workdir={unbroken}", batch_size, "--json", env=flags)
         figures = json.loads(done.stdout)
         with (unbroken / "evaluation" / "test-best" / "predictions.csv").open() as file:
-            table = [row[3:] for row in list(csv.reader(file))[1:]]
+            table = [row[4:] for row in list(csv.reader(file))[1:]]
         counts = [figures[name] for name in ("correct", "num_videos", "per_class")]
         found.append((*counts, table))
     (*counts, table), *others = found

@@ -57,7 +57,9 @@ def test_a_wheel_has_every_module_every_preset_and_nothing_else(installed):
     found = {str(p.relative_to(installed)) for p in installed.rglob("*") if p.is_file()}
     wanted = {str(path) for path in Path("vid3d").rglob("*.py")}
     wanted |= {f"vid3d/presets/{path.name}" for path in Path("configs").glob("*.py")}
-    wanted |= {"vid3d/py.typed", *map(str, Path("vid3d/weights").glob("*.txt"))}
+    wanted |= {"vid3d/py.typed", "vid3d/serve/page.html"}
+    wanted |= {"vid3d/report/page.css", "vid3d/report/page.js"}
+    wanted |= set(map(str, Path("vid3d/weights").glob("*.txt")))
     assert {name for name in found if ".dist-info/" not in name} == wanted
     assert (ROOT / "vid3d" / "presets").resolve() == (ROOT / "configs").resolve()
 

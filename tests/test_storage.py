@@ -85,7 +85,7 @@ def test_a_killed_run_in_a_bucket_ends_like_one_in_a_folder(
     log = (copy / "log.txt").read_text().splitlines()
     heads = [f"# {start['date']} {start['command']}" for start in starts]
     assert [line for line in log if line.startswith("# ")] == heads
-    assert log[-1].startswith("epoch 4: ")
+    assert log[-2].startswith("epoch 4: ") and "is finished" in log[-1]
     assert not {n for n in set(reach.names()) - before if not n.startswith("runs/a/")}
 
 

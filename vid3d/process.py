@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import os
 import queue
 import re
@@ -92,6 +93,12 @@ def without_gc() -> Iterator[None]:
         if was_enabled:
             gc.enable()
             end_imports()
+
+
+def require_training() -> None:
+    """Raises a UserError where the extra `train` is not installed, before other processes need it."""
+    with naming_missing_libraries():
+        importlib.import_module("array_record")
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from vid3d import config as configs, storage
 from vid3d.checkpoint import Workdir
 from vid3d.errors import UserError
-from vid3d.process import FINISHED, INTERRUPTED, RESUME_ME
+from vid3d.process import FINISHED, INTERRUPTED, RESUME_ME, require_training
 from vid3d.sweep import child, halving, plan
 from vid3d.sweep.devices import Slot, slots
 from vid3d.sweep.job import Job, LocalJob
@@ -97,8 +97,9 @@ def train_all(statuses: list[Status], engine: Engine) -> None:
     """Trains the runs that wait, and shows how all are doing.
 
     Raises:
-        UserError: too few devices, or a Ray that cannot be reached.
+        UserError: too few devices, a Ray that cannot be reached, or the extra `train` is missing.
     """
+    require_training()
     waiting = sum(status.state is State.WAITING for status in statuses)
     if waiting and engine.launcher == "ray":
         from vid3d.sweep.cluster import Cluster
