@@ -96,7 +96,7 @@ def without_gc() -> Iterator[None]:
 
 
 def require_training() -> None:
-    """Raises a UserError where the extra `train` is not installed, before other processes need it."""
+    """Raises a UserError where the extra `train` is missing, before other processes need it."""
     with naming_missing_libraries():
         importlib.import_module("array_record")
 
