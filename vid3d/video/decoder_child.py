@@ -124,14 +124,17 @@ class Decoder:
         )
         times: list[float] = []
         sizes: list[int] = []
-        slot, used, size = None, 0, (0, 0)
+        slot, used, size, shape = None, 0, (0, 0), 1.0
         began = time.monotonic()
         try:
             for frame_HWC, seconds in found:
                 if frame_HWC is None:
                     self.sign()
                     continue
-                size = size if times else frame_HWC.shape[:2]
+                if not times:
+                    size = frame_HWC.shape[:2]
+                    if settings.decode.pixels == "square":
+                        shape = container.pixel_shape(reader.stream)  # while it is open
                 settings.limits.check(
                     reader.path,
                     pixels=frame_HWC.shape[0] * frame_HWC.shape[1],
@@ -159,8 +162,6 @@ class Decoder:
         times_T = np.array(times)
         fps = reader.claimed_fps if selection else frames.measured_fps(times_T, reader.claimed_fps)
         places = selection.described() if selection else ()
-        square = settings.decode.pixels == "square"
-        shape = float(container.pixel_shape(reader.stream)) if square else 1.0
         facts = (sha256, times_T, fps, size, reader.claimed, reader.damage, places, shape)
         self.pipe.send(("done", job, slot, sizes, times[-len(sizes) :], *facts))
 
