@@ -329,7 +329,7 @@ KEYS = (
         "frames between two labels; 0: files every frame_step, cameras at full speed",
         changes_result=False),
     Key("live.mode", "clip", ("clip", "stream"),
-        "clip: a whole clip per label; stream: only what is new since the last frame",
+        "clip: computes a clip per label; stream: computes new frames only, and keeps a state",
         changes_result=False),
     Key("live.smoothing", 0.0, SHARE_BELOW_ONE,
         "share of the previous probabilities that is kept", changes_result=False),

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-HEAD = "classes"  # the last layer of every architecture, which is linear
-
 
 def temperature_of(meta: Mapping[str, Any], config: ConfigDict) -> float:
     """That of `model.temperature`, else the fitted one; 1 where none was fitted.
@@ -34,6 +32,8 @@ def divide_logits(weights: dict[str, Any], temperature: float) -> dict[str, Any]
     """
     if temperature == 1:
         return weights
+    from vid3d.models.layers import HEAD  # where weights are, JAX is loaded
+
     params = dict(weights["params"])
     params[HEAD] = {name: np.asarray(w) / temperature for name, w in params[HEAD].items()}
     return weights | {"params": params}
